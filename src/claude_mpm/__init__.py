@@ -1,0 +1,1 @@
+"""claude-mpm runs Claude Code anywhere, behind one class, and loses nothing."""

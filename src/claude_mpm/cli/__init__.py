@@ -1,0 +1,1 @@
+"""The command `claude-mpm`: the only place that prints."""

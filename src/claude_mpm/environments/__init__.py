@@ -1,0 +1,1 @@
+"""Places where a command can run."""

@@ -1,0 +1,1 @@
+"""The face that users subclass, and how it is registered."""

@@ -1,0 +1,1 @@
+"""How bytes become events, and prompts become bytes."""
