@@ -1,1 +1,36 @@
 """How bytes become events, and prompts become bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from claude_mpm.wire.plain_text import PlainLines
+from claude_mpm.wire.stream_json import StreamJson
+from claude_mpm.wire.transcript import Transcript
+
+if TYPE_CHECKING:
+    from claude_mpm.wire.events import Event
+    from claude_mpm.wire.framing import Line
+
+
+class Wire(Protocol):
+    """One way to read a journal and to write a prompt.
+
+    Attributes:
+        name: what `meta.json` and the command line call it.
+        structured: whether it says where a turn ends, what a tool does and what it costs.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def structured(self) -> bool: ...
+    def decode(self, line: Line) -> list[Event]: ...
+    def prompt(self, text: str, uuid: str) -> bytes: ...
+
+
+WIRES: dict[str, Wire] = {
+    wire.name: wire for wire in (StreamJson(), PlainLines(), Transcript())
+}
+
+__all__ = ["WIRES", "PlainLines", "StreamJson", "Transcript", "Wire"]

@@ -1,0 +1,99 @@
+"""What settings, frameworks and agent files share: reading a text file and naming what is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import msgspec
+
+    from claude_mpm.errors import MPMError
+
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+}
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something; what may not be looked at counts as nothing."""
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises where a parent is closed
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; what may not be looked at counts as none."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises where a parent is closed
+
+
+def read_text(path: Path, error: type[MPMError], missing: str = "check the path") -> str:
+    """Read a UTF-8 file, without its byte order mark and with `\\n` at the end of each line.
+
+    Raises `error` where the file is missing (`missing` is the advice for that), not a regular
+    file, unreadable or not UTF-8.
+    """
+    try:
+        # A FIFO or a device would block for ever or never end.
+        if path.exists() and not path.is_file():
+            raise error(f"{path}: not a regular file; name a text file")
+        data = path.read_bytes()
+    except FileNotFoundError as problem:
+        raise error(f"{path}: there is no such file; {missing}") from problem
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise error(f"{path}: cannot be read ({reason}); mend the path or its mode") from problem
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        # With "utf-8-sig" the offset is counted after the mark.
+        start = problem.start + len(data) - len(problem.object)
+        line = data.count(b"\n", 0, start) + 1
+        raise error(
+            f"{path}, line {line}: the byte at offset {start} is not UTF-8; save the file as UTF-8"
+        ) from problem
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known word that is most like `word`, or None where nothing is."""
+    import difflib
+
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return found[0] if found else None
+
+
+def failed_key(problem: msgspec.ValidationError) -> str:
+    """Return the top-level key that a validation error is about, or an empty string."""
+    found = re.search(r" - at `(?:key in )?\$\.(\w+)", str(problem))
+    return found[1] if found else ""
+
+
+def explain(problem: msgspec.ValidationError, struct: type[msgspec.Struct], key: str) -> str:
+    """Say in plain words what the value of a field of `struct` should have been."""
+    reason = re.sub(r" - at `.*`$", "", str(problem))
+    allowed = _choices(typing.get_type_hints(struct).get(key))
+    if reason.startswith("Invalid enum value") and allowed:
+        return f"expected one of {', '.join(allowed)}"
+    reason = reason.replace(" | null`", "`", 1)
+    reason = re.sub(r"`([\w |]+)`", lambda types: _in_words(types[1]), reason)
+    return reason[:1].lower() + reason[1:]
+
+
+def _in_words(types: str) -> str:
+    return " or ".join(_WORDS.get(name, name) for name in types.split(" | "))
+
+
+def _choices(annotation: Any) -> list[str]:
+    if typing.get_origin(annotation) is Literal:
+        return [str(choice) for choice in typing.get_args(annotation)]
+    return [choice for part in typing.get_args(annotation) for choice in _choices(part)]

@@ -1,0 +1,195 @@
+"""The index: SQLite over the journals. It can be thrown away and is then built anew."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.errors import StorageError
+from claude_mpm.records import Delegation, Ticket, TurnRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from claude_mpm.wire.events import Event
+
+SCHEMA_VERSION = 1
+_BUSY_SECONDS = 30.0
+_SCHEMA = """
+CREATE TABLE sessions (
+    session TEXT PRIMARY KEY, cursor INTEGER NOT NULL DEFAULT 0,
+    events INTEGER NOT NULL DEFAULT 0, not_json INTEGER NOT NULL DEFAULT 0,
+    total_cost_usd REAL NOT NULL DEFAULT 0, cost_usd REAL NOT NULL DEFAULT 0,
+    turns INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE tickets (
+    session TEXT, key TEXT, offset INTEGER, state TEXT, type TEXT, body BLOB,
+    PRIMARY KEY (session, key));
+CREATE TABLE delegations (
+    session TEXT, key TEXT, offset INTEGER, state TEXT, body BLOB, PRIMARY KEY (session, key));
+CREATE TABLE turns (session TEXT, offset INTEGER, body BLOB, PRIMARY KEY (session, offset));
+"""
+_encode = msgspec.json.Encoder().encode
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far the index has read a session's journal, and what it counted on the way."""
+
+    cursor: int = 0
+    events: int = 0
+    not_json: int = 0
+    total_cost_usd: float = 0.0
+    cost_usd: float = 0.0
+    turns: int = 0
+
+
+class Index:
+    """Keeps what was found in journals, with the cursor, in one transaction.
+
+    Args:
+        path: the database file; it is made where it is missing.
+
+    Raises:
+        StorageError: the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            self._database = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise self._refusal(error) from error
+
+    def _prepare(self) -> None:
+        execute = self._database.execute
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = NORMAL")
+        if self._version() == SCHEMA_VERSION:
+            return
+        execute("BEGIN IMMEDIATE")
+        if self._version() != SCHEMA_VERSION:
+            for table in ("sessions", "tickets", "delegations", "turns"):
+                execute(f"DROP TABLE IF EXISTS {table}")
+            for statement in _SCHEMA.split(";"):
+                execute(statement)
+            execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        execute("COMMIT")
+
+    def _version(self) -> int:
+        return int(self._database.execute("PRAGMA user_version").fetchone()[0])
+
+    def position(self, session: str) -> Position:
+        """Return how far the session's journal has been read."""
+        row = self._one(
+            "SELECT cursor, events, not_json, total_cost_usd, cost_usd, turns"
+            " FROM sessions WHERE session = ?",
+            (session,),
+        )
+        return Position(*row) if row else Position()
+
+    def store(self, session: str, found: Iterable[Event], position: Position) -> None:
+        """Keep what was found up to `position`, and that it was read so far, or nothing of both.
+
+        What another reader has stored already is stored again under the same keys.
+        """
+        with self._lock:
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                for event in found:
+                    self._store_one(event.data)
+                self._advance(session, position)
+                self._database.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise self._refusal(error) from error
+
+    def _store_one(self, record: object) -> None:
+        execute = self._database.execute
+        match record:
+            case Ticket():
+                execute(
+                    "INSERT INTO tickets VALUES (?, ?, ?, 'open', ?, ?) ON CONFLICT DO NOTHING",
+                    (record.session, record.key, record.offset, record.type, _encode(record)),
+                )
+            case Delegation():
+                execute(
+                    "INSERT OR REPLACE INTO delegations VALUES (?, ?, ?, ?, ?)",
+                    (record.session, record.key, record.offset, record.state, _encode(record)),
+                )
+            case TurnRecord():
+                execute(
+                    "INSERT OR REPLACE INTO turns VALUES (?, ?, ?)",
+                    (record.session, record.offset, _encode(record)),
+                )
+
+    def _advance(self, session: str, position: Position) -> None:
+        self._database.execute(
+            "INSERT INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            " ON CONFLICT (session) DO UPDATE SET cursor = ?2, events = ?3, not_json = ?4,"
+            " total_cost_usd = ?5, cost_usd = ?6, turns = ?7 WHERE cursor < ?2",
+            (session, *msgspec.structs.astuple(position)),
+        )
+
+    def tickets(self, session: str | None = None, state: str | None = None) -> list[Ticket]:
+        """Return tickets in the order in which they were said."""
+        rows = self._all("tickets", "body, state", session=session, state=state)
+        decode = msgspec.json.Decoder(Ticket).decode
+        return [msgspec.structs.replace(decode(body), state=state) for body, state in rows]
+
+    def delegations(self, session: str | None = None, state: str | None = None) -> list[Delegation]:
+        """Return delegations in the order in which they were made."""
+        rows = self._all("delegations", "body", session=session, state=state)
+        return [msgspec.json.decode(row[0], type=Delegation) for row in rows]
+
+    def turns(self, session: str | None = None) -> list[TurnRecord]:
+        """Return turns in the order in which they ended."""
+        rows = self._all("turns", "body", session=session)
+        return [msgspec.json.decode(row[0], type=TurnRecord) for row in rows]
+
+    def set_ticket_state(self, session: str, key: str, state: str) -> None:
+        """Note that a ticket was closed or opened again."""
+        with self._lock:
+            try:
+                self._database.execute(
+                    "UPDATE tickets SET state = ? WHERE session = ? AND key = ?",
+                    (state, session, key),
+                )
+            except sqlite3.Error as error:
+                raise self._refusal(error) from error
+
+    def forget(self, session: str) -> None:
+        """Drop everything about a session, so that its journal is read anew."""
+        with self._lock:
+            for table in ("sessions", "tickets", "delegations", "turns"):
+                self._database.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
+
+    def close(self) -> None:
+        """Close the database; safe to call twice."""
+        self._database.close()
+
+    def _all(self, table: str, columns: str, **where: str | None) -> list[Any]:
+        given = {name: value for name, value in where.items() if value is not None}
+        condition = " AND ".join(f"{name} = ?" for name in given) or "1"
+        query = f"SELECT {columns} FROM {table} WHERE {condition} ORDER BY rowid"
+        with self._lock:
+            return self._database.execute(query, tuple(given.values())).fetchall()
+
+    def _one(self, query: str, values: tuple[Any, ...]) -> Any:
+        with self._lock:
+            return self._database.execute(query, values).fetchone()
+
+    def _refusal(self, error: Exception) -> StorageError:
+        return StorageError(
+            f"cannot keep the index in {self.path}: {error};"
+            " check the disk, or remove the file: it is built anew"
+        )

@@ -1,0 +1,65 @@
+"""Reading a journal by byte offset."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from claude_mpm.wire.framing import Line, LineFramer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CHUNK = 1 << 18
+
+
+class Cursor:
+    """Reads the lines of a journal from an offset on; any number of them read the same file.
+
+    Args:
+        journal: the file; it must exist.
+        offset: where to start, in bytes: 0, or the end of a line.
+    """
+
+    def __init__(self, journal: Path, offset: int = 0) -> None:
+        self._file = os.open(journal, os.O_RDONLY | os.O_CLOEXEC)
+        self._framer = LineFramer(offset)
+        self._read_to = offset
+
+    @property
+    def offset(self) -> int:
+        """How far whole lines have been given out, in bytes."""
+        return self._framer.offset
+
+    def read(self) -> list[Line]:
+        """Return the lines of the next chunk; an empty list where there is nothing new yet."""
+        while chunk := os.pread(self._file, CHUNK, self._read_to):
+            self._read_to += len(chunk)
+            lines = self._framer.feed(chunk)
+            if lines:
+                return lines
+        return []
+
+    def rest(self) -> Line | None:
+        """Return an unfinished last line, once nothing more can come."""
+        return self._framer.flush()
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def read_lines(journal: Path, offset: int = 0) -> Iterator[Line]:
+    """Yield every line that the journal holds now, also an unfinished last one."""
+    cursor = Cursor(journal, offset)
+    try:
+        while lines := cursor.read():
+            yield from lines
+        rest = cursor.rest()
+        if rest is not None:
+            yield rest
+    finally:
+        cursor.close()

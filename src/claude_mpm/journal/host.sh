@@ -1,0 +1,67 @@
+#!/bin/sh
+# The host: owns Claude's standard streams, so that Claude outlives whoever started it.
+#
+#   host.sh SESSION LINGER LIMIT COMMAND [ARG...]
+#
+# SESSION  the session's folder, with the FIFOs `feed` and `lease` in it
+# LINGER   seconds to wait for the next follower once the last one is gone
+# LIMIT    seconds that Claude then has to end by itself, before it is terminated
+#
+# It must lead a process group of its own: at the end it ends the group.
+set -u
+umask 077
+session=$1 linger=$2 limit=$3
+shift 3
+exec 2>>"$session/err.log" 3<>"$session/feed"
+
+put() { # NAME VALUE: written whole, then renamed into place
+    printf '%s\n' "$2" >"$session/.$1" && mv "$session/.$1" "$session/$1"
+}
+
+feed() { # names of inbox files come in, their contents go out
+    while read -r name <&3; do
+        [ "$name" = EOF ] && break
+        cat "$session/inbox/$name"
+    done
+}
+
+alarm() { # says `expired` on the lease after LINGER seconds, unless it is terminated before
+    trap 'kill "$nap"; exit' TERM
+    sleep "$linger" &
+    nap=$!
+    wait "$nap"
+    echo expired >"$session/lease"
+}
+
+watch() { # ends Claude's input once nobody has followed for LINGER seconds
+    while :; do
+        alarm &
+        ringing=$!
+        exec 4<"$session/lease"
+        read -r holder <&4 || holder=
+        [ "$holder" = expired ] && break
+        kill "$ringing"
+        while read -r holder <&4; do :; done
+        exec 4<&-
+    done
+    echo EOF >&3
+    sleep "$limit"
+    kill -TERM "$claude"
+    sleep 10
+    kill -KILL "$claude"
+}
+
+feed | "$@" 3<&- >>"$session/out.jsonl" &
+claude=$!
+put pid "$$ $claude"
+trap 'kill -TERM "$claude"' TERM
+watch &
+wait "$claude"
+status=$?
+while kill -0 "$claude" 2>/dev/null; do
+    wait "$claude"
+    status=$?
+done
+put exit "$status"
+trap '' TERM
+kill -TERM 0

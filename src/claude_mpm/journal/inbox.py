@@ -1,0 +1,110 @@
+"""What Claude is sent: whole files, named to the host one by one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claude_mpm.errors import SessionEnded
+from claude_mpm.journal.layout import storage_errors
+
+if TYPE_CHECKING:
+    from claude_mpm.journal.layout import SessionFolder
+
+END_OF_INPUT = "EOF"
+
+
+class Inbox:
+    """Puts messages into a session's inbox and tells the host their names.
+
+    Claude ends at one malformed line, so a message reaches it only as a whole file: it is
+    written beside the inbox, synced, and linked under the next free number.
+    """
+
+    def __init__(self, folder: SessionFolder) -> None:
+        self._folder = folder
+        self._feed: int | None = None
+
+    def put(self, message: bytes) -> str:
+        """Keep a message and return its name; the host does not hear of it yet.
+
+        Raises:
+            StorageError: the disk did not take it.
+        """
+        inbox = self._folder.inbox
+        with storage_errors(inbox):
+            descriptor, draft = tempfile.mkstemp(dir=self._folder.path, prefix=".message-")
+            try:
+                with open(descriptor, "wb") as stream:
+                    stream.write(message)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                return _link_under_next_number(draft, inbox)
+            finally:
+                Path(draft).unlink()
+
+    def names(self) -> list[str]:
+        """Return the names of all messages, oldest first."""
+        return sorted(name for name in os.listdir(self._folder.inbox) if name.isdigit())
+
+    def read(self, name: str) -> bytes:
+        """Return a message as it was put."""
+        return (self._folder.inbox / name).read_bytes()
+
+    def open_before_host(self) -> None:
+        """Hold the feed open so that names can be announced before the host is there."""
+        self.close()
+        self._feed = os.open(self._folder.feed, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def host_is_there(self) -> None:
+        """Let go of the feed's reading end, so that only a living host counts as its reader."""
+        self.close()
+        self._open()
+
+    def announce(self, name: str) -> None:
+        """Tell the host to give Claude the message `name`.
+
+        Raises:
+            SessionEnded: there is no host any more; the message stays in the inbox.
+        """
+        if self._feed is None:
+            self._open()
+        if self._feed is None:
+            raise SessionEnded(f"session {self._folder.path.name} takes no input: it has ended")
+        try:
+            os.write(self._feed, name.encode() + b"\n")
+        except BrokenPipeError as error:
+            raise SessionEnded(
+                f"session {self._folder.path.name} takes no input: it has ended"
+            ) from error
+
+    def end(self) -> None:
+        """End Claude's input, after all that was announced before."""
+        self.announce(END_OF_INPUT)
+
+    def close(self) -> None:
+        """Let go of the feed; safe to call twice."""
+        if self._feed is not None:
+            os.close(self._feed)
+            self._feed = None
+
+    def _open(self) -> None:
+        try:
+            self._feed = os.open(self._folder.feed, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            self._feed = None
+
+
+def _link_under_next_number(draft: str, inbox: Path) -> str:
+    newest = max((int(name) for name in os.listdir(inbox) if name.isdigit()), default=0)
+    for number in itertools.count(newest + 1):
+        name = f"{number:06}"
+        try:
+            os.link(draft, inbox / name)
+        except FileExistsError:
+            continue  # another controller was faster
+        return name
+    raise AssertionError("numbers do not end")

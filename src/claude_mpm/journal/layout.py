@@ -1,0 +1,205 @@
+"""The session folder: which file is what, and with which rights."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from claude_mpm.errors import StorageError, UsageError
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of Claude in a session.
+
+    Args:
+        at: seconds since the epoch.
+        offset: how long the journal was, in bytes.
+        resumed: whether it took up a conversation that was there before.
+        framework_sha256: hash of the instructions and agents that Claude was given.
+        framework_source: where they came from.
+    """
+
+    at: float
+    offset: int
+    resumed: bool = False
+    framework_sha256: str = ""
+    framework_source: str = ""
+
+
+class Meta(msgspec.Struct, kw_only=True):
+    """What was started, where and with what; it holds no secrets.
+
+    Args:
+        session_id: the session's name, and the folder's.
+        claude_session_id: the UUID under which Claude Code keeps the conversation.
+        wire: how the journal is read: "stream-json", "plain-text".
+        options: the orchestrator's options, as a resume needs them.
+        starts: every start, oldest first.
+    """
+
+    session_id: str
+    claude_session_id: str
+    orchestrator: str
+    environment: str
+    wire: str
+    cwd: str
+    created_at: float
+    options: dict[str, Any] = {}
+    starts: list[Start] = []
+
+
+class SessionFolder:
+    """Names the parts of one session's folder and makes them, readable by their owner alone.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.meta_file = path / "meta.json"
+        self.inbox = path / "inbox"
+        self.feed = path / "feed"
+        self.lease = path / "lease"
+        self.journal = path / "out.jsonl"
+        self.errors = path / "err.log"
+        self.pid_file = path / "pid"
+        self.exit_file = path / "exit"
+        self.framework = path / "framework.md"
+        self.agents = path / "agents.json"
+        self.metadata = path / "metadata.json"
+        self.decisions = path / "decisions.jsonl"
+
+    def create(self) -> None:
+        """Make the folder with an empty inbox and journal; keep what is there.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        with storage_errors(self.path):
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.inbox.mkdir(mode=0o700, exist_ok=True)
+            for file in (self.journal, self.errors):
+                os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def prepare_host(self) -> None:
+        """Make the FIFOs anew and forget how an earlier host ended."""
+        with storage_errors(self.path):
+            self.remove_host()
+            self.exit_file.unlink(missing_ok=True)
+            for fifo in (self.feed, self.lease):
+                os.mkfifo(fifo, 0o600)
+
+    def remove_host(self) -> None:
+        """Remove what only a living host needs."""
+        for file in (self.feed, self.lease, self.pid_file):
+            file.unlink(missing_ok=True)
+
+    def write(self, file: Path, data: bytes) -> None:
+        """Write one of the folder's files whole, or leave it as it was."""
+        with storage_errors(file):
+            write_whole(file, data)
+
+    def read_meta(self) -> Meta:
+        """Return the session's record.
+
+        Raises:
+            StorageError: it is missing or damaged.
+        """
+        with storage_errors(self.meta_file):
+            data = self.meta_file.read_bytes()
+        try:
+            return msgspec.json.decode(data, type=Meta)
+        except msgspec.DecodeError as error:
+            message = f"{self.meta_file}: not a session's record ({error})"
+            raise StorageError(message) from error
+
+    def write_meta(self, meta: Meta) -> None:
+        """Keep the session's record."""
+        self.write(self.meta_file, msgspec.json.format(msgspec.json.encode(meta)) + b"\n")
+
+    def exit_status(self) -> int | None:
+        """Return how Claude ended, as the host wrote it; None while it has not."""
+        return _number(self.exit_file)
+
+    def pids(self) -> tuple[int, int] | None:
+        """Return the process ids of the host and of Claude in their place; None before the start."""
+        try:
+            host, claude = self.pid_file.read_text().split()
+        except (FileNotFoundError, ValueError):
+            return None
+        return int(host), int(claude)
+
+    def has_host(self) -> bool:
+        """Tell whether a host reads `feed`, which it does from its start to its death."""
+        try:
+            probe = os.open(self.feed, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        os.close(probe)
+        return True
+
+    def stderr_tail(self, size: int = 2000) -> str:
+        """Return the last `size` bytes that Claude wrote to its standard error, as text."""
+        try:
+            with self.errors.open("rb") as file:
+                file.seek(max(0, self.errors.stat().st_size - size))
+                return file.read().decode("utf-8", "replace").strip()
+        except FileNotFoundError:
+            return ""
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Replace `file` by `data` in one step, readable by its owner alone."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as stream:
+            stream.write(data)
+        draft.replace(file)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Any:
+    """Turn the operating system's refusals into one clear line."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        reason = error.strerror or str(error)
+        where = error.filename or path
+        hint = "free some space" if error.errno == 28 else "check the folder, or set `state_dir`"
+        raise StorageError(f"cannot keep the session in {where}: {reason}; {hint}") from error
+
+
+def session_path(state_dir: Path, session_id: str) -> Path:
+    """Return the folder of a session.
+
+    Raises:
+        UsageError: the id has characters that a folder's name must not have.
+    """
+    if not _SAFE_NAME.fullmatch(session_id):
+        raise UsageError(
+            f"session id {session_id!r} cannot be a folder's name: use letters, digits, . _ -"
+        )
+    return state_dir / "sessions" / session_id
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None

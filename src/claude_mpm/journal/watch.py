@@ -1,0 +1,141 @@
+"""Waiting for a session folder to change, without asking again and again.
+
+One thread serves every session of the process: on Linux it sleeps in inotify. Elsewhere, and on
+file systems that report nothing, waiting falls back to looking every `POLL_INTERVAL` seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import struct
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+POLL_INTERVAL = 0.02
+_IN_MODIFY, _IN_MOVED_TO = 0x2, 0x80
+_EVENT_HEAD = struct.Struct("iIII")
+
+
+class Subscription:
+    """One follower's alarm clock for one folder."""
+
+    def __init__(self, *, polls: bool = True) -> None:
+        self._rung = threading.Event()
+        self._longest = POLL_INTERVAL if polls else threading.TIMEOUT_MAX
+        self._on_close: Callable[[], None] | None = None
+
+    def wait(self, timeout: float) -> None:
+        """Wait until the folder may have changed, `wake` was called or `timeout` seconds passed."""
+        self._rung.wait(max(0.0, min(timeout, self._longest)))
+        self._rung.clear()
+
+    def wake(self) -> None:
+        """End the wait, from any thread."""
+        self._rung.set()
+
+    def close(self) -> None:
+        """Stop watching; safe to call twice."""
+        if self._on_close is not None:
+            self._on_close()
+            self._on_close = None
+
+
+class _Inotify:
+    """The kernel's notices about folders, handed to the subscriptions by one thread."""
+
+    def __init__(self) -> None:
+        import ctypes
+
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._lock = threading.Lock()
+        self._watches: dict[int, list[Subscription]] = {}
+        self._descriptor = -1
+        self._wake_read = self._wake_write = -1
+
+    def subscribe(self, folder: Path) -> Subscription:
+        with self._lock:
+            if self._descriptor < 0:
+                self._start()
+            watch = self._libc.inotify_add_watch(
+                self._descriptor, os.fsencode(folder), _IN_MODIFY | _IN_MOVED_TO
+            )
+            if watch < 0:
+                self._stop_if_unused()
+                return Subscription()
+            subscription = Subscription(polls=False)
+            self._watches.setdefault(watch, []).append(subscription)
+        subscription._on_close = lambda: self._unsubscribe(watch, subscription)
+        return subscription
+
+    def _unsubscribe(self, watch: int, subscription: Subscription) -> None:
+        with self._lock:
+            subscriptions = self._watches.get(watch, [])
+            if subscription in subscriptions:
+                subscriptions.remove(subscription)
+            if not subscriptions:
+                self._watches.pop(watch, None)
+                self._libc.inotify_rm_watch(self._descriptor, watch)
+            self._stop_if_unused()
+
+    def _start(self) -> None:
+        descriptor = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if descriptor < 0:
+            raise OSError("inotify cannot be had")
+        self._descriptor = descriptor
+        self._wake_read, self._wake_write = os.pipe()
+        arguments = (descriptor, self._wake_read)
+        threading.Thread(
+            target=self._serve, args=arguments, name="claude-mpm-watch", daemon=True
+        ).start()
+
+    def _stop_if_unused(self) -> None:
+        """Let the thread end with the last subscription; it closes what it reads."""
+        if not self._watches and self._descriptor >= 0:
+            os.close(self._wake_write)
+            self._descriptor = self._wake_read = self._wake_write = -1
+
+    def _serve(self, descriptor: int, wake: int) -> None:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        try:
+            while all(ready != wake for ready, _ in poll.poll()):
+                with contextlib.suppress(BlockingIOError):
+                    self._ring(os.read(descriptor, 1 << 16))
+        finally:
+            os.close(descriptor)
+            os.close(wake)
+
+    def _ring(self, notices: bytes) -> None:
+        position, changed = 0, set()
+        while position < len(notices):
+            watch, _, _, length = _EVENT_HEAD.unpack_from(notices, position)
+            changed.add(watch)
+            position += _EVENT_HEAD.size + length
+        with self._lock:
+            rung = [s for watch in changed for s in self._watches.get(watch, ())]
+        for subscription in rung:
+            subscription.wake()
+
+
+_inotify: _Inotify | None = None
+
+
+def subscribe(folder: Path) -> Subscription:
+    """Return an alarm clock for changes of the files in `folder`; close it when done."""
+    global _inotify
+    if not sys.platform.startswith("linux"):
+        return Subscription()
+    if _inotify is None:
+        _inotify = _Inotify()
+    try:
+        return _inotify.subscribe(folder)
+    except OSError:
+        return Subscription()

@@ -1,0 +1,372 @@
+"""The live side of one session: its process, its inbox, its lease, and its end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+from claude_mpm.claude_binary import find_claude
+from claude_mpm.errors import LaunchError, MPMError, SessionEnded, UsageError
+from claude_mpm.framework import agents_json
+from claude_mpm.journal.inbox import Inbox
+from claude_mpm.journal.layout import Meta, SessionFolder, Start
+from claude_mpm.journal.lease import Lease
+from claude_mpm.journal.recorder import Recorder
+from claude_mpm.orchestration.launch import (
+    claude_arguments,
+    claude_environment,
+    host_command,
+    wire_of,
+)
+from claude_mpm.orchestration.options import kept_options
+from claude_mpm.orchestration.process import AdoptedHost
+from claude_mpm.session import Session, built_in_processors
+from claude_mpm.wire import WIRES, StreamJson, Wire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from claude_mpm.environments.base import Environment
+    from claude_mpm.framework import Framework
+    from claude_mpm.orchestration.options import Options
+    from claude_mpm.store import Store
+
+_STREAM_JSON = StreamJson()
+
+
+class Controller:
+    """Starts, feeds and ends the Claude of one session.
+
+    Args:
+        session_id: the session's name.
+        options: the orchestrator's options.
+        environment: the place where Claude runs.
+        store: where the session is kept.
+        kind: the orchestrator's name, for the record.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        options: Options,
+        environment: Environment,
+        store: Store,
+        *,
+        kind: str,
+    ) -> None:
+        self.folder: SessionFolder = store.folder(session_id)
+        self.process: Any = None
+        self.session: Session | None = None
+        self.wire: Wire = WIRES[options.wire]
+        self.hosted = False
+        self._options = options
+        self._environment = environment
+        self._store = store
+        self._kind = kind
+        self._inbox = Inbox(self.folder)
+        self._lease: Lease | None = None
+        self._recorder: Recorder | None = None
+        self._input_ended = False
+
+    # --- beginning --------------------------------------------------------------------------
+
+    def launch(self, framework: Framework | None, cwd: Path) -> Any:
+        """Start the host, and Claude with it; return the host's process.
+
+        Raises:
+            MPMError: Claude, its framework, the folder or the place is not fit for it.
+        """
+        claude = find_claude(self._options.claude_path)
+        if not cwd.is_dir():
+            raise LaunchError(f"{self._environment.name}: there is no folder {cwd} to work in")
+        meta = self._meta(cwd, framework)
+        self.folder.create()
+        self._write_framework(framework)
+        self.folder.prepare_host()
+        arguments = claude_arguments(
+            self._options, self.folder, meta.claude_session_id, resumed=meta.starts[-1].resumed
+        )
+        self.folder.write_meta(meta)
+        self._inbox.open_before_host()
+        self._lease = Lease(self.folder)
+        self.process = self._environment.launch(
+            host_command(self.folder, self._options, claude, arguments),
+            cwd=cwd,
+            environ=claude_environment(self._options),
+        )
+        self.hosted = True
+        self.session = self._read(meta, start=meta.starts[-1].offset)
+        return self.process
+
+    def attach(self, start: int) -> Any:
+        """Follow a session whose host still runs, from an offset; return the host's process."""
+        self._lease = Lease(self.folder)
+        self.process = AdoptedHost(self.folder, self._environment)
+        self.hosted = True
+        meta = self.folder.read_meta()
+        self.wire = WIRES[meta.wire]
+        self.session = self._read(meta, start=start)
+        return self.process
+
+    def adopt(self, process: Any, cwd: Path) -> None:
+        """Keep the journal of a process with pipes that a subclass started."""
+        self.process = process
+        self.wire = wire_of(getattr(process, "args", None))
+        meta = self._meta(cwd, None)
+        self.folder.create()
+        self.folder.exit_file.unlink(missing_ok=True)
+        self.folder.write_meta(meta)
+        self._recorder = Recorder(process, self.folder)
+        self._recorder.start()
+        self.session = self._read(meta, start=meta.starts[-1].offset)
+
+    def _meta(self, cwd: Path, framework: Framework | None) -> Meta:
+        """Return the session's record with one more start."""
+        known = self.folder.read_meta() if self.folder.meta_file.exists() else None
+        resume = self._options.resume
+        if resume and known is None:
+            raise UsageError(f"there is no session {self.folder.path.name} to resume")
+        start = Start(
+            at=time.time(),
+            offset=self.folder.journal.stat().st_size if known else 0,
+            resumed=resume or known is not None,
+            framework_sha256=framework.sha256 if framework else "",
+            framework_source=framework.source if framework else "",
+        )
+        if known is not None:
+            known.starts = [*known.starts, start]
+            return known
+        return Meta(
+            session_id=self.folder.path.name,
+            claude_session_id=_as_uuid(self.folder.path.name),
+            orchestrator=self._kind,
+            environment=self._environment.name,
+            wire=self.wire.name,
+            cwd=str(cwd),
+            created_at=start.at,
+            options=kept_options(self._options),
+            starts=[start],
+        )
+
+    def _write_framework(self, framework: Framework | None) -> None:
+        for file in (self.folder.framework, self.folder.agents):
+            file.unlink(missing_ok=True)
+        if framework is not None and framework.instructions:
+            self.folder.write(self.folder.framework, framework.instructions.encode())
+        if framework is not None and framework.agents:
+            self.folder.write(self.folder.agents, agents_json(framework.agents))
+
+    def _read(self, meta: Meta, *, start: int) -> Session:
+        index = self._store.index
+        built_in = built_in_processors(
+            meta,
+            index,
+            start,
+            tickets=self._options.tickets,
+            markers=self._options.ticket_markers,
+        )
+        return Session(
+            self.folder,
+            self.wire,
+            index,
+            processors=[*built_in, *self._options.processors],
+            sinks=self._options.sinks,
+            start=start,
+            is_over=self._is_over,
+        )
+
+    def _is_over(self) -> bool:
+        """Tell whether nothing more will be written to the journal."""
+        if self.folder.exit_file.exists():
+            return True
+        if self._recorder is not None or self.process.poll() is None:
+            return False
+        self._inbox.close()  # our own hold on the feed must not count as a host
+        return not self.folder.has_host()
+
+    # --- input ------------------------------------------------------------------------------
+
+    def put(self, text: str, prompt_uuid: str) -> str:
+        """Keep a prompt and return its name in the inbox; Claude does not hear of it yet.
+
+        Raises:
+            SessionEnded: Claude takes no input any more.
+            StorageError: the disk did not take it.
+        """
+        self._check_open()
+        return self._inbox.put(self.wire.prompt(text, prompt_uuid))
+
+    def announce(self, name: str) -> None:
+        """Give Claude a message of the inbox.
+
+        Raises:
+            SessionEnded: Claude takes no input any more; the message stays in the inbox.
+        """
+        if self.hosted:
+            self._inbox.announce(name)
+        else:
+            self._write(self._inbox.read(name))
+
+    def control(self, subtype: str, **fields: Any) -> str:
+        """Send a control request and return its id; on a wire without them, do nothing."""
+        request_id = f"mpm_{uuid.uuid4().hex[:12]}"
+        if self.wire.structured:
+            self._send(_STREAM_JSON.control(request_id, subtype, **fields))
+        return request_id
+
+    def answer(self, request_id: str, response: dict[str, Any]) -> None:
+        """Answer a control request of Claude's."""
+        self._send(_STREAM_JSON.answer(request_id, response))
+
+    def host_is_there(self) -> None:
+        """Called when Claude has answered: from now on only a living host counts."""
+        if self.hosted and not self._input_ended:
+            self._inbox.host_is_there()
+
+    def _send(self, message: bytes) -> None:
+        self._check_open()
+        self.announce(self._inbox.put(message))
+
+    def _write(self, message: bytes) -> None:
+        stdin = self.process.stdin
+        text = message.decode()
+        try:
+            stdin.write(text if hasattr(stdin, "encoding") else message)
+            stdin.flush()
+        except (OSError, ValueError) as error:
+            raise SessionEnded(f"Claude takes no input any more: {error}") from error
+
+    def _check_open(self) -> None:
+        status = self.folder.exit_status()
+        if status is None and not self._input_ended:
+            return
+        raise SessionEnded(
+            f"session {self.folder.path.name} takes no input: {self.ending()};"
+            f" `claude-mpm resume {self.folder.path.name}` goes on with it"
+        )
+
+    def ending(self) -> str:
+        """Say in one line how Claude ended."""
+        status = self.folder.exit_status()
+        lines = self.folder.stderr_tail().splitlines()
+        said = f": {lines[-1].strip()}" if lines else ""
+        return f"Claude ended with status {'unknown' if status is None else status}{said}"
+
+    def exit_status(self) -> int | None:
+        """Return how Claude ended; None while it runs, and where nobody knows."""
+        status = self.folder.exit_status()
+        if status is None and self.process is not None:
+            status = getattr(self.process, "returncode", None)
+        return status if isinstance(status, int) else None
+
+    # --- end --------------------------------------------------------------------------------
+
+    def end(self, over: threading.Event | None) -> None:
+        """End Claude: interrupt, end of input, terminate, kill; each step bounded.
+
+        Args:
+            over: set when the output is over; None where nobody reads it now.
+        """
+        for step in (self._end_input, self._terminate, self._kill):
+            if self._is_gone():
+                break
+            step()
+            if self._wait(over):
+                break
+        self.process.poll()  # reaps it
+
+    def release(self) -> None:
+        """Let go of everything; the folder keeps what is to be kept. Safe to call twice."""
+        self._inbox.close()
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = None
+        if self._recorder is not None:
+            self._recorder.join(self._options.stop_timeout)
+        for name in ("stdin", "stdout", "stderr"):
+            stream = getattr(self.process, name, None)
+            if stream is not None:
+                with suppress(OSError, ValueError):
+                    stream.close()
+        if self.session is not None:
+            self.session.close()
+        if self.hosted and not self.folder.has_host():
+            self.folder.remove_host()
+
+    def _is_gone(self) -> bool:
+        return self.process.poll() is not None
+
+    def _end_input(self) -> None:
+        if not self.hosted:
+            if self.process.stdin is not None:
+                with suppress(OSError, ValueError):
+                    self.process.stdin.close()
+            return
+        with suppress(MPMError):  # it has ended, which is what is wanted
+            self.control("interrupt", cancel_queued=True)
+            self._input_ended = True
+            self._inbox.end()
+
+    def _terminate(self) -> None:
+        self.process.terminate()
+
+    def _kill(self) -> None:
+        pids = self.folder.pids() if self.hosted else None
+        if pids:
+            self._environment.signal(pids[1], signal.SIGKILL)
+            if self._wait(None):
+                return
+        self.process.kill()
+
+    def _wait(self, over: threading.Event | None) -> bool:
+        """Wait for the end; where somebody reads the output, that is quicker to hear of it."""
+        timeout = self._options.stop_timeout
+        if over is not None and not over.wait(timeout):
+            return False
+        try:
+            self.process.wait(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+def _as_uuid(session_id: str) -> str:
+    """Return the UUID for Claude's own record of a session; Claude takes nothing else."""
+    try:
+        return str(uuid.UUID(session_id))
+    except ValueError:
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"claude-mpm:{session_id}"))
+
+
+def undelivered(folder: SessionFolder) -> list[str]:
+    """Return the names of prompts that Claude was never heard to acknowledge, oldest first."""
+    from claude_mpm.journal.cursor import read_lines
+
+    acknowledged: set[str] = set()
+    wire = WIRES["stream-json"]
+    for line in read_lines(folder.journal):
+        for event in wire.decode(line):
+            if event.kind == "command_lifecycle":
+                acknowledged.add(event.data.command_uuid)
+            elif event.kind == "turn":
+                acknowledged.update(event.data.prompts)
+    return [name for name, prompt in prompts(folder) if prompt not in acknowledged]
+
+
+def prompts(folder: SessionFolder) -> list[tuple[str, str]]:
+    """Return the name and the uuid of every prompt in a session's inbox, oldest first."""
+    import msgspec
+
+    inbox = Inbox(folder)
+    found = []
+    with closing(inbox):
+        for name in inbox.names():
+            message = msgspec.json.decode(inbox.read(name))
+            if message.get("type") == "user" and message.get("uuid"):
+                found.append((name, str(message["uuid"])))
+    return found

@@ -1,0 +1,125 @@
+"""What an orchestrator can be told beside its framework and its log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from claude_mpm.checks import nearest
+from claude_mpm.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from claude_mpm.orchestration.question import Question
+    from claude_mpm.wire.events import Event
+
+Permissions = Literal["deny", "ask"]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """The keyword arguments of every orchestrator.
+
+    Args:
+        cwd: the folder that Claude works in; None for the current one.
+        environ: Claude's whole environment; None for this process's.
+        model: the model; None for Claude's own choice.
+        permission_mode: what Claude may do without asking, as `claude --permission-mode`.
+        permissions: who answers Claude's questions: "deny" leaves them to Claude, which then
+            refuses the tool and goes on; "ask" gives them out as `Question`s; a function is
+            called with each `Question`, in a thread of its own, and answers it.
+        max_turns: the most model calls that one prompt may lead to.
+        max_budget_usd: the most that the conversation may cost.
+        background: whether Claude may leave subagents and commands running behind a turn.
+        partial: whether lines are given out while the answer is still being made.
+        claude_path: the `claude` to run; None to look for it.
+        claude_args: further arguments for it.
+        wire: how the journal is read: "stream-json" or "plain-text".
+        session_id: the session's name; None for a new one.
+        resume: take up the session `session_id` again: follow it where it still runs, else
+            start Claude on the same conversation.
+        state_dir: the folder of sessions and index; None for the platform's own.
+        linger: seconds that Claude waits for the next follower once nobody follows it.
+        linger_limit: seconds that it then has to finish its turn before it is terminated.
+        start_timeout: seconds until Claude must have answered the first message.
+        stop_timeout: seconds that each step of a stop waits before the next, harder one.
+        start_retries: how often a start that failed is tried again.
+        retry_backoff: seconds before the first new try; doubled before each further one.
+        batch_size: how many lines are handed on together; 1 for each at once.
+        max_output_errors: after how many errors in a row in a hook for output the session stops.
+        quiet: on a wire without turns, seconds of silence after which an answer counts as over.
+        tickets: whether tickets are taken from what Claude says.
+        ticket_markers: further markers, each with its ticket type.
+        processors: functions that make further events of an event.
+        sinks: functions that are given every event.
+        metadata: kept in the session's `metadata.json`, with start and end; None to keep none.
+        use_framework: whether Claude is given the framework.
+    """
+
+    cwd: str | None = None
+    environ: Mapping[str, str] | None = None
+    model: str | None = None
+    permission_mode: str | None = None
+    permissions: Permissions | Callable[[Question], None] = "deny"
+    max_turns: int | None = None
+    max_budget_usd: float | None = None
+    background: bool = True
+    partial: bool = False
+    claude_path: str | None = None
+    claude_args: Sequence[str] = ()
+    wire: str = "stream-json"
+    session_id: str | None = None
+    resume: bool = False
+    state_dir: str | None = None
+    linger: float = 30.0
+    linger_limit: float = 3600.0
+    start_timeout: float = 60.0
+    stop_timeout: float = 10.0
+    start_retries: int = 0
+    retry_backoff: float = 1.0
+    batch_size: int = 1
+    max_output_errors: int = 5
+    quiet: float = 5.0
+    tickets: bool = True
+    ticket_markers: Mapping[str, str] = {}
+    processors: Sequence[Callable[[Event], Iterable[Event]]] = ()
+    sinks: Sequence[Callable[[Event], None]] = ()
+    metadata: Mapping[str, Any] | None = None
+    use_framework: bool = True
+
+
+# What a resume in another process needs to know; the rest is that process's own business.
+KEPT = (
+    "model",
+    "permission_mode",
+    "max_turns",
+    "max_budget_usd",
+    "background",
+    "claude_path",
+    "claude_args",
+    "tickets",
+    "ticket_markers",
+    "use_framework",
+)
+
+
+def make_options(given: Mapping[str, Any]) -> Options:
+    """Return the options, or say which keyword is none.
+
+    Raises:
+        UsageError: a keyword that no option has.
+    """
+    for name in given:
+        if name not in Options.__struct_fields__:
+            near = nearest(name, Options.__struct_fields__)
+            hint = f"did you mean {near!r}?" if near else "see the list of options"
+            raise UsageError(f"an orchestrator has no option {name!r}; {hint}")
+    return Options(**given)
+
+
+def kept_options(options: Options) -> dict[str, Any]:
+    """Return the options that `meta.json` keeps, without those that have their default."""
+    default = Options()
+    values = {name: getattr(options, name) for name in KEPT}
+    return {name: value for name, value in values.items() if value != getattr(default, name)}

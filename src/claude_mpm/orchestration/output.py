@@ -1,0 +1,151 @@
+"""Claude's text as a file: what `process.stdout` is for every orchestrator."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from claude_mpm.wire.text_lines import LineAssembler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from claude_mpm.session import Session
+    from claude_mpm.wire.events import Event
+
+# How often, in seconds, `on_idle` is called while nothing comes.
+_IDLE_INTERVAL = 1.0
+
+
+class ClaudeOutput(io.TextIOBase):
+    """Reads a session on demand: the lines come out, the events between them are observed.
+
+    Whoever reads drives the session, so a slow reader is waited for and nothing piles up. It is
+    read with `readline`, by iteration, or through a file descriptor, which takes over from the
+    other two: what was read before it stays read, and no line comes out of both.
+
+    Args:
+        session: what is read.
+        observe: called with each event after its lines were given out.
+        on_idle: called about once a second while nothing comes.
+        on_end: called once, when the output is over and was read.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        observe: Callable[[Event], None],
+        on_idle: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._observe = observe
+        self._on_idle = on_idle
+        self._on_end = on_end
+        self._steps = self._read_session()
+        self._reading = threading.Lock()
+        self._changed = threading.Condition()
+        self._holder: threading.Thread | None = None  # has a line in hand
+        self._descriptor: int | None = None
+        self._over = False
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def readline(self, size: int | None = -1, /) -> str:
+        """Return the next line with its newline, waiting for it; empty once the output is over."""
+        self._hold(None)
+        while self._descriptor is None:
+            with self._reading:
+                line = self._step()
+            if line is not None:
+                self._hold(threading.current_thread())
+                return line + "\n"
+            if self._over:
+                self._end()
+                return ""
+        with self._changed:
+            self._changed.wait_for(lambda: self._over and self.closed)
+        return ""
+
+    def __next__(self) -> str:
+        """Return the next line, as iteration over a file does."""
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    def fileno(self) -> int:
+        """Return a descriptor that the lines come out of from now on; `close` closes it."""
+        if self._descriptor is None:
+            if self._holder is threading.current_thread():
+                self._hold(None)
+            self._descriptor, write = os.pipe()
+            self._session.wake()
+            threading.Thread(
+                target=self._pump, args=(write,), name="claude-mpm-pump", daemon=True
+            ).start()
+        return self._descriptor
+
+    def close(self) -> None:
+        """Close the descriptor; whoever read it to the end has then read all; safe twice."""
+        if self.closed:
+            return
+        super().close()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor is not None and descriptor >= 0:
+            os.close(descriptor)
+        if self._over:
+            self._end()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _step(self) -> str | None:
+        """Return the next line; None where none came for a while, or the output is over."""
+        try:
+            return next(self._steps)
+        except StopIteration:
+            self._over = True
+            return None
+
+    def _read_session(self) -> Iterator[str | None]:
+        assembler = LineAssembler()
+        while not self._session.ended:
+            events = self._session.read(_IDLE_INTERVAL)
+            for event in events:
+                yield from assembler.feed(event)
+                self._observe(event)
+            if not events:
+                self._on_idle()
+                yield None
+
+    def _hold(self, thread: threading.Thread | None) -> None:
+        with self._changed:
+            self._holder = thread
+            self._changed.notify_all()
+
+    def _end(self) -> None:
+        on_end, self._on_end = self._on_end, _nothing
+        on_end()
+
+    def _pump(self, write: int) -> None:
+        """Write the lines to the descriptor, once the line that a thread has in hand is done."""
+        with self._changed:
+            while self._holder is not None and self._holder.is_alive():
+                self._changed.wait(0.05)
+        with open(write, "wb", buffering=0) as pipe, self._reading:
+            while not self._over:
+                line = self._step()
+                if line is not None:
+                    try:
+                        pipe.write(line.encode() + b"\n")
+                    except BrokenPipeError:
+                        return
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,70 @@
+"""A host that another controller started, as something like what `subprocess.Popen` returns."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from typing import IO, TYPE_CHECKING
+
+from claude_mpm.journal.watch import subscribe
+
+if TYPE_CHECKING:
+    from claude_mpm.environments.base import Environment
+    from claude_mpm.journal.layout import SessionFolder
+
+_LIVENESS_INTERVAL = 0.5
+_KILLED = -9
+
+
+class AdoptedHost:
+    """The process of a session that was started elsewhere, for as long as it runs."""
+
+    stdin: IO[str] | None = None
+    stdout: IO[str] | None = None
+    stderr: IO[str] | None = None
+
+    def __init__(self, folder: SessionFolder, environment: Environment) -> None:
+        self._folder = folder
+        self._environment = environment
+        self.args = ["claude"]
+        self.returncode: int | None = None
+        self.pid = (folder.pids() or (0, 0))[0]
+
+    def poll(self) -> int | None:
+        """Return the exit status, -9 where nobody wrote one, None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._folder.exit_status()
+            if self.returncode is None and not self._folder.has_host():
+                self.returncode = _KILLED
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit status.
+
+        Raises:
+            subprocess.TimeoutExpired: it runs still after `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        changes = subscribe(self._folder.path)
+        try:
+            while (status := self.poll()) is None:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise subprocess.TimeoutExpired(self.args, timeout or 0)
+                changes.wait(_LIVENESS_INTERVAL)
+            return status
+        finally:
+            changes.close()
+
+    def send_signal(self, signum: int) -> None:
+        """Send the host a signal."""
+        if self.pid and self.poll() is None:
+            self._environment.signal(self.pid, signum)
+
+    def terminate(self) -> None:
+        """Ask the host to end Claude and itself."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the host at once."""
+        self.send_signal(signal.SIGKILL)

@@ -1,0 +1,145 @@
+"""Delegations: what Claude hands to subagents, followed to its end."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.processors.delegation_text import find_delegation
+from claude_mpm.records import Delegation
+from claude_mpm.wire.events import Block, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+AGENT_TOOLS = frozenset({"Task", "Agent"})
+# What the tool answers for an agent that goes on in the background (Claude Code 2.1).
+_LAUNCHED = "Async agent launched"
+_ENDS = {"completed": "completed", "failed": "failed", "stopped": "stopped", "killed": "stopped"}
+
+
+class DelegationProcessor:
+    """Makes a "delegation" event each time that more is known of one.
+
+    Args:
+        session: the session's id.
+        running: delegations that were not over before the first event to come.
+    """
+
+    def __init__(self, session: str, running: Iterable[Delegation] = ()) -> None:
+        self._session = session
+        self._running = {delegation.key: delegation for delegation in running}
+
+    def __call__(self, event: Event) -> Iterable[Event]:
+        """Return what `event` says of delegations."""
+        if event.kind == "assistant":
+            return self._calls(event)
+        if event.kind == "user" and self._running:
+            return self._tool_results(event)
+        if event.kind == "system" and event.data.subtype in ("task_started", "task_notification"):
+            return self._task(event)
+        if event.kind == "text":
+            return self._phrase(event)
+        return ()
+
+    def _calls(self, event: Event) -> Iterator[Event]:
+        for block in event.data.message.blocks:
+            if block.type == "tool_use" and block.name in AGENT_TOOLS and block.id:
+                called = block.input if isinstance(block.input, dict) else {}
+                yield self._update(
+                    Delegation(
+                        key=block.id,
+                        session=self._session,
+                        agent=str(called.get("subagent_type") or "general-purpose"),
+                        description=str(called.get("description") or ""),
+                        prompt=str(called.get("prompt") or ""),
+                        started_at=_seconds(event.data.timestamp),
+                        offset=event.offset,
+                    ),
+                    event,
+                )
+
+    def _tool_results(self, event: Event) -> Iterator[Event]:
+        for block in event.data.message.blocks:
+            delegation = self._running.get(block.tool_use_id or "")
+            if block.type != "tool_result" or delegation is None:
+                continue
+            text = _text(block)
+            if text.startswith(_LAUNCHED):
+                yield self._update(msgspec.structs.replace(delegation, background=True), event)
+            elif not delegation.background:
+                state = "completed" if not block.is_error else _failure(text)
+                ended = _seconds(event.data.timestamp)
+                yield self._end(delegation, state, text, _elapsed(delegation, ended), event)
+
+    def _task(self, event: Event) -> Iterator[Event]:
+        system = event.data
+        delegation = self._running.get(system.tool_use_id or "")
+        if delegation is None:
+            return
+        if system.subtype == "task_started":
+            background = bool(system.is_backgrounded)
+            agent = system.subagent_type or delegation.agent
+            yield self._update(
+                msgspec.structs.replace(delegation, background=background, agent=agent), event
+            )
+        elif delegation.background and system.status in _ENDS:
+            duration = (system.usage or {}).get("duration_ms")
+            seconds = duration / 1000 if isinstance(duration, int | float) else None
+            yield self._end(delegation, _ENDS[system.status], system.summary or "", seconds, event)
+
+    def _phrase(self, event: Event) -> Iterator[Event]:
+        found = find_delegation(event.data.text)
+        if found is None:
+            return
+        identity = f"{self._session}\0{found.agent}\0{found.task}"
+        delegation = Delegation(
+            key=f"text_{hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()}",
+            session=self._session,
+            agent=found.agent,
+            description=found.task,
+            state="announced",
+            source="text",
+            offset=event.offset,
+        )
+        yield Event("delegation", delegation, event.offset, event.end, type="delegation")
+
+    def _end(
+        self, known: Delegation, state: str, result: str, duration: float | None, event: Event
+    ) -> Event:
+        ended = msgspec.structs.replace(known, state=state, result=result, duration=duration)
+        del self._running[known.key]
+        return Event("delegation", ended, event.offset, event.end, type="delegation")
+
+    def _update(self, delegation: Delegation, event: Event) -> Event:
+        self._running[delegation.key] = delegation
+        return Event("delegation", delegation, event.offset, event.end, type="delegation")
+
+
+def _failure(text: str) -> str:
+    """Tell a call that never ran, because its input was refused, from an agent that failed."""
+    return "rejected" if "InputValidationError" in text or "<tool_use_error>" in text else "failed"
+
+
+def _text(block: Block) -> str:
+    content: Any = msgspec.json.decode(block.content) if block.content else ""
+    if isinstance(content, list):
+        parts = [part.get("text", "") for part in content if isinstance(part, dict)]
+        return "\n".join(str(part) for part in parts)
+    return str(content or "")
+
+
+def _seconds(timestamp: str | None) -> float | None:
+    try:
+        return datetime.fromisoformat(timestamp).timestamp() if timestamp else None
+    except ValueError:
+        return None
+
+
+def _elapsed(delegation: Delegation, ended: float | None) -> float | None:
+    if delegation.started_at is None or ended is None:
+        return None
+    return max(0.0, ended - delegation.started_at)

@@ -1,0 +1,132 @@
+"""The words of a ticket: its cleaned title, its priority, and what is no title at all."""
+
+from __future__ import annotations
+
+import re
+
+_WRAPPERS = {
+    '"': '"',
+    "'": "'",
+    "“": "”",
+    "‘": "’",
+    "„": "“",
+    "«": "»",
+    "「": "」",
+    "『": "』",
+}
+_TRAILING = ".,;:…。，；：、"
+_TRAILING_WORD = re.compile(r"[\s(\[]*(?:[-–—/|+&•*_]+|\b(?:and|also|plus|but|then|und|et|y))$")
+_EMOJI = "[\u2190-\u21ff\u2300-\u27bf\u2b00-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]"
+_SEVERITY_TAIL = re.compile(
+    rf"\s(?:{_EMOJI}+\s*[*_]*[(\[]?|[(\[])(?P<word>CRITICAL|HIGH|MEDIUM|LOW|BLOCKER|URGENT)"
+    r"(?: (?:SEVERITY|PRIORITY))?[)\]]?[*_]*$"
+)
+_PRIORITIES = {
+    **dict.fromkeys(("critical", "urgent", "blocker", "severe", "p0"), "critical"),
+    **dict.fromkeys(("high", "major", "important", "p1"), "high"),
+    **dict.fromkeys(("medium", "normal", "moderate", "med", "p2"), "medium"),
+    **dict.fromkeys(("low", "minor", "trivial", "p3", "p4"), "low"),
+}
+_WORD = re.compile(r"[a-z0-9]+")
+
+_NOUN = r"(?:bugs?|issues?|tasks?|todos?|fixmes?|features?|enhancements?|problems?|errors?|work)"
+_LEFT = r"(?:left|found|known|open|remaining|reported|identified|pending|so far|yet|at all|here)"
+_NO_TITLE = re.compile(
+    r"n\s?/\s?a|nil|null|na|tbd|tba|wip|true|false|yes|no|on|off|empty|see (?:above|below)|enabled|disabled|open|pending"
+    r"|in progress|not started|unknown|optional|required"
+    rf"|(?:none|nothing|zero)(?: (?:to (?:report|do|add|fix)|{_LEFT}))*"
+    rf"|(?:no|zero|0) (?:\w+ )?{_NOUN}(?: (?:were|was|are|is|have been))?(?: {_LEFT})*"
+    r"|<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|[\W\d_]*|(?:→|[-=]>).*",
+    re.IGNORECASE,
+)
+_REFERENCE = (
+    r"(?:[\w.-]+/[\w.-]+)?\#\d+|[A-Z][A-Z0-9_]*-\d+|<?https?://\S+|!\d+"
+    r"|!?\[[^\[\]]*\](?:\([^()\s]*\)|\[[^\[\]]*\])"
+)
+_ONLY_REFERENCES = re.compile(
+    rf"(?:(?:see|cf\.?|ref\.?|refs|reference|related to|same as|duplicate of)(?: also)? )?"
+    rf"(?:(?:issue|bug|ticket|pr|task) )?(?:{_REFERENCE})(?:(?:, | and |,? ?& ?| )(?:{_REFERENCE}))*+",
+    re.IGNORECASE,
+)
+_VERDICT = r"(?:done|fixed|resolved|completed?|finished|closed|implemented|solved)"
+_DONE_TITLE = re.compile(
+    r"[\s*_]*[✅✔☑✓]"
+    rf"|(?:already |now |all |was |is )*{_VERDICT}[\s\W_]*$"
+    rf"|(?:already |now )*{_VERDICT} (?:already|the|a|an|this|that|these|both|all)\b"
+    rf"|(?:already |now )*{_VERDICT} (?:in|by|with|via|on|since|as of)"
+    r" (?:\#?v?\d|commit|PR|version|release|this|the (?:last|latest|previous))",
+    re.IGNORECASE,
+)
+_DONE_TAIL = re.compile(
+    rf"[✅✔☑✓]\ufe0f?\s*$|[(\[]\s*(?:already |now )?{_VERDICT}\b[^()\[\]]*[)\]]\s*$"
+    rf"|\s(?:[-–—]+|→|=>)\s*[*_]*{_VERDICT}[*_]*\s*$",
+    re.IGNORECASE,
+)
+
+
+def priority_of(text: str) -> str:
+    """Return the priority that `text` begins to speak of: low, medium, high, critical or ""."""
+    for word in _WORD.findall(text[:80].lower())[:4]:
+        if word in _PRIORITIES:
+            return _PRIORITIES[word]
+    return ""
+
+
+def split_severity(text: str) -> tuple[str, str]:
+    """Return `text` without a severity in capitals at its end ("🔴 HIGH"), and its priority."""
+    cut = max(0, len(text) - 60)
+    match = _SEVERITY_TAIL.search(text[cut:])
+    if match is None:
+        return text, ""
+    return text[: cut + match.start()].rstrip(), priority_of(match["word"])
+
+
+def clean_title(text: str, *, another_follows: bool = False) -> str:
+    """Return `text` as a title: one line, no wrapping quotes or bold, no trailing `.,;:`.
+
+    With `another_follows`, the next ticket is on the same line: what joins them goes as well.
+    """
+    title = " ".join(text.split())
+    for _ in range(8):  # each round uncovers at most one more layer of signs
+        before = title
+        title = title.rstrip(_TRAILING + " \\")
+        if another_follows:
+            title = _without_joint(title)
+        title = _unwrapped(title)
+        if title == before:
+            break
+    return title
+
+
+def _without_joint(title: str) -> str:
+    cut = max(0, len(title) - 20)
+    match = _TRAILING_WORD.search(title[cut:])
+    title = title[: cut + match.start()] if match else title
+    return title.rstrip(" ([")
+
+
+def _unwrapped(title: str) -> str:
+    closing = _WRAPPERS.get(title[:1])
+    if closing and len(title) > 1 and title[-1] == closing:
+        inner = title[1:-1]
+        if closing not in inner and title[0] not in inner:
+            return inner.strip()
+    for sign in ("***", "**", "__"):
+        if title.startswith(sign) and title.endswith(sign) and len(title) > 2 * len(sign):
+            inner = title[len(sign) : -len(sign)]
+            return title if sign in inner else inner.strip()
+    return title
+
+
+def is_no_title(title: str) -> bool:
+    """Return whether a cleaned title names nothing: `none`, a placeholder, a bare reference."""
+    if not any(character.isalpha() for character in title):
+        return True
+    if len(title) > 400:
+        return False
+    return bool(_NO_TITLE.fullmatch(title.strip("*_`() ")) or _ONLY_REFERENCES.fullmatch(title))
+
+
+def is_finished(title: str) -> bool:
+    """Return whether a title says itself that the work is done."""
+    return bool(_DONE_TITLE.match(title[:200]) or _DONE_TAIL.search(title[-60:]))

@@ -1,0 +1,72 @@
+"""Tickets: work that the assistant names with a marker."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from claude_mpm.processors.ticket_text import DEFAULT_MARKERS, FoundTicket, TicketFinder
+from claude_mpm.records import Ticket
+from claude_mpm.wire.events import Event
+from claude_mpm.wire.text_lines import SYNTHETIC_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+class TicketProcessor:
+    """Makes "ticket" events of what the assistant and its subagents say.
+
+    Tool inputs and tool results are not said by the assistant, and `result` repeats what was said.
+
+    Args:
+        session: the session's id.
+        markers: marker word to ticket type, as `DEFAULT_MARKERS`.
+    """
+
+    def __init__(self, session: str, markers: Mapping[str, str] = DEFAULT_MARKERS) -> None:
+        self._session = session
+        self._finder = TicketFinder(markers)
+        self._plain = TicketFinder(markers)
+        self._last = Event("text", None, 0, 0)
+
+    def __call__(self, event: Event) -> Iterable[Event]:
+        """Return the tickets that `event` names."""
+        if event.kind == "assistant":
+            return self._from_assistant(event)
+        if event.kind == "text":
+            self._last = event
+            return [self._event(found, event) for found in self._plain.feed(event.data.text)]
+        return ()
+
+    def finish(self) -> Iterable[Event]:
+        """Return the ticket whose continuation lines were still being waited for."""
+        return [self._event(found, self._last) for found in self._plain.flush()]
+
+    def _from_assistant(self, event: Event) -> Iterator[Event]:
+        if event.data.message.model == SYNTHETIC_MODEL:
+            return
+        for block in event.data.message.blocks:
+            if block.type == "text" and block.text:
+                for found in self._finder.find(block.text):
+                    yield self._event(found, event, agent=event.data.subagent_type or "")
+
+    def _event(self, found: FoundTicket, event: Event, agent: str = "") -> Event:
+        ticket = Ticket(
+            key=ticket_key(self._session, found.type, found.title),
+            session=self._session,
+            type=found.type,
+            title=found.title,
+            description=found.description,
+            priority=found.priority,
+            tags=found.tags,
+            agent=agent,
+            offset=event.offset,
+        )
+        return Event("ticket", ticket, event.offset, event.end, type="ticket")
+
+
+def ticket_key(session: str, type_: str, title: str) -> str:
+    """Return the key that makes the same ticket said twice one ticket: case does not matter."""
+    identity = f"{session}\0{type_}\0{' '.join(title.casefold().split())}"
+    return hashlib.blake2b(identity.encode(), digest_size=5).hexdigest()

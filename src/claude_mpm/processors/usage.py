@@ -1,0 +1,88 @@
+"""What each turn cost: Claude reports sums, the processor tells the differences."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+from claude_mpm.records import TurnRecord
+from claude_mpm.wire.events import Event, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from claude_mpm.journal.layout import Start
+
+
+class UsageProcessor:
+    """Makes a "turn" event of every result.
+
+    Args:
+        session: the session's id.
+        starts: the session's starts, for the framework that was in effect at an offset.
+        total_cost_usd: the sum that was reported before the first event to come.
+    """
+
+    def __init__(
+        self, session: str, starts: Sequence[Start] = (), total_cost_usd: float = 0.0
+    ) -> None:
+        self._session = session
+        self._starts = starts
+        self._total = total_cost_usd
+
+    def __call__(self, event: Event) -> Iterable[Event]:
+        """Return the turn that `event` ends, if it ends one."""
+        if event.kind != "result":
+            return ()
+        record = self._record(event, event.data)
+        return (Event("turn", record, event.offset, event.end, type="turn"),)
+
+    def _record(self, event: Event, result: Result) -> TurnRecord:
+        total = result.total_cost_usd if result.total_cost_usd is not None else self._total
+        # A sum that went down was begun anew, so it is the cost itself.
+        cost = total - self._total if total >= self._total else total
+        self._total = total
+        usage = result.usage or {}
+        return TurnRecord(
+            session=self._session,
+            offset=event.offset,
+            end=event.end,
+            prompts=_prompts(result),
+            origin=result.origin.kind if result.origin else "",
+            subtype=result.subtype,
+            is_error=bool(result.is_error),
+            terminal_reason=result.terminal_reason or "",
+            message=_message(result),
+            api_error_status=result.api_error_status,
+            cost_usd=cost,
+            total_cost_usd=total,
+            input_tokens=_count(usage, "input_tokens"),
+            output_tokens=_count(usage, "output_tokens"),
+            cache_read_tokens=_count(usage, "cache_read_input_tokens"),
+            cache_write_tokens=_count(usage, "cache_creation_input_tokens"),
+            duration=(result.duration_ms or 0.0) / 1000,
+            denials=len(result.permission_denials or ()),
+            framework=self._framework_at(event.offset),
+        )
+
+    def _framework_at(self, offset: int) -> str:
+        place = bisect_right([start.offset for start in self._starts], offset)
+        return self._starts[place - 1].framework_sha256 if place else ""
+
+
+def _prompts(result: Result) -> tuple[str, ...]:
+    if result.user_message_uuids:
+        return tuple(result.user_message_uuids)
+    return (result.user_message_uuid,) if result.user_message_uuid else ()
+
+
+def _message(result: Result) -> str:
+    """Return what Claude Code says went wrong; empty where nothing did."""
+    if result.errors:
+        return "; ".join(str(error) for error in result.errors)
+    return (result.result or "") if result.is_error else ""
+
+
+def _count(usage: dict[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,93 @@
+"""What is found in a journal and kept in the index."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """Work that the assistant named with a marker such as `TODO:`.
+
+    Args:
+        key: stable: the same ticket said twice in a session has the same key.
+        session: the session in which it was said.
+        type: "task", "bug", "feature", "issue", "enhancement", or what the settings add.
+        priority: "low", "medium", "high", "critical", or empty.
+        agent: the subagent that said it; empty for the main conversation.
+        offset: where in the journal, in bytes.
+        state: "open" or "closed".
+    """
+
+    key: str
+    session: str
+    type: str
+    title: str
+    description: str = ""
+    priority: str = ""
+    tags: tuple[str, ...] = ()
+    agent: str = ""
+    offset: int = 0
+    state: str = "open"
+
+
+class Delegation(msgspec.Struct, frozen=True, kw_only=True):
+    """Work that was handed to a subagent.
+
+    Args:
+        key: the id of the tool call, or a hash of the phrase for source "text".
+        state: "running", "completed", "failed", "stopped" or "rejected"; "announced" where
+            there is only a phrase.
+        source: "tool" where Claude called its Task/Agent tool, "text" for a phrase.
+        background: whether Claude went on without waiting for it.
+        started_at: seconds since the epoch; None where the journal does not say.
+        duration: seconds; None until it ended, or where the journal does not say.
+        offset: where in the journal it began, in bytes.
+    """
+
+    key: str
+    session: str
+    agent: str = ""
+    description: str = ""
+    prompt: str = ""
+    state: str = "running"
+    source: str = "tool"
+    background: bool = False
+    started_at: float | None = None
+    duration: float | None = None
+    result: str = ""
+    offset: int = 0
+
+
+class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One `result` of Claude's: what a turn came to and what it cost.
+
+    Args:
+        offset: where its result line begins in the journal, in bytes.
+        end: where the next line begins.
+        prompts: the uuids of the prompts that it answered.
+        origin: what started it, where that was no prompt: "task-notification", "peer".
+        cost_usd: of this turn alone; Claude reports the sum over the session.
+        total_cost_usd: the session's sum, as Claude reported it.
+        duration: seconds.
+        framework: hash of the framework that was in effect.
+    """
+
+    session: str
+    offset: int
+    end: int
+    prompts: tuple[str, ...] = ()
+    origin: str = ""
+    subtype: str = ""
+    is_error: bool = False
+    terminal_reason: str = ""
+    message: str = ""
+    api_error_status: int | None = None
+    cost_usd: float = 0.0
+    total_cost_usd: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    duration: float = 0.0
+    denials: int = 0
+    framework: str = ""

@@ -1,0 +1,170 @@
+"""The core: one journal read to its end through one pipeline."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from claude_mpm.index import Position
+from claude_mpm.journal.cursor import Cursor
+from claude_mpm.journal.watch import subscribe
+from claude_mpm.processors.delegations import DelegationProcessor
+from claude_mpm.processors.tickets import TicketProcessor
+from claude_mpm.processors.usage import UsageProcessor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from claude_mpm.index import Index
+    from claude_mpm.journal.layout import Meta, SessionFolder
+    from claude_mpm.wire import Wire
+    from claude_mpm.wire.events import Event
+    from claude_mpm.wire.framing import Line
+
+    Processor = Callable[[Event], Iterable[Event]]
+    Sink = Callable[[Event], None]
+
+# How often, in seconds, it is checked whether a silent host is still alive.
+LIVENESS_INTERVAL = 1.0
+# The kinds of event that processors make and the index keeps.
+FOUND = frozenset({"ticket", "delegation", "turn"})
+
+
+class Session:
+    """Reads a session's journal: bytes, lines, events, processors, index, sinks, in that order.
+
+    Args:
+        folder: the session's folder, with its journal.
+        wire: how the journal is read.
+        index: where what is found is kept.
+        processors: functions that make further events of an event.
+        sinks: functions that are given every event.
+        start: where to read from, in bytes; where the index has come to if it is None. What the
+            index knows already is given out again, but neither counted nor kept again.
+        is_over: tells that nothing will be written to the journal any more.
+    """
+
+    def __init__(
+        self,
+        folder: SessionFolder,
+        wire: Wire,
+        index: Index,
+        *,
+        processors: Sequence[Processor] = (),
+        sinks: Sequence[Sink] = (),
+        start: int | None = None,
+        is_over: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.folder = folder
+        self.ended = False
+        self._wire = wire
+        self._index = index
+        self._processors = processors
+        self._sinks = sinks
+        self.position = index.position(folder.path.name)
+        self._is_over = is_over
+        self._cursor = Cursor(folder.journal, self.position.cursor if start is None else start)
+        self._changes = subscribe(folder.path)
+
+    def read(self, timeout: float) -> list[Event]:
+        """Return the next events; empty where nothing came for `timeout` seconds, or at the end.
+
+        Only one thread reads a session. `ended` turns true with the last events.
+
+        Raises:
+            StorageError: the index could not be written; nothing is lost by reading again later.
+        """
+        deadline = time.monotonic() + timeout
+        while not self.ended:
+            lines = self._cursor.read()
+            if not lines and self._is_over():
+                lines = self._cursor.read() or self._finish()
+            if lines or self.ended:
+                return self._process(lines)
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            self._changes.wait(min(remaining, LIVENESS_INTERVAL))
+        return []
+
+    def catch_up(self) -> None:
+        """Read what the journal holds now, without waiting for more."""
+        while lines := self._cursor.read():
+            self._process(lines)
+        if self._is_over():
+            self._process(self._finish())
+
+    def wake(self) -> None:
+        """End a `read` that waits, from any thread."""
+        self._changes.wake()
+
+    def close(self) -> None:
+        """Let go of the journal; safe to call twice."""
+        self._cursor.close()
+        self._changes.close()
+
+    def _finish(self) -> list[Line]:
+        self.ended = True
+        rest = self._cursor.rest()
+        return [rest] if rest else []
+
+    def _process(self, lines: Sequence[Line]) -> list[Event]:
+        events: list[Event] = []
+        for line in lines:
+            for event in self._wire.decode(line):
+                events.append(event)
+                for process in self._processors:
+                    events += process(event)
+        if self.ended:
+            events += self._finish_processors()
+        self._keep(events, lines[-1].end if lines else self._cursor.offset)
+        for sink in self._sinks:
+            for event in events:
+                sink(event)
+        return events
+
+    def _finish_processors(self) -> list[Event]:
+        finishers = [getattr(process, "finish", None) for process in self._processors]
+        return [event for finish in finishers if finish for event in finish()]
+
+    def _keep(self, events: Sequence[Event], end: int) -> None:
+        """Count what is new, and tell the index when something was found and at the end."""
+        before = self.position
+        if end <= before.cursor and not self.ended:
+            return
+        new = [event for event in events if event.offset >= before.cursor]
+        turns = [event.data for event in new if event.kind == "turn"]
+        found = [event for event in new if event.kind in FOUND]
+        not_json = sum(event.kind == "not-json" for event in new)
+        self.position = Position(
+            cursor=max(end, before.cursor),
+            events=before.events + len(new) - len(found),
+            not_json=before.not_json + not_json,
+            total_cost_usd=turns[-1].total_cost_usd if turns else before.total_cost_usd,
+            cost_usd=before.cost_usd + sum(turn.cost_usd for turn in turns),
+            turns=before.turns + len(turns),
+        )
+        if found or not_json or self.ended:
+            self._index.store(self.folder.path.name, found, self.position)
+
+
+def built_in_processors(
+    meta: Meta,
+    index: Index,
+    start: int,
+    *,
+    tickets: bool = True,
+    markers: Mapping[str, str] | None = None,
+) -> list[Processor]:
+    """Return the processors of every session, in the state they had at the offset `start`."""
+    session = meta.session_id
+    before = [turn for turn in index.turns(session) if turn.end <= start]
+    total = before[-1].total_cost_usd if before else 0.0
+    running = [d for d in index.delegations(session, state="running") if d.offset < start]
+    processors: list[Processor] = [
+        UsageProcessor(session, meta.starts, total),
+        DelegationProcessor(session, running),
+    ]
+    if tickets:
+        processors.append(TicketProcessor(session, markers) if markers else TicketProcessor(session))
+    return processors

@@ -1,0 +1,142 @@
+"""What a turn came to, and what that rests on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from claude_mpm.records import TurnRecord
+
+
+class Outcome(StrEnum):
+    """How a turn can end."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    TIMED_OUT = "timed out"
+    LOST = "lost"
+    INCOMPLETE = "incomplete"
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The outcome of a turn with its evidence.
+
+    Args:
+        outcome: how it ended.
+        reason: one line for a person; empty where the turn completed.
+        evidence: what the outcome rests on, one short line each.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the turn completed."""
+        return self.outcome is Outcome.COMPLETED
+
+    @property
+    def exit_status(self) -> int:
+        """What the command line ends with: 0, 1, 124 or 130."""
+        return _EXIT_STATUS.get(self.outcome, 1)
+
+    def __str__(self) -> str:
+        return f"{self.outcome} ({self.reason})" if self.reason else str(self.outcome)
+
+
+_EXIT_STATUS = {Outcome.COMPLETED: 0, Outcome.TIMED_OUT: 124, Outcome.INTERRUPTED: 130}
+_LIMITS = {
+    "max_turns": "the limit of model turns was reached",
+    "budget_exhausted": "the budget was used up",
+}
+
+
+class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a turn beside its results.
+
+    Args:
+        interrupted: someone asked Claude to stop.
+        timed_out: the turn's time was up.
+        ended: Claude's output is over.
+        exit_status: how Claude ended; None while it runs, or where nobody knows.
+        stderr: the last lines of its standard error.
+        background: subagents that were still at work.
+        structured: the wire says where turns end; where it does not, silence has to do.
+    """
+
+    interrupted: bool = False
+    timed_out: bool = False
+    ended: bool = False
+    exit_status: int | None = None
+    stderr: str = ""
+    background: int = 0
+    structured: bool = True
+
+
+def judge(results: Sequence[TurnRecord], known: Circumstances) -> Verdict:
+    """Return the verdict on a turn from its results and everything else that is known.
+
+    `subtype: success` proves nothing: an API failure has it too. What counts is `is_error`
+    with `terminal_reason` of every result, and how Claude ended.
+    """
+    evidence = _evidence(results, known)
+    outcome, reason = _outcome(results, known)
+    return Verdict(outcome, reason, evidence)
+
+
+def _outcome(results: Sequence[TurnRecord], known: Circumstances) -> tuple[Outcome, str]:
+    if known.timed_out:
+        return Outcome.TIMED_OUT, "the turn's time was up"
+    aborted = any(result.terminal_reason.startswith("aborted") for result in results)
+    if known.interrupted and (aborted or not results):
+        return Outcome.INTERRUPTED, "someone interrupted it"
+    for result in results:
+        if result.is_error:
+            return Outcome.FAILED, _failure(result)
+    if aborted:
+        return Outcome.INTERRUPTED, "the turn was aborted before its end"
+    if not results and (known.structured or known.exit_status):
+        return Outcome.LOST, _loss(known)
+    if known.background:
+        return Outcome.INCOMPLETE, f"{known.background} background subagents did not hand back"
+    return Outcome.COMPLETED, ""
+
+
+def _failure(result: TurnRecord) -> str:
+    if result.terminal_reason in _LIMITS:
+        return _LIMITS[result.terminal_reason]
+    message = " ".join(result.message.split())
+    return message or result.terminal_reason or result.subtype or "Claude reports an error"
+
+
+def _loss(known: Circumstances) -> str:
+    if not known.ended:
+        return "there is no result"
+    status = "" if known.exit_status is None else f" with status {known.exit_status}"
+    lines = known.stderr.splitlines()
+    said = f": {lines[-1].strip()}" if lines else ""
+    return f"Claude ended{status} without a result{said}"
+
+
+def _evidence(results: Sequence[TurnRecord], known: Circumstances) -> tuple[str, ...]:
+    found = [
+        f"result at byte {result.offset}: {result.subtype or 'no subtype'}"
+        f"{', error' if result.is_error else ''}"
+        f"{f', {result.terminal_reason}' if result.terminal_reason else ''}"
+        f"{f', woken by {result.origin}' if result.origin else ''}"
+        for result in results
+    ]
+    if not results:
+        found.append("no result")
+    if known.ended:
+        found.append(f"output over, exit status {known.exit_status}")
+    if known.background:
+        found.append(f"{known.background} background subagents at work")
+    return tuple(found)

@@ -1,0 +1,204 @@
+"""The one value that flows, and the typed messages of Claude Code that it carries.
+
+The shapes are those that `claude` 2.1 writes with `--output-format stream-json`; every field
+that is not needed to tell messages apart may be missing, because older and newer releases differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Block(msgspec.Struct, frozen=True):
+    """One content block of a message; `type` says which of the fields are set."""
+
+    type: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: Any = None
+    tool_use_id: str | None = None
+    content: msgspec.Raw | None = None
+    is_error: bool | None = None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """The model's or the user's message inside an event."""
+
+    content: str | list[Block] = ""
+    id: str | None = None
+    role: str | None = None
+    model: str | None = None
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The content as blocks; a bare string is one text block."""
+        if isinstance(self.content, str):
+            return [Block(type="text", text=self.content)]
+        return self.content
+
+
+class Assistant(msgspec.Struct, frozen=True, tag="assistant"):
+    """What the assistant said or called; one line for each content block."""
+
+    message: Message = Message()
+    session_id: str | None = None
+    parent_tool_use_id: str | None = None
+    subagent_type: str | None = None
+    isSidechain: bool | None = None  # noqa: N815 -- the name in Claude's own transcripts
+    is_api_error_message: bool | None = None
+    aborted: bool | None = None
+    timestamp: str | None = None
+    uuid: str | None = None
+
+
+class User(msgspec.Struct, frozen=True, tag="user"):
+    """A tool's result, an echo of a prompt, or a note of Claude Code to the model."""
+
+    message: Message = Message()
+    session_id: str | None = None
+    parent_tool_use_id: str | None = None
+    tool_use_result: msgspec.Raw | None = None
+    isReplay: bool | None = None  # noqa: N815 -- the name on the wire
+    isSidechain: bool | None = None  # noqa: N815
+    timestamp: str | None = None
+    uuid: str | None = None
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """What started a turn that no prompt started: a finished background task, or a peer."""
+
+    kind: str = ""
+
+
+class Result(msgspec.Struct, frozen=True, tag="result"):
+    """The end of one turn. `subtype` "success" alone proves nothing: see `verdict.judge`."""
+
+    subtype: str = ""
+    is_error: bool | None = None
+    result: str | None = None
+    errors: list[Any] | None = None
+    session_id: str | None = None
+    terminal_reason: str | None = None
+    api_error_status: int | None = None
+    total_cost_usd: float | None = None
+    num_turns: int | None = None
+    duration_ms: float | None = None
+    usage: dict[str, Any] | None = None
+    user_message_uuid: str | None = None
+    user_message_uuids: list[str] | None = None
+    origin: Origin | None = None
+    permission_denials: list[Any] | None = None
+    local_command: str | None = None
+    uuid: str | None = None
+
+
+class System(msgspec.Struct, frozen=True, tag="system"):
+    """Everything that Claude Code says about itself; `subtype` tells what."""
+
+    subtype: str = ""
+    session_id: str | None = None
+    model: str | None = None
+    cwd: str | None = None
+    permissionMode: str | None = None  # noqa: N815 -- the name on the wire
+    agents: list[Any] | None = None
+    tools: list[Any] | None = None
+    claude_code_version: str | None = None
+    state: str | None = None
+    status: str | None = None
+    task_id: str | None = None
+    task_type: str | None = None
+    tool_use_id: str | None = None
+    description: str | None = None
+    subagent_type: str | None = None
+    is_backgrounded: bool | None = None
+    prompt: str | None = None
+    summary: str | None = None
+    patch: dict[str, Any] | None = None
+    tasks: list[Any] | None = None
+    usage: dict[str, Any] | None = None
+    attempt: int | None = None
+    max_retries: int | None = None
+    retry_delay_ms: float | None = None
+    error_status: int | None = None
+    error: Any = None
+    tool_name: str | None = None
+    message: Any = None
+    content: Any = None
+    uuid: str | None = None
+
+
+class StreamEvent(msgspec.Struct, frozen=True, tag="stream_event"):
+    """A piece of an answer in the making, as the model's API sent it."""
+
+    event: dict[str, Any] = {}
+    session_id: str | None = None
+    parent_tool_use_id: str | None = None
+
+
+class ControlRequest(msgspec.Struct, frozen=True, tag="control_request"):
+    """A question of Claude's to whoever drives it, such as a permission."""
+
+    request_id: str
+    request: dict[str, Any] = {}
+
+
+class ControlResponse(msgspec.Struct, frozen=True, tag="control_response"):
+    """Claude's answer to a control request."""
+
+    response: dict[str, Any] = {}
+
+
+class ControlCancel(msgspec.Struct, frozen=True, tag="control_cancel_request"):
+    """Claude withdraws its question."""
+
+    request_id: str
+
+
+class Lifecycle(msgspec.Struct, frozen=True, tag="command_lifecycle"):
+    """How far a prompt has come: queued, started, completed, cancelled, discarded, refused."""
+
+    command_uuid: str
+    state: str
+
+
+class PlainText(msgspec.Struct, frozen=True):
+    """A line of Claude's text, on the wire that has nothing else."""
+
+    text: str
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """A message of a type that this release does not know, or of an unexpected shape."""
+
+    fields: dict[str, Any]
+
+
+class NotJson(msgspec.Struct, frozen=True):
+    """A line of a JSON journal that is no JSON object."""
+
+    text: str
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One thing that happened, and where in the journal it stands.
+
+    Args:
+        kind: which class `data` has, as one word: "assistant", "system", "result", "text",
+            "unknown", "not-json", …; for what processors find: "ticket", "delegation", "turn".
+        data: the typed content.
+        offset: the first byte of its line in the journal.
+        end: the first byte after its line; a cursor that stands there has passed it.
+        raw: the line as it came, without the newline; empty for what processors made.
+        type: the wire's own name, with the subtype after a slash where there is one.
+    """
+
+    kind: str
+    data: Any
+    offset: int
+    end: int
+    raw: bytes = b""
+    type: str = ""

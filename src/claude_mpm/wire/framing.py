@@ -1,0 +1,60 @@
+"""Bytes become lines, of any length, each with its place in the journal."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Line(NamedTuple):
+    """One line of a journal.
+
+    Args:
+        offset: where its first byte stands in the journal, in bytes.
+        data: the bytes, without the newline.
+        end: where the next line starts; `offset + len(data)` for an unfinished last line.
+    """
+
+    offset: int
+    data: bytes
+    end: int
+
+
+class LineFramer:
+    """Cuts chunks into lines; a character or a line may be cut anywhere between chunks.
+
+    Args:
+        offset: the place in the journal of the first byte that will be fed, in bytes.
+    """
+
+    def __init__(self, offset: int = 0) -> None:
+        self.offset = offset
+        self._tail: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> list[Line]:
+        """Return the lines that `chunk` completes."""
+        head, *rest = chunk.split(b"\n")
+        self._tail.append(head)
+        if not rest:
+            return []
+        # The tail is joined once a line, not once a chunk: appending each chunk to one bytes
+        # object makes a long line cost the square of its length.
+        datas = [b"".join(self._tail), *rest[:-1]]
+        self._tail = [rest[-1]]
+        lines = []
+        offset = self.offset
+        for data in datas:
+            end = offset + len(data) + 1
+            lines.append(Line(offset, data, end))
+            offset = end
+        self.offset = offset
+        return lines
+
+    def flush(self) -> Line | None:
+        """Return what stands after the last newline, if anything: the journal is over."""
+        data = b"".join(self._tail)
+        self._tail = []
+        if not data:
+            return None
+        line = Line(self.offset, data, self.offset + len(data))
+        self.offset = line.end
+        return line

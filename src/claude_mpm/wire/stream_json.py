@@ -1,0 +1,149 @@
+"""The wire `stream-json`: one JSON object a line, in both directions."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.wire.events import (
+    Assistant,
+    ControlCancel,
+    ControlRequest,
+    ControlResponse,
+    Event,
+    Lifecycle,
+    NotJson,
+    Result,
+    StreamEvent,
+    System,
+    Unknown,
+    User,
+)
+
+if TYPE_CHECKING:
+    from claude_mpm.wire.framing import Line
+
+_KNOWN = (
+    Assistant
+    | User
+    | System
+    | Result
+    | StreamEvent
+    | ControlRequest
+    | ControlResponse
+    | ControlCancel
+    | Lifecycle
+)
+_decode_known = msgspec.json.Decoder(_KNOWN, strict=False).decode
+_encode = msgspec.json.Encoder().encode
+_KINDS: dict[type, str] = {
+    Assistant: "assistant",
+    User: "user",
+    System: "system",
+    Result: "result",
+    StreamEvent: "stream_event",
+    ControlRequest: "control_request",
+    ControlResponse: "control_response",
+    ControlCancel: "control_cancel_request",
+    Lifecycle: "command_lifecycle",
+}
+
+
+class StreamJson:
+    """Claude Code's own protocol; the source of every fact is the CLI's observed behaviour."""
+
+    name = "stream-json"
+    structured = True
+
+    def decode(self, line: Line) -> list[Event]:
+        """Return the events of one line: one, none for a blank line, several where lines are glued.
+
+        Never raises: what is not understood comes as "unknown", what is no JSON as "not-json".
+        """
+        try:
+            data = _decode_known(line.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _decode_other(line)
+        kind = _KINDS[type(data)]
+        subtype = getattr(data, "subtype", "")
+        return [_event(kind, data, line, f"{kind}/{subtype}" if subtype else kind)]
+
+    def prompt(self, text: str, uuid: str) -> bytes:
+        """Return the message that gives Claude a prompt.
+
+        Args:
+            text: the prompt, of any length.
+            uuid: its identity; Claude acknowledges it and does not run it a second time.
+        """
+        return _line(
+            {
+                "type": "user",
+                "message": {"role": "user", "content": text},
+                "parent_tool_use_id": None,
+                "session_id": "",
+                "uuid": uuid,
+            }
+        )
+
+    def control(self, request_id: str, subtype: str, **fields: Any) -> bytes:
+        """Return a control request of ours, such as `initialize` or `interrupt`."""
+        request = {"subtype": subtype, **fields}
+        return _line({"type": "control_request", "request_id": request_id, "request": request})
+
+    def answer(self, request_id: str, response: dict[str, Any]) -> bytes:
+        """Return our answer to a control request of Claude's."""
+        body = {"subtype": "success", "request_id": request_id, "response": response}
+        return _line({"type": "control_response", "response": body})
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    return _encode(message) + b"\n"
+
+
+def _event(kind: str, data: Any, line: Line, type_: str) -> Event:
+    return Event(kind, data, line.offset, line.end, line.data, type_)
+
+
+def _decode_other(line: Line) -> list[Event]:
+    """Decode what the typed decoder refused: unknown types, glued objects, no JSON at all."""
+    text = line.data.decode("utf-8", "replace").strip()
+    if not text:
+        return []
+    objects = _objects(text)
+    if objects is None:
+        return [_event("not-json", NotJson(text), line, "not-json")]
+    return [_typed(fields, line) for fields in objects]
+
+
+def _objects(text: str) -> list[dict[str, Any]] | None:
+    """Return the JSON objects that `text` consists of; None where it is anything else.
+
+    Two writers that share a file can leave two objects on one line.
+    """
+    decoder = json.JSONDecoder()
+    found: list[dict[str, Any]] = []
+    position = 0
+    while position < len(text):
+        try:
+            value, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(value, dict):
+            return None
+        found.append(value)
+        while position < len(text) and text[position].isspace():
+            position += 1
+    return found
+
+
+def _typed(fields: dict[str, Any], line: Line) -> Event:
+    type_ = fields.get("type")
+    subtype = fields.get("subtype")
+    name = f"{type_}/{subtype}" if isinstance(subtype, str) and subtype else str(type_)
+    try:
+        data = msgspec.convert(fields, _KNOWN, strict=False)
+    except (msgspec.ValidationError, RecursionError):
+        return _event("unknown", Unknown(fields), line, name)
+    return _event(_KINDS[type(data)], data, line, name)

@@ -1,0 +1,77 @@
+"""What the assistant says, as the lines that a person would see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from claude_mpm.wire.events import Event
+
+SYNTHETIC_MODEL = "<synthetic>"
+
+
+def said(event: Event) -> str | None:
+    """Return the text that the assistant says to the user in this event, if it says any.
+
+    Subagents talk to the assistant, not to the user, and an API error is Claude Code's own text.
+    """
+    if event.kind == "text":
+        return str(event.data.text)
+    if event.kind != "assistant" or event.data.parent_tool_use_id or event.data.isSidechain:
+        return None
+    message = event.data.message
+    if message.model == SYNTHETIC_MODEL:
+        return None
+    texts = [block.text for block in message.blocks if block.type == "text" and block.text]
+    return "\n".join(texts) if texts else None
+
+
+def reported_error(event: Event) -> str | None:
+    """Return the text of an API error that Claude Code reports in the assistant's place."""
+    if event.kind != "assistant" or not event.data.is_api_error_message:
+        return None
+    return "\n".join(block.text for block in event.data.message.blocks if block.text)
+
+
+class LineAssembler:
+    """Turns events into finished lines of text.
+
+    Where Claude sends its answer in pieces (`--include-partial-messages`), a line is given out as
+    soon as its newline has come, and the whole block that follows adds only what is missing.
+    """
+
+    def __init__(self) -> None:
+        self._given: list[str] = []
+        self._tail = ""
+
+    def feed(self, event: Event) -> list[str]:
+        """Return the lines that `event` finishes, without newlines."""
+        if event.kind == "stream_event":
+            return self._feed_piece(event.data.event, event.data.parent_tool_use_id)
+        text = said(event)
+        if text is None:
+            return []
+        return self._feed_block(text)
+
+    def _feed_piece(self, piece: dict[str, Any], parent: str | None) -> list[str]:
+        if parent:
+            return []
+        if piece.get("type") == "message_start":
+            self._reset()
+        delta = piece.get("delta")
+        if not isinstance(delta, dict) or delta.get("type") != "text_delta":
+            return []
+        *lines, self._tail = (self._tail + str(delta.get("text", ""))).split("\n")
+        self._given += lines
+        return lines
+
+    def _feed_block(self, text: str) -> list[str]:
+        given = "".join(f"{line}\n" for line in self._given)
+        self._reset()
+        rest = text[len(given) :] if text.startswith(given) else text
+        if not rest:
+            return []
+        return rest.removesuffix("\n").split("\n")
+
+    def _reset(self) -> None:
+        self._given, self._tail = [], ""
