@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from claude_mpm.index import Position
@@ -11,9 +12,10 @@ from claude_mpm.journal.watch import subscribe
 from claude_mpm.processors.delegations import DelegationProcessor
 from claude_mpm.processors.tickets import TicketProcessor
 from claude_mpm.processors.usage import UsageProcessor
+from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from claude_mpm.index import Index
     from claude_mpm.journal.layout import Meta, SessionFolder
@@ -42,6 +44,7 @@ class Session:
         start: where to read from, in bytes; where the index has come to if it is None. What the
             index knows already is given out again, but neither counted nor kept again.
         is_over: tells that nothing will be written to the journal any more.
+        keeps: whether what is found goes to the index.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Session:
         sinks: Sequence[Sink] = (),
         start: int | None = None,
         is_over: Callable[[], bool] = lambda: True,
+        keeps: bool = True,
     ) -> None:
         self.folder = folder
         self.ended = False
@@ -63,6 +67,7 @@ class Session:
         self._sinks = sinks
         self.position = index.position(folder.path.name)
         self._is_over = is_over
+        self._keeps = keeps
         self._cursor = Cursor(folder.journal, self.position.cursor if start is None else start)
         self._changes = subscribe(folder.path)
 
@@ -130,7 +135,7 @@ class Session:
     def _keep(self, events: Sequence[Event], end: int) -> None:
         """Count what is new, and tell the index when something was found and at the end."""
         before = self.position
-        if end <= before.cursor and not self.ended:
+        if not self._keeps or (end <= before.cursor and not self.ended):
             return
         new = [event for event in events if event.offset >= before.cursor]
         turns = [event.data for event in new if event.kind == "turn"]
@@ -166,5 +171,32 @@ def built_in_processors(
         DelegationProcessor(session, running),
     ]
     if tickets:
-        processors.append(TicketProcessor(session, markers) if markers else TicketProcessor(session))
+        processors.append(TicketProcessor(session, markers))
     return processors
+
+
+def read_events(
+    folder: SessionFolder, index: Index, *, since: int = 0, follow: bool = False
+) -> Iterator[Event]:
+    """Yield the events of a session's journal and what is found in them, from an offset on.
+
+    Nothing is kept: this is one more reader beside the one that keeps.
+
+    Args:
+        since: the byte to start at: 0, or the `end` of an event.
+        follow: whether to wait for more until the host is gone.
+    """
+    meta = folder.read_meta()
+    processors = built_in_processors(meta, index, since)
+    reader = Session(
+        folder,
+        WIRES[meta.wire],
+        index,
+        processors=processors,
+        start=since,
+        is_over=(lambda: not folder.has_host()) if follow else (lambda: True),
+        keeps=False,
+    )
+    with closing(reader):
+        while not reader.ended:
+            yield from reader.read(LIVENESS_INTERVAL)

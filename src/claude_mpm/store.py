@@ -105,9 +105,7 @@ class Store:
         )
         wire = WIRES[meta.wire]
         over = not folder.has_host()
-        session = Session(
-            folder, wire, self.index, processors=processors, is_over=lambda: over
-        )
+        session = Session(folder, wire, self.index, processors=processors, is_over=lambda: over)
         with closing(session):
             session.catch_up()
 

@@ -51,8 +51,11 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
     kill -KILL "$claude"
 }
 
-feed | "$@" 3<&- >>"$session/out.jsonl" &
+# Not a pipeline: the shell would wait for both its ends, and `feed` ends last.
+mkfifo "$session/stdin"
+"$@" <"$session/stdin" >>"$session/out.jsonl" 3<&- &
 claude=$!
+feed >"$session/stdin" &
 put pid "$$ $claude"
 trap 'kill -TERM "$claude"' TERM
 watch &
@@ -62,6 +65,7 @@ while kill -0 "$claude" 2>/dev/null; do
     wait "$claude"
     status=$?
 done
+rm -f "$session/stdin"
 put exit "$status"
 trap '' TERM
 kill -TERM 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from claude_mpm.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -68,6 +70,7 @@ class SessionFolder:
         self.inbox = path / "inbox"
         self.feed = path / "feed"
         self.lease = path / "lease"
+        self.stdin = path / "stdin"
         self.journal = path / "out.jsonl"
         self.errors = path / "err.log"
         self.pid_file = path / "pid"
@@ -99,7 +102,7 @@ class SessionFolder:
 
     def remove_host(self) -> None:
         """Remove what only a living host needs."""
-        for file in (self.feed, self.lease, self.pid_file):
+        for file in (self.feed, self.lease, self.stdin, self.pid_file):
             file.unlink(missing_ok=True)
 
     def write(self, file: Path, data: bytes) -> None:
@@ -130,7 +133,7 @@ class SessionFolder:
         return _number(self.exit_file)
 
     def pids(self) -> tuple[int, int] | None:
-        """Return the process ids of the host and of Claude in their place; None before the start."""
+        """Return the process ids of the host and of Claude; None before the start."""
         try:
             host, claude = self.pid_file.read_text().split()
         except (FileNotFoundError, ValueError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import threading
 import time
 import uuid
 from contextlib import closing, suppress
@@ -14,7 +13,7 @@ from claude_mpm.claude_binary import find_claude
 from claude_mpm.errors import LaunchError, MPMError, SessionEnded, UsageError
 from claude_mpm.framework import agents_json
 from claude_mpm.journal.inbox import Inbox
-from claude_mpm.journal.layout import Meta, SessionFolder, Start
+from claude_mpm.journal.layout import Meta, SessionFolder, Start, storage_errors
 from claude_mpm.journal.lease import Lease
 from claude_mpm.journal.recorder import Recorder
 from claude_mpm.orchestration.launch import (
@@ -29,12 +28,15 @@ from claude_mpm.session import Session, built_in_processors
 from claude_mpm.wire import WIRES, StreamJson, Wire
 
 if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
     from pathlib import Path
 
     from claude_mpm.environments.base import Environment
     from claude_mpm.framework import Framework
     from claude_mpm.orchestration.options import Options
     from claude_mpm.store import Store
+    from claude_mpm.wire.events import Event
 
 _STREAM_JSON = StreamJson()
 
@@ -72,6 +74,8 @@ class Controller:
         self._lease: Lease | None = None
         self._recorder: Recorder | None = None
         self._input_ended = False
+        self._told: Session | None = None
+        self._released = False
 
     # --- beginning --------------------------------------------------------------------------
 
@@ -125,22 +129,38 @@ class Controller:
         self._recorder.start()
         self.session = self._read(meta, start=meta.starts[-1].offset)
 
+    def record(self, line: str, cwd: Path) -> list[Event]:
+        """Keep a line that a subclass read by itself, and return what is found in it."""
+        if self._told is None:
+            self.folder.create()
+            self.wire = WIRES["plain-text"]
+            meta = self._new_meta(cwd)
+            if not self.folder.meta_file.exists():
+                self.folder.write_meta(meta)
+            start = self.folder.journal.stat().st_size
+            self._told = self._read(meta, start=start, is_over=lambda: self._released)
+        with storage_errors(self.folder.journal), self.folder.journal.open("ab") as journal:
+            journal.write(line.encode() + b"\n")
+        return self._told.read(0)
+
     def _meta(self, cwd: Path, framework: Framework | None) -> Meta:
         """Return the session's record with one more start."""
         known = self.folder.read_meta() if self.folder.meta_file.exists() else None
-        resume = self._options.resume
-        if resume and known is None:
+        if self._options.resume and known is None:
             raise UsageError(f"there is no session {self.folder.path.name} to resume")
+        meta = known or self._new_meta(cwd)
         start = Start(
             at=time.time(),
             offset=self.folder.journal.stat().st_size if known else 0,
-            resumed=resume or known is not None,
+            resumed=bool(meta.starts),
             framework_sha256=framework.sha256 if framework else "",
             framework_source=framework.source if framework else "",
         )
-        if known is not None:
-            known.starts = [*known.starts, start]
-            return known
+        meta.wire = self.wire.name
+        meta.starts = [*meta.starts, start]
+        return meta
+
+    def _new_meta(self, cwd: Path) -> Meta:
         return Meta(
             session_id=self.folder.path.name,
             claude_session_id=_as_uuid(self.folder.path.name),
@@ -148,9 +168,8 @@ class Controller:
             environment=self._environment.name,
             wire=self.wire.name,
             cwd=str(cwd),
-            created_at=start.at,
+            created_at=time.time(),
             options=kept_options(self._options),
-            starts=[start],
         )
 
     def _write_framework(self, framework: Framework | None) -> None:
@@ -161,7 +180,9 @@ class Controller:
         if framework is not None and framework.agents:
             self.folder.write(self.folder.agents, agents_json(framework.agents))
 
-    def _read(self, meta: Meta, *, start: int) -> Session:
+    def _read(
+        self, meta: Meta, *, start: int, is_over: Callable[[], bool] | None = None
+    ) -> Session:
         index = self._store.index
         built_in = built_in_processors(
             meta,
@@ -177,7 +198,7 @@ class Controller:
             processors=[*built_in, *self._options.processors],
             sinks=self._options.sinks,
             start=start,
-            is_over=self._is_over,
+            is_over=is_over or self._is_over,
         )
 
     def _is_over(self) -> bool:
@@ -293,6 +314,10 @@ class Controller:
             if stream is not None:
                 with suppress(OSError, ValueError):
                     stream.close()
+        if self._told is not None and not self._released:
+            self._released = True
+            self._told.read(0)
+            self._told.close()
         if self.session is not None:
             self.session.close()
         if self.hosted and not self.folder.has_host():

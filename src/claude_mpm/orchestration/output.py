@@ -56,7 +56,7 @@ class ClaudeOutput(io.TextIOBase):
         """Always true."""
         return True
 
-    def readline(self, size: int | None = -1, /) -> str:
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
         """Return the next line with its newline, waiting for it; empty once the output is over."""
         self._hold(None)
         while self._descriptor is None:
@@ -72,7 +72,7 @@ class ClaudeOutput(io.TextIOBase):
             self._changed.wait_for(lambda: self._over and self.closed)
         return ""
 
-    def __next__(self) -> str:
+    def __next__(self) -> str:  # type: ignore[override]
         """Return the next line, as iteration over a file does."""
         line = self.readline()
         if not line:

@@ -49,7 +49,7 @@ class Question:
         given = self.input if updated_input is None else updated_input
         self._answer({"behavior": "allow", "updatedInput": given})
 
-    def deny(self, message: str = "The user does not allow it.", *, interrupt: bool = False) -> None:
+    def deny(self, message: str = "The user says no.", *, interrupt: bool = False) -> None:
         """Refuse; Claude reads `message` and goes on, or the turn ends where `interrupt` is set.
 
         Raises:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.errors import TurnFailed
-from claude_mpm.orchestration.question import Question
 from claude_mpm.verdict import Circumstances, Verdict, judge
-from claude_mpm.wire.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
+    from claude_mpm.orchestration.question import Question
     from claude_mpm.records import Delegation, Ticket, TurnRecord
+    from claude_mpm.wire.events import Event
 
     Item = str | Event | Question
 

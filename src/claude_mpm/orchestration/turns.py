@@ -88,9 +88,7 @@ class TurnTracker:
             self._waiting.clear()
             background = len(self._background)
         for turn in turns:
-            turn.finish(
-                ended=True, exit_status=exit_status, stderr=stderr, background=background
-            )
+            turn.finish(ended=True, exit_status=exit_status, stderr=stderr, background=background)
 
     def _begin_next(self) -> None:
         if self._active is not None and self._active.done:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Span = tuple[int, int]
 
+# One sign of an emoji, as a class of a regular expression.
+EMOJI = (
+    "[\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299\ufe0f\u200d"
+    "\u20e3\U0001f000-\U0001faff]"
+)
+
 _FENCE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+(`{3,}|~{3,})([^\n]*)")
 _FENCE_END = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*")
-_TOKEN = re.compile(r"`+|[\"“”«»「」『』]")
+_TOKEN = re.compile(r"`+|[\"“«「『]")
+# Each length of back-tick signs is searched for at most once in vain; this bounds the lengths.
+_LONGEST_CODE_SIGN = 16
 _CLOSING_QUOTE = {'"': '"', "“": "”", "«": "»", "「": "」", "『": "』"}
 _QUOTE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+>")
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]")
@@ -87,41 +97,30 @@ def _is_done_heading(line: str) -> bool:
     return bool(_DONE_HEADING.match(text) or _DONE_TAIL.search(text[-80:]))
 
 
-class _Tokens(NamedTuple):
-    """Back-tick runs and quotation marks of a line, and where each kind occurs last."""
-
-    marks: list[tuple[str, int]]
-    last: dict[str, int]
-
-
-def _tokens(line: str) -> _Tokens:
-    marks = [(match[0], match.start()) for match in _TOKEN.finditer(line)]
-    return _Tokens(marks, dict(marks))
-
-
-def protected_spans(line: str) -> list[Span]:
-    """Return where `line` has inline code and quotations, in order and without overlap.
+def protected_spans(line: str) -> Iterator[Span]:
+    """Yield where `line` has inline code and quotations, in order and without overlap.
 
     A sign that is not closed on the line protects nothing. Runs in time linear to the line.
     """
-    if not any(sign in line for sign in '`"“«「『'):
-        return []
-    spans: list[Span] = []
-    tokens = _tokens(line)
-    opened, wanted = 0, ""
-    for text, start in tokens.marks:
-        if wanted:
-            if text == wanted:
-                spans.append((opened, start + len(text)))
-                wanted = ""
+    unclosed: set[str] = set()
+    position = 0
+    while match := _TOKEN.search(line, position):
+        opening, position = match[0], match.end()
+        if opening in unclosed:
             continue
-        closing = text if text[0] == "`" else _CLOSING_QUOTE.get(text, "")
-        if closing and tokens.last.get(closing, -1) > start:
-            opened, wanted = start, closing
-    return spans
+        end = _closing_end(line, opening, position)
+        if end < 0:
+            unclosed.add(opening)
+        else:
+            yield match.start(), end
+            position = end
 
 
-def is_protected(spans: list[Span], position: int) -> bool:
-    """Return whether `position` lies in one of `spans`, the result of `protected_spans`."""
-    index = bisect_right(spans, (position, position)) - 1
-    return index >= 0 and position < spans[index][1]
+def _closing_end(line: str, opening: str, position: int) -> int:
+    """Return where what `opening` opens ends on the line, or -1."""
+    if opening[0] != "`":
+        return line.find(_CLOSING_QUOTE[opening], position) + 1 or -1
+    if len(opening) > _LONGEST_CODE_SIGN:
+        return -1
+    closing = re.compile(rf"(?<!`){opening}(?!`)").search(line, position)
+    return closing.end() if closing else -1

@@ -40,9 +40,36 @@ _FIELD = re.compile(
     r"[*_]{0,3}\s?:[*_]{0,3}(?=\s|$)(?P<value>.*)"
 )
 _FIELD_KEYS = frozenset(
-    "description details priority severity tags labels assignee owner status type due estimate"
-    " effort component components milestone epic reporter location file files created impact"
-    " category parent area points story".split()
+    {
+        "description",
+        "details",
+        "priority",
+        "severity",
+        "tags",
+        "labels",
+        "assignee",
+        "owner",
+        "status",
+        "type",
+        "due",
+        "estimate",
+        "effort",
+        "component",
+        "components",
+        "milestone",
+        "epic",
+        "reporter",
+        "location",
+        "file",
+        "files",
+        "created",
+        "impact",
+        "category",
+        "parent",
+        "area",
+        "points",
+        "story",
+    }
 )
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
 
@@ -123,7 +150,7 @@ class _Scanner:
         if is_no_title(title) or is_finished(title) or is_finished(rest):
             return None
         priority = severity or priority_of(marker.owner) or priority_of(marker.severity)
-        description = "" if priority_of(rest) else rest.strip(" -–—:.")
+        description = "" if priority_of(rest) else rest.strip(" -\u2013\u2014:.")
         return FoundTicket(
             type=self._types[marker.word.upper()],
             title=title,

@@ -1,8 +1,13 @@
 """The words of a ticket: its cleaned title, its priority, and what is no title at all."""
 
+# Full-width and other look-alike signs are meant as such here.
+# ruff: noqa: RUF001
+
 from __future__ import annotations
 
 import re
+
+from claude_mpm.processors.markdown_text import EMOJI
 
 _WRAPPERS = {
     '"': '"',
@@ -15,10 +20,9 @@ _WRAPPERS = {
     "『": "』",
 }
 _TRAILING = ".,;:…。，；：、"
-_TRAILING_WORD = re.compile(r"[\s(\[]*(?:[-–—/|+&•*_]+|\b(?:and|also|plus|but|then|und|et|y))$")
-_EMOJI = "[\u2190-\u21ff\u2300-\u27bf\u2b00-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]"
+_TRAILING_WORD = re.compile(r"[\s(\[]*(?:[-–—/|+&•*_→>=]+|\b(?:and|also|plus|but|then|und|et|y))$")
 _SEVERITY_TAIL = re.compile(
-    rf"\s(?:{_EMOJI}+\s*[*_]*[(\[]?|[(\[])(?P<word>CRITICAL|HIGH|MEDIUM|LOW|BLOCKER|URGENT)"
+    rf"\s(?:{EMOJI}+\s*[*_]*[(\[]?|[(\[])(?P<word>CRITICAL|HIGH|MEDIUM|LOW|BLOCKER|URGENT)"
     r"(?: (?:SEVERITY|PRIORITY))?[)\]]?[*_]*$"
 )
 _PRIORITIES = {
@@ -32,8 +36,8 @@ _WORD = re.compile(r"[a-z0-9]+")
 _NOUN = r"(?:bugs?|issues?|tasks?|todos?|fixmes?|features?|enhancements?|problems?|errors?|work)"
 _LEFT = r"(?:left|found|known|open|remaining|reported|identified|pending|so far|yet|at all|here)"
 _NO_TITLE = re.compile(
-    r"n\s?/\s?a|nil|null|na|tbd|tba|wip|true|false|yes|no|on|off|empty|see (?:above|below)|enabled|disabled|open|pending"
-    r"|in progress|not started|unknown|optional|required"
+    r"n\s?/\s?a|nil|null|na|tbd|tba|wip|true|false|yes|no|on|off|empty|see (?:above|below)"
+    r"|enabled|disabled|open|pending|in progress|not started|unknown|optional|required"
     rf"|(?:none|nothing|zero)(?: (?:to (?:report|do|add|fix)|{_LEFT}))*"
     rf"|(?:no|zero|0) (?:\w+ )?{_NOUN}(?: (?:were|was|are|is|have been))?(?: {_LEFT})*"
     r"|<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|[\W\d_]*|(?:→|[-=]>).*",
@@ -45,12 +49,13 @@ _REFERENCE = (
 )
 _ONLY_REFERENCES = re.compile(
     rf"(?:(?:see|cf\.?|ref\.?|refs|reference|related to|same as|duplicate of)(?: also)? )?"
-    rf"(?:(?:issue|bug|ticket|pr|task) )?(?:{_REFERENCE})(?:(?:, | and |,? ?& ?| )(?:{_REFERENCE}))*+",
+    rf"(?:(?:issue|bug|ticket|pr|task) )?(?:{_REFERENCE})"
+    rf"(?:(?:, | and |,? ?& ?| )(?:{_REFERENCE}))*+",
     re.IGNORECASE,
 )
 _VERDICT = r"(?:done|fixed|resolved|completed?|finished|closed|implemented|solved)"
 _DONE_TITLE = re.compile(
-    r"[\s*_]*[✅✔☑✓]"
+    r"[\s*_]*(?:[✅✔☑✓]|\[[xX]\] )"
     rf"|(?:already |now |all |was |is )*{_VERDICT}[\s\W_]*$"
     rf"|(?:already |now )*{_VERDICT} (?:already|the|a|an|this|that|these|both|all)\b"
     rf"|(?:already |now )*{_VERDICT} (?:in|by|with|via|on|since|as of)"
@@ -86,7 +91,7 @@ def clean_title(text: str, *, another_follows: bool = False) -> str:
 
     With `another_follows`, the next ticket is on the same line: what joins them goes as well.
     """
-    title = " ".join(text.split())
+    title = " ".join(text.split()).removeprefix("[ ] ")
     for _ in range(8):  # each round uncovers at most one more layer of signs
         before = title
         title = title.rstrip(_TRAILING + " \\")

@@ -21,13 +21,14 @@ class TicketProcessor:
 
     Args:
         session: the session's id.
-        markers: marker word to ticket type, as `DEFAULT_MARKERS`.
+        markers: further marker words, each with its ticket type.
     """
 
-    def __init__(self, session: str, markers: Mapping[str, str] = DEFAULT_MARKERS) -> None:
+    def __init__(self, session: str, markers: Mapping[str, str] | None = None) -> None:
         self._session = session
-        self._finder = TicketFinder(markers)
-        self._plain = TicketFinder(markers)
+        known = {**DEFAULT_MARKERS, **(markers or {})}
+        self._finder = TicketFinder(known)
+        self._plain = TicketFinder(known)
         self._last = Event("text", None, 0, 0)
 
     def __call__(self, event: Event) -> Iterable[Event]:

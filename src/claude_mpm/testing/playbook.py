@@ -34,7 +34,7 @@ _SIDE_REPLY = "ok"
 
 def echo(request: Request) -> Script:
     """Answer with what was heard: the default of a scripted model."""
-    if request.notifications:
+    if request.is_notification:
         return "The background task has ended."
     results = "\n".join(result.text for result in request.tool_results)
     return f"Claude heard: {request.prompt or results}"
@@ -104,9 +104,20 @@ class Playbook:
     def _choose(self, request: Request) -> Script:
         if request.is_side:
             return SUMMARY if request.is_compaction else _SIDE_REPLY
-        follow_up = self._follow_up(request)
-        if follow_up:
-            return follow_up
+        done = [self._when_done.get(each, ()) for each in request.notifications]
+        when_done = tuple(itertools.chain.from_iterable(done))
+        if request.is_notification:
+            return when_done or self._default
+        return (*items(self._follow_up(request) or self._new_script(request)), *when_done)
+
+    def _follow_up(self, request: Request) -> tuple[Item, ...]:
+        """The rest of a script that has begun: after tool calls and after an early end."""
+        for result in request.tool_results:
+            if result.tool_use_id in self._after_call:
+                return self._after_call[result.tool_use_id]
+        return self._to_go_on.get(request.thread, ()) if request.is_go_on else ()
+
+    def _new_script(self, request: Request) -> Script:
         for pattern, script in self._rules:
             if matches(pattern, request):
                 return script
@@ -115,16 +126,6 @@ class Playbook:
         if request.prompt and self._turns:
             return self._turns.popleft()
         return self._default
-
-    def _follow_up(self, request: Request) -> tuple[Item, ...]:
-        """The rest of a script that has begun: after calls, notifications and cut-off messages."""
-        for result in request.tool_results:
-            if result.tool_use_id in self._after_call:
-                return self._after_call[result.tool_use_id]
-        done = [self._when_done.get(each, ()) for each in request.notifications]
-        if any(done):
-            return tuple(itertools.chain.from_iterable(done))
-        return self._to_go_on.get(request.thread, ()) if request.is_go_on else ()
 
     def _reply(self, request: Request, message: Message, number: int) -> Reply:
         # The position in the conversation keeps ids apart when a second model goes on with it.

@@ -89,12 +89,18 @@ class Request:
 
     @cached_property
     def notifications(self) -> tuple[str, ...]:
-        """The ids of the tool calls whose background work this request reports as ended."""
-        if self.tool_results or self.prompt:
-            return ()
-        texts = "\n".join(_texts(self._last_user_blocks))
+        """The ids of the tool calls whose background work is newly reported as ended.
+
+        The report is a request of its own, or a note in one that is made anyhow.
+        """
+        texts = "\n".join(_all_texts(self._since_last_reply))
         found = (_TOOL_USE_ID.search(each) for each in _NOTIFICATION.findall(texts))
         return tuple(match.group(1) for match in found if match)
+
+    @property
+    def is_notification(self) -> bool:
+        """Whether this request was made only to report that background work has ended."""
+        return bool(self.notifications) and not (self.prompt or self.tool_results)
 
     @cached_property
     def system(self) -> str:
@@ -150,7 +156,7 @@ class Request:
         """
         said = [(m.get("role"), _essence(_blocks(m.get("content")))) for m in self.messages]
         turns = [each for each in said if each[0] in ("user", "assistant")]
-        whole = repr((turns, self.notifications)).encode()
+        whole = repr((turns, self.is_notification and self.notifications)).encode()
         return f"{self.thread}/{hashlib.blake2b(whole, digest_size=16).hexdigest()}"
 
     @property
@@ -174,6 +180,12 @@ class Request:
         system = _texts(_blocks(self.body.get("system")))
         own = any(text.startswith(_OWN_SYSTEM_PROMPTS) for text in system)
         return self.is_compaction or self.body.get("max_tokens") == 1 or (own and not self.tools)
+
+    @property
+    def _since_last_reply(self) -> list[Mapping[str, Any]]:
+        roles = [message.get("role") for message in self.messages]
+        replies = [place for place, role in enumerate(roles, 1) if role == "assistant"]
+        return self.messages[replies[-1] if replies else 0 :]
 
     @cached_property
     def _last_user_blocks(self) -> list[Mapping[str, Any]]:

@@ -64,8 +64,9 @@ class Delegate:
     """A call of the `Agent` tool, with what the subagent then does.
 
     `does` is the script of the subagent (default: a rule for its prompt, else the default reply).
-    With `background`, the main conversation goes on at once and `when_done` is its script for the
-    turn in which Claude Code reports that the subagent has ended.
+    With `background`, the main conversation goes on at once, and `when_done` is what it says when
+    it hears that the subagent has ended: in a turn of its own, or, if Claude Code reports it in
+    the middle of a turn, at the end of that turn's script.
     """
 
     agent: str

@@ -86,12 +86,13 @@ class ScriptedModel:
         them. Nothing is taken over from this process, so no credentials are either.
         """
         home = Path(home).absolute()
-        home.mkdir(parents=True, exist_ok=True)
+        (home / "tmp").mkdir(parents=True, exist_ok=True)
         return {
             "PATH": "/usr/bin:/bin",
             "HOME": str(home),
             "LANG": "C.UTF-8",
             "CLAUDE_CONFIG_DIR": str(home / ".claude"),
+            "CLAUDE_CODE_TMPDIR": str(home / "tmp"),
             "ANTHROPIC_BASE_URL": self.url,
             "ANTHROPIC_API_KEY": _API_KEY,
             "DISABLE_TELEMETRY": "1",

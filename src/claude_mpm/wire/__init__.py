@@ -29,8 +29,6 @@ class Wire(Protocol):
     def prompt(self, text: str, uuid: str) -> bytes: ...
 
 
-WIRES: dict[str, Wire] = {
-    wire.name: wire for wire in (StreamJson(), PlainLines(), Transcript())
-}
+WIRES: dict[str, Wire] = {wire.name: wire for wire in (StreamJson(), PlainLines(), Transcript())}
 
 __all__ = ["WIRES", "PlainLines", "StreamJson", "Transcript", "Wire"]

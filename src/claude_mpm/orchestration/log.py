@@ -1,0 +1,56 @@
+"""Each orchestrator's own log."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claude_mpm.errors import UsageError
+
+if TYPE_CHECKING:
+    import os
+
+_OFF = logging.CRITICAL + 10
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def make_logger(name: str, level: str, log_dir: str | os.PathLike[str] | None) -> logging.Logger:
+    """Return a logger of one's own, below "claude_mpm", so that levels do not mix.
+
+    Args:
+        name: whose it is.
+        level: "OFF" or one of the standard levels.
+        log_dir: the folder of its file; None for standard error.
+
+    Raises:
+        UsageError: the level is none, or the folder cannot be written.
+    """
+    known = logging.getLevelNamesMapping()
+    wanted = str(level).upper()
+    if wanted != "OFF" and wanted not in known:
+        raise UsageError(f"log level {level!r} is none: use OFF, DEBUG, INFO, WARNING or ERROR")
+    logger = logging.Logger(f"claude_mpm.{name}", _OFF if wanted == "OFF" else known[wanted])
+    logger.parent = logging.getLogger("claude_mpm")
+    if wanted != "OFF":
+        logger.addHandler(_handler(log_dir))
+    return logger
+
+
+def close_logger(logger: logging.Logger) -> None:
+    """Close the log's file."""
+    for handler in logger.handlers:
+        handler.close()
+
+
+def _handler(log_dir: str | os.PathLike[str] | None) -> logging.Handler:
+    handler: logging.Handler = logging.StreamHandler()
+    if log_dir is not None:
+        folder = Path(log_dir).expanduser()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"log folder {folder}: {error.strerror}; name another") from error
+        handler = logging.FileHandler(folder / "claude-mpm.log", delay=True)
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    return handler

@@ -1,0 +1,426 @@
+"""The face that users subclass: every hook is one arrow of the flow."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import uuid
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from claude_mpm.environments.local import Local
+from claude_mpm.errors import LaunchError, MPMError, SessionEnded, UsageError
+from claude_mpm.framework import FrameworkLoader
+from claude_mpm.orchestration.async_face import AsyncFace
+from claude_mpm.orchestration.controller import Controller
+from claude_mpm.orchestration.log import close_logger, make_logger
+from claude_mpm.orchestration.options import Options, make_options
+from claude_mpm.orchestration.output import ClaudeOutput
+from claude_mpm.orchestration.question import Question
+from claude_mpm.orchestration.takeover import take_over
+from claude_mpm.orchestration.turn import Turn
+from claude_mpm.orchestration.turns import TurnTracker
+from claude_mpm.session import read_events
+from claude_mpm.store import Store
+from claude_mpm.wire.text_lines import reported_error
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from claude_mpm.environments.base import Environment
+    from claude_mpm.wire.events import Event
+
+
+class MPMOrchestrator(AsyncFace):
+    """Runs Claude Code in a place, and hands on what goes in and comes out.
+
+    A subclass overrides any hook; each default calls the next hook through `self`.
+
+    Args:
+        framework_path: the framework's file or folder; None for the packaged default.
+        agents_dir: a folder of Claude's own subagent files, added to those of the framework.
+        log_level: "OFF", or the least level that is logged.
+        log_dir: the folder of the log file; None logs to standard error.
+        options: see `Options`.
+
+    Attributes:
+        process: the running process; its `stdout` reads as Claude's text.
+        running: whether there is, or may still come, output.
+        error: why the last `start` returned False.
+
+    Raises:
+        UsageError: an option that there is not.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        framework_path: str | os.PathLike[str] | None = None,
+        agents_dir: str | os.PathLike[str] | None = None,
+        log_level: str = "OFF",
+        log_dir: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> None:
+        self.options: Options = make_options(options)
+        self.session_id: str = self.options.session_id or self._generate_session_id()
+        self.session_metadata: dict[str, Any] = dict(self.options.metadata or {})
+        self.logger = make_logger(type(self).__name__, log_level, log_dir)
+        self.framework_loader = FrameworkLoader(
+            framework_path, agents_dir, enabled=self.options.use_framework
+        )
+        self.environment: Environment = self.make_environment()
+        self.process: Any = None
+        self.running = False
+        self.error: MPMError | None = None
+        self.store = Store(self.options.state_dir)
+        self._controller: Controller | None = None
+        self._turns = TurnTracker(self._announce)
+        self._asking = threading.local()
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._batch: list[str] = []
+        self._questions: dict[str, Question] = {}
+        self._reader: threading.Thread | None = None
+        self._answered = threading.Event()  # Claude's first answer, or the end
+        self._over = threading.Event()
+        self._stopping = threading.Lock()
+        self._stopped = threading.Event()
+        self._first_message = ""
+
+    def make_environment(self) -> Environment:
+        """Return the place where Claude runs; called by the constructor."""
+        return Local()
+
+    # --- start ------------------------------------------------------------------------------
+
+    def start(self) -> bool:
+        """Start Claude, again where that is asked for; False, with `error` set, where it fails."""
+        pause = self.options.retry_backoff
+        for attempt in range(self.options.start_retries + 1):
+            try:
+                self._start_once()
+                return True
+            except MPMError as error:
+                self.error = error
+                self.logger.error("start failed: %s", error)
+                self._abandon()
+            if attempt < self.options.start_retries and self._stopped.wait(pause * 2**attempt):
+                break
+        return False
+
+    def start_or_raise(self) -> None:
+        """Start Claude.
+
+        Raises:
+            MPMError: it did not start.
+        """
+        if not self.start():
+            raise self.error or LaunchError(f"{self.name}: start() returned False")
+
+    def _start_once(self) -> None:
+        self._renew()
+        controller = self._control()
+        cwd = self._cwd()
+        if self.options.resume:
+            self.process = take_over(controller, self.store, self.framework_loader, cwd)
+        else:
+            self.process = controller.launch(self.framework_loader.load(), cwd)
+        self.running = True
+        self._start_io_threads()
+        if self._reader is not None:
+            self._await_answer(controller)
+        if self.options.metadata is not None:
+            self.session_metadata["start_time"] = datetime.now()
+            self._save_session_metadata()
+
+    def _await_answer(self, controller: Controller) -> None:
+        """Wait until Claude has answered `initialize`, or ended with a bad status.
+
+        Until it is sent something, Claude prints nothing by which its start could be told.
+        """
+        if not controller.wire.structured:
+            return
+        with suppress(SessionEnded):  # how it ended is looked at below
+            self._first_message = controller.control("initialize")
+        if not self._answered.wait(self.options.start_timeout):
+            raise LaunchError(
+                f"{self.name}: Claude did not answer within {self.options.start_timeout:g} seconds;"
+                f" see {controller.folder.errors}"
+            )
+        if self._over.is_set() and controller.exit_status():
+            raise LaunchError(f"{self.name}: {controller.ending()}")
+
+    def _start_io_threads(self) -> None:
+        """Start to read; called by `start`, and by subclasses that made `process` themselves."""
+        controller = self._control()
+        if controller.session is None:
+            controller.adopt(self.process, self._cwd())
+        assert controller.session is not None
+        self.process.stdout = ClaudeOutput(
+            controller.session,
+            observe=self._observe,
+            on_idle=self._turns.keep_time,
+            on_end=self._on_end,
+        )
+        self._reader = threading.Thread(
+            target=self._output_reader, name=f"claude-mpm-{self.session_id[:8]}", daemon=True
+        )
+        self._reader.start()
+
+    def _abandon(self) -> None:
+        if self._controller is not None:
+            if self._controller.process is not None:
+                self._controller.end(None)
+            self._controller.release()
+        self.running = False
+
+    def _renew(self) -> None:
+        """Forget an earlier run of this object."""
+        self._controller = None
+        self._reader = None
+        for event in (self._answered, self._over, self._stopped):
+            event.clear()
+
+    def _control(self) -> Controller:
+        if self._controller is None:
+            self._controller = Controller(
+                self.session_id, self.options, self.environment, self.store, kind=self.name
+            )
+        return self._controller
+
+    def _cwd(self) -> Path:
+        return Path(self.options.cwd or ".").expanduser().absolute()
+
+    # --- output -----------------------------------------------------------------------------
+
+    def _output_reader(self) -> None:
+        """Hand each line of Claude's text to `_process_output_line`; runs in the reader thread."""
+        errors = 0
+        for line in self.process.stdout:
+            try:
+                self._process_output_line(line.rstrip("\r\n"))
+                errors = 0
+            except Exception as error:  # noqa: BLE001 -- a hook of a subclass may raise anything
+                errors += 1
+                self.logger.error("output hook failed (%d): %r", errors, error)
+                if errors >= self.options.max_output_errors:
+                    self.logger.critical("too many errors in a row, stopping")
+                    self.stop()
+                    return
+
+    def _process_output_line(self, line: str) -> None:
+        """Hand on one line; called by the reader, or by a subclass that reads by itself."""
+        controller = self._control()
+        if controller.session is None:
+            for event in controller.record(line, self._cwd()):
+                self._turns.observe(event)
+        self._batch.append(line)
+        if len(self._batch) >= self.options.batch_size:
+            MPMOrchestrator._flush_buffer(self)
+
+    def _flush_buffer(self) -> None:
+        """Hand on the lines that wait for their batch; called at the end of a turn and of all."""
+        batch, self._batch = self._batch, []
+        for line in batch:
+            if not self._turns.take_line(line):
+                self._lines.put(line)
+
+    def get_output(self, timeout: float = 0.1) -> str | None:
+        """Return the next line, or None where there is none for `timeout` seconds.
+
+        It answers after `stop` too, until all is read. Lines of a turn that was asked for with
+        `ask` are the turn's.
+        """
+        try:
+            return self._lines.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def _observe(self, event: Event) -> None:
+        """Take an event in its place between the lines; called by whatever reads the output."""
+        match event.kind:
+            case "control_response":
+                self._note_answer(event.data.response)
+            case "control_request":
+                self._note_question(event.data.request_id, event.data.request)
+            case "control_cancel_request":
+                question = self._questions.pop(event.data.request_id, None)
+                if question:
+                    question.withdraw()
+            case "turn":
+                self._flush_buffer()
+            case "assistant" if self._turns.active is None:
+                for line in (reported_error(event) or "").splitlines():
+                    self._lines.put(line)
+        self._turns.observe(event)
+
+    def _note_answer(self, response: dict[str, Any]) -> None:
+        if response.get("request_id") == self._first_message:
+            self._answered.set()
+            self._control().host_is_there()
+            self.logger.info("session %s started", self.session_id)
+
+    def _note_question(self, request_id: str, request: dict[str, Any]) -> None:
+        if request.get("subtype") != "can_use_tool":
+            return
+        question = Question(request_id, request, self._control().answer)
+        self._questions[request_id] = question
+        self._turns.ask(question)
+        if callable(self.options.permissions):
+            threading.Thread(target=self.options.permissions, args=(question,), daemon=True).start()
+
+    def _on_end(self) -> None:
+        """Called once when the output is over and was read."""
+        self._flush_buffer()
+        controller = self._control()
+        self.running = False
+        self._over.set()
+        self._answered.set()
+        self._turns.end(controller.exit_status(), controller.folder.stderr_tail())
+
+    # --- input ------------------------------------------------------------------------------
+
+    def send_input(self, text: str) -> None:
+        """Give Claude a prompt.
+
+        Raises:
+            SessionEnded: Claude was not started, or takes no input any more.
+        """
+        controller = self._controller
+        if controller is None or controller.process is None:
+            raise SessionEnded("Claude is not running: call start() first")
+        turn: Turn | None = getattr(self._asking, "turn", None)
+        self._asking.turn = None
+        name = controller.put(text, turn.uuid if turn else str(uuid.uuid4()))
+        if turn is None:
+            controller.announce(name)
+        else:
+            turn.name = name
+            self._turns.add(turn)
+
+    def ask(self, prompt: str, timeout: float | None = None) -> Turn:
+        """Give Claude a prompt and return its turn, which is one turn for this prompt alone.
+
+        Args:
+            prompt: what to ask, of any length.
+            timeout: seconds after which the turn is interrupted, counted from its beginning.
+
+        Raises:
+            UsageError: the prompt is empty.
+            SessionEnded: Claude was not started, or takes no input any more.
+        """
+        if not prompt.strip():
+            raise UsageError("the prompt is empty; say what Claude is to do")
+        structured = self._controller is not None and self._controller.wire.structured
+        quiet = None if structured else self.options.quiet
+        turn = Turn(prompt, timeout=timeout, interrupt=self.interrupt, quiet=quiet)
+        self._asking.turn = turn
+        try:
+            self.send_input(prompt)
+        finally:
+            self._asking.turn = None
+        if not turn.name:  # an override sent it in a way of its own
+            self._turns.add(turn)
+        return turn
+
+    def _announce(self, turn: Turn) -> None:
+        if not turn.name:
+            return
+        try:
+            self._control().announce(turn.name)
+        except MPMError as error:
+            self.logger.error("prompt not delivered: %s", error)
+            turn.finish(ended=True, stderr=str(error))
+
+    def interrupt(self) -> None:
+        """Ask Claude to stop what it is doing; the conversation goes on with the next prompt."""
+        if self._controller is not None and self._controller.process is not None:
+            self._controller.control("interrupt")
+
+    def questions(self) -> list[Question]:
+        """Return Claude's questions that nobody has answered."""
+        return [question for question in self._questions.values() if not question.answered]
+
+    def events(self, since: int = 0, *, follow: bool = False) -> Iterator[Event]:
+        """Yield everything that happened, as typed events.
+
+        Args:
+            since: the byte of the journal to start at: 0, or the `end` of an event.
+            follow: whether to wait for more until the output is over.
+        """
+        folder = self._control().folder
+        return read_events(folder, self.store.index, since=since, follow=follow)
+
+    # --- stop -------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Interrupt, end the input, terminate, kill, until Claude is gone; then let go of all.
+
+        It is safe before `start`, twice, from a hook and from any thread.
+        """
+        with self._stopping:
+            if self._stopped.is_set():
+                return
+            self._stopped.set()
+        controller = self._controller
+        if controller is None and self.process is not None and self._reader is None:
+            self._end_foreign()
+        if controller is not None:
+            self._end(controller)
+        self.running = False
+        self._flush_buffer()
+        if self.options.metadata is not None:
+            self.session_metadata["end_time"] = datetime.now()
+            self._save_session_metadata()
+        self.store.close()
+        close_logger(self.logger)
+
+    def _end(self, controller: Controller) -> None:
+        in_a_hook = threading.current_thread() is self._reader
+        if controller.process is not None:
+            reads = self._reader is not None and self._reader.is_alive() and not in_a_hook
+            controller.end(self._over if reads else None)
+        if self._reader is not None and not in_a_hook:
+            self._reader.join(self.options.stop_timeout)
+        controller.release()
+
+    def _end_foreign(self) -> None:
+        """End a process that a subclass set and never gave to `_start_io_threads`."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(timeout=self.options.stop_timeout)
+
+    def __enter__(self) -> Self:
+        """Start Claude.
+
+        Raises:
+            MPMError: it did not start.
+        """
+        self.start_or_raise()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop Claude."""
+        self.stop()
+
+    # --- the session's own data -------------------------------------------------------------
+
+    def _generate_session_id(self) -> str:
+        """Return a new name for a session; called by the constructor and by subclasses."""
+        return str(uuid.uuid4())
+
+    def _save_session_metadata(self) -> None:
+        """Keep `session_metadata` in the session's folder; called by subclasses, or on request.
+
+        Raises:
+            StorageError: it could not be kept.
+        """
+        folder = self.store.folder(str(self.session_id))
+        folder.create()
+        data = {"session_id": str(self.session_id), **self.session_metadata}
+        folder.write(folder.metadata, msgspec.json.encode(data, enc_hook=str) + b"\n")
