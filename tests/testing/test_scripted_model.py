@@ -148,9 +148,8 @@ def test_a_function_sees_the_request_that_it_answers(model: ScriptedModel, clien
 def test_rules_come_before_turns_and_turns_before_the_default() -> None:
     with ScriptedModel("one", ["two"], default="later") as model:
         model.on(re.compile(r"^r\d$"), "regex").on(lambda r: r.model == "big", "function")
-        with closing(Client(model).connection) as connection:
-            client = Client(model)
-            client.connection = connection
+        client = Client(model)
+        with closing(client.connection):
             assert client.say(user("a")) == "one"
             assert client.say(user("r1")) == "regex"
             assert client.say(user("b"), model="big") == "function"
@@ -287,19 +286,3 @@ def test_a_client_that_goes_away_ends_its_stall(
     assert client.say(user("still there?")) == "Claude heard: still there?"
     model.stop()
     assert capsys.readouterr() == ("", "")
-
-
-def test_many_requests_at_once(model: ScriptedModel) -> None:
-    heard: dict[int, str] = {}
-
-    def ask(number: int) -> None:
-        client = Client(model)
-        with closing(client.connection):
-            heard[number] = client.say(user(f"number {number}"))
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(40)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(WAIT)
-    assert heard == {number: f"Claude heard: number {number}" for number in range(40)}

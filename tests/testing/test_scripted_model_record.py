@@ -153,3 +153,18 @@ def test_an_error_status_that_is_not_the_apis_own() -> None:
 def test_importing_the_package_does_not_import_the_test_double() -> None:
     code = "import sys, claude_mpm; sys.exit('claude_mpm.testing' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_many_requests_at_once() -> None:
+    heard: dict[int, str] = {}
+
+    def ask_one(number: int) -> None:
+        heard[number] = ask(model, f"number {number}")["content"][0]["text"]
+
+    with ScriptedModel() as model:
+        threads = [threading.Thread(target=ask_one, args=(number,)) for number in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert heard == {number: f"Claude heard: number {number}" for number in range(40)}

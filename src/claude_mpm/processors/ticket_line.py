@@ -97,7 +97,7 @@ class MarkerPattern:
         With `done_section` the line is under a heading of finished work, where only a marker in
         capitals counts. Runs in time linear to the line.
         """
-        if is_output(line):
+        if self._pattern.search(line) is None or is_output(line):
             return []
         kept: list[_Candidate] = []
         passed_over = -1

@@ -1,0 +1,215 @@
+"""What every command shares: the settings, the options, what is printed where."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from claude_mpm.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+    from claude_mpm.settings import Resolved, Settings
+    from claude_mpm.store import Store
+
+    Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class App:
+    """The state of one call of `claude-mpm`.
+
+    Attributes:
+        flags: the settings that were given as flags, by their key.
+        options: further keyword arguments for the orchestrator.
+        claude_args: what stood after `--`.
+        json, quiet, verbose: the output that was asked for.
+    """
+
+    def __init__(self, claude_args: Sequence[str] = ()) -> None:
+        self.flags: dict[str, Any] = {}
+        self.options: dict[str, Any] = {}
+        self.claude_args = list(claude_args)
+        self.json = False
+        self.quiet = False
+        self.verbose = 0
+        self._resolved: Resolved | None = None
+
+    @property
+    def resolved(self) -> Resolved:
+        """The settings with where each came from."""
+        if self._resolved is None:
+            from claude_mpm.settings import load_settings
+
+            self._resolved = load_settings(self.flags)
+        return self._resolved
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.resolved.settings
+
+    def store(self) -> Store:
+        """Return the sessions of the state folder."""
+        from claude_mpm.store import Store
+
+        return Store(self.settings.state_dir)
+
+    def orchestrator(self, **options: Any) -> MPMOrchestrator:
+        """Return a new orchestrator as the settings and flags want it.
+
+        Args:
+            options: keyword arguments that win over both.
+        """
+        from claude_mpm.orchestration.factory import find_orchestrator, load_plugins
+
+        settings = self.settings
+        load_plugins(settings.plugins)
+        cls = find_orchestrator(settings.orchestrator).cls
+        given = {**orchestrator_options(settings, self.claude_args), **self.options, **options}
+        try:
+            return cls(
+                framework_path=settings.framework,
+                agents_dir=settings.agents_dir,
+                log_level=self._log_level(),
+                log_dir=settings.log_dir,
+                **given,
+            )
+        except TypeError as error:
+            raise UsageError(
+                f"orchestrator {settings.orchestrator!r} cannot be made: {error};"
+                " give what it needs with --option NAME=VALUE"
+            ) from error
+
+    def _log_level(self) -> str:
+        if self.verbose:
+            return "DEBUG" if self.verbose > 1 else "INFO"
+        return self.settings.log_level
+
+    def note(self, text: str = "") -> None:
+        """Tell the person something, on standard error, unless they want it quiet."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def print_json(self, value: Any) -> None:
+        """Print a value as JSON on standard output."""
+        import msgspec
+
+        click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str)).decode())
+
+    def print_table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Print rows: with colours and borders on a terminal, tab-separated in a pipe."""
+        if not sys.stdout.isatty():
+            click.echo("\t".join(columns))
+            for row in rows:
+                click.echo("\t".join(_one_line(cell) for cell in row))
+            return
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for row in rows:
+            table.add_row(*(_one_line(cell) for cell in row))
+        Console().print(table)
+
+
+def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict[str, Any]:
+    """Return the keyword arguments of an orchestrator that the settings stand for."""
+    names = (
+        "cwd", "model", "permission_mode", "max_turns", "max_budget_usd", "background",
+        "claude_path", "state_dir", "linger", "start_timeout", "stop_timeout", "tickets",
+        "ticket_markers", "use_framework",
+    )  # fmt: skip
+    given = {name: getattr(settings, name) for name in names}
+    return {**given, "claude_args": [*settings.claude_args, *claude_args]}
+
+
+def _one_line(cell: object) -> str:
+    return " ".join(str(cell).split())
+
+
+def _keep(key: str, value: Any = None) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return a callback that keeps a flag; `value` replaces a bare flag's True."""
+
+    def callback(context: click.Context, _: click.Parameter, given: Any) -> None:
+        if given is None or given is False or given == ():
+            return
+        flags = context.ensure_object(App).flags
+        if isinstance(given, tuple):
+            flags[key] = [*flags.get(key, ()), *given]
+        else:
+            flags[key] = given if value is None else value[0]
+
+    return callback
+
+
+def _keep_attribute(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(context: click.Context, _: click.Parameter, given: Any) -> None:
+        if given:
+            setattr(context.ensure_object(App), name, given)
+
+    return callback
+
+
+def _keep_options(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
+        try:
+            context.ensure_object(App).options[name] = json.loads(value)
+        except ValueError:
+            context.ensure_object(App).options[name] = value
+
+
+def _option(*names: str, key: str, value: Any = None, **rest: Any) -> Callable[[Command], Command]:
+    return click.option(*names, callback=_keep(key, value), expose_value=False, **rest)
+
+
+_COMMON = (
+    _option("--orchestrator", key="orchestrator", metavar="NAME", help="What runs Claude."),
+    _option("--model", key="model", metavar="MODEL", help="The model."),
+    _option("--framework", key="framework", metavar="PATH", help="Framework file or folder."),
+    _option("--agents-dir", key="agents_dir", metavar="DIR", help="A folder of agent files."),
+    _option(
+        "--no-framework", key="use_framework", value=(False,), is_flag=True, help="No framework."
+    ),
+    _option("--no-tickets", key="tickets", value=(False,), is_flag=True, help="Take no tickets."),
+    _option(
+        "--permission-mode", key="permission_mode", metavar="MODE", help="As Claude's own option."
+    ),
+    _option("--cwd", key="cwd", metavar="DIR", help="The folder Claude works in."),
+    _option("--timeout", key="timeout", type=float, metavar="SECONDS", help="Limit of a turn."),
+    _option("--max-turns", key="max_turns", type=int, metavar="N", help="Limit of model calls."),
+    _option(
+        "--max-budget-usd", key="max_budget_usd", type=float, metavar="USD", help="Limit of cost."
+    ),
+    _option("--plugin", key="plugins", multiple=True, metavar="MODULE", help="Import a plugin."),
+    click.option(
+        "-o", "--option", multiple=True, metavar="NAME=VALUE", callback=_keep_options,
+        expose_value=False, help="A further argument of the orchestrator.",
+    ),
+    click.option(
+        "--json", is_flag=True, callback=_keep_attribute("json"), expose_value=False,
+        help="Print JSON.",
+    ),
+    click.option(
+        "--quiet", is_flag=True, callback=_keep_attribute("quiet"), expose_value=False,
+        help="Print nothing but the result.",
+    ),
+    click.option(
+        "-v", "--verbose", count=True, callback=_keep_attribute("verbose"), expose_value=False,
+        help="Log to standard error; twice for more.",
+    ),
+)  # fmt: skip
+
+
+def common_options(command: Command) -> Command:
+    """Give a command the options that stand everywhere."""
+    for option in reversed(_COMMON):
+        command = option(command)
+    return command

@@ -1,0 +1,109 @@
+"""The entry point: finds the command, and turns errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from claude_mpm import __version__
+from claude_mpm.cli.app import App, common_options
+from claude_mpm.errors import MPMError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_INTERRUPTED = 130
+# Command to module; a module is imported when its command is used.
+_COMMANDS = {
+    "run": "run",
+    "ps": "sessions",
+    "show": "sessions",
+    "logs": "sessions",
+    "attach": "sessions",
+    "send": "sessions",
+    "stop": "sessions",
+    "wait": "sessions",
+    "resume": "sessions",
+    "tickets": "tickets",
+    "delegations": "delegations",
+    "orchestrators": "orchestrators",
+    "doctor": "doctor",
+    "demo": "demo",
+    "completion": "completion",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which the help shows them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command."""
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        found = getattr(importlib.import_module(f"claude_mpm.cli.{module}"), cmd_name)
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="What stands after -- is given to claude as it is.",
+)
+@click.version_option(__version__, prog_name="claude-mpm")
+@common_options
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Run Claude Code anywhere, and lose nothing.
+
+    Without a command: a conversation on a terminal; with piped input, one prompt.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if sys.stdin.isatty():
+        from claude_mpm.cli.chat import chat
+
+        context.exit(chat(context.ensure_object(App)))
+    from claude_mpm.cli.run import run_prompt
+
+    context.exit(run_prompt(context.ensure_object(App), sys.stdin.read()))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    words, claude_args = _split(words)
+    try:
+        status = cli.main(words, "claude-mpm", standalone_mode=False, obj=App(claude_args))
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except MPMError as error:
+        click.echo(f"claude-mpm: {error}", err=True)
+        status = error.exit_status
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("claude-mpm: interrupted", err=True)
+        status = _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Take what stands after the first `--` away from the command line: it is Claude's."""
+    if "--" not in words:
+        return words, []
+    place = words.index("--")
+    return words[:place], words[place + 1 :]

@@ -1,0 +1,143 @@
+"""One turn on the screen: the answer on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from claude_mpm.orchestration.question import Question
+
+if TYPE_CHECKING:
+    from claude_mpm.cli.app import App
+    from claude_mpm.orchestration.turn import Turn
+    from claude_mpm.wire.events import Block, Event
+
+_WIDTH = 100
+# The argument that tells best what a tool does, in the order of preference.
+_TELLING = ("command", "file_path", "path", "pattern", "url", "query", "description", "prompt")
+
+
+def show_turn(app: App, turn: Turn, *, asks: bool = False) -> None:
+    """Print a turn as it comes.
+
+    Ctrl-C interrupts the turn, a second Ctrl-C leaves.
+
+    Args:
+        asks: whether Claude's questions are put to the person.
+    """
+    interrupted = False
+    items = turn.stream()
+    while True:
+        try:
+            item = next(items, None)
+            if item is None:
+                return
+            _show(app, item, asks=asks)
+        except KeyboardInterrupt:
+            if interrupted:
+                raise
+            interrupted = True
+            app.note("interrupting; once more to leave")
+            turn.interrupt()
+            items = turn.stream()
+
+
+def _show(app: App, item: str | Event | Question, *, asks: bool) -> None:
+    if isinstance(item, str):
+        if not app.json:
+            click.echo(item)
+            sys.stdout.flush()
+    elif isinstance(item, Question):
+        if asks and not item.answered:
+            ask_person(item)
+    else:
+        for line in activity(item):
+            app.note(click.style(line, dim=True))
+
+
+def activity(event: Event) -> list[str]:
+    """Return what a person is told of an event, one short line each."""
+    match event.kind:
+        case "assistant":
+            calls = [block for block in event.data.message.blocks if block.type == "tool_use"]
+            depth = "  " if event.data.parent_tool_use_id else ""
+            return [_shorten(f"{depth}⚙ {call_line(call)}") for call in calls]
+        case "ticket":
+            return [_shorten(f"✎ {event.data.type}: {event.data.title}")]
+        case "delegation" if event.data.state not in ("running", "announced"):
+            seconds = f" after {event.data.duration:.1f} s" if event.data.duration else ""
+            return [f"⇠ {event.data.agent} {event.data.state}{seconds}"]
+        case "system":
+            return _system_line(event)
+    return []
+
+
+def call_line(call: Block) -> str:
+    """Return a tool call in one line: its name, and the argument that tells most."""
+    given: dict[str, Any] = call.input if isinstance(call.input, dict) else {}
+    agent = f"{given['subagent_type']}: " if "subagent_type" in given else ""
+    telling = next((str(given[name]) for name in _TELLING if given.get(name)), "")
+    return f"{call.name} {agent}{' '.join(telling.split())}"
+
+
+def _system_line(event: Event) -> list[str]:
+    system = event.data
+    if system.subtype == "api_retry":
+        wait = (system.retry_delay_ms or 0) / 1000
+        return [f"… retry {system.attempt}/{system.max_retries} in {wait:.1f} s: {system.error}"]
+    if system.subtype == "permission_denied":
+        return [_shorten(f"✗ {system.tool_name} denied: {system.message}")]
+    return []
+
+
+def ask_person(question: Question) -> None:
+    """Put a question of Claude's to the person at the terminal and answer it."""
+    wanted = question.description or next(
+        (str(question.input[name]) for name in _TELLING if question.input.get(name)), ""
+    )
+    click.echo(f"? Claude wants to use {question.tool}: {wanted}", err=True)
+    choice = click.prompt(
+        "  allow once (y), deny (n), deny and say why (w)",
+        type=click.Choice(["y", "n", "w"]),
+        default="n",
+        show_choices=False,
+        err=True,
+    )
+    if choice == "y":
+        question.allow()
+    elif choice == "n":
+        question.deny()
+    else:
+        question.deny(click.prompt("  what Claude should know", err=True))
+
+
+def summary(turn: Turn, session_id: str) -> str:
+    """Return a finished turn in one line."""
+    parts = [str(turn.verdict), f"${turn.cost_usd:.4f}"]
+    if turn.tickets:
+        parts.append(f"{len(turn.tickets)} tickets")
+    if turn.delegations:
+        parts.append(f"{len(turn.delegations)} delegations")
+    return f"{', '.join(parts)} · session {session_id[:8]}"
+
+
+def turn_record(turn: Turn, session_id: str) -> dict[str, Any]:
+    """Return a finished turn as `--json` prints it."""
+    return {
+        "session": session_id,
+        "text": turn.text,
+        "outcome": str(turn.verdict.outcome),
+        "reason": turn.verdict.reason,
+        "evidence": turn.verdict.evidence,
+        "cost_usd": turn.cost_usd,
+        "framework": turn.framework,
+        "tickets": turn.tickets,
+        "delegations": turn.delegations,
+        "results": turn.results,
+    }
+
+
+def _shorten(line: str) -> str:
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
