@@ -1,0 +1,79 @@
+"""What the tests share: a home of their own, the real Claude Code, a scripted model, a stand-in."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claude_mpm.claude_binary import find_claude
+from claude_mpm.orchestration.factory import create_orchestrator
+from claude_mpm.testing import ScriptedModel
+
+HERE = Path(__file__).parent
+# Variables of the machine that would change what is tested.
+_LEAKING = ("CLAUDE", "ANTHROPIC", "XDG_", "NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS")
+Orchestrator = Any
+MakeClaude = Callable[..., Orchestrator]
+
+
+@pytest.fixture(scope="session")
+def claude_path() -> str:
+    """The real Claude Code: the tests need it, and installing the extra `claude` brings it."""
+    return str(find_claude())
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home and a project folder of the test's own; nothing leaks in from the machine."""
+    for name in list(os.environ):
+        if name.startswith(_LEAKING):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    project = tmp_path / "project"
+    home.mkdir()
+    project.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(project)
+    return home
+
+
+@pytest.fixture
+def model() -> Iterator[ScriptedModel]:
+    """A scripted model, ready to be told what to say with `model.on`."""
+    with ScriptedModel() as model:
+        yield model
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for `claude` on PATH, for speed and for faults; see `stand_in.py`."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    script = programs / "claude"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "stand_in.py"}" "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("STAND_IN_LOG", str(tmp_path / "stand-in.jsonl"))
+    return script
+
+
+@pytest.fixture
+def make_claude(model: ScriptedModel, claude_path: str, tmp_path: Path) -> Iterator[MakeClaude]:
+    """Makes orchestrators of the real Claude Code with the scripted model; all are stopped."""
+    made: list[Orchestrator] = []
+
+    def make(name: str = "local", **options: Any) -> Orchestrator:
+        options.setdefault("environ", model.environment(tmp_path / "claude-home"))
+        options.setdefault("claude_path", claude_path)
+        claude = create_orchestrator(name, **options)
+        made.append(claude)
+        return claude
+
+    yield make
+    for claude in made:
+        claude.stop()
