@@ -94,14 +94,13 @@ def judge(results: Sequence[TurnRecord], known: Circumstances) -> Verdict:
 def _outcome(results: Sequence[TurnRecord], known: Circumstances) -> tuple[Outcome, str]:
     if known.timed_out:
         return Outcome.TIMED_OUT, "the turn's time was up"
-    aborted = any(result.terminal_reason.startswith("aborted") for result in results)
-    if known.interrupted and (aborted or not results):
-        return Outcome.INTERRUPTED, "someone interrupted it"
+    if any(result.terminal_reason.startswith("aborted") for result in results):
+        return Outcome.INTERRUPTED, "it was interrupted before its end"
+    if known.interrupted and not results:
+        return Outcome.INTERRUPTED, "it was interrupted before it began"
     for result in results:
         if result.is_error:
             return Outcome.FAILED, _failure(result)
-    if aborted:
-        return Outcome.INTERRUPTED, "the turn was aborted before its end"
     if not results and (known.structured or known.exit_status):
         return Outcome.LOST, _loss(known)
     if known.background:

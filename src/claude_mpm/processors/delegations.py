@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.processors.delegation_text import find_delegation
+from claude_mpm.processors.delegation_text import DelegationFinder
 from claude_mpm.records import Delegation
 from claude_mpm.wire.events import Block, Event
 
@@ -31,6 +31,7 @@ class DelegationProcessor:
 
     def __init__(self, session: str, running: Iterable[Delegation] = ()) -> None:
         self._session = session
+        self._phrases = DelegationFinder()
         self._running = {delegation.key: delegation for delegation in running}
 
     def __call__(self, event: Event) -> Iterable[Event]:
@@ -92,7 +93,7 @@ class DelegationProcessor:
             yield self._end(delegation, _ENDS[system.status], system.summary or "", seconds, event)
 
     def _phrase(self, event: Event) -> Iterator[Event]:
-        found = find_delegation(event.data.text)
+        found = self._phrases.feed(event.data.text)
         if found is None:
             return
         identity = f"{self._session}\0{found.agent}\0{found.task}"

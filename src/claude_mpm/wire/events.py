@@ -21,7 +21,7 @@ class Block(msgspec.Struct, frozen=True):
     name: str | None = None
     input: Any = None
     tool_use_id: str | None = None
-    content: msgspec.Raw | None = None
+    content: msgspec.Raw = msgspec.Raw()
     is_error: bool | None = None
 
 
@@ -61,7 +61,6 @@ class User(msgspec.Struct, frozen=True, tag="user"):
     message: Message = Message()
     session_id: str | None = None
     parent_tool_use_id: str | None = None
-    tool_use_result: msgspec.Raw | None = None
     isReplay: bool | None = None  # noqa: N815 -- the name on the wire
     isSidechain: bool | None = None  # noqa: N815
     timestamp: str | None = None

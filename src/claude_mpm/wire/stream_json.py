@@ -111,39 +111,38 @@ def _decode_other(line: Line) -> list[Event]:
     text = line.data.decode("utf-8", "replace").strip()
     if not text:
         return []
-    objects = _objects(text)
-    if objects is None:
+    pieces = _split(text)
+    if pieces is None:
         return [_event("not-json", NotJson(text), line, "not-json")]
-    return [_typed(fields, line) for fields in objects]
+    return [_decode_piece(piece, fields, line) for piece, fields in pieces]
 
 
-def _objects(text: str) -> list[dict[str, Any]] | None:
+def _split(text: str) -> list[tuple[str, dict[str, Any]]] | None:
     """Return the JSON objects that `text` consists of; None where it is anything else.
 
     Two writers that share a file can leave two objects on one line.
     """
     decoder = json.JSONDecoder()
-    found: list[dict[str, Any]] = []
+    found: list[tuple[str, dict[str, Any]]] = []
     position = 0
     while position < len(text):
         try:
-            value, position = decoder.raw_decode(text, position)
+            value, end = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):
             return None
         if not isinstance(value, dict):
             return None
-        found.append(value)
-        while position < len(text) and text[position].isspace():
-            position += 1
+        found.append((text[position:end], value))
+        position = end + len(text[end:]) - len(text[end:].lstrip())
     return found
 
 
-def _typed(fields: dict[str, Any], line: Line) -> Event:
+def _decode_piece(piece: str, fields: dict[str, Any], line: Line) -> Event:
     type_ = fields.get("type")
     subtype = fields.get("subtype")
     name = f"{type_}/{subtype}" if isinstance(subtype, str) and subtype else str(type_)
     try:
-        data = msgspec.convert(fields, _KNOWN, strict=False)
-    except (msgspec.ValidationError, RecursionError):
+        data = _decode_known(piece)
+    except (msgspec.DecodeError, RecursionError):
         return _event("unknown", Unknown(fields), line, name)
     return _event(_KINDS[type(data)], data, line, name)
