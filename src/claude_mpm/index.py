@@ -32,6 +32,9 @@ CREATE TABLE delegations (
     session TEXT, key TEXT, offset INTEGER, state TEXT, body BLOB, PRIMARY KEY (session, key));
 CREATE TABLE turns (session TEXT, offset INTEGER, body BLOB, PRIMARY KEY (session, offset));
 """
+# A delegation whose end Claude has not told.
+UNFINISHED = ("running", "announced")
+_UNFINISHED = f"state IN {UNFINISHED}"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -89,12 +92,12 @@ class Index:
 
     def position(self, session: str) -> Position:
         """Return how far the session's journal has been read."""
-        row = self._one(
+        rows = self._run(
             "SELECT cursor, events, not_json, total_cost_usd, cost_usd, turns"
             " FROM sessions WHERE session = ?",
             (session,),
         )
-        return Position(*row) if row else Position()
+        return Position(*rows[0]) if rows else Position()
 
     def store(self, session: str, found: Iterable[Event], position: Position) -> None:
         """Keep what was found up to `position`, and that it was read so far, or nothing of both.
@@ -122,8 +125,12 @@ class Index:
                     (record.session, record.key, record.offset, record.type, _encode(record)),
                 )
             case Delegation():
+                # One that the user closed stays so until Claude tells of its end.
                 execute(
-                    "INSERT OR REPLACE INTO delegations VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO delegations VALUES (?, ?, ?, ?, ?)"
+                    " ON CONFLICT (session, key) DO UPDATE SET"
+                    " body = excluded.body, state = CASE WHEN state = 'closed' AND"
+                    f" excluded.{_UNFINISHED} THEN state ELSE excluded.state END",
                     (record.session, record.key, record.offset, record.state, _encode(record)),
                 )
             case TurnRecord():
@@ -148,30 +155,27 @@ class Index:
 
     def delegations(self, session: str | None = None, state: str | None = None) -> list[Delegation]:
         """Return delegations in the order in which they were made."""
-        rows = self._all("delegations", "body", session=session, state=state)
-        return [msgspec.json.decode(row[0], type=Delegation) for row in rows]
+        rows = self._all("delegations", "body, state", session=session, state=state)
+        decode = msgspec.json.Decoder(Delegation).decode
+        return [msgspec.structs.replace(decode(body), state=state) for body, state in rows]
 
     def turns(self, session: str | None = None) -> list[TurnRecord]:
         """Return turns in the order in which they ended."""
         rows = self._all("turns", "body", session=session)
         return [msgspec.json.decode(row[0], type=TurnRecord) for row in rows]
 
-    def set_ticket_state(self, session: str, key: str, state: str) -> None:
-        """Note that a ticket was closed or opened again."""
-        with self._lock:
-            try:
-                self._database.execute(
-                    "UPDATE tickets SET state = ? WHERE session = ? AND key = ?",
-                    (state, session, key),
-                )
-            except sqlite3.Error as error:
-                raise self._refusal(error) from error
+    def set_state(self, kind: str, session: str, key: str, state: str) -> None:
+        """Note what the user decided about a "ticket", or an unfinished "delegation"."""
+        condition = f" AND {_UNFINISHED}" if kind == "delegation" else ""
+        self._run(
+            f"UPDATE {kind}s SET state = ? WHERE session = ? AND key = ?{condition}",
+            (state, session, key),
+        )
 
     def forget(self, session: str) -> None:
         """Drop everything about a session, so that its journal is read anew."""
-        with self._lock:
-            for table in ("sessions", "tickets", "delegations", "turns"):
-                self._database.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
+        for table in ("sessions", "tickets", "delegations", "turns"):
+            self._run(f"DELETE FROM {table} WHERE session = ?", (session,))
 
     def close(self) -> None:
         """Close the database; safe to call twice."""
@@ -181,12 +185,14 @@ class Index:
         given = {name: value for name, value in where.items() if value is not None}
         condition = " AND ".join(f"{name} = ?" for name in given) or "1"
         query = f"SELECT {columns} FROM {table} WHERE {condition} ORDER BY rowid"
-        with self._lock:
-            return self._database.execute(query, tuple(given.values())).fetchall()
+        return self._run(query, tuple(given.values()))
 
-    def _one(self, query: str, values: tuple[Any, ...]) -> Any:
+    def _run(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         with self._lock:
-            return self._database.execute(query, values).fetchone()
+            try:
+                return self._database.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._refusal(error) from error
 
     def _refusal(self, error: Exception) -> StorageError:
         return StorageError(

@@ -12,14 +12,16 @@ import msgspec
 
 from claude_mpm.errors import StorageError, UnknownSession
 from claude_mpm.index import Index
-from claude_mpm.journal.layout import SessionFolder, session_path, storage_errors
+from claude_mpm.journal.layout import Meta, SessionFolder, session_path, storage_errors
 from claude_mpm.session import Session, built_in_processors
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from claude_mpm.records import Ticket
+    from claude_mpm.records import Delegation, Ticket
+
+    OnError = Callable[[SessionFolder, StorageError], None]
 
 
 def default_state_dir() -> Path:
@@ -94,8 +96,13 @@ class Store:
         """
         meta = folder.read_meta()
         start = self.index.position(meta.session_id).cursor
-        if start == folder.journal.stat().st_size:
-            return
+        if meta.wire not in WIRES:
+            raise StorageError(f"{folder.meta_file}: there is no wire {meta.wire!r}")
+        with storage_errors(folder.journal):
+            if start != folder.journal.stat().st_size:
+                self._read_from(folder, meta, start)
+
+    def _read_from(self, folder: SessionFolder, meta: Meta, start: int) -> None:
         processors = built_in_processors(
             meta,
             self.index,
@@ -109,20 +116,40 @@ class Store:
         with closing(session):
             session.catch_up()
 
-    def catch_up_all(self) -> None:
-        """Bring the index up to all journals."""
-        for folder in self.sessions():
-            self.catch_up(folder)
+    def catch_up_all(self, on_error: OnError | None = None) -> None:
+        """Bring the index up to all journals.
 
-    def rebuild(self) -> None:
-        """Forget all that the index knows and read every journal anew."""
+        Args:
+            on_error: called for each session that cannot be read; without it, the first raises.
+
+        Raises:
+            StorageError: the index cannot be read or written.
+        """
+        self._for_all(self.catch_up, on_error)
+
+    def rebuild(self, on_error: OnError | None = None) -> None:
+        """Forget all that the index knows and read every journal anew; as `catch_up_all`."""
+        self._for_all(self._rebuild_one, on_error)
+
+    def _for_all(self, do: Callable[[SessionFolder], None], on_error: OnError | None) -> None:
+        self.index.position("")  # raises here: an index that is damaged is no session's fault
         for folder in self.sessions():
-            self.index.forget(folder.path.name)
-            self.catch_up(folder)
-            for decision in decisions(folder):
-                self.index.set_ticket_state(
-                    folder.path.name, str(decision.get("ticket")), str(decision.get("state"))
-                )
+            try:
+                do(folder)
+            except StorageError as error:
+                if on_error is None:
+                    raise
+                on_error(folder, error)
+
+    def _rebuild_one(self, folder: SessionFolder) -> None:
+        session = folder.path.name
+        self.index.forget(session)
+        self.catch_up(folder)
+        for decision in decisions(folder):
+            for kind in ("ticket", "delegation"):
+                if kind in decision:
+                    state = str(decision.get("state"))
+                    self.index.set_state(kind, session, str(decision[kind]), state)
 
     def set_ticket_state(self, ticket: Ticket, state: str) -> None:
         """Close a ticket or open it again; kept beside the journal, so that it outlives the index.
@@ -130,13 +157,24 @@ class Store:
         Raises:
             StorageError: it could not be kept.
         """
-        folder = self.folder(ticket.session)
-        note = {"at": time.time(), "ticket": ticket.key, "state": state}
+        self._decide("ticket", ticket, state)
+
+    def close_delegation(self, delegation: Delegation) -> None:
+        """Count a delegation that has not ended as closed; kept as a ticket's state is.
+
+        Raises:
+            StorageError: it could not be kept.
+        """
+        self._decide("delegation", delegation, "closed")
+
+    def _decide(self, kind: str, record: Ticket | Delegation, state: str) -> None:
+        folder = self.folder(record.session)
+        note = {"at": time.time(), kind: record.key, "state": state}
         with storage_errors(folder.decisions):
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             with open(os.open(folder.decisions, flags, 0o600), "ab") as file:
                 file.write(msgspec.json.encode(note) + b"\n")
-        self.index.set_ticket_state(ticket.session, ticket.key, state)
+        self.index.set_state(kind, record.session, record.key, state)
 
     def close(self) -> None:
         """Close the index; safe to call twice."""
@@ -146,7 +184,7 @@ class Store:
 
 
 def decisions(folder: SessionFolder) -> list[dict[str, Any]]:
-    """Return what users decided about a session's tickets, oldest first.
+    """Return what users decided about what is in a session, oldest first.
 
     Raises:
         StorageError: the file is damaged.

@@ -106,15 +106,16 @@ class App:
         if not sys.stdout.isatty():
             click.echo("\t".join(columns))
             for row in rows:
-                click.echo("\t".join(_one_line(cell) for cell in row))
+                click.echo("\t".join(one_line(cell) for cell in row))
             return
         from rich.console import Console
         from rich.table import Table
 
         table = Table(*columns, box=None, header_style="bold", pad_edge=False)
         for row in rows:
-            table.add_row(*(_one_line(cell) for cell in row))
-        Console().print(table)
+            table.add_row(*(one_line(cell) for cell in row))
+        # What Claude said is no markup of ours.
+        Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict[str, Any]:
@@ -128,8 +129,19 @@ def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict
     return {**given, "claude_args": [*settings.claude_args, *claude_args]}
 
 
-def _one_line(cell: object) -> str:
-    return " ".join(str(cell).split())
+# Control characters; what Claude said must not steer the terminal.
+_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
+
+
+def one_line(cell: object) -> str:
+    """Return a value as the text of one cell: no line breaks, no control characters."""
+    text = ", ".join(map(str, cell)) if isinstance(cell, tuple) else str(cell)
+    return " ".join(text.translate(_CONTROLS).split())
+
+
+def printable(text: str) -> str:
+    """Return text without control characters, but with its line breaks and tabs."""
+    return text.translate({code: " " for code in _CONTROLS if code not in (9, 10)})
 
 
 def _keep(key: str, value: Any = None) -> Callable[[click.Context, click.Parameter, Any], None]:

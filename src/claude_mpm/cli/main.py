@@ -84,9 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     words, claude_args = _split(words)
     try:
-        status = cli.main(words, "claude-mpm", standalone_mode=False, obj=App(claude_args))
+        colour = False if os.environ.get("NO_COLOR") else None  # None: on a terminal only
+        app = App(claude_args)
+        status = cli.main(words, "claude-mpm", standalone_mode=False, obj=app, color=colour)
     except click.ClickException as error:
-        error.show()
+        click.echo(f"claude-mpm: {_in_one_line(error)}", err=True)
         status = error.exit_code
     except MPMError as error:
         click.echo(f"claude-mpm: {error}", err=True)
@@ -98,7 +100,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Whoever read our output has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"claude-mpm: {place}{error.strerror or error}; mend it and try again", err=True)
+        status = 1
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _in_one_line(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    return f"{message.rstrip('.')}; see {context.command_path} --help" if context else message
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:

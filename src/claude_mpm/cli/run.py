@@ -44,7 +44,7 @@ def run_prompt(app: App, prompt: str) -> int:
     """Run one turn from start to stop and return the exit status."""
     if not prompt.strip():
         raise UsageError("the prompt is empty; say what Claude is to do")
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     with app.orchestrator() as claude:
         turn = claude.ask(prompt, timeout=app.settings.timeout)
         show_turn(app, turn)
@@ -55,7 +55,7 @@ def run_prompt(app: App, prompt: str) -> int:
     return turn.verdict.exit_status
 
 
-def _leave(signum: int, _: FrameType | None) -> None:
+def leave(signum: int, _: FrameType | None) -> None:
     """Let the session be stopped before the process ends."""
     raise Terminated(f"ended by signal {signum}")
 

@@ -12,7 +12,7 @@ set -u
 umask 077
 session=$1 linger=$2 limit=$3
 shift 3
-exec 2>>"$session/err.log" 3<>"$session/feed"
+exec 2>>"$session/host.log" 3<>"$session/feed"
 
 put() { # NAME VALUE: written whole, then renamed into place
     printf '%s\n' "$2" >"$session/.$1" && mv "$session/.$1" "$session/$1"
@@ -51,13 +51,15 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
     kill -KILL "$claude"
 }
 
+claude= asked=
+trap 'asked=yes; [ -z "$claude" ] || kill -TERM "$claude"' TERM
 # Not a pipeline: the shell would wait for both its ends, and `feed` ends last.
 mkfifo "$session/stdin"
-"$@" <"$session/stdin" >>"$session/out.jsonl" 3<&- &
+"$@" <"$session/stdin" >>"$session/out.jsonl" 2>>"$session/err.log" 3<&- &
 claude=$!
 feed >"$session/stdin" &
 put pid "$$ $claude"
-trap 'kill -TERM "$claude"' TERM
+[ -z "$asked" ] || kill -TERM "$claude"
 watch &
 wait "$claude"
 status=$?

@@ -73,6 +73,7 @@ class SessionFolder:
         self.stdin = path / "stdin"
         self.journal = path / "out.jsonl"
         self.errors = path / "err.log"
+        self.host_errors = path / "host.log"
         self.pid_file = path / "pid"
         self.exit_file = path / "exit"
         self.framework = path / "framework.md"
@@ -149,14 +150,18 @@ class SessionFolder:
         os.close(probe)
         return True
 
-    def stderr_tail(self, size: int = 2000) -> str:
-        """Return the last `size` bytes that Claude wrote to its standard error, as text."""
-        try:
-            with self.errors.open("rb") as file:
-                file.seek(max(0, self.errors.stat().st_size - size))
-                return file.read().decode("utf-8", "replace").strip()
-        except FileNotFoundError:
-            return ""
+    def stderr_tail(self) -> str:
+        """Return the end of what Claude wrote to its standard error, or else the host to its own."""
+        return _tail(self.errors) or _tail(self.host_errors)
+
+
+def _tail(file: Path, size: int = 2000) -> str:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - size))
+            return stream.read().decode("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return ""
 
 
 def write_whole(file: Path, data: bytes) -> None:

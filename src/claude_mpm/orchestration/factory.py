@@ -14,6 +14,7 @@ from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "claude_mpm.orchestrators"
 
@@ -33,6 +34,7 @@ class Registration(msgspec.Struct, frozen=True):
 _registered: dict[str, Registration] = {
     name: Registration(name, cls, "built in") for name, cls in BUILT_IN.items()
 }
+_failed: dict[str, RegistrationError] = {}
 _entry_points_loaded = False
 
 
@@ -69,6 +71,8 @@ def find_orchestrator(name: str) -> Registration:
         _load_entry_points()
     if name in _registered:
         return _registered[name]
+    if name in _failed:
+        raise _failed[name]
     near = nearest(name, _registered)
     hint = f"did you mean {near!r}? " if near else ""
     raise UnknownOrchestrator(
@@ -77,13 +81,15 @@ def find_orchestrator(name: str) -> Registration:
 
 
 def orchestrators() -> list[Registration]:
-    """Return all that is registered, also by installed packages, in the order of names.
-
-    Raises:
-        RegistrationError: an installed package's orchestrator cannot be loaded.
-    """
+    """Return all that is registered, also by installed packages, in the order of names."""
     _load_entry_points()
     return [_registered[name] for name in sorted(_registered)]
+
+
+def failed_orchestrators() -> dict[str, RegistrationError]:
+    """Return why orchestrators of installed packages could not be loaded, by their names."""
+    _load_entry_points()
+    return dict(_failed)
 
 
 def load_plugins(modules: Iterable[str]) -> None:
@@ -130,12 +136,20 @@ def _load_entry_points() -> None:
     from importlib.metadata import entry_points
 
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        package = entry.dist.name if entry.dist else "an installed package"
         try:
-            cls = entry.load()
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise RegistrationError(
-                f"orchestrator {entry.name!r} of {package} cannot be loaded: {reason}"
-            ) from error
-        _register(entry.name, cls, f"entry point of {package}")
+            _load_entry_point(entry)
+        except RegistrationError as error:
+            # It must not stop those who want another one.
+            _failed[entry.name] = error
+
+
+def _load_entry_point(entry: EntryPoint) -> None:
+    package = entry.dist.name if entry.dist else "an installed package"
+    try:
+        cls = entry.load()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise RegistrationError(
+            f"orchestrator {entry.name!r} of {package} cannot be loaded: {reason}"
+        ) from error
+    _register(entry.name, cls, f"entry point of {package}")

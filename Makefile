@@ -1,0 +1,67 @@
+# Everything that is done with this checkout. `make` lists it.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test check format docs coverage guide tickets-report lock clean
+
+# The first Python that is new enough; another one: make PYTHON=/path/to/python …
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+UV ?= uv
+# Arguments for pytest: make test ARGS="-k tickets"
+ARGS ?=
+# The tests of the guide for writing orchestrators, where they are at hand.
+GUIDE ?= ../shared/guide/test_guide.py
+COVERAGE := --cov --cov-report=term --cov-fail-under=90
+
+help: ## Show what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(INSTALLED) ## Set up .venv: pinned dependencies, claude, this project
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer on PATH; name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(INSTALLED) ## See the real Claude Code work, with no key and no network
+	@$(BIN)/claude-mpm demo
+
+test: $(INSTALLED) ## Run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED) ## Check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Bring the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(INSTALLED) ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+coverage: ## Run all tests; fail below 90 % of the lines
+	$(MAKE) test ARGS="$(COVERAGE) $(ARGS)"
+
+guide: $(INSTALLED) ## Run the guide's own tests, where they are at hand
+	@if test -f $(GUIDE); then $(BIN)/python -m pytest -p no:cacheprovider $(GUIDE); else echo "no $(GUIDE) here"; fi
+
+tickets-report: $(INSTALLED) ## Report precision and recall of tickets
+	$(BIN)/python tools/ticket_report.py --output reports/tickets.md
+
+lock: ## Pin the newest dependencies in requirements.lock (needs uv)
+	$(UV) lock --quiet --upgrade
+	$(UV) export --quiet --all-extras --all-groups --no-emit-project --no-header --format requirements-txt --output-file requirements.lock
+
+clean: ## Remove everything that was made, .venv too
+	rm -rf $(VENV) site dist reports .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,152 @@
+"""`claude-mpm demo`: the real Claude Code with a scripted model, without key and network."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.demo_script import PROMPT, demo_model, write_project
+from claude_mpm.cli.run import leave
+from claude_mpm.cli.turn_view import show_turn, turn_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from claude_mpm.framework import Framework
+    from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+    from claude_mpm.orchestration.turn import Turn
+    from claude_mpm.testing import ScriptedModel
+
+_TIMEOUT = 60.0  # seconds; it takes about five
+_HASH = 12  # characters of a hash that are shown
+_NEXT = (
+    ("claude-mpm show {session}", "the session that you have just seen"),
+    ("claude-mpm logs {session}", "what was said in it"),
+    ("claude-mpm tickets", "its tickets; close, export and search them"),
+    ("claude-mpm delegations", "what was handed to subagents"),
+    ("claude-mpm doctor", "whether all is ready for the real model"),
+    ('claude-mpm run "What does this project do?"', "one prompt to the real model"),
+)
+
+
+class Reach(NamedTuple):
+    """In how many of the main conversation's requests the framework was found."""
+
+    found: int
+    requests: int
+
+    def __bool__(self) -> bool:
+        return 0 < self.found == self.requests
+
+
+@click.command()
+@common_options
+@click.pass_context
+def demo(context: click.Context) -> None:
+    """Run the real Claude Code against a model that plays a script.
+
+    It needs no key and no network. Claude gets a home and a project folder that are removed
+    afterwards; the session stays, so that the other commands have something to show.
+    """
+    context.exit(run_demo(context.ensure_object(App)))
+
+
+def run_demo(app: App) -> int:
+    """Run the demo and return the exit status."""
+    signal.signal(signal.SIGTERM, leave)
+    with tempfile.TemporaryDirectory(prefix="claude-mpm-demo-") as folder:
+        write_project(Path(folder, "project"))
+        with _conversation(app, Path(folder)) as (model, framework, claude):
+            _title(app, claude)
+            turn = claude.ask(PROMPT, timeout=app.settings.timeout or _TIMEOUT)
+            show_turn(app, turn)
+            reach = framework_reach(framework, model)
+    if app.json:
+        reached = {"framework_found_in": reach.found, "requests": reach.requests}
+        app.print_json({**turn_record(turn, claude.session_id), **reached})
+    else:
+        _report(app, turn, framework, reach)
+        _advise(claude.session_id)
+    needed = bool(framework.instructions)
+    return turn.verdict.exit_status or int(needed and not reach)
+
+
+@contextmanager
+def _conversation(
+    app: App, folder: Path
+) -> Iterator[tuple[ScriptedModel, Framework, MPMOrchestrator]]:
+    """Start Claude with the model of the demo, in folders of its own."""
+    options: dict[str, Any] = {
+        "session_id": f"demo-{uuid.uuid4().hex[:6]}",
+        "cwd": str(folder / "project"),
+        "partial": True,
+        # Whatever the settings say: these would keep it from what it is to show.
+        "background": True,
+        "permission_mode": None,
+        "max_turns": None,
+        "max_budget_usd": None,
+    }
+    framework = app.orchestrator(**options).framework_loader.load()
+    with demo_model([agent.name for agent in framework.agents]) as model:
+        # Claude's tools need a shell, wherever this machine keeps it.
+        environ = model.environment(folder / "home", PATH=os.environ.get("PATH", os.defpath))
+        with app.orchestrator(environ=environ, **options) as claude:
+            yield model, framework, claude
+
+
+def framework_reach(framework: Framework, model: ScriptedModel) -> Reach:
+    """Look for the framework's instructions in what has reached the model."""
+    wanted = framework.instructions.strip()
+    asked = [each for each in model.requests if not (each.is_subagent or each.is_side)]
+    found = sum(bool(wanted) and wanted in request.system for request in asked)
+    return Reach(found, len(asked))
+
+
+def _title(app: App, claude: MPMOrchestrator) -> None:
+    if app.json:
+        return
+    click.secho(f"claude-mpm demo · session {claude.session_id}", bold=True)
+    click.secho("The real Claude Code, a scripted model: no key, no network, no cost.\n", dim=True)
+    click.secho(f"› {PROMPT}\n", fg="cyan")
+
+
+def _report(app: App, turn: Turn, framework: Framework, reach: Reach) -> None:
+    lines = framework.instructions.strip().splitlines()
+    where = f"found in the system prompt of {reach.found} of {reach.requests} requests"
+    about = f"“{lines[0]}”, sha256 {framework.sha256[:_HASH]}: {where}" if lines else "none"
+    click.echo()
+    _fact("framework", about, good=bool(reach) or not lines)
+    _fact("verdict", str(turn.verdict), good=turn.verdict.ok)
+    for evidence in turn.verdict.evidence:
+        click.secho(f"            {evidence}", dim=True)
+    _fact("cost", f"${turn.cost_usd:.4f} as Claude Code reckons it; nothing was spent")
+    click.secho(f"\n{len(turn.tickets)} tickets", bold=True)
+    tickets = [(t.type, t.priority or "-", t.title) for t in turn.tickets]
+    app.print_table(("type", "priority", "title"), tickets)
+    click.secho(f"\n{len(turn.delegations)} delegations", bold=True)
+    delegations = [
+        (d.agent, "background" if d.background else "foreground", d.state, d.description)
+        for d in turn.delegations
+    ]
+    app.print_table(("agent", "where", "state", "task"), delegations)
+
+
+def _fact(name: str, text: str, *, good: bool = True) -> None:
+    mark = click.style("✓", fg="green") if good else click.style("✗", fg="red")
+    click.echo(f"{mark} {click.style(name.ljust(9), bold=True)} {text}")
+
+
+def _advise(session: str) -> None:
+    click.secho("\nTry next", bold=True)
+    commands = [(command.format(session=session), why) for command, why in _NEXT]
+    width = max(len(command) for command, _ in commands)
+    for command, why in commands:
+        click.echo(f"  {command.ljust(width)}  {click.style(why, dim=True)}")

@@ -1,0 +1,150 @@
+"""`claude-mpm tickets`: what the assistant named with a marker, in all sessions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.export import export as write_export
+from claude_mpm.cli.export import export_options
+from claude_mpm.cli.found import (
+    SESSION_OPTION,
+    ListGroup,
+    caught_up,
+    pick,
+    session_id,
+    show_fields,
+)
+from claude_mpm.cli.scan import scan
+from claude_mpm.errors import StorageError
+
+if TYPE_CHECKING:
+    from claude_mpm.records import Ticket
+    from claude_mpm.store import Store
+
+_COLUMNS = ("key", "state", "type", "priority", "title", "session")
+
+
+def _filters(default: str) -> Any:
+    """Return the options that choose tickets."""
+
+    def give(command: Any) -> Any:
+        states = click.Choice(["open", "closed", "all"])
+        command = click.option("--state", type=states, default=default, show_default=True)(command)
+        command = click.option("--type", "type_", metavar="TYPE", help="Of this type alone.")(
+            command
+        )
+        command = click.option(
+            "--project", metavar="DIR", help="Of sessions that worked in DIR or below it."
+        )(command)
+        return SESSION_OPTION(command)
+
+    return give
+
+
+@click.group(cls=ListGroup)
+def tickets() -> None:
+    """List, show, close and export tickets; without a command: list the open ones."""
+
+
+@tickets.command("list")
+@_filters("open")
+@common_options
+@click.pass_context
+def list_(context: click.Context, **wanted: Any) -> None:
+    """List tickets, the open ones unless --state says otherwise."""
+    app = context.ensure_object(App)
+    with caught_up(app) as store:
+        found = _chosen(store, **wanted)
+    if app.json:
+        app.print_json(found)
+        return
+    rows = [(t.key, t.state, t.type, t.priority, t.title, t.session[:8]) for t in found]
+    app.print_table(_COLUMNS, rows)
+
+
+@tickets.command()
+@click.argument("key")
+@SESSION_OPTION
+@common_options
+@click.pass_context
+def show(context: click.Context, key: str, session: str | None) -> None:
+    """Show all of the ticket KEY, which may be cut short."""
+    app = context.ensure_object(App)
+    with caught_up(app) as store:
+        ticket = pick(store.index.tickets(session_id(store, session)), key, "ticket")
+    show_fields(app, ticket)
+
+
+@tickets.command()
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@SESSION_OPTION
+@common_options
+@click.pass_context
+def close(context: click.Context, keys: tuple[str, ...], session: str | None) -> None:
+    """Close tickets."""
+    _set_state(context.ensure_object(App), keys, session, "closed")
+
+
+@tickets.command()
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@SESSION_OPTION
+@common_options
+@click.pass_context
+def reopen(context: click.Context, keys: tuple[str, ...], session: str | None) -> None:
+    """Open closed tickets again."""
+    _set_state(context.ensure_object(App), keys, session, "open")
+
+
+@tickets.command()
+@_filters("all")
+@export_options
+@common_options
+@click.pass_context
+def export(context: click.Context, form: str | None, output: str, **wanted: Any) -> None:
+    """Write tickets as a table, JSON, CSV or Markdown."""
+    app = context.ensure_object(App)
+    with caught_up(app) as store:
+        found = _chosen(store, **wanted)
+    write_export(found, _COLUMNS, form or ("json" if app.json else "table"), output)
+
+
+tickets.add_command(scan)
+
+
+def _set_state(app: App, keys: tuple[str, ...], session: str | None, state: str) -> None:
+    with caught_up(app) as store:
+        known = store.index.tickets(session_id(store, session))
+        # All keys are looked up before the first is changed: a slip changes nothing.
+        for ticket in [pick(known, key, "ticket") for key in keys]:
+            if ticket.state != state:
+                store.set_ticket_state(ticket, state)
+            app.note(f"{ticket.key} {state}: {ticket.title}")
+
+
+def _chosen(
+    store: Store, session: str | None, type_: str | None, state: str, project: str | None
+) -> list[Ticket]:
+    wanted = None if state == "all" else state
+    found = store.index.tickets(session_id(store, session), wanted)
+    if type_ is not None:
+        found = [ticket for ticket in found if ticket.type == type_]
+    if project is not None:
+        inside = _sessions_in(store, Path(project).expanduser().absolute())
+        found = [ticket for ticket in found if ticket.session in inside]
+    return found
+
+
+def _sessions_in(store: Store, folder: Path) -> set[str]:
+    inside = set()
+    for session in store.sessions():
+        try:
+            meta = session.read_meta()
+        except StorageError:
+            continue  # named already, when the index was brought up to date
+        if Path(meta.cwd).is_relative_to(folder):
+            inside.add(meta.session_id)
+    return inside

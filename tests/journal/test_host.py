@@ -1,0 +1,158 @@
+"""The host script by itself: it owns Claude's standard streams, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from claude_mpm.journal.inbox import Inbox
+from claude_mpm.journal.layout import SessionFolder
+from claude_mpm.journal.lease import Lease
+from claude_mpm.orchestration.launch import HOST_SCRIPT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Host = Callable[..., subprocess.Popen[bytes]]
+
+SECONDS = 60.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SessionFolder:
+    folder = SessionFolder(tmp_path / "session")
+    folder.create()
+    folder.prepare_host()
+    return folder
+
+
+@pytest.fixture
+def start(folder: SessionFolder) -> Iterator[Host]:
+    hosts = []
+
+    def start(*command: str, linger: float = 60, limit: float = 60) -> subprocess.Popen[bytes]:
+        argv = ["sh", HOST_SCRIPT, str(folder.path), str(linger), str(limit), *command]
+        hosts.append(subprocess.Popen(argv, start_new_session=True))
+        return hosts[-1]
+
+    yield start
+    for host in hosts:
+        if host.poll() is None:
+            host.terminate()
+        host.wait(SECONDS)
+
+
+def group_of(host: subprocess.Popen[bytes]) -> set[str]:
+    """Return the living processes of the host's process group."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, _, group = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:3]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if group == str(host.pid) and state != "Z":
+                found.add(entry.name)
+    return found
+
+
+def test_messages_come_out_in_the_journal_and_the_end_of_input_ends_all(
+    folder: SessionFolder, start: Host
+) -> None:
+    inbox = Inbox(folder)
+    inbox.open_before_host()
+    lease = Lease(folder)
+    names = [inbox.put(b"one\n"), inbox.put(b"x" * 6_000_000 + b"\n"), inbox.put(b"three\n")]
+    for name in names:
+        inbox.announce(name)
+    inbox.end()
+    host = start("cat")
+    assert host.wait(SECONDS) in (0, -15)
+    assert folder.journal.read_bytes() == b"one\n" + b"x" * 6_000_000 + b"\nthree\n"
+    assert folder.exit_status() == 0
+    assert group_of(host) == set()
+    assert not folder.stdin.exists()
+    inbox.close()
+    lease.release()
+
+
+@pytest.mark.parametrize(("command", "status"), [("exit 7", 7), ("kill -9 $$", 137)])
+def test_the_exit_status_is_kept_and_so_is_what_was_said_on_standard_error(
+    folder: SessionFolder, start: Host, command: str, status: int
+) -> None:
+    host = start("sh", "-c", f"echo said; echo wrong >&2; {command}")
+    host.wait(SECONDS)
+    assert folder.exit_status() == status
+    assert folder.journal.read_text() == "said\n"
+    assert folder.stderr_tail() == "wrong"
+    assert group_of(host) == set()
+
+
+def test_a_command_that_is_not_there_ends_with_127(folder: SessionFolder, start: Host) -> None:
+    host = start("/no/such/claude")
+    host.wait(SECONDS)
+    assert folder.exit_status() == 127
+    assert "no/such/claude" in folder.stderr_tail()
+    assert group_of(host) == set()
+
+
+def test_when_the_last_follower_is_gone_the_input_ends_after_the_linger_time(
+    folder: SessionFolder, start: Host
+) -> None:
+    lease = Lease(folder)
+    host = start("cat", linger=0.2)
+    with pytest.raises(subprocess.TimeoutExpired):
+        host.wait(0.8)
+    lease.release()
+    host.wait(SECONDS)
+    assert folder.exit_status() == 0
+    assert group_of(host) == set()
+
+
+def test_a_follower_in_time_keeps_claude(folder: SessionFolder, start: Host) -> None:
+    first = Lease(folder)
+    host = start("cat", linger=30)
+    first.release()
+    second = Lease(folder)
+    inbox = Inbox(folder)
+    inbox.open_before_host()
+    inbox.announce(inbox.put(b"still here\n"))
+    inbox.end()
+    host.wait(SECONDS)
+    assert folder.journal.read_text() == "still here\n"
+    second.release()
+    inbox.close()
+
+
+def test_without_any_follower_claude_is_not_left_running(
+    folder: SessionFolder, start: Host
+) -> None:
+    host = start("cat", linger=0.1)
+    host.wait(SECONDS)
+    assert folder.exit_status() == 0
+
+
+def test_what_ignores_the_end_of_input_is_terminated_after_the_limit(
+    folder: SessionFolder, start: Host
+) -> None:
+    host = start(
+        "sh", "-c", "while :; do read -r line || tail -f /dev/null; done", linger=0.1, limit=0.1
+    )
+    host.wait(SECONDS)
+    assert folder.exit_status() == 143
+    assert group_of(host) == set()
+
+
+def test_a_terminated_host_terminates_claude_and_says_how_it_ended(
+    folder: SessionFolder, start: Host
+) -> None:
+    host = start("sh", "-c", "trap 'echo bye; exit 3' TERM; echo up; read -r line; read -r line")
+    while folder.journal.read_text() != "up\n":
+        pass
+    host.terminate()
+    host.wait(SECONDS)
+    assert folder.exit_status() in (3, 143)
+    assert group_of(host) == set()

@@ -1,0 +1,79 @@
+"""Waiting for a folder to change."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from claude_mpm.journal import watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOREVER = 60.0
+
+
+def watchers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "claude-mpm-watch"]
+
+
+@pytest.mark.parametrize("platform", [sys.platform, "somewhere else"])
+def test_a_write_ends_the_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    journal = tmp_path / "out.jsonl"
+    journal.touch()
+    changes = watch.subscribe(tmp_path)
+    writer = threading.Timer(0.05, lambda: journal.write_text("x"))
+    writer.start()
+    while not journal.read_text():
+        changes.wait(FOREVER)
+    writer.join()
+    changes.close()
+
+
+def test_two_followers_of_one_folder_are_both_woken(tmp_path: Path) -> None:
+    both = [watch.subscribe(tmp_path) for _ in range(2)]
+    (tmp_path / "draft").write_text("1")
+    (tmp_path / "draft").rename(tmp_path / "exit")
+    for changes in both:
+        changes.wait(FOREVER)
+    both[0].close()
+    (tmp_path / "more").write_text("1")
+    both[1].wait(FOREVER)
+    both[1].close()
+    both[1].close()
+
+
+def test_wake_ends_the_wait_from_another_thread(tmp_path: Path) -> None:
+    changes = watch.subscribe(tmp_path)
+    thread = threading.Thread(target=changes.wait, args=(FOREVER,))
+    thread.start()
+    changes.wake()
+    thread.join(FOREVER)
+    assert not thread.is_alive()
+    changes.close()
+
+
+def test_the_thread_goes_with_the_last_follower(tmp_path: Path) -> None:
+    first, second = watch.subscribe(tmp_path), watch.subscribe(tmp_path)
+    assert len(watchers()) == 1
+    (thread,) = watchers()
+    first.close()
+    assert thread.is_alive()
+    second.close()
+    thread.join(FOREVER)
+    assert watchers() == []
+
+
+def test_a_folder_that_is_not_there_is_looked_at_instead(tmp_path: Path) -> None:
+    changes = watch.subscribe(tmp_path / "nowhere")
+    changes.wait(0.0)
+    changes.close()
+    for thread in watchers():
+        thread.join(FOREVER)
+    assert watchers() == []
