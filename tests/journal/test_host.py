@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +15,7 @@ from claude_mpm.orchestration.launch import HOST_SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Host = Callable[..., subprocess.Popen[bytes]]
 
@@ -45,18 +46,20 @@ def start(folder: SessionFolder) -> Iterator[Host]:
         host.wait(SECONDS)
 
 
-def group_of(host: subprocess.Popen[bytes]) -> set[str]:
+def assert_nothing_left(host: subprocess.Popen[bytes]) -> None:
+    """Fail unless the host's process group is gone; what was killed needs a moment for it."""
+    deadline = time.monotonic() + SECONDS
+    while left := group_of(host):
+        assert time.monotonic() < deadline, f"processes of the host are left: {left}"
+
+
+def group_of(host: subprocess.Popen[bytes]) -> list[str]:
     """Return the living processes of the host's process group."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                state, _, group = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:3]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if group == str(host.pid) and state != "Z":
-                found.add(entry.name)
-    return found
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True
+    )
+    processes = [line.split() for line in listing.stdout.splitlines()]
+    return [pid for pid, group, state in processes if group == str(host.pid) and state[0] != "Z"]
 
 
 def test_messages_come_out_in_the_journal_and_the_end_of_input_ends_all(
@@ -73,7 +76,7 @@ def test_messages_come_out_in_the_journal_and_the_end_of_input_ends_all(
     assert host.wait(SECONDS) in (0, -15)
     assert folder.journal.read_bytes() == b"one\n" + b"x" * 6_000_000 + b"\nthree\n"
     assert folder.exit_status() == 0
-    assert group_of(host) == set()
+    assert_nothing_left(host)
     assert not folder.stdin.exists()
     inbox.close()
     lease.release()
@@ -88,7 +91,7 @@ def test_the_exit_status_is_kept_and_so_is_what_was_said_on_standard_error(
     assert folder.exit_status() == status
     assert folder.journal.read_text() == "said\n"
     assert folder.stderr_tail() == "wrong"
-    assert group_of(host) == set()
+    assert_nothing_left(host)
 
 
 def test_a_command_that_is_not_there_ends_with_127(folder: SessionFolder, start: Host) -> None:
@@ -96,7 +99,7 @@ def test_a_command_that_is_not_there_ends_with_127(folder: SessionFolder, start:
     host.wait(SECONDS)
     assert folder.exit_status() == 127
     assert "no/such/claude" in folder.stderr_tail()
-    assert group_of(host) == set()
+    assert_nothing_left(host)
 
 
 def test_when_the_last_follower_is_gone_the_input_ends_after_the_linger_time(
@@ -109,7 +112,7 @@ def test_when_the_last_follower_is_gone_the_input_ends_after_the_linger_time(
     lease.release()
     host.wait(SECONDS)
     assert folder.exit_status() == 0
-    assert group_of(host) == set()
+    assert_nothing_left(host)
 
 
 def test_a_follower_in_time_keeps_claude(folder: SessionFolder, start: Host) -> None:
@@ -143,7 +146,7 @@ def test_what_ignores_the_end_of_input_is_terminated_after_the_limit(
     )
     host.wait(SECONDS)
     assert folder.exit_status() == 143
-    assert group_of(host) == set()
+    assert_nothing_left(host)
 
 
 def test_a_terminated_host_terminates_claude_and_says_how_it_ended(
@@ -155,4 +158,4 @@ def test_a_terminated_host_terminates_claude_and_says_how_it_ended(
     host.terminate()
     host.wait(SECONDS)
     assert folder.exit_status() in (3, 143)
-    assert group_of(host) == set()
+    assert_nothing_left(host)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sys
 import tempfile
 import uuid
 from contextlib import contextmanager
@@ -28,12 +30,12 @@ if TYPE_CHECKING:
 _TIMEOUT = 60.0  # seconds; it takes about five
 _HASH = 12  # characters of a hash that are shown
 _NEXT = (
-    ("claude-mpm show {session}", "the session that you have just seen"),
-    ("claude-mpm logs {session}", "what was said in it"),
-    ("claude-mpm tickets", "its tickets; close, export and search them"),
-    ("claude-mpm delegations", "what was handed to subagents"),
-    ("claude-mpm doctor", "whether all is ready for the real model"),
-    ('claude-mpm run "What does this project do?"', "one prompt to the real model"),
+    ("show {session}", "the session that you have just seen"),
+    ("logs {session}", "what was said in it"),
+    ("tickets", "its tickets: list, show, close, export"),
+    ("delegations", "what was handed to subagents"),
+    ("doctor", "whether all is ready for the real model"),
+    ('run "What does this project do?"', "one prompt to the real model"),
 )
 
 
@@ -146,7 +148,17 @@ def _fact(name: str, text: str, *, good: bool = True) -> None:
 
 def _advise(session: str) -> None:
     click.secho("\nTry next", bold=True)
-    commands = [(command.format(session=session), why) for command, why in _NEXT]
+    program = _own_name()
+    commands = [(f"{program} {rest.format(session=session)}", why) for rest, why in _NEXT]
     width = max(len(command) for command, _ in commands)
     for command, why in commands:
         click.echo(f"  {command.ljust(width)}  {click.style(why, dim=True)}")
+
+
+def _own_name() -> str:
+    """Return how this program can be called again from here."""
+    name, called = "claude-mpm", Path(sys.argv[0])
+    found = shutil.which(name)
+    if called.name != name or (found and Path(found).resolve() == called.resolve()):
+        return name
+    return str(called)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
@@ -11,14 +11,16 @@ import msgspec
 from claude_mpm.cli.app import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    Command = TypeVar("Command", bound=Callable[..., Any])
 
 FORMATS = ("table", "json", "csv", "markdown")
 # What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def export_options(command: Any) -> Any:
+def export_options(command: Command) -> Command:
     """Give a command the options `--format` and `--output`."""
     command = click.option(
         "--output", metavar="FILE", default="-", help="Where to write; without it, to the screen."

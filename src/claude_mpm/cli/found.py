@@ -29,7 +29,9 @@ class ListGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put in `list` before options, or where there is nothing."""
         asks_for_help = args[:1] in (["-h"], ["--help"])
-        if not args or (args[0].startswith("-") and not asks_for_help):
+        named = bool(args) and not args[0].startswith("-")
+        # A shell that completes has to be offered the commands.
+        if not (named or asks_for_help or ctx.resilient_parsing):
             args = ["list", *args]
         return super().parse_args(ctx, args)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,27 +22,25 @@ from claude_mpm.cli.scan import scan
 from claude_mpm.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from claude_mpm.records import Ticket
     from claude_mpm.store import Store
+
+    Command = TypeVar("Command", bound=Callable[..., Any])
 
 _COLUMNS = ("key", "state", "type", "priority", "title", "session")
 
 
-def _filters(default: str) -> Any:
-    """Return the options that choose tickets."""
+_TYPE_OPTION = click.option("--type", "type_", metavar="TYPE", help="Of this type alone.")
+_PROJECT_OPTION = click.option(
+    "--project", metavar="DIR", help="Of sessions that worked in DIR or below it."
+)
 
-    def give(command: Any) -> Any:
-        states = click.Choice(["open", "closed", "all"])
-        command = click.option("--state", type=states, default=default, show_default=True)(command)
-        command = click.option("--type", "type_", metavar="TYPE", help="Of this type alone.")(
-            command
-        )
-        command = click.option(
-            "--project", metavar="DIR", help="Of sessions that worked in DIR or below it."
-        )(command)
-        return SESSION_OPTION(command)
 
-    return give
+def _state_option(default: str) -> Callable[[Command], Command]:
+    states = click.Choice(["open", "closed", "all"])
+    return click.option("--state", type=states, default=default, show_default=True)
 
 
 @click.group(cls=ListGroup)
@@ -51,14 +49,19 @@ def tickets() -> None:
 
 
 @tickets.command("list")
-@_filters("open")
+@SESSION_OPTION
+@_PROJECT_OPTION
+@_TYPE_OPTION
+@_state_option("open")
 @common_options
 @click.pass_context
-def list_(context: click.Context, **wanted: Any) -> None:
+def list_(
+    context: click.Context, session: str | None, project: str | None, type_: str | None, state: str
+) -> None:
     """List tickets, the open ones unless --state says otherwise."""
     app = context.ensure_object(App)
     with caught_up(app) as store:
-        found = _chosen(store, **wanted)
+        found = _chosen(store, session, project, type_, state)
     if app.json:
         app.print_json(found)
         return
@@ -100,15 +103,26 @@ def reopen(context: click.Context, keys: tuple[str, ...], session: str | None) -
 
 
 @tickets.command()
-@_filters("all")
+@SESSION_OPTION
+@_PROJECT_OPTION
+@_TYPE_OPTION
+@_state_option("all")
 @export_options
 @common_options
 @click.pass_context
-def export(context: click.Context, form: str | None, output: str, **wanted: Any) -> None:
+def export(
+    context: click.Context,
+    session: str | None,
+    project: str | None,
+    type_: str | None,
+    state: str,
+    form: str | None,
+    output: str,
+) -> None:
     """Write tickets as a table, JSON, CSV or Markdown."""
     app = context.ensure_object(App)
     with caught_up(app) as store:
-        found = _chosen(store, **wanted)
+        found = _chosen(store, session, project, type_, state)
     write_export(found, _COLUMNS, form or ("json" if app.json else "table"), output)
 
 
@@ -126,7 +140,7 @@ def _set_state(app: App, keys: tuple[str, ...], session: str | None, state: str)
 
 
 def _chosen(
-    store: Store, session: str | None, type_: str | None, state: str, project: str | None
+    store: Store, session: str | None, project: str | None, type_: str | None, state: str
 ) -> list[Ticket]:
     wanted = None if state == "all" else state
     found = store.index.tickets(session_id(store, session), wanted)

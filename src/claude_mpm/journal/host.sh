@@ -71,3 +71,4 @@ rm -f "$session/stdin"
 put exit "$status"
 trap '' TERM
 kill -TERM 0
+wait

@@ -24,9 +24,14 @@ _EVENT_HEAD = struct.Struct("iIII")
 
 
 class Subscription:
-    """One follower's alarm clock for one folder."""
+    """One follower's alarm clock for one folder.
+
+    Args:
+        polls: whether it looks every `POLL_INTERVAL` seconds, because nothing wakes it.
+    """
 
     def __init__(self, *, polls: bool = True) -> None:
+        self.polls = polls
         self._rung = threading.Event()
         self._longest = POLL_INTERVAL if polls else threading.TIMEOUT_MAX
         self._on_close: Callable[[], None] | None = None

@@ -1,0 +1,115 @@
+"""`claude-mpm doctor`: what would stop it from working here, and the command that mends it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+
+from claude_mpm.cli.app import App, common_options, printable
+from claude_mpm.cli.found import warn
+from claude_mpm.errors import SettingsError, StorageError
+
+if TYPE_CHECKING:
+    from claude_mpm.cli.doctor_checks import Check
+    from claude_mpm.settings import Resolved
+    from claude_mpm.store import Store
+
+
+@click.command()
+@click.option("--rebuild-index", is_flag=True, help="Build the index anew from the journals.")
+@common_options
+@click.pass_context
+def doctor(context: click.Context, *, rebuild_index: bool) -> None:
+    """Look for what would stop claude-mpm from working here.
+
+    Nothing is sent anywhere, and no key is looked at. Below the checks stands every setting with
+    where it came from. Exit status 1 where there is a problem.
+    """
+    app = context.ensure_object(App)
+    if rebuild_index:
+        _rebuild(app)
+        return
+    resolved, problem = _settings(app)
+    checks = [*([problem] if problem else []), *_checks(resolved)]
+    _show(app, checks, resolved)
+    context.exit(int(any(check.status == "problem" for check in checks)))
+
+
+def _settings(app: App) -> tuple[Resolved, Check | None]:
+    """Return the settings; the defaults, with what is wrong, where they cannot be read."""
+    import msgspec
+
+    from claude_mpm.cli.doctor_checks import Check
+    from claude_mpm.settings import Resolved, Settings
+
+    try:
+        return app.resolved, None
+    except SettingsError as error:
+        place = str(error).partition(": ")[0].partition(", line ")[0]
+        remedy = f"${{EDITOR:-vi}} {shlex.quote(place)}"
+        if place.isupper():
+            remedy = f"unset {place}"
+        defaults = dict.fromkeys(Settings.__struct_fields__, "default; see the problem above")
+        problem = Check("settings", "problem", str(error), remedy)
+        return Resolved(msgspec.convert({}, Settings), defaults), problem
+
+
+def _checks(resolved: Resolved) -> list[Check]:
+    from claude_mpm.cli import doctor_checks as look
+    from claude_mpm.store import Store
+
+    store = Store(resolved.settings.state_dir)
+    return [
+        look.check_python(),
+        look.check_claude(resolved),
+        look.check_programs(),
+        look.check_state(store),
+        look.check_index(store),
+        look.check_sessions(store),
+        look.check_framework(resolved),
+        *look.check_plugins(resolved),
+        *look.check_orchestrators(resolved),
+        look.check_watching(),
+    ]
+
+
+def _show(app: App, checks: list[Check], resolved: Resolved) -> None:
+    from claude_mpm.cli.doctor_checks import settings_rows
+
+    settings = settings_rows(resolved)
+    if app.json:
+        app.print_json({"checks": checks, "settings": settings})
+        return
+    for check in checks:
+        colour = {"ok": "green", "note": "yellow"}.get(check.status, "red")
+        mark = click.style(f"{check.status:8}", fg=colour)
+        click.echo(f"{mark}{check.name:14}{printable(check.found)}")
+        if check.remedy:
+            click.echo(f"{'':22}→ {check.remedy}")
+    if not app.quiet:
+        click.echo()
+        app.print_table(("setting", "value", "from"), [tuple(row.values()) for row in settings])
+
+
+def _rebuild(app: App) -> None:
+    store = app.store()
+    try:
+        _rebuild_or_replace(app, store)
+        count = sum(1 for _ in store.sessions())
+    finally:
+        store.close()
+    app.note(f"the index of {count} sessions is built anew")
+
+
+def _rebuild_or_replace(app: App, store: Store) -> None:
+    """Rebuild the index; one that is no index any more is put aside first."""
+    try:
+        store.rebuild(on_error=warn)
+    except StorageError as error:
+        store.close()
+        app.note(f"{error}; it is made anew")
+        for name in ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm"):
+            (store.path / name).unlink(missing_ok=True)
+        store.rebuild(on_error=warn)

@@ -1,0 +1,241 @@
+"""What `claude-mpm doctor` looks at, one function each."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.errors import ClaudeNotFound, MPMError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from claude_mpm.settings import Resolved
+    from claude_mpm.store import Store
+
+_VERSION_TIMEOUT = 30.0  # seconds; the first start of a big binary from a cold disk is slow
+_NEEDED_SPACE = 50 << 20  # bytes
+# What the host is made of, beside what the shell has in it.
+_PROGRAMS = ("sh", "mkfifo", "cat", "sleep", "mv", "rm")
+_OLDEST_PYTHON = (3, 11)
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was looked at.
+
+    Args:
+        status: "ok"; "note" for what is slower or missing, but stops nothing; "problem".
+        found: what was found, in one line.
+        remedy: the command that mends it; empty where there is nothing to mend.
+    """
+
+    name: str
+    status: str
+    found: str
+    remedy: str = ""
+
+
+def check_python() -> Check:
+    """The Python that runs this."""
+    found = f"{sys.version.split()[0]} in {sys.prefix}"
+    if sys.version_info >= _OLDEST_PYTHON:
+        return Check("python", "ok", found)
+    return Check("python", "problem", f"{found} is too old", "python3.11 -m venv .venv")
+
+
+def check_claude(resolved: Resolved) -> Check:
+    """Whether there is a `claude`, which one, and that it runs."""
+    from claude_mpm.claude_binary import find_claude
+
+    asked = resolved.settings.claude_path
+    try:
+        path = find_claude(asked)
+    except ClaudeNotFound as error:
+        remedy = _unset(resolved.origin["claude_path"]) if asked else ""
+        remedy = remedy or "pip install 'claude-mpm[claude]'"
+        return Check("claude", "problem", str(error), remedy)
+    if asked:
+        way = f"named by {resolved.origin['claude_path']}"
+    else:
+        way = "in the wheel" if path.parent.name == "_bundled" else "on PATH"
+    return _check_version(path, way)
+
+
+def _unset(origin: str) -> str:
+    kind, _, name = origin.partition(" ")
+    if kind == "environment":
+        return f"unset {name}"
+    return f"${{EDITOR:-vi}} {shlex.quote(origin)}" if kind.startswith("/") else ""
+
+
+def _check_version(path: Path, way: str) -> Check:
+    import subprocess
+
+    quiet = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
+    remedy = f"{shlex.quote(str(path))} --version"
+    try:
+        ended = subprocess.run(
+            [path, "--version"], env={**os.environ, **quiet}, stdin=subprocess.DEVNULL,
+            capture_output=True, timeout=_VERSION_TIMEOUT, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        found = f"{path} ({way}) did not tell its version in {_VERSION_TIMEOUT:g} s"
+        return Check("claude", "problem", found, remedy)
+    except OSError as error:
+        found = f"{path} ({way}) cannot be run: {error.strerror}"
+        return Check("claude", "problem", found, remedy)
+    said = ended.stdout.decode("utf-8", "replace").strip().partition("\n")[0]
+    if ended.returncode != 0:
+        found = f"{path} ({way}) ended with status {ended.returncode}"
+        return Check("claude", "problem", found, remedy)
+    return Check("claude", "ok", f"{said or 'no version'}, {path} ({way})")
+
+
+def check_programs() -> Check:
+    """The small programs of which the host is made."""
+    import shutil
+
+    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
+    if not missing:
+        return Check("programs", "ok", ", ".join(_PROGRAMS))
+    found = f"not on PATH: {', '.join(missing)}"
+    return Check("programs", "problem", found, "export PATH=/usr/bin:/bin:$PATH")
+
+
+def check_state(store: Store) -> Check:
+    """Whether sessions can be kept: files and FIFOs in the state folder, and free space."""
+    import shutil
+
+    folder = next(path for path in (store.path, *store.path.parents) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-") as probe:
+            os.mkfifo(Path(probe) / "fifo")
+            (Path(probe) / "file").write_bytes(b"written")
+    except OSError as error:
+        quoted = shlex.quote(str(folder))
+        remedy = f"ls -ld {quoted}" if os.path.isfile(folder) else f"chmod u+rwx {quoted}"
+        if error.errno in (28, 122):  # no space, no quota
+            remedy = f"df -h {quoted}"
+        reason = f"{store.path} does not take sessions: {error.strerror}"
+        return Check("state folder", "problem", reason, remedy)
+    free = shutil.disk_usage(folder).free
+    found = f"{store.path}, {free >> 20} MB free"
+    if free < _NEEDED_SPACE:
+        return Check("state folder", "problem", found, f"df -h {shlex.quote(str(folder))}")
+    return Check("state folder", "ok", found)
+
+
+def check_index(store: Store) -> Check:
+    """Whether the index can be read; it is only looked at, not made."""
+    import sqlite3
+
+    from claude_mpm.index import SCHEMA_VERSION
+
+    path = store.path / "index.sqlite"
+    if not os.path.exists(path):
+        return Check("index", "ok", "none yet")
+    try:
+        database = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+        try:
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            sound = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            count = database.execute("SELECT count(*) FROM sessions").fetchone()[0]
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        version, sound, count = SCHEMA_VERSION, str(error), 0
+    if sound != "ok" or version != SCHEMA_VERSION:
+        why = sound if sound != "ok" else f"its schema is {version}, wanted is {SCHEMA_VERSION}"
+        return Check("index", "problem", f"{path}: {why}", "claude-mpm doctor --rebuild-index")
+    return Check("index", "ok", f"{count} sessions, schema {version}")
+
+
+def check_sessions(store: Store) -> Check:
+    """Whether every session's record can be read."""
+    damaged, count = [], 0
+    for folder in store.sessions():
+        count += 1
+        try:
+            folder.read_meta()
+        except StorageError:
+            damaged.append(folder.path)
+    if damaged:
+        found = f"{len(damaged)} of {count} are damaged, the first is {damaged[0]}"
+        remedy = f"mv {shlex.quote(str(damaged[0]))} /tmp"
+        return Check("sessions", "problem", found, remedy)
+    return Check("sessions", "ok", str(count))
+
+
+def check_framework(resolved: Resolved) -> Check:
+    """Whether the framework can be read, and what is in it."""
+    from claude_mpm.framework import FrameworkLoader
+
+    wanted = resolved.settings
+    try:
+        loader = FrameworkLoader(wanted.framework, wanted.agents_dir, enabled=wanted.use_framework)
+        framework = loader.load()
+    except MPMError as error:
+        path = str(error).partition(": ")[0].partition(", line ")[0]
+        return Check("framework", "problem", str(error), f"${{EDITOR:-vi}} {shlex.quote(path)}")
+    agents = ", ".join(agent.name for agent in framework.agents) or "none"
+    found = f"{framework.source}, sha256 {framework.sha256[:12]}, agents: {agents}"
+    return Check("framework", "ok", found)
+
+
+def check_plugins(resolved: Resolved) -> Iterator[Check]:
+    """Whether each plugin can be imported."""
+    from claude_mpm.orchestration.factory import load_plugins
+
+    for module in resolved.settings.plugins:
+        try:
+            load_plugins([module])
+        except MPMError as error:
+            remedy = f"{shlex.quote(sys.executable)} -c 'import {module}'"
+            yield Check("plugin", "problem", str(error), remedy)
+        else:
+            yield Check("plugin", "ok", module)
+
+
+def check_orchestrators(resolved: Resolved) -> Iterator[Check]:
+    """Whether the orchestrator of the settings is there, and those of installed packages load."""
+    from claude_mpm.orchestration import factory
+
+    remedy = "claude-mpm orchestrators"
+    for error in factory.failed_orchestrators().values():
+        yield Check("orchestrators", "note", str(error), remedy)
+    try:
+        chosen = factory.find_orchestrator(resolved.settings.orchestrator)
+    except MPMError as error:
+        yield Check("orchestrators", "problem", str(error), remedy)
+        return
+    names = ", ".join(each.name for each in factory.orchestrators())
+    yield Check("orchestrators", "ok", f"{chosen.name} ({chosen.source}) of: {names}")
+
+
+def check_watching() -> Check:
+    """Whether the kernel tells of changes, so that nobody has to look again and again."""
+    from claude_mpm.journal.watch import POLL_INTERVAL, subscribe
+
+    with tempfile.TemporaryDirectory() as folder:
+        subscription = subscribe(Path(folder))
+        subscription.close()
+    if not subscription.polls:
+        return Check("watching", "ok", "inotify")
+    found = f"no inotify: journals are looked at every {POLL_INTERVAL:g} s"
+    remedy = "sudo sysctl fs.inotify.max_user_instances=1024"
+    return Check("watching", "note", found, remedy if sys.platform.startswith("linux") else "")
+
+
+def settings_rows(resolved: Resolved) -> list[dict[str, Any]]:
+    """Return every setting with its value and where that came from."""
+    values = msgspec.structs.asdict(resolved.settings)
+    return [
+        {"setting": key, "value": value, "from": resolved.origin[key]}
+        for key, value in values.items()
+    ]

@@ -1,0 +1,41 @@
+"""`claude-mpm orchestrators`: what is registered, and from where."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from claude_mpm.cli.app import App, common_options
+
+if TYPE_CHECKING:
+    from claude_mpm.orchestration.factory import Registration
+
+
+@click.command()
+@common_options
+@click.pass_context
+def orchestrators(context: click.Context) -> None:
+    """List what can stand behind --orchestrator, and where it comes from."""
+    from claude_mpm.orchestration import factory
+
+    app = context.ensure_object(App)
+    factory.load_plugins(app.settings.plugins)
+    rows = [_row(registration) for registration in factory.orchestrators()]
+    for error in factory.failed_orchestrators().values():
+        click.echo(f"claude-mpm: {error}", err=True)
+    if app.json:
+        app.print_json(rows)
+    else:
+        app.print_table(("name", "class", "from", "what"), [tuple(row.values()) for row in rows])
+
+
+def _row(registration: Registration) -> dict[str, Any]:
+    cls = registration.cls
+    return {
+        "name": registration.name,
+        "class": f"{cls.__module__}.{cls.__qualname__}",
+        "from": registration.source,
+        # Not inspect.getdoc: a class without words of its own must not borrow its parent's.
+        "what": (cls.__doc__ or "").strip().partition("\n")[0],
+    }
