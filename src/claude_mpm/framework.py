@@ -32,6 +32,7 @@ class Framework:
     agents: tuple[Agent, ...]
     sha256: str
     source: str  # a path, "packaged default" or "none"
+    agents_source: str = ""  # the path of the agents that were added
 
 
 class FrameworkLoader:
@@ -90,7 +91,8 @@ class FrameworkLoader:
         ordered = tuple(agents[name] for name in sorted(agents))
         digest = hashlib.sha256(instructions.encode())
         digest.update(b"\0" + agents_json(ordered))
-        return Framework(instructions, ordered, digest.hexdigest(), self.source)
+        added = str(self.agents_dir or "")
+        return Framework(instructions, ordered, digest.hexdigest(), self.source, added)
 
     @property
     def _base(self) -> Path:

@@ -112,9 +112,10 @@ class Index:
                 self._advance(session, position)
                 self._database.execute("COMMIT")
             except sqlite3.Error as error:
+                raise self._refusal(error) from error
+            finally:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
-                raise self._refusal(error) from error
 
     def _store_one(self, record: object) -> None:
         execute = self._database.execute

@@ -70,6 +70,7 @@ class Session:
         self._keeps = keeps
         self._cursor = Cursor(folder.journal, self.position.cursor if start is None else start)
         self._changes = subscribe(folder.path)
+        self._let_go = False
 
     def read(self, timeout: float) -> list[Event]:
         """Return the next events; empty where nothing came for `timeout` seconds, or at the end.
@@ -81,6 +82,9 @@ class Session:
         """
         deadline = time.monotonic() + timeout
         while not self.ended:
+            if self._let_go:
+                self.ended = True
+                break
             lines = self._cursor.read()
             if not lines and self._is_over():
                 lines = self._cursor.read() or self._finish()
@@ -98,6 +102,11 @@ class Session:
             self._process(lines)
         if self._is_over():
             self._process(self._finish())
+
+    def let_go(self) -> None:
+        """Read no more, from any thread, though there may be more to come; `ended` turns true."""
+        self._let_go = True
+        self.wake()
 
     def wake(self) -> None:
         """End a `read` that waits, from any thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.checks import exists
 from claude_mpm.errors import ClaudeNotFound, MPMError, StorageError
 
 if TYPE_CHECKING:
@@ -118,17 +120,21 @@ def check_state(store: Store) -> Check:
             os.mkfifo(Path(probe) / "fifo")
             (Path(probe) / "file").write_bytes(b"written")
     except OSError as error:
-        quoted = shlex.quote(str(folder))
-        remedy = f"ls -ld {quoted}" if os.path.isfile(folder) else f"chmod u+rwx {quoted}"
-        if error.errno in (28, 122):  # no space, no quota
-            remedy = f"df -h {quoted}"
-        reason = f"{store.path} does not take sessions: {error.strerror}"
-        return Check("state folder", "problem", reason, remedy)
+        found = f"{store.path} does not take sessions: {error.strerror}"
+        return Check("state folder", "problem", found, _remedy(error, folder))
     free = shutil.disk_usage(folder).free
     found = f"{store.path}, {free >> 20} MB free"
     if free < _NEEDED_SPACE:
         return Check("state folder", "problem", found, f"df -h {shlex.quote(str(folder))}")
     return Check("state folder", "ok", found)
+
+
+def _remedy(error: OSError, folder: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"df -h {shlex.quote(str(folder))}"
+    if error.errno == errno.EACCES:
+        return f"chmod u+rwx {shlex.quote(str(folder))}"
+    return "export CLAUDE_MPM_STATE_DIR=$HOME/.local/state/claude-mpm"
 
 
 def check_index(store: Store) -> Check:
@@ -138,7 +144,7 @@ def check_index(store: Store) -> Check:
     from claude_mpm.index import SCHEMA_VERSION
 
     path = store.path / "index.sqlite"
-    if not os.path.exists(path):
+    if not exists(path):
         return Check("index", "ok", "none yet")
     try:
         database = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)

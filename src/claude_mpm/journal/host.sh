@@ -44,6 +44,7 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
         while read -r holder <&4; do :; done
         exec 4<&-
     done
+    put closed linger
     echo EOF >&3
     sleep "$limit"
     kill -TERM "$claude"

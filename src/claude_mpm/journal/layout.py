@@ -26,6 +26,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         resumed: whether it took up a conversation that was there before.
         framework_sha256: hash of the instructions and agents that Claude was given.
         framework_source: where they came from.
+        agents_source: the folder of the agents that were added; empty where there was none.
     """
 
     at: float
@@ -33,6 +34,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     resumed: bool = False
     framework_sha256: str = ""
     framework_source: str = ""
+    agents_source: str = ""
 
 
 class Meta(msgspec.Struct, kw_only=True):
@@ -76,6 +78,7 @@ class SessionFolder:
         self.host_errors = path / "host.log"
         self.pid_file = path / "pid"
         self.exit_file = path / "exit"
+        self.closed = path / "closed"  # the host has ended the input: nobody followed
         self.framework = path / "framework.md"
         self.agents = path / "agents.json"
         self.metadata = path / "metadata.json"
@@ -103,7 +106,7 @@ class SessionFolder:
 
     def remove_host(self) -> None:
         """Remove what only a living host needs."""
-        for file in (self.feed, self.lease, self.stdin, self.pid_file):
+        for file in (self.feed, self.lease, self.stdin, self.pid_file, self.closed):
             file.unlink(missing_ok=True)
 
     def write(self, file: Path, data: bytes) -> None:

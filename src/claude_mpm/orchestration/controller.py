@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 import uuid
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.claude_binary import find_claude
@@ -14,7 +14,7 @@ from claude_mpm.errors import LaunchError, MPMError, SessionEnded, UsageError
 from claude_mpm.framework import agents_json
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import Meta, SessionFolder, Start, storage_errors
-from claude_mpm.journal.lease import Lease
+from claude_mpm.journal.lease import Lease, SessionLock
 from claude_mpm.journal.recorder import Recorder
 from claude_mpm.orchestration.launch import (
     claude_arguments,
@@ -72,6 +72,7 @@ class Controller:
         self._kind = kind
         self._inbox = Inbox(self.folder)
         self._lease: Lease | None = None
+        self._lock: SessionLock | None = None
         self._recorder: Recorder | None = None
         self._input_ended = False
         self._told: Session | None = None
@@ -90,6 +91,11 @@ class Controller:
             raise LaunchError(f"{self._environment.name}: there is no folder {cwd} to work in")
         meta = self._meta(cwd, framework)
         self.folder.create()
+        if not self.claim():
+            raise UsageError(
+                f"session {self.folder.path.name} is being started by another claude-mpm;"
+                f" `claude-mpm attach {self.folder.path.name}` follows it"
+            )
         self._write_framework(framework)
         self.folder.prepare_host()
         arguments = claude_arguments(
@@ -116,6 +122,17 @@ class Controller:
         self.wire = WIRES[meta.wire]
         self.session = self._read(meta, start=start)
         return self.process
+
+    def claim(self) -> bool:
+        """Try to become the one who starts Claude and gives it what was put; tell if we are."""
+        if self._lock is None or not self._lock.held:
+            self._lock = SessionLock(self.folder)
+        return self._lock.held
+
+    def let_go(self) -> None:
+        """Read no more of a Claude that goes on."""
+        if self.session is not None:
+            self.session.let_go()
 
     def adopt(self, process: Any, cwd: Path) -> None:
         """Keep the journal of a process with pipes that a subclass started."""
@@ -155,6 +172,7 @@ class Controller:
             resumed=bool(meta.starts),
             framework_sha256=framework.sha256 if framework else "",
             framework_source=framework.source if framework else "",
+            agents_source=framework.agents_source if framework else "",
         )
         meta.wire = self.wire.name
         meta.starts = [*meta.starts, start]
@@ -264,6 +282,11 @@ class Controller:
 
     def _check_open(self) -> None:
         status = self.folder.exit_status()
+        if self.folder.closed.exists() and status is None:
+            raise SessionEnded(
+                f"session {self.folder.path.name} takes no input: nobody followed it, so it ends"
+                f" after its turn; then `claude-mpm resume {self.folder.path.name}` goes on with it"
+            )
         if status is None and not self._input_ended:
             return
         raise SessionEnded(
@@ -307,6 +330,8 @@ class Controller:
         if self._lease is not None:
             self._lease.release()
             self._lease = None
+        if self._lock is not None:
+            self._lock.release()
         if self._recorder is not None:
             self._recorder.join(self._options.stop_timeout)
         for name in ("stdin", "stdout", "stderr"):
@@ -320,7 +345,7 @@ class Controller:
             self._told.close()
         if self.session is not None:
             self.session.close()
-        if self.hosted and not self.folder.has_host():
+        if self.hosted and self.process.poll() is not None:
             self.folder.remove_host()
 
     def _is_gone(self) -> bool:
@@ -366,32 +391,3 @@ def _as_uuid(session_id: str) -> str:
         return str(uuid.UUID(session_id))
     except ValueError:
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"claude-mpm:{session_id}"))
-
-
-def undelivered(folder: SessionFolder) -> list[str]:
-    """Return the names of prompts that Claude was never heard to acknowledge, oldest first."""
-    from claude_mpm.journal.cursor import read_lines
-
-    acknowledged: set[str] = set()
-    wire = WIRES["stream-json"]
-    for line in read_lines(folder.journal):
-        for event in wire.decode(line):
-            if event.kind == "command_lifecycle":
-                acknowledged.add(event.data.command_uuid)
-            elif event.kind == "turn":
-                acknowledged.update(event.data.prompts)
-    return [name for name, prompt in prompts(folder) if prompt not in acknowledged]
-
-
-def prompts(folder: SessionFolder) -> list[tuple[str, str]]:
-    """Return the name and the uuid of every prompt in a session's inbox, oldest first."""
-    import msgspec
-
-    inbox = Inbox(folder)
-    found = []
-    with closing(inbox):
-        for name in inbox.names():
-            message = msgspec.json.decode(inbox.read(name))
-            if message.get("type") == "user" and message.get("uuid"):
-                found.append((name, str(message["uuid"])))
-    return found

@@ -83,8 +83,13 @@ def host_command(
     folder: SessionFolder, options: Options, claude: Path, arguments: Sequence[str]
 ) -> list[str]:
     """Return the command that starts the host, which starts Claude."""
-    timing = [f"{options.linger:g}", f"{options.linger_limit:g}"]
+    timing = [_seconds(options.linger), _seconds(options.linger_limit)]
     return ["sh", HOST_SCRIPT, str(folder.path), *timing, str(claude), *arguments]
+
+
+def _seconds(value: float) -> str:
+    """Return a number as every `sleep` reads it: no exponent, no needless fraction."""
+    return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def wire_of(command: object) -> Wire:

@@ -21,7 +21,7 @@ from claude_mpm.orchestration.log import close_logger, make_logger
 from claude_mpm.orchestration.options import Options, make_options
 from claude_mpm.orchestration.output import ClaudeOutput
 from claude_mpm.orchestration.question import Question
-from claude_mpm.orchestration.takeover import take_over
+from claude_mpm.orchestration.takeover import Takeover, take_over
 from claude_mpm.orchestration.turn import Turn
 from claude_mpm.orchestration.turns import TurnTracker
 from claude_mpm.session import read_events
@@ -52,6 +52,9 @@ class MPMOrchestrator(AsyncFace):
         process: the running process; its `stdout` reads as Claude's text.
         running: whether there is, or may still come, output.
         error: why the last `start` returned False.
+        attached: whether a Claude was taken up that ran already.
+        turns_before: the turns of prompts that somebody gave before this session was taken up: the
+            one that runs, or else was the last, then those that Claude is given again.
 
     Raises:
         UsageError: an option that there is not.
@@ -78,6 +81,8 @@ class MPMOrchestrator(AsyncFace):
         self.process: Any = None
         self.running = False
         self.error: MPMError | None = None
+        self.attached = False
+        self.turns_before: list[Turn] = []
         self.store = Store(self.options.state_dir)
         self._controller: Controller | None = None
         self._turns = TurnTracker(self._announce)
@@ -85,7 +90,10 @@ class MPMOrchestrator(AsyncFace):
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._batch: list[str] = []
         self._questions: dict[str, Question] = {}
+        self._answered_before: frozenset[str] = frozenset()
+        self._detached = False
         self._reader: threading.Thread | None = None
+        self._output: ClaudeOutput | None = None
         self._answered = threading.Event()  # Claude's first answer, or the end
         self._over = threading.Event()
         self._stopping = threading.Lock()
@@ -127,16 +135,29 @@ class MPMOrchestrator(AsyncFace):
         controller = self._control()
         cwd = self._cwd()
         if self.options.resume:
-            self.process = take_over(controller, self.store, self.framework_loader, cwd)
+            taken = take_over(controller, self.store, self.framework_loader, cwd)
+            self._take_turns(taken)
+            self.process = taken.process
+            self.attached = taken.attached
         else:
             self.process = controller.launch(self.framework_loader.load(), cwd)
         self.running = True
         self._start_io_threads()
-        if self._reader is not None:
+        if self._reader is not None and not self.attached:
             self._await_answer(controller)
         if self.options.metadata is not None:
             self.session_metadata["start_time"] = datetime.now()
             self._save_session_metadata()
+
+    def _take_turns(self, taken: Takeover) -> None:
+        """Make turns of what was asked before; they are known before anything is read."""
+        self._answered_before = taken.answered
+        for prompt in ((taken.current,) if taken.current else ()) + taken.undelivered:
+            turn = Turn(prompt.text, timeout=None, interrupt=self.interrupt)
+            turn.uuid = prompt.uuid
+            turn.name = "" if prompt is taken.current else prompt.name
+            self.turns_before.append(turn)
+            self._turns.add(turn)
 
     def _await_answer(self, controller: Controller) -> None:
         """Wait until Claude has answered `initialize`, or ended with a bad status.
@@ -161,14 +182,14 @@ class MPMOrchestrator(AsyncFace):
         if controller.session is None:
             controller.adopt(self.process, self._cwd())
         assert controller.session is not None
-        self.process.stdout = ClaudeOutput(
+        self._output = self.process.stdout = ClaudeOutput(
             controller.session,
             observe=self._observe,
             on_idle=self._turns.keep_time,
             on_end=self._on_end,
         )
         self._reader = threading.Thread(
-            target=self._output_reader, name=f"claude-mpm-{self.session_id[:8]}", daemon=True
+            target=self._read_output, name=f"claude-mpm-{self.session_id[:8]}", daemon=True
         )
         self._reader.start()
 
@@ -183,6 +204,8 @@ class MPMOrchestrator(AsyncFace):
         """Forget an earlier run of this object."""
         self._controller = None
         self._reader = None
+        self._detached = False
+        self.turns_before = []
         for event in (self._answered, self._over, self._stopped):
             event.clear()
 
@@ -197,6 +220,11 @@ class MPMOrchestrator(AsyncFace):
         return Path(self.options.cwd or ".").expanduser().absolute()
 
     # --- output -----------------------------------------------------------------------------
+
+    def _read_output(self) -> None:
+        self._output_reader()
+        if self._stopped.is_set():  # a hook stopped the session, and the rest is read now
+            self._let_go()
 
     def _output_reader(self) -> None:
         """Hand each line of Claude's text to `_process_output_line`; runs in the reader thread."""
@@ -266,7 +294,7 @@ class MPMOrchestrator(AsyncFace):
             self.logger.info("session %s started", self.session_id)
 
     def _note_question(self, request_id: str, request: dict[str, Any]) -> None:
-        if request.get("subtype") != "can_use_tool":
+        if request.get("subtype") != "can_use_tool" or request_id in self._answered_before:
             return
         question = Question(request_id, request, self._control().answer)
         self._questions[request_id] = question
@@ -281,7 +309,9 @@ class MPMOrchestrator(AsyncFace):
         self.running = False
         self._over.set()
         self._answered.set()
-        self._turns.end(controller.exit_status(), controller.folder.stderr_tail())
+        self._turns.end(
+            controller.exit_status(), controller.folder.stderr_tail(), ended=not self._detached
+        )
 
     # --- input ------------------------------------------------------------------------------
 
@@ -367,27 +397,54 @@ class MPMOrchestrator(AsyncFace):
             if self._stopped.is_set():
                 return
             self._stopped.set()
-        controller = self._controller
-        if controller is None and self.process is not None and self._reader is None:
+        in_a_hook = threading.current_thread() is self._reader
+        if self._controller is not None:
+            self._end(self._controller, reads=not in_a_hook)
+        elif self.process is not None:
             self._end_foreign()
-        if controller is not None:
-            self._end(controller)
         self.running = False
+        if not in_a_hook:
+            self._let_go()
+
+    def _end(self, controller: Controller, *, reads: bool) -> None:
+        output, reader = self._output, self._reader
+        if controller.process is not None:
+            controller.end(output.finished if output is not None and reads else None)
+        if output is not None and reader is not None and reads:
+            output.finished.wait(self.options.stop_timeout)
+            if not output.handed_over:
+                reader.join(self.options.stop_timeout)
+
+    def _let_go(self) -> None:
+        """Close everything, once all that Claude wrote was read; safe to call twice."""
         self._flush_buffer()
+        if self._controller is not None:
+            self._controller.release()
         if self.options.metadata is not None:
-            self.session_metadata["end_time"] = datetime.now()
+            self.session_metadata.setdefault("end_time", datetime.now())
             self._save_session_metadata()
         self.store.close()
         close_logger(self.logger)
 
-    def _end(self, controller: Controller) -> None:
-        in_a_hook = threading.current_thread() is self._reader
-        if controller.process is not None:
-            reads = self._reader is not None and self._reader.is_alive() and not in_a_hook
-            controller.end(self._over if reads else None)
-        if self._reader is not None and not in_a_hook:
+    def detach(self) -> None:
+        """Let go of Claude without ending it: it goes on, and the linger rule begins to count.
+
+        Raises:
+            UsageError: Claude hangs on pipes of this process, or was never started.
+        """
+        controller = self._controller
+        if controller is None or not controller.hosted:
+            raise UsageError(f"{self.name}: only a Claude that was started with a host is let go of")
+        with self._stopping:
+            if self._stopped.is_set():
+                return
+            self._stopped.set()
+        self._detached = True
+        controller.let_go()
+        if self._reader is not None and threading.current_thread() is not self._reader:
             self._reader.join(self.options.stop_timeout)
-        controller.release()
+        self.running = False
+        self._let_go()
 
     def _end_foreign(self) -> None:
         """End a process that a subclass set and never gave to `_start_io_threads`."""

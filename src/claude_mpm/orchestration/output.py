@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from claude_mpm.wire.text_lines import LineAssembler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from claude_mpm.session import Session
     from claude_mpm.wire.events import Event
@@ -50,7 +51,12 @@ class ClaudeOutput(io.TextIOBase):
         self._changed = threading.Condition()
         self._holder: threading.Thread | None = None  # has a line in hand
         self._descriptor: int | None = None
-        self._over = False
+        self.finished = threading.Event()  # all was read from the session
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether the lines come out of the descriptor."""
+        return self._descriptor is not None
 
     def readable(self) -> bool:
         """Always true."""
@@ -65,11 +71,11 @@ class ClaudeOutput(io.TextIOBase):
             if line is not None:
                 self._hold(threading.current_thread())
                 return line + "\n"
-            if self._over:
+            if self.finished.is_set():
                 self._end()
                 return ""
         with self._changed:
-            self._changed.wait_for(lambda: self._over and self.closed)
+            self._changed.wait_for(lambda: self.closed)
         return ""
 
     def __next__(self) -> str:  # type: ignore[override]
@@ -92,15 +98,18 @@ class ClaudeOutput(io.TextIOBase):
         return self._descriptor
 
     def close(self) -> None:
-        """Close the descriptor; whoever read it to the end has then read all; safe twice."""
+        """Close the descriptor, and end the reading where it is; safe to call twice."""
         if self.closed:
             return
         super().close()
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor is not None and descriptor >= 0:
             os.close(descriptor)
-        if self._over:
-            self._end()
+        self._session.wake()
+        with self._reading:
+            self._steps.close()
+        self.finished.set()
+        self._end()
         with self._changed:
             self._changed.notify_all()
 
@@ -109,10 +118,10 @@ class ClaudeOutput(io.TextIOBase):
         try:
             return next(self._steps)
         except StopIteration:
-            self._over = True
+            self.finished.set()
             return None
 
-    def _read_session(self) -> Iterator[str | None]:
+    def _read_session(self) -> Generator[str | None, None, None]:
         assembler = LineAssembler()
         while not self._session.ended:
             events = self._session.read(_IDLE_INTERVAL)
@@ -137,14 +146,12 @@ class ClaudeOutput(io.TextIOBase):
         with self._changed:
             while self._holder is not None and self._holder.is_alive():
                 self._changed.wait(0.05)
-        with open(write, "wb", buffering=0) as pipe, self._reading:
-            while not self._over:
-                line = self._step()
+        with open(write, "wb", buffering=0) as pipe, suppress(BrokenPipeError):
+            while not self.finished.is_set():
+                with self._reading:
+                    line = self._step()
                 if line is not None:
-                    try:
-                        pipe.write(line.encode() + b"\n")
-                    except BrokenPipeError:
-                        return
+                    pipe.write(line.encode() + b"\n")
 
 
 def _nothing() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from claude_mpm.errors import UsageError
+from claude_mpm.journal.prompts import Prompt, answered_requests, prompts
+from claude_mpm.status import read_status, undelivered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,11 +19,30 @@ if TYPE_CHECKING:
     from claude_mpm.store import Store
 
 
-def take_over(controller: Controller, store: Store, loader: FrameworkLoader, cwd: Path) -> Any:
-    """Follow the session, or start its conversation again; return its process.
+class Takeover(msgspec.Struct, frozen=True):
+    """What was found when a session was taken up.
 
-    What the index has not seen yet comes out first. Prompts that Claude was never heard to
-    acknowledge are given to it again: it runs none twice.
+    Args:
+        process: the host's.
+        attached: whether Claude ran already.
+        current: the prompt whose turn runs, or was the last; its turn is read from its beginning.
+        undelivered: prompts to give to Claude again.
+        answered: the ids of questions of the current turn that have their answer.
+    """
+
+    process: Any
+    attached: bool
+    current: Prompt | None = None
+    undelivered: tuple[Prompt, ...] = ()
+    answered: frozenset[str] = frozenset()
+
+
+def take_over(controller: Controller, store: Store, loader: FrameworkLoader, cwd: Path) -> Takeover:
+    """Follow the session where it runs, or start its conversation again.
+
+    Prompts that Claude was never heard to acknowledge are to be given to it again: it runs none
+    twice. Only one of those who follow a session does that, so that none waits for a turn that
+    another has had.
 
     Raises:
         MPMError: there is no such session, or it cannot be started.
@@ -27,17 +50,24 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader, cwd
     folder = controller.folder
     if not folder.meta_file.exists():
         raise UsageError(f"there is no session {folder.path.name} to resume")
-    if folder.has_host():
-        return controller.attach(last_turn_start(store, folder))
+    alone = controller.claim()
+    runs = folder.has_host()
     store.catch_up(folder)
-    return controller.launch(loader.load(), cwd)
+    left: tuple[Prompt, ...] = ()
+    if alone and not folder.closed.exists():
+        left = tuple(undelivered(folder, store.index))
+    if not runs:
+        return Takeover(controller.launch(loader.load(), cwd), attached=False, undelivered=left)
+    status = read_status(folder, store.index)
+    return Takeover(
+        controller.attach(status.begin),
+        attached=True,
+        current=find_prompt(folder, status.uuid) if status.begun else None,
+        undelivered=left,
+        answered=answered_requests(folder),
+    )
 
 
-def last_turn_start(store: Store, folder: SessionFolder) -> int:
-    """Return where in the journal the turn begins that is running, or else the last one."""
-    store.catch_up(folder)
-    turns = store.index.turns(folder.path.name)
-    ended = [turn.end for turn in turns if not turn.origin]
-    if ended and ended[-1] == folder.journal.stat().st_size:
-        ended.pop()
-    return ended[-1] if ended else 0
+def find_prompt(folder: SessionFolder, uuid: str) -> Prompt:
+    """Return a prompt of a session; without name and text where its inbox does not have it."""
+    return next((p for p in prompts(folder) if p.uuid == uuid), Prompt(uuid=uuid))

@@ -80,15 +80,15 @@ class TurnTracker:
                 self._active.keep_time()
             self._begin_next()
 
-    def end(self, exit_status: int | None, stderr: str) -> None:
-        """Claude's output is over, and with it every turn."""
+    def end(self, exit_status: int | None, stderr: str, *, ended: bool = True) -> None:
+        """Claude's output is over, or read no further, and with it every turn."""
         with self._lock:
             turns = [turn for turn in (self._active, *self._waiting) if turn is not None]
             self._active = None
             self._waiting.clear()
             background = len(self._background)
         for turn in turns:
-            turn.finish(ended=True, exit_status=exit_status, stderr=stderr, background=background)
+            turn.finish(ended=ended, exit_status=exit_status, stderr=stderr, background=background)
 
     def _begin_next(self) -> None:
         if self._active is not None and self._active.done:

@@ -31,12 +31,15 @@ class Bell:
         self._ears, self._hammer = socket.socketpair()
 
     def fileno(self) -> int:
+        """Return what a selector waits for."""
         return self._ears.fileno()
 
     def ring(self) -> None:
+        """Wake whoever waits; from any thread."""
         self._hammer.send(b"!")
 
     def close(self) -> None:
+        """Let go of both ends."""
         self._ears.close()
         self._hammer.close()
 
@@ -110,11 +113,13 @@ class LoopbackServer(ThreadingHTTPServer):
         self.stopping.close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Note the connection, so that `stop` can end it."""
         with self._lock:
             self._connections.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
+        """Forget the connection: it is over."""
         with self._lock:
             self._connections.discard(request)
         super().shutdown_request(request)

@@ -1,0 +1,64 @@
+"""What a session's inbox holds: the prompts that were put, and the questions that were answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.journal.inbox import Inbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from claude_mpm.journal.layout import SessionFolder
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """One prompt as it was put into an inbox.
+
+    Args:
+        name: of its message in the inbox; empty where the inbox does not have it.
+        uuid: its identity on the wire.
+    """
+
+    name: str = ""
+    uuid: str = ""
+    text: str = ""
+
+
+def prompts(folder: SessionFolder) -> list[Prompt]:
+    """Return every prompt in a session's inbox, oldest first; none where they have no uuid."""
+    return [prompt for name, message in _messages(folder) if (prompt := _prompt(name, message))]
+
+
+def last_prompt(folder: SessionFolder) -> Prompt | None:
+    """Return the newest prompt in a session's inbox."""
+    newest_first = _messages(folder, newest_first=True)
+    return next((p for name, message in newest_first if (p := _prompt(name, message))), None)
+
+
+def answered_requests(folder: SessionFolder) -> frozenset[str]:
+    """Return the ids of Claude's questions that somebody has answered."""
+    answers = (m.get("response") for _, m in _messages(folder) if m["type"] == "control_response")
+    return frozenset(str(answer.get("request_id")) for answer in answers if answer)
+
+
+def _messages(
+    folder: SessionFolder, *, newest_first: bool = False
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield names and messages; on a wire of plain lines there are none to tell apart."""
+    inbox = Inbox(folder)
+    for name in reversed(inbox.names()) if newest_first else inbox.names():
+        try:
+            message = msgspec.json.decode(inbox.read(name))
+        except msgspec.DecodeError:
+            continue
+        if isinstance(message, dict) and "type" in message:
+            yield name, message
+
+
+def _prompt(name: str, message: dict[str, Any]) -> Prompt | None:
+    if message["type"] != "user" or not message.get("uuid"):
+        return None
+    return Prompt(name, str(message["uuid"]), str(message["message"]["content"]))

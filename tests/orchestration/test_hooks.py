@@ -1,0 +1,333 @@
+"""Hooks and options of the base, with the stand-in for `claude`."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claude_mpm import MPMOrchestrator, Outcome
+from claude_mpm.errors import ClaudeNotFound, LaunchError, SessionEnded, UsageError
+
+pytestmark = pytest.mark.usefixtures("stand_in")
+SECONDS = 60.0
+
+
+def gather(claude: MPMOrchestrator, count: int) -> list[str]:
+    """Return `count` lines, or fewer where the time is up."""
+    found: list[str] = []
+    deadline = time.monotonic() + SECONDS
+    while len(found) < count and time.monotonic() < deadline:
+        line = claude.get_output(timeout=1.0)
+        found += [] if line is None else [line]
+    return found
+
+
+def stand_in_log() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(os.environ["STAND_IN_LOG"]).read_text().splitlines()]
+
+
+def test_every_default_calls_the_next_hook_through_self() -> None:
+    class Shouting(MPMOrchestrator):
+        def send_input(self, text: str) -> None:
+            super().send_input(text.upper())
+
+        def _process_output_line(self, line: str) -> None:
+            super()._process_output_line(f"<{line}>")
+
+    with Shouting() as claude:
+        turn = claude.ask("hello")
+        assert list(turn) == ["<Claude heard: HELLO>"]
+        assert turn.text == "<Claude heard: HELLO>"
+        claude.send_input("again")
+        assert gather(claude, 1) == ["<Claude heard: AGAIN>"]
+
+
+def test_output_is_there_after_stop_until_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAND_IN_LINES", "20000")
+    claude = MPMOrchestrator()
+    assert claude.start()
+    claude.send_input("go")
+    assert gather(claude, 1) == ["line 0"]
+    claude.stop()
+    assert claude.running is False
+    assert gather(claude, 19_999) == [f"line {n}" for n in range(1, 20_000)]
+    assert claude.get_output(timeout=0.0) is None
+
+
+def test_lines_that_are_not_json_are_kept_counted_and_never_fatal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "raw"
+    raw.write_text('oops\n{"type": "brand_new"}\n\n[1]\n{"half": \n')
+    monkeypatch.setenv("STAND_IN_RAW", str(raw))
+    with MPMOrchestrator() as claude:
+        assert claude.ask("hello").check().text == "Claude heard: hello"
+        kinds = [event.kind for event in claude.events()]
+    position = claude.store.index.position(claude.session_id)
+    assert position.not_json == kinds.count("not-json") == 3
+    assert kinds.count("unknown") == 1
+
+
+def test_a_line_of_64_mb_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 64 * 1024 * 1024
+    raw = tmp_path / "raw"
+    block = {"type": "text", "text": "x" * size}
+    message = {"role": "assistant", "content": [block]}
+    raw.write_text(json.dumps({"type": "assistant", "message": message}) + "\n")
+    monkeypatch.setenv("STAND_IN_RAW", str(raw))
+    with MPMOrchestrator() as claude:
+        first, second = list(claude.ask("hello"))
+    assert len(first) == size
+    assert second == "Claude heard: hello"
+
+
+def test_a_prompt_of_6_mb_passes() -> None:
+    prompt = "y" * 6_000_000
+    with MPMOrchestrator() as claude:
+        assert claude.ask(prompt).check().text == f"Claude heard: {prompt}"
+
+
+@pytest.mark.parametrize("prompt", ["", " \n\t"])
+def test_an_empty_prompt_is_refused(prompt: str) -> None:
+    with MPMOrchestrator() as claude, pytest.raises(UsageError, match="prompt is empty"):
+        claude.ask(prompt)
+
+
+def test_claude_that_dies_is_a_lost_turn_with_what_it_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STAND_IN_EXIT", "3")
+    with MPMOrchestrator() as claude:
+        verdict = claude.ask("hello").verdict
+        assert verdict.outcome is Outcome.LOST
+        assert "status 3" in verdict.reason
+        assert "told to fail" in verdict.reason
+        assert claude.running is False
+        with pytest.raises(SessionEnded, match=r"status 3.*claude-mpm resume"):
+            claude.send_input("more")
+
+
+def test_a_stop_ends_a_claude_that_hears_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAND_IN_DEAF", "1")
+    claude = MPMOrchestrator(stop_timeout=0.3)
+    assert claude.start()
+    pid = claude.process.pid
+    claude.stop()
+    assert claude.process.poll() is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert claude._controller is not None
+    assert claude._controller.exit_status() == 137
+
+
+def test_stop_is_safe_before_start_twice_and_from_every_thread() -> None:
+    claude = MPMOrchestrator()
+    claude.stop()
+    assert claude.start()
+    threads = [threading.Thread(target=claude.stop) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+    claude.stop()
+    assert claude.running is False
+
+
+def test_stop_from_a_hook() -> None:
+    class Done(MPMOrchestrator):
+        def _process_output_line(self, line: str) -> None:
+            super()._process_output_line(line)
+            self.stop()
+
+    claude = Done()
+    assert claude.start()
+    claude.send_input("hello")
+    assert gather(claude, 1) == ["Claude heard: hello"]
+    assert claude._reader is not None
+    claude._reader.join(SECONDS)
+    assert not claude._reader.is_alive()
+    assert claude.process.poll() is not None
+    assert claude.running is False
+
+
+def test_a_hook_that_raises_does_not_end_the_session_until_it_does_so_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STAND_IN_LINES", "8")
+
+    class Clumsy(MPMOrchestrator):
+        seen: list[str]
+
+        def _process_output_line(self, line: str) -> None:
+            self.seen.append(line)
+            if line in ("line 1", "line 3", "line 4", "line 5"):
+                raise RuntimeError("clumsy")
+            super()._process_output_line(line)
+
+    claude = Clumsy(max_output_errors=3)
+    claude.seen = []
+    assert claude.start()
+    claude.send_input("go")
+    assert gather(claude, 2) == ["line 0", "line 2"]
+    assert claude._reader is not None
+    claude._reader.join(SECONDS)
+    assert claude.seen[:6] == [f"line {n}" for n in range(6)]
+    assert claude.running is False
+    claude.stop()
+
+
+def test_a_start_that_fails_is_tried_again_with_growing_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_in: Path
+) -> None:
+    later = tmp_path / "later"
+    monkeypatch.setenv("CLAUDE_PATH", str(later))
+    claude = MPMOrchestrator(start_retries=3, retry_backoff=0.01)
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            later.symlink_to(stand_in)
+        return False
+
+    monkeypatch.setattr(claude._stopped, "wait", wait)
+    assert claude.start() is True
+    assert pauses == [0.01, 0.02]
+    assert claude.ask("up").text == "Claude heard: up"
+    claude.stop()
+
+
+def test_a_start_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CLAUDE_PATH", str(tmp_path / "nowhere"))
+    claude = MPMOrchestrator()
+    assert claude.start() is False
+    assert isinstance(claude.error, ClaudeNotFound)
+    with pytest.raises(ClaudeNotFound, match="nowhere"), claude:
+        pass
+    monkeypatch.delenv("CLAUDE_PATH")
+    missing = MPMOrchestrator(cwd=str(tmp_path / "gone"))
+    with pytest.raises(LaunchError, match="gone"), missing:
+        pass
+
+
+def test_claude_that_refuses_its_arguments_is_a_start_that_failed(tmp_path: Path) -> None:
+    refusing = tmp_path / "refusing"
+    refusing.write_text("#!/bin/sh\necho 'error: unknown option' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    claude = MPMOrchestrator(claude_path=str(refusing))
+    assert claude.start() is False
+    assert "status 1: error: unknown option" in str(claude.error)
+    assert claude.running is False
+
+
+def test_batches_are_handed_on_whole_and_the_rest_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STAND_IN_LINES", "25")
+    with MPMOrchestrator(batch_size=10) as claude:
+        assert claude.ask("go").text.splitlines() == [f"line {n}" for n in range(25)]
+        claude.send_input("go")
+        assert gather(claude, 25) == [f"line {n}" for n in range(25)]
+
+
+def test_metadata_is_kept_with_start_and_end() -> None:
+    with MPMOrchestrator(metadata={"purpose": "a test"}) as claude:
+        file = claude.store.folder(claude.session_id).metadata
+        assert "end_time" not in json.loads(file.read_text())
+    kept = json.loads(file.read_text())
+    assert kept["purpose"] == "a test"
+    assert kept["session_id"] == claude.session_id
+    assert kept["start_time"] <= kept["end_time"]
+
+
+def test_two_sessions_at_once_do_not_see_each_other() -> None:
+    with MPMOrchestrator() as one, MPMOrchestrator() as two:
+        turns = [(claude, claude.ask(f"for {claude.session_id}")) for claude in (one, two)]
+        for claude, turn in turns:
+            assert turn.check().text == f"Claude heard: for {claude.session_id}"
+            assert claude.get_output(timeout=0.0) is None
+
+
+def test_nothing_is_left_behind() -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    with MPMOrchestrator() as claude:
+        claude.ask("warm up").check()
+    before_threads, before = set(threading.enumerate()), descriptors()
+    for _ in range(3):
+        with MPMOrchestrator() as claude:
+            claude.ask("hello").check()
+        folder = claude.store.folder(claude.session_id)
+        assert not {"feed", "lease", "stdin", "pid"} & {file.name for file in folder.path.iterdir()}
+    for thread in set(threading.enumerate()) - before_threads:
+        thread.join(SECONDS)
+    assert set(threading.enumerate()) <= before_threads
+    assert descriptors() <= before
+
+
+def test_an_event_cursor_goes_on_where_it_stood() -> None:
+    with MPMOrchestrator() as claude:
+        claude.ask("one").check()
+        seen = list(claude.events())
+        claude.ask("two").check()
+        more = list(claude.events(since=seen[-1].end))
+        assert [e.type for e in [*seen, *more]] == [e.type for e in claude.events()]
+    assert all(event.offset >= seen[-1].end for event in more)
+    assert [event.data.prompts for event in more if event.kind == "turn"] != []
+
+
+def test_sinks_and_processors_of_the_user_take_part() -> None:
+    from claude_mpm import Event
+
+    seen: list[str] = []
+
+    def shout(event: Event) -> list[Event]:
+        if event.kind != "assistant":
+            return []
+        return [Event("shout", event.data.message.blocks[0].text, event.offset, event.end)]
+
+    def note(event: Event) -> None:
+        if event.kind == "shout":
+            seen.append(event.data)
+
+    with MPMOrchestrator(processors=[shout], sinks=[note]) as claude:
+        claude.ask("hello").check()
+    assert seen == ["Claude heard: hello"]
+
+
+def test_a_session_of_ones_own_name_is_resumed_by_it(stand_in: Path) -> None:
+    for round_ in range(2):
+        with MPMOrchestrator(session_id="my-work", resume=round_ > 0) as claude:
+            claude.ask(f"prompt {round_}").check()
+    argvs = [record["argv"] for record in stand_in_log() if "argv" in record]
+    given = argvs[0][argvs[0].index("--session-id") + 1]
+    assert f"--resume={given}" in argvs[1]
+    assert len(claude.store.folder("my-work").read_meta().starts) == 2
+    assert [turn.offset for turn in claude.store.index.turns("my-work")] == sorted(
+        turn.offset for turn in claude.store.index.turns("my-work")
+    )
+
+
+def test_a_session_that_is_not_there_cannot_be_resumed() -> None:
+    claude = MPMOrchestrator(session_id="nobody", resume=True)
+    assert claude.start() is False
+    assert "no session nobody to resume" in str(claude.error)
+
+
+def test_lines_of_a_subclass_that_reads_by_itself_are_kept_and_searched() -> None:
+    claude = MPMOrchestrator()
+    claude._process_output_line("TODO: Keep this line")
+    claude._process_output_line("and this one")
+    assert gather(claude, 2) == ["TODO: Keep this line", "and this one"]
+    claude.stop()
+    folder = claude.store.folder(claude.session_id)
+    assert folder.journal.read_text() == "TODO: Keep this line\nand this one\n"
+    assert [t.title for t in claude.store.index.tickets(claude.session_id)] == ["Keep this line"]
+    claude.store.close()

@@ -1,0 +1,153 @@
+"""The shape of the code: imports point one way, functions are short, nothing fails in silence."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import claude_mpm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SRC = Path(claude_mpm.__file__).parents[1]
+# From the bottom up: a module imports from lines above its own, and from its own package. What is
+# on one line does not know of each other. So a codec can be tried without a session, a session
+# without an orchestrator, and everything without the command.
+LAYERS = (
+    ("errors",),
+    ("checks", "records", "settings_fields"),
+    ("settings", "agent_file", "claude_binary", "verdict", "wire"),
+    ("framework", "journal", "environments"),
+    ("processors", "index"),
+    ("session",),  # one journal, read to its end through one pipeline
+    ("store",),  # all sessions of a state folder
+    ("orchestration",),  # the face
+    ("",),  # the package itself: the public names
+    ("server", "testing"),
+    ("cli",),
+)
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 40
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(SRC).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_name(path): path for path in sorted(SRC.glob("claude_mpm/**/*.py"))}
+TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _imports(name: str) -> set[str]:
+    """Return the modules of ours that a module imports: at its top, lazily, or for its types."""
+    found = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (names & MODULES.keys()) or {node.module}
+    return found & MODULES.keys()
+
+
+def _part(name: str) -> str:
+    return name.partition(".")[2].partition(".")[0]
+
+
+def _layer(name: str) -> int:
+    return next(number for number, parts in enumerate(LAYERS) if _part(name) in parts)
+
+
+def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = node.func
+            yield getattr(called, "id", getattr(called, "attr", "")), node
+
+
+def _public(body: list[ast.stmt]) -> Iterator[FUNCTIONS | ast.ClassDef]:
+    """Yield what others may use: no private names, no protocol members, nothing nested."""
+    for node in body:
+        if not isinstance(node, FUNCTIONS | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if isinstance(node, ast.ClassDef):
+            yield from _public(node.body)
+        if ast.unparse(node.body[-1]) != "...":
+            yield node
+
+
+def _functions(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, FUNCTIONS):
+            yield node.name, (node.end_lineno or 0) - node.lineno + 1
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    known = {part for parts in LAYERS for part in parts}
+    assert not [name for name in MODULES if _part(name) not in known]
+
+
+def test_imports_point_one_way() -> None:
+    upwards = [
+        f"{name} imports {other}"
+        for name in MODULES
+        for other in sorted(_imports(name))
+        if _part(other) != _part(name) and _layer(other) >= _layer(name)
+    ]
+    assert not upwards
+
+
+def test_no_two_modules_need_each_other() -> None:
+    graph = {name: _imports(name) - {name} for name in MODULES}
+    assert list(TopologicalSorter(graph).static_order())  # raises, and names them
+
+
+def test_files_are_short() -> None:
+    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in MODULES.items()}
+    assert not {name: length for name, length in lengths.items() if length > MAX_FILE_LINES}
+
+
+def test_functions_are_short() -> None:
+    lengths = {(name, *each) for name, tree in TREES.items() for each in _functions(tree)}
+    assert not {each for each in lengths if each[-1] > MAX_FUNCTION_LINES}
+
+
+def test_what_is_public_says_what_it_is() -> None:
+    public = [(name, node) for name, tree in TREES.items() for node in _public(tree.body)]
+    assert not [name for name, tree in TREES.items() if not ast.get_docstring(tree)]
+    assert not [(name, node.name) for name, node in public if not ast.get_docstring(node)]
+
+
+def test_nobody_sleeps_and_only_the_command_prints() -> None:
+    found = [(name, *call) for name, tree in TREES.items() for call in _calls(tree)]
+    assert not [(name, call.lineno) for name, called, call in found if called == "sleep"]
+    prints = [(name, call.lineno) for name, called, call in found if called == "print"]
+    assert not [(name, line) for name, line in prints if _part(name) != "cli"]
+
+
+def test_no_error_goes_under_in_silence() -> None:
+    silent = []
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ExceptHandler):
+                passes = all(isinstance(part, ast.Pass) for part in node.body)
+                silent += [f"{name}:{node.lineno}"] if passes or node.type is None else []
+        for called, call in _calls(tree):
+            broad = {"Exception", "BaseException"} & {ast.unparse(each) for each in call.args}
+            silent += [f"{name}:{call.lineno}"] if called == "suppress" and broad else []
+    assert not silent
+
+
+def test_the_lists_of_public_names_are_true() -> None:
+    assert sorted(claude_mpm.__all__) == claude_mpm.__all__
+    assert set(claude_mpm.__all__) == {*claude_mpm._HOMES, "__version__"}
+    for name in MODULES:
+        module = importlib.import_module(name)
+        missing = [each for each in getattr(module, "__all__", ()) if not hasattr(module, each)]
+        assert not missing, name

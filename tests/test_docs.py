@@ -1,0 +1,200 @@
+"""What the documentation says is so: its examples run, its commands parse, nothing is left out."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+
+import claude_mpm
+from claude_mpm import MPMOrchestrator, errors
+from claude_mpm.cli.app import App
+from claude_mpm.cli.main import cli
+from claude_mpm.orchestration import factory
+from claude_mpm.orchestration.builtin import BUILT_IN
+from claude_mpm.orchestration.options import Options
+from claude_mpm.orchestration.question import Question
+from claude_mpm.orchestration.turn import Turn
+from claude_mpm.settings import describe
+from claude_mpm.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from claude_mpm.testing import ScriptedModel
+
+ROOT = Path(__file__).parents[1]
+PAGES = {path.name: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+PAGES["README.md"] = (ROOT / "README.md").read_text("utf-8")
+BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# What a subclass overrides or calls by name, although Python counts most of it as private.
+HOOKS = (
+    "make_environment",
+    "start",
+    "_start_io_threads",
+    "_output_reader",
+    "_process_output_line",
+    "_flush_buffer",
+    "get_output",
+    "send_input",
+    "stop",
+    "_generate_session_id",
+    "_save_session_metadata",
+    "start_async",
+    "stop_async",
+    "_setup_async_io",
+    "_async_reader",
+    "_async_writer",
+)
+
+
+def _blocks(page: str, *languages: str) -> Iterator[tuple[int, str]]:
+    """Yield the blocks of code of a page, each with the number of lines before it."""
+    for match in BLOCK.finditer(PAGES[page]):
+        if match[1] in languages:
+            yield PAGES[page].count("\n", 0, match.start(2)), match[2]
+
+
+def _command_lines() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for _, block in _blocks(page, "console", "sh", "bash"):
+            for line in block.replace("\\\n", " ").splitlines():
+                if re.match(r"(\$ )?(\S+=\S+ |[^|]*\| )?claude-mpm\b", line):
+                    yield page, line.removeprefix("$ ")
+
+
+@pytest.fixture
+def reader(
+    home: Path, model: ScriptedModel, claude_path: str, monkeypatch: pytest.MonkeyPatch
+) -> ScriptedModel:
+    """The machine of somebody who tries the examples: `claude` on PATH, its model is scripted."""
+    programs = home / "bin"
+    programs.mkdir()
+    (programs / "claude").symlink_to(claude_path)
+    for name, value in model.environment(home).items():
+        monkeypatch.setenv(name, value)
+    path = (programs, Path(sys.executable).parent, "/usr/bin", "/bin")
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, path)))
+    monkeypatch.syspath_prepend(".")
+    monkeypatch.setattr(factory, "_registered", dict(factory._registered))
+    return model
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(_blocks(page, "python"))])
+@pytest.mark.usefixtures("reader")
+def test_the_examples_of_a_page_run_as_they_stand(page: str) -> None:
+    names: dict[str, Any] = {"__name__": Path(page).stem.replace("-", "_")}
+    try:
+        for before, block in _blocks(page, "python"):
+            # The blank lines make an error show the line of the page.
+            code = compile("\n" * before + block, str(ROOT / "docs" / page), "exec")
+            exec(code, names)
+    finally:
+        for value in names.values():
+            if isinstance(value, MPMOrchestrator):
+                value.stop()
+
+
+def _parse(words: list[str]) -> None:
+    """Parse a command line as the command does, down to the last subcommand."""
+    context = cli.make_context("claude-mpm", words, obj=App())
+    while isinstance(context.command, click.Group):
+        rest = [*context._protected_args, *context.args]
+        if not rest:
+            return
+        name, command, rest = context.command.resolve_command(context, rest)
+        assert command is not None
+        context = command.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize(("page", "line"), _command_lines())
+def test_the_command_lines_of_a_page_parse(page: str, line: str) -> None:
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|><;&")
+    lexer.whitespace_split = True
+    words = list(lexer)
+    words = words[words.index("claude-mpm") + 1 :]
+    ends = [n for n, word in enumerate(words) if set(word) <= set("|><;&") or word == "--"]
+    try:
+        _parse(words[: ends[0]] if ends else words)
+    except click.exceptions.Exit as asked_for_help:
+        assert asked_for_help.exit_code == 0
+
+
+def _headings(page: str) -> str:
+    return "\n".join(re.findall(r"^#+ .*$", PAGES[page], re.MULTILINE))
+
+
+def _rows(page: str) -> str:
+    """Return the first column of every table of a page."""
+    return "\n".join(re.findall(r"^\| ([^|]*)", PAGES[page], re.MULTILINE))
+
+
+def _missing(names: object, text: str) -> list[str]:
+    assert isinstance(names, (list, tuple, set, dict))
+    return [name for name in sorted(names) if not re.search(rf"`\.?{re.escape(name)}\b", text)]
+
+
+def _public(cls: type) -> list[str]:
+    return [name for name in vars(cls) if not name.startswith("_")]
+
+
+def test_every_public_name_has_a_heading() -> None:
+    assert not _missing(claude_mpm.__all__, _headings("api.md"))
+
+
+def test_every_error_has_a_heading() -> None:
+    tree = [name for name, value in vars(errors).items() if isinstance(value, type)]
+    assert not _missing(tree, _headings("api.md"))
+
+
+def test_every_verb_is_in_the_reference() -> None:
+    written_by_the_tracker = {"begin", "add_line", "add_question", "add_event", "finish"}
+    by_the_tracker = {*written_by_the_tracker, "keep_time", "withdraw"}
+    for cls in (MPMOrchestrator, Turn, Question, Verdict):
+        assert not _missing(set(_public(cls)) - by_the_tracker, PAGES["api.md"]), cls
+    assert not _missing([outcome.name for outcome in Outcome], _rows("api.md"))
+
+
+def test_every_hook_has_a_heading() -> None:
+    assert all(hasattr(MPMOrchestrator, hook) for hook in HOOKS)
+    assert not _missing(HOOKS, _headings("orchestrators.md"))
+
+
+def test_every_option_has_a_row() -> None:
+    assert not _missing(Options.__struct_fields__, _rows("orchestrators.md"))
+
+
+def test_every_built_in_orchestrator_has_a_row() -> None:
+    assert not _missing(list(BUILT_IN), _rows("orchestrators.md"))
+
+
+def test_every_setting_has_a_row() -> None:
+    assert not _missing([setting.key for setting in describe()], _rows("settings.md"))
+
+
+def test_every_command_has_a_row_and_its_options_are_generated() -> None:
+    context = click.Context(cli)
+    commands = [f"claude-mpm {name}" for name in cli.list_commands(context)]
+    assert not _missing(commands, _rows("commands.md"))
+    assert (
+        "::: mkdocs-click\n    :module: claude_mpm.cli.main\n    :command: cli\n"
+        in (PAGES["commands.md"])
+    )
+
+
+def test_every_exit_status_has_a_row() -> None:
+    tree = [value for value in vars(errors).values() if isinstance(value, type)]
+    statuses = {getattr(error, "exit_status", 0) for error in tree}
+    statuses |= {Verdict(outcome).exit_status for outcome in Outcome}
+    assert not _missing([str(status) for status in statuses], _rows("commands.md"))
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    assert not [page for page in PAGES if page != "README.md" and f" {page}\n" not in navigation]

@@ -1,0 +1,62 @@
+"""What a turn came to: nothing is taken for success that is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from claude_mpm.records import TurnRecord
+from claude_mpm.verdict import Circumstances, Outcome, judge
+
+
+def result(**fields: Any) -> TurnRecord:
+    given = {"subtype": "success", "terminal_reason": "completed", **fields}
+    return TurnRecord(session="s", offset=0, end=1, **given)
+
+
+API_ERROR = result(is_error=True, terminal_reason="api_error", message="API Error: 429")
+LIMIT = result(subtype="error_max_turns", is_error=True, terminal_reason="max_turns")
+ABORTED = result(
+    subtype="error_during_execution", is_error=True, terminal_reason="aborted_streaming"
+)
+CUT_SHORT = result(terminal_reason="aborted_tools")
+
+CASES = {
+    "a result without error": ([result()], {}, Outcome.COMPLETED, 0),
+    "success that is an API error": ([API_ERROR], {}, Outcome.FAILED, 1),
+    "the error came in the first of two results": ([API_ERROR, result()], {}, Outcome.FAILED, 1),
+    "a limit": ([LIMIT], {}, Outcome.FAILED, 1),
+    "interrupted by the user": ([ABORTED], {"interrupted": True}, Outcome.INTERRUPTED, 130),
+    "interrupted by somebody else": ([ABORTED], {}, Outcome.INTERRUPTED, 130),
+    "success that was cut short": ([CUT_SHORT], {}, Outcome.INTERRUPTED, 130),
+    "interrupted before it began": ([], {"interrupted": True}, Outcome.INTERRUPTED, 130),
+    "out of time": ([ABORTED], {"timed_out": True}, Outcome.TIMED_OUT, 124),
+    "claude died": ([], {"ended": True, "exit_status": 137}, Outcome.LOST, 1),
+    "claude left with status 0 and no result": (
+        [], {"ended": True, "exit_status": 0}, Outcome.LOST, 1,
+    ),
+    "a subagent did not hand back": ([result()], {"background": 1}, Outcome.INCOMPLETE, 1),
+    "plain text that ended well": (
+        [], {"structured": False, "ended": True, "exit_status": 0}, Outcome.COMPLETED, 0,
+    ),
+    "plain text that ended badly": (
+        [], {"structured": False, "ended": True, "exit_status": 1}, Outcome.LOST, 1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=list(CASES))
+def test_outcome_and_exit_status(case: str) -> None:
+    results, known, outcome, status = CASES[case]
+    verdict = judge(results, Circumstances(**known))
+    assert (verdict.outcome, verdict.exit_status) == (outcome, status)
+    assert verdict.ok is (outcome is Outcome.COMPLETED)
+    assert verdict.evidence
+    assert bool(verdict.reason) is not verdict.ok
+    assert str(outcome) in str(verdict)
+
+
+def test_a_loss_says_what_claude_said_last() -> None:
+    known = Circumstances(ended=True, exit_status=1, stderr="a warning\nError: no such option")
+    assert judge([], known).reason.endswith("status 1 without a result: Error: no such option")
