@@ -50,7 +50,7 @@ docs: $(INSTALLED) ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict --quiet
 
 coverage: ## Run all tests; fail below 90 % of the lines
-	$(MAKE) test ARGS="$(COVERAGE) $(ARGS)"
+	$(MAKE) --no-print-directory test ARGS="$(COVERAGE) $(ARGS)"
 
 guide: $(INSTALLED) ## Run the guide's own tests, where they are at hand
 	@if test -f $(GUIDE); then $(BIN)/python -m pytest -p no:cacheprovider $(GUIDE); else echo "no $(GUIDE) here"; fi

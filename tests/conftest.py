@@ -42,10 +42,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+class MeasuredModel(ScriptedModel):
+    """Where coverage is measured, lets it into the environments that tests start commands with."""
+
+    def environment(self, home: str | Path, **more: str) -> dict[str, str]:
+        measuring = {name: os.environ[name] for name in os.environ if name.startswith("COVERAGE_")}
+        return super().environment(home, **measuring, **more)
+
+
 @pytest.fixture
 def model() -> Iterator[ScriptedModel]:
     """A scripted model, ready to be told what to say with `model.on`."""
-    with ScriptedModel() as model:
+    with MeasuredModel() as model:
         yield model
 
 

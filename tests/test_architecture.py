@@ -23,7 +23,7 @@ LAYERS = (
     ("settings", "agent_file", "claude_binary", "verdict", "wire"),
     ("framework", "journal", "environments"),
     ("processors", "index"),
-    ("session",),  # one journal, read to its end through one pipeline
+    ("session", "status"),  # one journal, read to its end through one pipeline; what its end says
     ("store",),  # all sessions of a state folder
     ("orchestration",),  # the face
     ("",),  # the package itself: the public names

@@ -36,6 +36,12 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises where a parent is closed
 
 
+def disk_is_full(path: Path) -> bool:
+    """Whether nothing more can be written where `path` is."""
+    disk = os.statvfs(path)
+    return (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) == 0
+
+
 def read_text(path: Path, error: type[MPMError], missing: str = "check the path") -> str:
     """Read a UTF-8 file, without its byte order mark and with `\\n` at the end of each line.
 

@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from claude_mpm.errors import StorageError
 from claude_mpm.index import Position
 from claude_mpm.journal.cursor import Cursor
 from claude_mpm.journal.watch import subscribe
@@ -45,6 +46,9 @@ class Session:
             index knows already is given out again, but neither counted nor kept again.
         is_over: tells that nothing will be written to the journal any more.
         keeps: whether what is found goes to the index.
+
+    Attributes:
+        failure: why nothing more is kept in the index; what was read is given out all the same.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Session:
     ) -> None:
         self.folder = folder
         self.ended = False
+        self.failure: StorageError | None = None
         self._wire = wire
         self._index = index
         self._processors = processors
@@ -76,9 +81,6 @@ class Session:
         """Return the next events; empty where nothing came for `timeout` seconds, or at the end.
 
         Only one thread reads a session. `ended` turns true with the last events.
-
-        Raises:
-            StorageError: the index could not be written; nothing is lost by reading again later.
         """
         deadline = time.monotonic() + timeout
         while not self.ended:
@@ -97,11 +99,17 @@ class Session:
         return []
 
     def catch_up(self) -> None:
-        """Read what the journal holds now, without waiting for more."""
+        """Read what the journal holds now, without waiting for more.
+
+        Raises:
+            StorageError: the index could not be written.
+        """
         while lines := self._cursor.read():
             self._process(lines)
         if self._is_over():
             self._process(self._finish())
+        if self.failure is not None:
+            raise self.failure
 
     def let_go(self) -> None:
         """Read no more, from any thread, though there may be more to come; `ended` turns true."""
@@ -129,9 +137,9 @@ class Session:
                 events.append(event)
                 for process in self._processors:
                     events += process(event)
-        if self.ended:
-            events += self._finish_processors()
-        self._keep(events, lines[-1].end if lines else self._cursor.offset)
+        finished = self._finish_processors() if self.ended else []
+        self._keep(events, finished, lines[-1].end if lines else self._cursor.offset)
+        events += finished
         for sink in self._sinks:
             for event in events:
                 sink(event)
@@ -141,7 +149,7 @@ class Session:
         finishers = [getattr(process, "finish", None) for process in self._processors]
         return [event for finish in finishers if finish for event in finish()]
 
-    def _keep(self, events: Sequence[Event], end: int) -> None:
+    def _keep(self, events: Sequence[Event], finished: Sequence[Event], end: int) -> None:
         """Count what is new, and tell the index when something was found and at the end."""
         before = self.position
         if not self._keeps or (end <= before.cursor and not self.ended):
@@ -159,7 +167,17 @@ class Session:
             turns=before.turns + len(turns),
         )
         if found or not_json or self.ended:
+            # What the end brought out begins before the cursor, and is new all the same.
+            self._store([*found, *finished])
+
+    def _store(self, found: Sequence[Event]) -> None:
+        try:
             self._index.store(self.folder.path.name, found, self.position)
+        except StorageError as error:
+            # The journal has it all, and whoever catches up begins at what was kept last. To keep
+            # what comes later would hide the gap.
+            self.failure = error
+            self._keeps = False
 
 
 def built_in_processors(
@@ -193,7 +211,7 @@ def read_events(
 
     Args:
         since: the byte to start at: 0, or the `end` of an event.
-        follow: whether to wait for more until the host is gone.
+        follow: whether to wait for more until the session has ended.
     """
     meta = folder.read_meta()
     processors = built_in_processors(meta, index, since)
@@ -203,7 +221,7 @@ def read_events(
         index,
         processors=processors,
         start=since,
-        is_over=(lambda: not folder.has_host()) if follow else (lambda: True),
+        is_over=folder.has_ended if follow else (lambda: True),
         keeps=False,
     )
     with closing(reader):

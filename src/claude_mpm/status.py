@@ -89,6 +89,15 @@ def undelivered(folder: SessionFolder, index: Index) -> list[Prompt]:
     return list(waiting.values())
 
 
+def has_conversation(folder: SessionFolder, index: Index) -> bool:
+    """Tell whether Claude has begun a turn, and with it its own record of the conversation."""
+    if index.turns(folder.path.name):
+        return True
+    wire = WIRES["stream-json"]
+    lines = read_lines(folder.journal)
+    return any(event.type == "system/init" for line in lines for event in wire.decode(line))
+
+
 def _begin_of_last_turn(meta: Meta, turns: Sequence[TurnRecord]) -> int:
     """Return where the last turn that a prompt started begins: behind all that was before it."""
     start = meta.starts[-1].offset if meta.starts else 0
@@ -99,7 +108,7 @@ def _begin_of_last_turn(meta: Meta, turns: Sequence[TurnRecord]) -> int:
 def _state(folder: SessionFolder, meta: Meta, tail: _Tail) -> State:
     if folder.exit_status() is not None:
         return State.ENDED
-    if not folder.has_host():
+    if folder.has_ended():
         return State.LOST
     start = meta.starts[-1].offset if meta.starts else 0
     if folder.journal.stat().st_size == start:

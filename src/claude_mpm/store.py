@@ -81,7 +81,7 @@ class Store:
         root = self.path / "sessions"
         try:
             found = [entry for entry in os.scandir(root) if entry.is_dir()]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for entry in sorted(found, key=lambda entry: entry.stat().st_mtime, reverse=True):
             folder = SessionFolder(Path(entry.path))
@@ -111,7 +111,7 @@ class Store:
             markers=meta.options.get("ticket_markers"),
         )
         wire = WIRES[meta.wire]
-        over = not folder.has_host()
+        over = folder.has_ended()
         session = Session(folder, wire, self.index, processors=processors, is_over=lambda: over)
         with closing(session):
             session.catch_up()

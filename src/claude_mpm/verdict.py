@@ -116,11 +116,11 @@ def _failure(result: TurnRecord) -> str:
 
 
 def _loss(known: Circumstances) -> str:
-    if not known.ended:
-        return "there is no result"
-    status = "" if known.exit_status is None else f" with status {known.exit_status}"
     lines = known.stderr.splitlines()
     said = f": {lines[-1].strip()}" if lines else ""
+    if not known.ended:
+        return f"there is no result{said}"
+    status = "" if known.exit_status is None else f" with status {known.exit_status}"
     return f"Claude ended{status} without a result{said}"
 
 

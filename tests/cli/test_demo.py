@@ -79,6 +79,13 @@ def test_the_demo_shows_what_there_is_and_leaves_only_its_session(
 
     [session] = (tmp_path / "state" / "sessions").iterdir()
     assert f"claude-mpm show {session.name}" in text
+    kept = subprocess.run(
+        [COMMAND, "tickets", "--session", session.name],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "The import stops at the first empty line" in kept.stdout
     assert (session / "exit").read_text().strip() == "0"
     assert list((tmp_path / "tmp").iterdir()) == []
     assert list(home.iterdir()) == []

@@ -13,6 +13,7 @@ from claude_mpm.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from claude_mpm.journal.layout import Meta
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
     from claude_mpm.settings import Resolved, Settings
     from claude_mpm.store import Store
@@ -84,6 +85,17 @@ class App:
                 f"orchestrator {settings.orchestrator!r} cannot be made: {error};"
                 " give what it needs with --option NAME=VALUE"
             ) from error
+
+    def recall(self, meta: Meta) -> None:
+        """Take what a session was started with, where no flag says otherwise."""
+        recorded = {**meta.options, "orchestrator": meta.orchestrator, "cwd": meta.cwd}
+        if meta.starts:
+            last = meta.starts[-1]
+            recorded["agents_dir"] = last.agents_source or None
+            if last.framework_source.startswith("/"):  # a path, and no word for there being none
+                recorded["framework"] = last.framework_source
+        self.flags = {**recorded, **self.flags}
+        self._resolved = None
 
     def _log_level(self) -> str:
         if self.verbose:

@@ -21,7 +21,7 @@ def chat(app: App) -> int:
     with app.orchestrator(permissions="ask", partial=True) as claude:
         app.note(f"claude-mpm · session {claude.session_id[:8]} · {_HELP}")
         status = converse(app, claude)
-    _say_goodbye(app, claude)
+    say_goodbye(app, claude)
     return status
 
 
@@ -71,7 +71,8 @@ def _show_delegations(app: App, claude: MPMOrchestrator) -> None:
     app.print_table(("agent", "state", "task"), rows)
 
 
-def _say_goodbye(app: App, claude: MPMOrchestrator) -> None:
+def say_goodbye(app: App, claude: MPMOrchestrator) -> None:
+    """Sum up what a conversation came to, and say how to go on with it."""
     store = app.store()
     position = store.index.position(claude.session_id)
     tickets = store.index.tickets(claude.session_id)

@@ -111,7 +111,7 @@ def _chosen(store: Store, session: str | None, state: str) -> list[Delegation]:
 def _with_lost(store: Store, found: list[Delegation]) -> list[Delegation]:
     """Tell what runs from what can run no more, because its session's host is gone."""
     running = {delegation.session for delegation in found if delegation.state == "running"}
-    over = {session for session in running if not store.folder(session).has_host()}
+    over = {session for session in running if store.folder(session).has_ended()}
     return [
         msgspec.structs.replace(delegation, state="lost")
         if delegation.state == "running" and delegation.session in over

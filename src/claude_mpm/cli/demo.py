@@ -32,8 +32,8 @@ _HASH = 12  # characters of a hash that are shown
 _NEXT = (
     ("show {session}", "the session that you have just seen"),
     ("logs {session}", "what was said in it"),
-    ("tickets", "its tickets: list, show, close, export"),
-    ("delegations", "what was handed to subagents"),
+    ("tickets --session {session}", "its tickets: list, show, close, export"),
+    ("delegations --session {session}", "what was handed to subagents"),
     ("doctor", "whether all is ready for the real model"),
     ('run "What does this project do?"', "one prompt to the real model"),
 )

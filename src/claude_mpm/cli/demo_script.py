@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from claude_mpm.testing import Item, Request
+    from claude_mpm.testing import Request
 
 PROMPT = "The import of prices.csv loses rows. Find out why, and note what is left to do."
 
@@ -29,8 +29,6 @@ FILES = {
     ),
 }
 
-_RESEARCH = "Read importer.py and say where it stops reading. Change nothing."
-_CHECK = "Find the lines of prices.csv without a price, and count the rows after the first."
 # Seconds before each piece of text, and characters in it: about the pace of a real model.
 _DELAY, _CHUNK = 0.03, 7
 _FALLBACK = "general-purpose"
@@ -53,51 +51,56 @@ def demo_model(agents: Collection[str]) -> ScriptedModel:
     return ScriptedModel(
         [
             Usage(input_tokens=2400, output_tokens=160),
-            _say("Let me see what there is to import.\n"),
+            _say("Let me see what there is to import."),
             Call("Bash", command="wc -l prices.csv importer.py"),
             _say(
-                "The file is small, so two agents can look at once.\n"
-                f"Delegating to {researcher}: find where the importer stops reading.\n"
-                f"Delegating to {qa}: find the rows that get lost.\n"
+                "The file is small, so two agents can look at once.",
+                f"Delegating to {researcher}: find where the importer stops reading.",
+                f"Delegating to {qa}: find the rows that get lost.",
             ),
-            Delegate(
-                researcher,
-                _RESEARCH,
-                does=_research(),
-                background=True,
-                when_done=_say(
-                    "The researcher is back: `rows` breaks off at an empty line.\n"
-                    "ENHANCEMENT: The importer should say how many rows it has read\n"
-                ),
-                description="Where the importer stops",
-            ),
-            Delegate(qa, _CHECK, does=_check(), description="Which rows get lost"),
+            _research(researcher),
+            _check(qa),
             Usage(input_tokens=3100, output_tokens=240),
             _say(
-                "The lost rows are found. What is left to do:\n"
-                "\n"
-                "BUG: The import stops at the first empty line\n"
-                "  Description: An empty line is taken for the end of the file.\n"
-                "  Priority: high\n"
-                "TODO: Add a test with an empty line in the middle of the file\n"
-                "FEATURE: Import prices from a spreadsheet\n"
+                "The lost rows are found. What is left to do:",
+                "",
+                "BUG: The import stops at the first empty line",
+                "  Description: An empty line is taken for the end of the file.",
+                "  Priority: high",
+                "TODO: Add a test with an empty line in the middle of the file",
+                "FEATURE: Import prices from a spreadsheet",
             ),
         ]
     )
 
 
-def _research() -> list[Item]:
-    # It takes longer than the other agent, so that it is seen to come back by itself.
-    return [Call("Bash", command="cat importer.py"), Stall(seconds=1.5), "Line 4: `break`."]
+def _research(agent: str) -> Delegate:
+    return Delegate(
+        agent,
+        "Read importer.py and say where it stops reading. Change nothing.",
+        description="Where the importer stops",
+        # It takes longer than the other agent, so that it is seen to come back by itself.
+        does=[Call("Bash", command="cat importer.py"), Stall(seconds=1.5), "Line 4: `break`."],
+        background=True,
+        when_done=_say(
+            "The researcher is back: `rows` breaks off at an empty line.",
+            "ENHANCEMENT: The importer should say how many rows it has read",
+        ),
+    )
 
 
-def _check() -> list[Item]:
+def _check(agent: str) -> Delegate:
     def report(request: Request) -> str:
-        found = request.tool_results[0].text.strip().rstrip(":")
-        return f"Line {found} has no price, and the two rows after it are lost."
+        line = request.tool_results[0].text.strip().rstrip(":")
+        return f"Line {line} has no price, and the two rows after it are lost."
 
-    return [Call("Bash", command="grep -nv , prices.csv"), report]
+    return Delegate(
+        agent,
+        "Find the lines of prices.csv without a price, and count the rows after the first.",
+        description="Which rows get lost",
+        does=[Call("Bash", command="grep -nv , prices.csv"), report],
+    )
 
 
-def _say(text: str) -> Say:
-    return Say(text, chunk=_CHUNK, delay=_DELAY)
+def _say(*lines: str) -> Say:
+    return Say("".join(f"{line}\n" for line in lines), chunk=_CHUNK, delay=_DELAY)

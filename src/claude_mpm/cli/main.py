@@ -22,12 +22,12 @@ _COMMANDS = {
     "run": "run",
     "ps": "sessions",
     "show": "sessions",
-    "logs": "sessions",
-    "attach": "sessions",
-    "send": "sessions",
+    "logs": "follow",
+    "attach": "attach",
+    "send": "send",
     "stop": "sessions",
-    "wait": "sessions",
-    "resume": "sessions",
+    "wait": "follow",
+    "resume": "resume",
     "tickets": "tickets",
     "delegations": "delegations",
     "orchestrators": "orchestrators",
@@ -74,9 +74,9 @@ def cli(context: click.Context) -> None:
         from claude_mpm.cli.chat import chat
 
         context.exit(chat(context.ensure_object(App)))
-    from claude_mpm.cli.run import run_prompt
+    from claude_mpm.cli.run import read_prompt, run_prompt
 
-    context.exit(run_prompt(context.ensure_object(App), sys.stdin.read()))
+    context.exit(run_prompt(context.ensure_object(App), read_prompt()))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

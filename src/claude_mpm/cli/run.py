@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -15,29 +16,65 @@ from claude_mpm.errors import MPMError, UsageError
 if TYPE_CHECKING:
     from types import FrameType
 
+STAY = 1e9  # seconds: Claude waits for the next follower until it is stopped
+_HEARD = 10.0  # seconds to wait for the word that a prompt has arrived
+
 
 @click.command()
 @click.argument("prompt", required=False)
 @click.option("-i", "--input", "text", metavar="PROMPT", help="The prompt.")
 @click.option("--session", metavar="ID", help="Name the session.")
+@click.option(
+    "--detach", is_flag=True, help="Print the session's id and leave Claude running until `stop`."
+)
 @common_options
 @click.pass_context
-def run(context: click.Context, prompt: str | None, text: str | None, session: str | None) -> None:
+def run(
+    context: click.Context, prompt: str | None, text: str | None, session: str | None, detach: bool
+) -> None:
     """Give Claude one PROMPT; "-" reads it from standard input.
 
     The answer goes to standard output, everything else to standard error.
     """
-    if prompt is not None and text is not None:
-        raise UsageError("the prompt is given twice: as an argument and with -i")
-    given = prompt if text is None else text
-    if given is None and sys.stdin.isatty():
+    given = given_prompt(prompt, text)
+    if given is None:
         raise UsageError('there is no prompt: claude-mpm run "what Claude is to do"')
-    if given is None or given == "-":
-        given = sys.stdin.read()
     app = context.ensure_object(App)
     if session is not None:
         app.options["session_id"] = session
-    context.exit(run_prompt(app, given))
+    context.exit(run_detached(app, given) if detach else run_prompt(app, given))
+
+
+def given_prompt(prompt: str | None, text: str | None) -> str | None:
+    """Return the prompt that a command was given; None where there is a terminal in its place.
+
+    Args:
+        prompt: the argument; "-" stands for standard input, as nothing does where that is piped.
+        text: what `-i` gave.
+
+    Raises:
+        UsageError: there are two.
+    """
+    if prompt is not None and text is not None:
+        raise UsageError("the prompt is given twice: as an argument and with -i")
+    given = prompt if text is None else text
+    if given == "-" or (given is None and not sys.stdin.isatty()):
+        return read_prompt()
+    return given
+
+
+def read_prompt() -> str:
+    """Return the whole standard input.
+
+    Raises:
+        UsageError: it is not UTF-8.
+    """
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"the prompt is not UTF-8: the byte at offset {error.start}; convert it with iconv"
+        ) from error
 
 
 def run_prompt(app: App, prompt: str) -> int:
@@ -49,10 +86,39 @@ def run_prompt(app: App, prompt: str) -> int:
         turn = claude.ask(prompt, timeout=app.settings.timeout)
         show_turn(app, turn)
         turn.wait()
+    if claude.storage_error is not None:
+        click.echo(f"claude-mpm: {claude.storage_error}", err=True)
     if app.json:
         app.print_json(turn_record(turn, claude.session_id))
     app.note(summary(turn, claude.session_id))
     return turn.verdict.exit_status
+
+
+def run_detached(app: App, prompt: str) -> int:
+    """Start Claude on a prompt, leave it running and return the exit status."""
+    if not prompt.strip():
+        raise UsageError("the prompt is empty; say what Claude is to do")
+    with app.orchestrator(linger=STAY) as claude:
+        turn = claude.ask(prompt)
+        state = acknowledged(app, claude.session_id, turn.uuid)
+        claude.detach()
+    if app.json:
+        app.print_json({"session": claude.session_id, "uuid": turn.uuid, "state": state})
+    else:
+        click.echo(claude.session_id)
+        name = claude.session_id[:8]
+        app.note(f"left running; claude-mpm attach {name} follows it, stop {name} ends it")
+    return 0
+
+
+def acknowledged(app: App, session_id: str, uuid: str, since: int = 0) -> str:
+    """Wait until Claude has heard of a prompt, and return what it says of it."""
+    from claude_mpm.orchestration.follow import wait_for_acknowledgement
+
+    with closing(app.store()) as store:
+        folder = store.folder(session_id)
+        state = wait_for_acknowledgement(folder, store, uuid, since=since, timeout=_HEARD)
+    return state or "put"
 
 
 def leave(signum: int, _: FrameType | None) -> None:

@@ -68,8 +68,9 @@ while kill -0 "$claude" 2>/dev/null; do
     wait "$claude"
     status=$?
 done
-rm -f "$session/stdin"
+cd "$session" && rm -f stdin pid feed lease closed
 put exit "$status"
 trap '' TERM
 kill -TERM 0
 wait
+exit "$status" # for whoever waits, should the disk be full

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -144,6 +145,10 @@ class SessionFolder:
             return None
         return int(host), int(claude)
 
+    def write_pids(self, host: int, claude: int) -> None:
+        """Keep the process ids of what stands for the host, and of Claude."""
+        self.write(self.pid_file, f"{host} {claude}\n".encode())
+
     def has_host(self) -> bool:
         """Tell whether a host reads `feed`, which it does from its start to its death."""
         try:
@@ -152,6 +157,19 @@ class SessionFolder:
             return False
         os.close(probe)
         return True
+
+    def has_ended(self) -> bool:
+        """Tell whether nothing more is written: it was said how Claude ended, or nobody is left.
+
+        A host removes its `feed` before it says how Claude ended; one that was killed leaves it.
+        Without a host, it is the controller that says so, and may be killed.
+        """
+        if self.has_host():
+            return False
+        if self.exit_file.exists() or self.feed.exists():
+            return True
+        pids = self.pids()
+        return pids is not None and not _exists(pids[0])
 
     def stderr_tail(self) -> str:
         """Return the end of what Claude wrote to its standard error, or else the host to its own."""
@@ -167,9 +185,20 @@ def _tail(file: Path, size: int = 2000) -> str:
         return ""
 
 
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def write_whole(file: Path, data: bytes) -> None:
     """Replace `file` by `data` in one step, readable by its owner alone."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    # Two threads may write the same file, as two processes may.
+    draft = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as stream:

@@ -53,15 +53,16 @@ class Recorder:
 
 
 def _copy(stream: IO[Any] | None, file: Any) -> None:
+    if stream is None:
+        return
     with open(file, "ab", buffering=0) as copy:
         for chunk in _chunks(stream):
             copy.write(chunk)
+    stream.close()
 
 
-def _chunks(stream: IO[Any] | None) -> Iterator[bytes]:
+def _chunks(stream: IO[Any]) -> Iterator[bytes]:
     """Yield what comes through a pipe, or through whatever has a `readline`."""
-    if stream is None:
-        return
     descriptor = _descriptor(stream)
     while True:
         data = stream.readline() if descriptor is None else os.read(descriptor, _CHUNK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -9,8 +10,9 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from claude_mpm.checks import disk_is_full
 from claude_mpm.claude_binary import find_claude
-from claude_mpm.errors import LaunchError, MPMError, SessionEnded, UsageError
+from claude_mpm.errors import LaunchError, MPMError, SessionEnded, StorageError, UsageError
 from claude_mpm.framework import agents_json
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import Meta, SessionFolder, Start, storage_errors
@@ -25,6 +27,7 @@ from claude_mpm.orchestration.launch import (
 from claude_mpm.orchestration.options import kept_options
 from claude_mpm.orchestration.process import AdoptedHost
 from claude_mpm.session import Session, built_in_processors
+from claude_mpm.status import has_conversation
 from claude_mpm.wire import WIRES, StreamJson, Wire
 
 if TYPE_CHECKING:
@@ -91,6 +94,7 @@ class Controller:
             raise LaunchError(f"{self._environment.name}: there is no folder {cwd} to work in")
         meta = self._meta(cwd, framework)
         self.folder.create()
+        self._store.index.position(meta.session_id)  # one that cannot be opened stops it here
         if not self.claim():
             raise UsageError(
                 f"session {self.folder.path.name} is being started by another claude-mpm;"
@@ -115,7 +119,11 @@ class Controller:
 
     def attach(self, start: int) -> Any:
         """Follow a session whose host still runs, from an offset; return the host's process."""
-        self._lease = Lease(self.folder)
+        try:
+            self._lease = Lease(self.folder)
+        except FileNotFoundError as error:
+            name = self.folder.path.name
+            raise SessionEnded(f"session {name} has ended; claude-mpm resume {name}") from error
         self.process = AdoptedHost(self.folder, self._environment)
         self.hosted = True
         meta = self.folder.read_meta()
@@ -142,6 +150,7 @@ class Controller:
         self.folder.create()
         self.folder.exit_file.unlink(missing_ok=True)
         self.folder.write_meta(meta)
+        self.folder.write_pids(os.getpid(), getattr(process, "pid", 0))
         self._recorder = Recorder(process, self.folder)
         self._recorder.start()
         self.session = self._read(meta, start=meta.starts[-1].offset)
@@ -169,7 +178,7 @@ class Controller:
         start = Start(
             at=time.time(),
             offset=self.folder.journal.stat().st_size if known else 0,
-            resumed=bool(meta.starts),
+            resumed=bool(meta.starts) and has_conversation(self.folder, self._store.index),
             framework_sha256=framework.sha256 if framework else "",
             framework_source=framework.source if framework else "",
             agents_source=framework.agents_source if framework else "",
@@ -294,11 +303,19 @@ class Controller:
             f" `claude-mpm resume {self.folder.path.name}` goes on with it"
         )
 
+    def full_disk(self) -> StorageError | None:
+        """Tell of a full disk: Claude goes on there without what it cannot write."""
+        if not disk_is_full(self.folder.path):
+            return None
+        return StorageError(f"the disk of {self.folder.path} is full; free some space")
+
     def ending(self) -> str:
         """Say in one line how Claude ended."""
-        status = self.folder.exit_status()
+        status = self.exit_status()
         lines = self.folder.stderr_tail().splitlines()
         said = f": {lines[-1].strip()}" if lines else ""
+        if not said and (full := self.full_disk()):
+            said = f": {full}"
         return f"Claude ended with status {'unknown' if status is None else status}{said}"
 
     def exit_status(self) -> int | None:
@@ -345,7 +362,7 @@ class Controller:
             self._told.close()
         if self.session is not None:
             self.session.close()
-        if self.hosted and self.process.poll() is not None:
+        if self.process is not None and self._is_gone() and self.folder.exit_file.exists():
             self.folder.remove_host()
 
     def _is_gone(self) -> bool:
@@ -357,9 +374,10 @@ class Controller:
                 with suppress(OSError, ValueError):
                     self.process.stdin.close()
             return
-        with suppress(MPMError):  # it has ended, which is what is wanted
+        with suppress(MPMError):  # it has ended, which is what is wanted, or the disk is full
             self.control("interrupt", cancel_queued=True)
-            self._input_ended = True
+        self._input_ended = True
+        with suppress(MPMError):
             self._inbox.end()
 
     def _terminate(self) -> None:

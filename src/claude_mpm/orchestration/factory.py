@@ -103,7 +103,7 @@ def load_plugins(modules: Iterable[str]) -> None:
             importlib.import_module(module)
         except RegistrationError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise RegistrationError(f"plugin {module!r} cannot be imported: {reason}") from error
 

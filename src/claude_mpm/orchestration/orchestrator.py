@@ -185,7 +185,7 @@ class MPMOrchestrator(AsyncFace):
         self._output = self.process.stdout = ClaudeOutput(
             controller.session,
             observe=self._observe,
-            on_idle=self._turns.keep_time,
+            on_idle=self._on_idle,
             on_end=self._on_end,
         )
         self._reader = threading.Thread(
@@ -258,6 +258,12 @@ class MPMOrchestrator(AsyncFace):
             if not self._turns.take_line(line):
                 self._lines.put(line)
 
+    @property
+    def storage_error(self) -> MPMError | None:
+        """Why the index does not have what was found; the journal has it all the same."""
+        session = self._controller.session if self._controller else None
+        return session.failure if session else None
+
     def get_output(self, timeout: float = 0.1) -> str | None:
         """Return the next line, or None where there is none for `timeout` seconds.
 
@@ -301,6 +307,15 @@ class MPMOrchestrator(AsyncFace):
         self._turns.ask(question)
         if callable(self.options.permissions):
             threading.Thread(target=self.options.permissions, args=(question,), daemon=True).start()
+
+    def _on_idle(self) -> None:
+        """Called about once a second while nothing comes."""
+        controller = self._control()
+        full = controller.full_disk() if self._turns.active is not None else None
+        if full is not None and controller.session is not None:
+            controller.session.failure = full
+            self._turns.end(None, str(full), ended=False)
+        self._turns.keep_time()
 
     def _on_end(self) -> None:
         """Called once when the output is over and was read."""
@@ -434,7 +449,7 @@ class MPMOrchestrator(AsyncFace):
         """
         controller = self._controller
         if controller is None or not controller.hosted:
-            raise UsageError(f"{self.name}: only a Claude that was started with a host is let go of")
+            raise UsageError(f"{self.name}: this Claude has no host, so it cannot be let go of")
         with self._stopping:
             if self._stopped.is_set():
                 return

@@ -34,8 +34,9 @@ class AdoptedHost:
     def poll(self) -> int | None:
         """Return the exit status, -9 where nobody wrote one, None while it runs."""
         if self.returncode is None:
+            ended = self._folder.has_ended()  # looked at first: the status is written before it
             self.returncode = self._folder.exit_status()
-            if self.returncode is None and not self._folder.has_host():
+            if self.returncode is None and ended:
                 self.returncode = _KILLED
         return self.returncode
 

@@ -51,7 +51,7 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader, cwd
     if not folder.meta_file.exists():
         raise UsageError(f"there is no session {folder.path.name} to resume")
     alone = controller.claim()
-    runs = folder.has_host()
+    runs = folder.has_host() and folder.exit_status() is None
     store.catch_up(folder)
     left: tuple[Prompt, ...] = ()
     if alone and not folder.closed.exists():
@@ -71,3 +71,17 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader, cwd
 def find_prompt(folder: SessionFolder, uuid: str) -> Prompt:
     """Return a prompt of a session; without name and text where its inbox does not have it."""
     return next((p for p in prompts(folder) if p.uuid == uuid), Prompt(uuid=uuid))
+
+
+def end_session(controller: Controller) -> str:
+    """End the Claude of a session that runs, whoever started it, and say how it ended.
+
+    Raises:
+        SessionEnded: it had ended already.
+    """
+    controller.attach(controller.folder.journal.stat().st_size)
+    try:
+        controller.end(None)
+        return controller.ending()
+    finally:
+        controller.release()

@@ -74,7 +74,8 @@ class DelegationProcessor:
             elif not delegation.background:
                 state = "completed" if not block.is_error else _failure(text)
                 ended = _seconds(event.data.timestamp)
-                yield self._end(delegation, state, text, _elapsed(delegation, ended), event)
+                took = delegation.duration or _elapsed(delegation, ended)
+                yield self._end(delegation, state, delegation.result or text, took, event)
 
     def _task(self, event: Event) -> Iterator[Event]:
         system = event.data
@@ -87,10 +88,16 @@ class DelegationProcessor:
             yield self._update(
                 msgspec.structs.replace(delegation, background=background, agent=agent), event
             )
-        elif delegation.background and system.status in _ENDS:
-            duration = (system.usage or {}).get("duration_ms")
-            seconds = duration / 1000 if isinstance(duration, int | float) else None
-            yield self._end(delegation, _ENDS[system.status], system.summary or "", seconds, event)
+            return
+        duration = (system.usage or {}).get("duration_ms")
+        seconds = duration / 1000 if isinstance(duration, int | float) else None
+        if delegation.background and system.status in _ENDS:
+            state, report = _ENDS[system.status], system.summary or ""
+            yield self._end(delegation, state, report, seconds, event)
+        elif system.summary:
+            # The tool's own result wraps the report in notes to the model.
+            known = msgspec.structs.replace(delegation, result=system.summary, duration=seconds)
+            yield self._update(known, event)
 
     def _phrase(self, event: Event) -> Iterator[Event]:
         found = self._phrases.feed(event.data.text)

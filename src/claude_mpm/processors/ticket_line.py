@@ -1,8 +1,5 @@
 """Markers of tickets in one line of prose."""
 
-# Full-width and other look-alike signs are meant as such here.
-# ruff: noqa: RUF001
-
 from __future__ import annotations
 
 import re

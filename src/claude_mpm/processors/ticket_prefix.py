@@ -1,8 +1,5 @@
 """What stands before a marker: list signs, emphasis, a program's output, words of a sentence."""
 
-# Full-width and other look-alike signs are meant as such here.
-# ruff: noqa: RUF001
-
 from __future__ import annotations
 
 import re

@@ -1,8 +1,5 @@
 """The words of a ticket: its cleaned title, its priority, and what is no title at all."""
 
-# Full-width and other look-alike signs are meant as such here.
-# ruff: noqa: RUF001
-
 from __future__ import annotations
 
 import re

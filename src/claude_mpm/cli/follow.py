@@ -1,0 +1,123 @@
+"""`claude-mpm logs` and `wait`: looking at a session without touching it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.pick import pick_session, status_now
+from claude_mpm.cli.turn_view import summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.status import Status
+    from claude_mpm.store import Store
+    from claude_mpm.wire.events import Event
+
+_TIME_IS_UP = 124
+
+
+@click.command()
+@click.argument("session", required=False, metavar="[ID]")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the session ends.")
+@click.option("--events", is_flag=True, help="Print the journal's events instead, as JSON lines.")
+@click.option(
+    "--since", type=click.IntRange(min=0), default=0, metavar="BYTE",
+    help="Begin at this byte of the journal: the end of a line.",
+)  # fmt: skip
+@common_options
+@click.pass_context
+def logs(
+    context: click.Context, session: str | None, follow: bool, events: bool, since: int
+) -> None:
+    """Print what Claude said in the session ID, or in the newest one.
+
+    It only reads: any number can do so at once, and Ctrl-C ends nothing but the reading.
+    """
+    from claude_mpm.session import read_events
+
+    app = context.ensure_object(App)
+    with closing(app.store()) as store:
+        folder = pick_session(store, session)
+        found = read_events(folder, store.index, since=since, follow=follow)
+        for line in _raw_lines(found) if events or app.json else _text_lines(found):
+            click.echo(line)
+            sys.stdout.flush()
+
+
+def _raw_lines(events: Iterable[Event]) -> Iterator[bytes]:
+    """Yield each line of the journal once, though several events may come of it."""
+    last = -1
+    for event in events:
+        if event.raw and event.offset != last:
+            last = event.offset
+            yield event.raw
+
+
+def _text_lines(events: Iterable[Event]) -> Iterator[str]:
+    from claude_mpm.wire.text_lines import LineAssembler
+
+    assembler = LineAssembler()
+    for event in events:
+        yield from assembler.feed(event)
+
+
+@click.command()
+@click.argument("session", required=False, metavar="[ID]")
+@common_options
+@click.pass_context
+def wait(context: click.Context, session: str | None) -> None:
+    """Wait until the session ID, or the newest one, is idle or has ended.
+
+    The exit status is that of its last turn: 0 done, 1 failed, 130 interrupted; 124 where
+    --timeout has passed before. It only waits: the session goes on whatever becomes of this.
+    """
+    app = context.ensure_object(App)
+    given = app.flags.get("timeout")
+    deadline = float("inf") if given is None else time.monotonic() + given
+    with closing(app.store()) as store:
+        folder = pick_session(store, session)
+        status = _settled(store, folder, deadline)
+        context.exit(_outcome(app, store, folder, status))
+
+
+def _settled(store: Store, folder: SessionFolder, deadline: float) -> Status:
+    """Wait until a session neither starts nor works, or the time is up; return what it does."""
+    from claude_mpm.journal.watch import subscribe
+    from claude_mpm.orchestration.follow import read_turn
+    from claude_mpm.session import LIVENESS_INTERVAL
+    from claude_mpm.status import State
+
+    with closing(subscribe(folder.path)) as changes:
+        while True:
+            status = status_now(store, folder)
+            left = deadline - time.monotonic()
+            if status.state in (State.IDLE, State.ENDED, State.LOST) or left <= 0:
+                return status
+            if status.begun:
+                read_turn(folder, store, status, timeout=min(left, 1e9))
+            else:
+                changes.wait(min(left, LIVENESS_INTERVAL))
+
+
+def _outcome(app: App, store: Store, folder: SessionFolder, status: Status) -> int:
+    from claude_mpm.orchestration.follow import read_turn
+    from claude_mpm.status import State
+
+    name = folder.path.name[:8]
+    if status.state in (State.STARTING, State.WORKING, State.WAITING):
+        app.note(f"the time is up; session {name} is {status.state}")
+        return _TIME_IS_UP
+    if not status.begun:
+        app.note(f"session {name}: {status.state}, no turn since its last start")
+        return 1 if folder.exit_status() or status.state is State.LOST else 0
+    turn = read_turn(folder, store, status)
+    app.note(summary(turn, folder.path.name))
+    return turn.verdict.exit_status

@@ -1,0 +1,206 @@
+"""Sessions on the screen: one in a row, or one with all that is known of it."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from claude_mpm.cli.app import one_line, printable
+from claude_mpm.journal.prompts import last_prompt
+from claude_mpm.status import State, Status, read_status, undelivered
+from claude_mpm.verdict import Circumstances, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from claude_mpm.cli.app import App
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.records import TurnRecord
+    from claude_mpm.store import Store
+
+COLUMNS = (
+    "session", "state", "turns", "cost", "tickets", "age", "orchestrator", "folder", "last prompt",
+)  # fmt: skip
+_PLACE, _PROMPT = 24, 40  # characters of a cell
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60))
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One session as `ps --json` prints it."""
+
+    session: str
+    state: State
+    turns: int
+    cost_usd: float
+    tickets: int
+    created_at: float
+    orchestrator: str
+    environment: str
+    cwd: str
+    prompt: str
+
+
+def read_row(store: Store, folder: SessionFolder) -> Row:
+    """Return what `ps` shows of a session.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    store.catch_up(folder)
+    meta = folder.read_meta()
+    position = store.index.position(meta.session_id)
+    prompt = last_prompt(folder)
+    return Row(
+        session=meta.session_id,
+        state=read_status(folder, store.index).state,
+        turns=position.turns,
+        cost_usd=position.cost_usd,
+        tickets=len(store.index.tickets(meta.session_id)),
+        created_at=meta.created_at,
+        orchestrator=meta.orchestrator,
+        environment=meta.environment,
+        cwd=meta.cwd,
+        prompt=prompt.text if prompt else "",
+    )
+
+
+def cells(row: Row) -> tuple[object, ...]:
+    """Return a row as a person reads it."""
+    return (
+        row.session[:8],
+        row.state,
+        row.turns,
+        f"${row.cost_usd:.4f}",
+        row.tickets,
+        age(time.time() - row.created_at),
+        row.orchestrator,
+        _end(row.cwd, _PLACE),
+        _begin(one_line(row.prompt), _PROMPT),
+    )
+
+
+def age(seconds: float) -> str:
+    """Return a time that has passed in its largest unit: 40s, 5m, 3h, 2d."""
+    for unit, size in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
+def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
+    """Return everything that is known of a session, as `show --json` prints it.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    store.catch_up(folder)
+    meta = folder.read_meta()
+    status = read_status(folder, store.index)
+    position = store.index.position(meta.session_id)
+    turns = store.index.turns(meta.session_id)
+    return {
+        **msgspec.structs.asdict(meta),
+        "session": meta.session_id,
+        "state": status.state,
+        "turn_begins": status.begin if _runs(status) else None,
+        "folder": str(folder.path),
+        "journal_bytes": folder.journal.stat().st_size,
+        "events": position.events,
+        "not_json": position.not_json,
+        "cost_usd": position.cost_usd,
+        "exit_status": folder.exit_status(),
+        "turns": [_turn(turn) for turn in turns],
+        "undelivered": undelivered(folder, store.index),
+        "tickets": store.index.tickets(meta.session_id),
+        "delegations": store.index.delegations(meta.session_id),
+        "stderr": folder.stderr_tail(),
+    }
+
+
+def _runs(status: Status) -> bool:
+    return status.begun and status.state in (State.WORKING, State.WAITING)
+
+
+def _turn(turn: TurnRecord) -> dict[str, Any]:
+    verdict = judge([turn], Circumstances())
+    return {
+        **msgspec.structs.asdict(turn),
+        "outcome": str(verdict.outcome),
+        "reason": verdict.reason,
+        "evidence": verdict.evidence,
+    }
+
+
+def print_record(app: App, record: dict[str, Any]) -> None:
+    """Print everything that is known of a session, for a person."""
+    status = record["exit_status"]
+    _fields(
+        ("session", record["session"]),
+        ("state", record["state"] if status is None else f"ended with status {status}"),
+        ("orchestrator", f"{record['orchestrator']} in {record['environment']}"),
+        ("works in", record["cwd"]),
+        ("kept in", record["folder"]),
+        ("options", ", ".join(f"{k}={v}" for k, v in record["options"].items() if v) or "none"),
+        ("journal", _journal(record)),
+        ("cost", f"${record['cost_usd']:.4f} in {len(record['turns'])} turns"),
+    )
+    starts = [
+        (_clock(s.at), s.offset, "yes" if s.resumed else "no", s.framework_source, _hash(s))
+        for s in record["starts"]
+    ]
+    _section(app, "start", ("at", "byte", "resumed", "framework", "sha256"), starts)
+    _section(app, "turn", ("byte", "outcome", "cost", "seconds", "reason"), _turns(record))
+    left = [(p.name, _begin(one_line(p.text), 2 * _PROMPT)) for p in record["undelivered"]]
+    _section(app, "undelivered prompt", ("message", "prompt"), left)
+    tickets = [(t.key, t.state, t.type, t.title) for t in record["tickets"]]
+    _section(app, "ticket", ("key", "state", "type", "title"), tickets)
+    made = [(d.agent, d.state, d.description) for d in record["delegations"]]
+    _section(app, "delegation", ("agent", "state", "task"), made)
+    if record["stderr"]:
+        click.secho("\nstandard error, its end", bold=True)
+        click.echo(printable(record["stderr"]))
+
+
+def _journal(record: dict[str, Any]) -> str:
+    return (
+        f"{record['journal_bytes']} bytes, {record['events']} events,"
+        f" {record['not_json']} lines that are not JSON"
+    )
+
+
+def _turns(record: dict[str, Any]) -> list[tuple[object, ...]]:
+    return [
+        (t["offset"], t["outcome"], f"${t['cost_usd']:.4f}", f"{t['duration']:.1f}", t["reason"])
+        for t in record["turns"]
+    ]
+
+
+def _hash(start: Any) -> str:
+    return str(start.framework_sha256)[:12]
+
+
+def _fields(*fields: tuple[str, object]) -> None:
+    for name, value in fields:
+        click.echo(f"{click.style(name.ljust(13), bold=True)} {one_line(value)}")
+
+
+def _section(app: App, what: str, columns: Sequence[str], rows: Sequence[Iterable[Any]]) -> None:
+    if rows:
+        click.secho(f"\n{len(rows)} {what}{'s' if len(rows) > 1 else ''}", bold=True)
+        app.print_table(columns, [tuple(row) for row in rows])
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _begin(text: str, size: int) -> str:
+    return text if len(text) <= size else text[: size - 1] + "…"
+
+
+def _end(text: str, size: int) -> str:
+    return text if len(text) <= size else "…" + text[1 - size :]

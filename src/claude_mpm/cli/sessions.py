@@ -1,0 +1,137 @@
+"""`claude-mpm ps`, `show` and `stop`: which sessions there are, and their end."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.pick import pick_session, status_now
+from claude_mpm.errors import SessionEnded, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from claude_mpm.cli.session_view import Row
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.store import Store
+
+_RECENT = 5  # how many sessions that have ended `ps` lists unless it is asked for all
+
+
+@click.command()
+@click.option("--all", "all_", is_flag=True, help="Also all that have ended.")
+@common_options
+@click.pass_context
+def ps(context: click.Context, all_: bool) -> None:
+    """List the sessions that run, and the few that ended last."""
+    from claude_mpm.cli.session_view import COLUMNS, cells
+
+    app = context.ensure_object(App)
+    with closing(app.store()) as store:
+        rows = list(_rows(store, all_=all_))
+    if app.json:
+        app.print_json(rows)
+    elif rows:
+        app.print_table(COLUMNS, map(cells, rows))
+    else:
+        app.note('there is no session yet; claude-mpm run "…" starts one')
+
+
+def _rows(store: Store, *, all_: bool) -> Iterator[Row]:
+    """Yield the sessions; one that is damaged is named on standard error and left out."""
+    from claude_mpm.cli.session_view import read_row
+
+    ended = 0
+    store.index.position("")  # raises here: an index that is damaged is no session's fault
+    for folder in store.sessions():
+        runs = not folder.has_ended()
+        if runs or all_ or ended < _RECENT:
+            try:
+                yield read_row(store, folder)
+            except StorageError as error:
+                name = folder.path.name
+                click.echo(f"claude-mpm: session {name} is left out: {error}", err=True)
+                continue
+            ended += not runs
+
+
+@click.command()
+@click.argument("session", required=False, metavar="[ID]")
+@common_options
+@click.pass_context
+def show(context: click.Context, session: str | None) -> None:
+    """Show all that is known of the session ID, or of the newest one."""
+    from claude_mpm.cli.session_view import print_record, read_record
+
+    app = context.ensure_object(App)
+    with closing(app.store()) as store:
+        record = read_record(store, pick_session(store, session))
+    if app.json:
+        app.print_json(record)
+    else:
+        print_record(app, record)
+
+
+@click.command()
+@click.argument("sessions", nargs=-1, metavar="[ID]...")
+@click.option("--all", "all_", is_flag=True, help="Every session that runs.")
+@common_options
+@click.pass_context
+def stop(context: click.Context, sessions: tuple[str, ...], all_: bool) -> None:
+    """End the Claude of the sessions ID, or of the newest one.
+
+    A turn is interrupted, then the input ended; only what does not listen is terminated. The
+    session stays: `resume` goes on with it.
+    """
+    if sessions and all_:
+        raise UsageError("name sessions or say --all, not both")
+    app = context.ensure_object(App)
+    with closing(app.store()) as store:
+        if all_:
+            folders = [folder for folder in store.sessions() if folder.has_host()]
+        else:
+            folders = [pick_session(store, name) for name in sessions or (None,)]
+        ended = [_stop(app, store, folder) for folder in folders]
+    if app.json:
+        app.print_json(ended)
+    if not folders:
+        app.note("no session runs")
+    context.exit(0 if all(each["ended"] for each in ended) else 1)
+
+
+def _stop(app: App, store: Store, folder: SessionFolder) -> dict[str, Any]:
+    """End one session and say how it ended."""
+    name = folder.path.name
+    state = status_now(store, folder).state
+    how = f"had {state} already"
+    if state.runs:
+        how = _end(app, folder)
+        store.catch_up(folder)
+    ended = folder.has_ended()
+    if not app.json:
+        click.echo(
+            f"{name[:8]}  {how}" if ended else f"{name[:8]}  does not end; {folder.path}/pid"
+        )
+    return {"session": name, "was": state, "ended": ended, "exit_status": folder.exit_status()}
+
+
+def _end(app: App, folder: SessionFolder) -> str:
+    from claude_mpm.orchestration.controller import Controller
+    from claude_mpm.orchestration.takeover import end_session
+
+    one = App(app.claude_args)  # what one session was started with is nothing to the next
+    one.flags, one.options = dict(app.flags), app.options
+    one.recall(folder.read_meta())
+    claude = one.orchestrator(session_id=folder.path.name, resume=True)
+    controller = Controller(
+        claude.session_id, claude.options, claude.environment, claude.store, kind=claude.name
+    )
+    try:
+        return end_session(controller)
+    except SessionEnded:
+        return controller.ending()
+    finally:
+        claude.stop()

@@ -1,0 +1,99 @@
+"""Reading a session's last turn beside whoever drives it: no lease, nothing sent, nothing kept."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from claude_mpm.orchestration.takeover import find_prompt
+from claude_mpm.orchestration.turn import Turn
+from claude_mpm.orchestration.turns import TurnTracker
+from claude_mpm.session import LIVENESS_INTERVAL, Session, built_in_processors
+from claude_mpm.wire import WIRES
+from claude_mpm.wire.text_lines import LineAssembler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.status import Status
+    from claude_mpm.store import Store
+    from claude_mpm.wire.events import Event
+
+
+def read_turn(
+    folder: SessionFolder, store: Store, status: Status, *, timeout: float | None = None
+) -> Turn:
+    """Read the turn that runs, or else was the last, until it or the session is over.
+
+    Args:
+        status: what `read_status` says of the session.
+        timeout: seconds to wait at most; the turn is not `done` then.
+    """
+    turn = Turn(find_prompt(folder, status.uuid).text, timeout=None, interrupt=_nothing)
+    turn.uuid = status.uuid
+    tracker = TurnTracker(_nothing)
+    tracker.add(turn)
+    assembler = LineAssembler()
+    with closing(_reader(folder, store, status.begin)) as reader:
+        for event in _events(reader, turn, _moment(timeout)):
+            for line in assembler.feed(event):
+                tracker.take_line(line)
+            tracker.observe(event)
+        if reader.ended:
+            tracker.end(folder.exit_status(), folder.stderr_tail())
+    return turn
+
+
+def wait_for_acknowledgement(
+    folder: SessionFolder, store: Store, uuid: str, *, since: int, timeout: float
+) -> str:
+    """Return what Claude says has become of a prompt, empty where it says nothing.
+
+    Args:
+        since: the byte of the journal to begin at.
+        timeout: seconds to wait at most.
+    """
+    deadline = _moment(timeout)
+    with closing(_reader(folder, store, since)) as reader:
+        for event in _events(reader, None, deadline):
+            if event.kind == "command_lifecycle" and event.data.command_uuid == uuid:
+                return str(event.data.state)
+    return ""
+
+
+def read_to_end(folder: SessionFolder, store: Store) -> None:
+    """Wait until a session has ended."""
+    with closing(_reader(folder, store, folder.journal.stat().st_size)) as reader:
+        for _ in _events(reader, None, _moment(None)):
+            pass
+
+
+def _reader(folder: SessionFolder, store: Store, start: int) -> Session:
+    meta = folder.read_meta()
+    return Session(
+        folder,
+        WIRES[meta.wire],
+        store.index,
+        processors=built_in_processors(meta, store.index, start),
+        start=start,
+        is_over=folder.has_ended,
+        keeps=False,
+    )
+
+
+def _events(reader: Session, turn: Turn | None, deadline: float) -> Iterator[Event]:
+    while not reader.ended and time.monotonic() < deadline:
+        for event in reader.read(min(LIVENESS_INTERVAL, deadline - time.monotonic())):
+            yield event
+            if turn is not None and turn.done:
+                return
+
+
+def _moment(timeout: float | None) -> float:
+    return float("inf") if timeout is None else time.monotonic() + timeout
+
+
+def _nothing(*_: object) -> None:
+    pass
