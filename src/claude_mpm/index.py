@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -68,6 +69,7 @@ class Index:
             self._database = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
+            weakref.finalize(self, self._database.close)
             self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise self._refusal(error) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,11 +14,11 @@ from claude_mpm.records import Ticket
 from claude_mpm.store import Store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from calls import Ended
 
     Capture = pytest.CaptureFixture[str]
-
-TRANSCRIPTS = Path(__file__).parents[2].parent / "shared" / "data" / "transcripts"
 
 
 @pytest.fixture
