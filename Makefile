@@ -47,7 +47,7 @@ format: $(INSTALLED) ## Bring the code into its format
 	$(BIN)/ruff check --fix .
 
 docs: $(INSTALLED) ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 coverage: ## Run all tests; fail below 90 % of the lines
 	$(MAKE) --no-print-directory test ARGS="$(COVERAGE) $(ARGS)"

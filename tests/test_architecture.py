@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +83,10 @@ def _public(body: list[ast.stmt]) -> Iterator[FUNCTIONS | ast.ClassDef]:
             yield node
 
 
+def _first_cells(markdown: str) -> list[str]:
+    return re.findall(r"^\| ([^|]*)", markdown, re.MULTILINE)
+
+
 def _functions(tree: ast.AST) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
         if isinstance(node, FUNCTIONS):
@@ -91,6 +96,15 @@ def _functions(tree: ast.AST) -> Iterator[tuple[str, int]]:
 def test_every_module_belongs_to_a_layer() -> None:
     known = {part for parts in LAYERS for part in parts}
     assert not [name for name in MODULES if _part(name) not in known]
+
+
+def test_every_layer_is_explained() -> None:
+    page = SRC.parent / "docs" / "architecture.md"
+    explained = [set(re.findall(r"`(\w+)`", row)) for row in _first_cells(page.read_text("utf-8"))]
+    existing = {_part(name) for name in MODULES}
+    for parts in LAYERS:
+        known = existing.intersection(parts) - {""}
+        assert not known or known in explained, f"{page}: give {sorted(known)} a row"
 
 
 def test_imports_point_one_way() -> None:

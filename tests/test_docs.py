@@ -135,9 +135,14 @@ def _rows(page: str) -> str:
     return "\n".join(re.findall(r"^\| ([^|]*)", PAGES[page], re.MULTILINE))
 
 
+def _words(quoted: str) -> list[str]:
+    return [quoted, *re.findall(r"\w+", quoted)]
+
+
 def _missing(names: object, text: str) -> list[str]:
     assert isinstance(names, (list, tuple, set, dict))
-    return [name for name in sorted(names) if not re.search(rf"`[^`\n]*\b{re.escape(name)}\b", text)]
+    words = {word for quoted in re.findall(r"`([^`\n]*)`", text) for word in _words(quoted)}
+    return [name for name in sorted(names) if name not in words]
 
 
 def _public(cls: type) -> list[str]:

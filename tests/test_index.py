@@ -113,3 +113,25 @@ def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert len(index.tickets()) == 80
     assert {index.position(f"s{n}").cursor for n in range(4)} == {20}
     index.close()
+
+
+def test_many_who_begin_at_once_share_a_new_index(tmp_path: Path) -> None:
+    """SQLite does not wait for others while it makes the file; whoever came second failed."""
+    failures: list[Exception] = []
+    together = threading.Barrier(6)
+
+    def begin(path: Path) -> None:
+        together.wait()
+        try:
+            Index(path).close()
+        except StorageError as error:
+            failures.append(error)
+
+    for number in range(40):
+        path = tmp_path / str(number) / "index.sqlite"
+        threads = [threading.Thread(target=begin, args=(path,)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []

@@ -22,7 +22,7 @@ ABORTED = result(
 )
 CUT_SHORT = result(terminal_reason="aborted_tools")
 
-CASES = {
+CASES: dict[str, tuple[list[TurnRecord], dict[str, Any], Outcome, int]] = {
     "a result without error": ([result()], {}, Outcome.COMPLETED, 0),
     "success that is an API error": ([API_ERROR], {}, Outcome.FAILED, 1),
     "the error came in the first of two results": ([API_ERROR, result()], {}, Outcome.FAILED, 1),

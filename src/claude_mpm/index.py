@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import threading
 import weakref
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,7 +16,7 @@ from claude_mpm.errors import StorageError
 from claude_mpm.records import Delegation, Ticket, TurnRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from claude_mpm.wire.events import Event
@@ -70,7 +73,8 @@ class Index:
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             weakref.finalize(self, self._database.close)
-            self._prepare()
+            with _alone(path.parent):
+                self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise self._refusal(error) from error
 
@@ -202,3 +206,14 @@ class Index:
             f"cannot keep the index in {self.path}: {error};"
             " check the disk, or remove the file: it is built anew"
         )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold off others who open the same index: SQLite waits for none when it changes to WAL."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -196,6 +196,11 @@ def test_a_command_line_that_cannot_be_meant(words: tuple[str, ...]) -> None:
     assert_refused(run(*words), 2, "--help")
 
 
+@pytest.mark.parametrize("file", ["/no/such/file", "/"])
+def test_a_file_to_scan_that_cannot_be_read(file: str) -> None:
+    assert_refused(run("tickets", "scan", file), 2, f"{file}: cannot be read")
+
+
 def test_an_output_file_that_cannot_be_written() -> None:
     ended = run("tickets", "export", "--output", "/no/such/folder/tickets.csv")
     assert_refused(ended, 1, "/no/such/folder/tickets.csv")

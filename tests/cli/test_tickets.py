@@ -10,6 +10,8 @@ import pytest
 from calls import agent_call, agent_result, call, journal, make_session, said
 
 from claude_mpm.cli.export import render
+from claude_mpm.errors import StorageError
+from claude_mpm.index import Index
 from claude_mpm.records import Ticket
 from claude_mpm.store import Store
 
@@ -41,6 +43,21 @@ def test_a_run_leaves_its_tickets_in_the_list(capsys: Capture, stand_in: Path) -
     assert call(capsys, "tickets").rows == [
         [key_of("fix the door", "mine"), "open", "task", "", "fix the door", "mine"]
     ]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_what_the_index_could_not_take_is_told_and_taken_up_later(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("cannot keep the index: the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(Index, "store", refuse)
+        ended = call(capsys, "run", "TODO: fix the door")
+    assert (ended.status, ended.out) == (0, "Claude heard: TODO: fix the door\n")
+    assert "claude-mpm: cannot keep the index: the disk is full\n" in ended.err
+    assert titles(call(capsys, "tickets")) == ["fix the door"]
 
 
 @pytest.mark.usefixtures("sessions")
@@ -220,6 +237,11 @@ def test_scan_reads_anything(capsys: Capture, tmp_path: Path, content: bytes) ->
     file.write_bytes(content)
     ended = scan(capsys, file)
     assert (ended.status, ended.json["kind"], ended.json["tickets"]) == (0, "text", [])
+
+
+def test_scan_reads_standard_input(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"TODO: piped\n")))
+    assert [row[4] for row in call(capsys, "tickets", "scan", "-").rows] == ["piped"]
 
 
 def test_scan_prints_a_table(capsys: Capture, tmp_path: Path) -> None:

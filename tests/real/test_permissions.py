@@ -23,19 +23,20 @@ def test_a_question_is_denied_once_and_allowed_once(
 ) -> None:
     target = Path("out.txt").absolute()
     model.on("write", Call("Write", file_path=str(target), content="written"), "Answered.")
+    seen, asked = [], []
     with make_claude(permissions="ask") as claude:
-        seen = []
         for allowed in (False, True):
             turn = claude.ask("write")
             for item in turn.stream():
                 if isinstance(item, Question):
                     seen.append((item.tool, item.input["content"]))
+                    asked.append(item)
                     item.allow() if allowed else item.deny("not today")
             assert turn.verdict.ok
             assert target.exists() is allowed
             assert claude.questions() == []
             with pytest.raises(UsageError, match="answered already"):
-                claude._questions.popitem()[1].deny()
+                asked[-1].deny()
     assert seen == [("Write", "written")] * 2
     results = [r for request in model.requests for r in request.tool_results]
     assert any("not today" in result.text for result in results)

@@ -10,10 +10,11 @@ import click
 import msgspec
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from typing import BinaryIO
+    from typing import IO
 
     from claude_mpm.records import Delegation
     from claude_mpm.wire.framing import Line
@@ -41,16 +42,20 @@ class Scan(msgspec.Struct):
 
 
 @click.command()
-@click.argument("file", type=click.File("rb"))
+@click.argument("file")
 @common_options
 @click.pass_context
-def scan(context: click.Context, file: BinaryIO) -> None:
+def scan(context: click.Context, file: str) -> None:
     """Show what would be taken from FILE ("-": standard input), and keep nothing.
 
     FILE is any text, a session's journal, or a transcript of Claude Code.
     """
     app = context.ensure_object(App)
-    found = scan_file(file, app.settings.ticket_markers)
+    try:
+        with click.open_file(file, "rb") as stream:
+            found = scan_file(stream, app.settings.ticket_markers)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read ({error.strerror}); name a file") from error
     if app.json:
         app.print_json(found)
         return
@@ -61,7 +66,7 @@ def scan(context: click.Context, file: BinaryIO) -> None:
     )
 
 
-def scan_file(file: BinaryIO, markers: Mapping[str, str]) -> Scan:
+def scan_file(file: IO[bytes], markers: Mapping[str, str]) -> Scan:
     """Return what is in a file; what kind of file it is, its content tells."""
     lines = _lines(file)
     first = list(islice(lines, _TELLING_LINES))
@@ -69,7 +74,7 @@ def scan_file(file: BinaryIO, markers: Mapping[str, str]) -> Scan:
     return read(chain(first, lines), markers)
 
 
-def _lines(file: BinaryIO) -> Iterator[Line]:
+def _lines(file: IO[bytes]) -> Iterator[Line]:
     from claude_mpm.wire.framing import LineFramer
 
     framer = LineFramer()

@@ -171,8 +171,21 @@ class SessionFolder:
         pids = self.pids()
         return pids is not None and not _exists(pids[0])
 
+    def ending(self, status: int | None = None) -> str | None:
+        """Say in one line how Claude ended; None while it has not.
+
+        Args:
+            status: the exit status, where the host could not write it.
+        """
+        known = self.exit_status()
+        status = status if known is None else known
+        if status is None:
+            return None
+        lines = self.stderr_tail().splitlines()
+        return f"Claude ended with status {status}" + (f": {lines[-1].strip()}" if lines else "")
+
     def stderr_tail(self) -> str:
-        """Return the end of what Claude wrote to its standard error, or else the host to its own."""
+        """Return the end of what Claude wrote to standard error, or else the host."""
         return _tail(self.errors) or _tail(self.host_errors)
 
 

@@ -13,11 +13,12 @@ class _Face(Protocol):
 
     process: Any
     running: bool
-    loop: asyncio.AbstractEventLoop
     read_task: asyncio.Task[None] | None
     write_task: asyncio.Task[None] | None
     outgoing: asyncio.Queue[str] | None
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
     def start(self) -> bool: ...
     def start_or_raise(self) -> None: ...
     def stop(self) -> None: ...
@@ -74,11 +75,14 @@ class AsyncFace:
         import asyncio
 
         reader = asyncio.StreamReader(limit=1 << 30)
-        await self.loop.connect_read_pipe(
+        transport, _ = await self.loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), self.process.stdout
         )
-        while line := await reader.readline():
-            self._process_output_line(line.decode().rstrip("\r\n"))
+        try:
+            while line := await reader.readline():
+                self._process_output_line(line.decode().rstrip("\r\n"))
+        finally:
+            transport.close()
 
     async def _async_writer(self: _Face) -> None:
         """Give Claude what is put into `outgoing`; runs until it is cancelled."""

@@ -5,33 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
-import uuid
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.checks import disk_is_full
 from claude_mpm.claude_binary import find_claude
 from claude_mpm.errors import LaunchError, MPMError, SessionEnded, StorageError, UsageError
-from claude_mpm.framework import agents_json
-from claude_mpm.journal.inbox import Inbox
-from claude_mpm.journal.layout import Meta, SessionFolder, Start, storage_errors
+from claude_mpm.journal.layout import Meta, SessionFolder, storage_errors
 from claude_mpm.journal.lease import Lease, SessionLock
 from claude_mpm.journal.recorder import Recorder
+from claude_mpm.orchestration.input import Input
 from claude_mpm.orchestration.launch import (
     claude_arguments,
     claude_environment,
     host_command,
     wire_of,
 )
-from claude_mpm.orchestration.options import kept_options
 from claude_mpm.orchestration.process import AdoptedHost
+from claude_mpm.orchestration.session_record import SessionRecord
 from claude_mpm.session import Session, built_in_processors
-from claude_mpm.status import has_conversation
-from claude_mpm.wire import WIRES, StreamJson, Wire
+from claude_mpm.wire import WIRES, Wire
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
     from pathlib import Path
 
@@ -40,8 +36,6 @@ if TYPE_CHECKING:
     from claude_mpm.orchestration.options import Options
     from claude_mpm.store import Store
     from claude_mpm.wire.events import Event
-
-_STREAM_JSON = StreamJson()
 
 
 class Controller:
@@ -72,12 +66,13 @@ class Controller:
         self._options = options
         self._environment = environment
         self._store = store
-        self._kind = kind
-        self._inbox = Inbox(self.folder)
+        self._record = SessionRecord(
+            self.folder, options, orchestrator=kind, environment=environment.name
+        )
+        self.input = Input(self.folder)
         self._lease: Lease | None = None
         self._lock: SessionLock | None = None
         self._recorder: Recorder | None = None
-        self._input_ended = False
         self._told: Session | None = None
         self._released = False
 
@@ -92,7 +87,7 @@ class Controller:
         claude = find_claude(self._options.claude_path)
         if not cwd.is_dir():
             raise LaunchError(f"{self._environment.name}: there is no folder {cwd} to work in")
-        meta = self._meta(cwd, framework)
+        meta = self._record.with_start(self.wire, cwd, framework, self._store.index)
         self.folder.create()
         self._store.index.position(meta.session_id)  # one that cannot be opened stops it here
         if not self.claim():
@@ -100,13 +95,13 @@ class Controller:
                 f"session {self.folder.path.name} is being started by another claude-mpm;"
                 f" `claude-mpm attach {self.folder.path.name}` follows it"
             )
-        self._write_framework(framework)
+        self._record.write_framework(framework)
         self.folder.prepare_host()
         arguments = claude_arguments(
             self._options, self.folder, meta.claude_session_id, resumed=meta.starts[-1].resumed
         )
         self.folder.write_meta(meta)
-        self._inbox.open_before_host()
+        self.input.open_before_host()
         self._lease = Lease(self.folder)
         self.process = self._environment.launch(
             host_command(self.folder, self._options, claude, arguments),
@@ -138,16 +133,19 @@ class Controller:
         return self._lock.held
 
     def let_go(self) -> None:
-        """Read no more of a Claude that goes on."""
+        """Read no more of a Claude that goes on; its host is still reaped when it ends."""
         if self.session is not None:
             self.session.let_go()
+        if isinstance(self.process, subprocess.Popen):
+            threading.Thread(target=self.process.wait, name="claude-mpm-reap", daemon=True).start()
 
     def adopt(self, process: Any, cwd: Path) -> None:
         """Keep the journal of a process with pipes that a subclass started."""
         self.process = process
         self.wire = wire_of(getattr(process, "args", None))
-        meta = self._meta(cwd, None)
+        meta = self._record.with_start(self.wire, cwd, None, self._store.index)
         self.folder.create()
+        self.input.use_pipe(process.stdin)
         self.folder.exit_file.unlink(missing_ok=True)
         self.folder.write_meta(meta)
         self.folder.write_pids(os.getpid(), getattr(process, "pid", 0))
@@ -160,7 +158,7 @@ class Controller:
         if self._told is None:
             self.folder.create()
             self.wire = WIRES["plain-text"]
-            meta = self._new_meta(cwd)
+            meta = self._record.new(self.wire, cwd)
             if not self.folder.meta_file.exists():
                 self.folder.write_meta(meta)
             start = self.folder.journal.stat().st_size
@@ -168,44 +166,6 @@ class Controller:
         with storage_errors(self.folder.journal), self.folder.journal.open("ab") as journal:
             journal.write(line.encode() + b"\n")
         return self._told.read(0)
-
-    def _meta(self, cwd: Path, framework: Framework | None) -> Meta:
-        """Return the session's record with one more start."""
-        known = self.folder.read_meta() if self.folder.meta_file.exists() else None
-        if self._options.resume and known is None:
-            raise UsageError(f"there is no session {self.folder.path.name} to resume")
-        meta = known or self._new_meta(cwd)
-        start = Start(
-            at=time.time(),
-            offset=self.folder.journal.stat().st_size if known else 0,
-            resumed=bool(meta.starts) and has_conversation(self.folder, self._store.index),
-            framework_sha256=framework.sha256 if framework else "",
-            framework_source=framework.source if framework else "",
-            agents_source=framework.agents_source if framework else "",
-        )
-        meta.wire = self.wire.name
-        meta.starts = [*meta.starts, start]
-        return meta
-
-    def _new_meta(self, cwd: Path) -> Meta:
-        return Meta(
-            session_id=self.folder.path.name,
-            claude_session_id=_as_uuid(self.folder.path.name),
-            orchestrator=self._kind,
-            environment=self._environment.name,
-            wire=self.wire.name,
-            cwd=str(cwd),
-            created_at=time.time(),
-            options=kept_options(self._options),
-        )
-
-    def _write_framework(self, framework: Framework | None) -> None:
-        for file in (self.folder.framework, self.folder.agents):
-            file.unlink(missing_ok=True)
-        if framework is not None and framework.instructions:
-            self.folder.write(self.folder.framework, framework.instructions.encode())
-        if framework is not None and framework.agents:
-            self.folder.write(self.folder.agents, agents_json(framework.agents))
 
     def _read(
         self, meta: Meta, *, start: int, is_over: Callable[[], bool] | None = None
@@ -234,74 +194,10 @@ class Controller:
             return True
         if self._recorder is not None or self.process.poll() is None:
             return False
-        self._inbox.close()  # our own hold on the feed must not count as a host
+        self.input.close()  # our own hold on the feed must not count as a host
         return not self.folder.has_host()
 
-    # --- input ------------------------------------------------------------------------------
-
-    def put(self, text: str, prompt_uuid: str) -> str:
-        """Keep a prompt and return its name in the inbox; Claude does not hear of it yet.
-
-        Raises:
-            SessionEnded: Claude takes no input any more.
-            StorageError: the disk did not take it.
-        """
-        self._check_open()
-        return self._inbox.put(self.wire.prompt(text, prompt_uuid))
-
-    def announce(self, name: str) -> None:
-        """Give Claude a message of the inbox.
-
-        Raises:
-            SessionEnded: Claude takes no input any more; the message stays in the inbox.
-        """
-        if self.hosted:
-            self._inbox.announce(name)
-        else:
-            self._write(self._inbox.read(name))
-
-    def control(self, subtype: str, **fields: Any) -> str:
-        """Send a control request and return its id; on a wire without them, do nothing."""
-        request_id = f"mpm_{uuid.uuid4().hex[:12]}"
-        if self.wire.structured:
-            self._send(_STREAM_JSON.control(request_id, subtype, **fields))
-        return request_id
-
-    def answer(self, request_id: str, response: dict[str, Any]) -> None:
-        """Answer a control request of Claude's."""
-        self._send(_STREAM_JSON.answer(request_id, response))
-
-    def host_is_there(self) -> None:
-        """Called when Claude has answered: from now on only a living host counts."""
-        if self.hosted and not self._input_ended:
-            self._inbox.host_is_there()
-
-    def _send(self, message: bytes) -> None:
-        self._check_open()
-        self.announce(self._inbox.put(message))
-
-    def _write(self, message: bytes) -> None:
-        stdin = self.process.stdin
-        text = message.decode()
-        try:
-            stdin.write(text if hasattr(stdin, "encoding") else message)
-            stdin.flush()
-        except (OSError, ValueError) as error:
-            raise SessionEnded(f"Claude takes no input any more: {error}") from error
-
-    def _check_open(self) -> None:
-        status = self.folder.exit_status()
-        if self.folder.closed.exists() and status is None:
-            raise SessionEnded(
-                f"session {self.folder.path.name} takes no input: nobody followed it, so it ends"
-                f" after its turn; then `claude-mpm resume {self.folder.path.name}` goes on with it"
-            )
-        if status is None and not self._input_ended:
-            return
-        raise SessionEnded(
-            f"session {self.folder.path.name} takes no input: {self.ending()};"
-            f" `claude-mpm resume {self.folder.path.name}` goes on with it"
-        )
+    # --- end --------------------------------------------------------------------------------
 
     def full_disk(self) -> StorageError | None:
         """Tell of a full disk: Claude goes on there without what it cannot write."""
@@ -311,12 +207,9 @@ class Controller:
 
     def ending(self) -> str:
         """Say in one line how Claude ended."""
-        status = self.exit_status()
-        lines = self.folder.stderr_tail().splitlines()
-        said = f": {lines[-1].strip()}" if lines else ""
-        if not said and (full := self.full_disk()):
-            said = f": {full}"
-        return f"Claude ended with status {'unknown' if status is None else status}{said}"
+        ending = self.folder.ending(self.exit_status()) or "Claude ended with status unknown"
+        full = None if ": " in ending else self.full_disk()
+        return f"{ending}: {full}" if full else ending
 
     def exit_status(self) -> int | None:
         """Return how Claude ended; None while it runs, and where nobody knows."""
@@ -324,8 +217,6 @@ class Controller:
         if status is None and self.process is not None:
             status = getattr(self.process, "returncode", None)
         return status if isinstance(status, int) else None
-
-    # --- end --------------------------------------------------------------------------------
 
     def end(self, over: threading.Event | None) -> None:
         """End Claude: interrupt, end of input, terminate, kill; each step bounded.
@@ -343,7 +234,7 @@ class Controller:
 
     def release(self) -> None:
         """Let go of everything; the folder keeps what is to be kept. Safe to call twice."""
-        self._inbox.close()
+        self.input.close()
         if self._lease is not None:
             self._lease.release()
             self._lease = None
@@ -369,16 +260,11 @@ class Controller:
         return self.process.poll() is not None
 
     def _end_input(self) -> None:
-        if not self.hosted:
-            if self.process.stdin is not None:
-                with suppress(OSError, ValueError):
-                    self.process.stdin.close()
-            return
         with suppress(MPMError):  # it has ended, which is what is wanted, or the disk is full
-            self.control("interrupt", cancel_queued=True)
-        self._input_ended = True
+            if self.wire.structured:
+                self.input.control("interrupt", cancel_queued=True)
         with suppress(MPMError):
-            self._inbox.end()
+            self.input.end()
 
     def _terminate(self) -> None:
         self.process.terminate()
@@ -401,11 +287,3 @@ class Controller:
         except subprocess.TimeoutExpired:
             return False
         return True
-
-
-def _as_uuid(session_id: str) -> str:
-    """Return the UUID for Claude's own record of a session; Claude takes nothing else."""
-    try:
-        return str(uuid.UUID(session_id))
-    except ValueError:
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"claude-mpm:{session_id}"))

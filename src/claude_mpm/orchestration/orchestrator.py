@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import uuid
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,30 +11,27 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from claude_mpm.environments.local import Local
-from claude_mpm.errors import LaunchError, MPMError, SessionEnded, UsageError
+from claude_mpm.errors import LaunchError, MPMError, UsageError
 from claude_mpm.framework import FrameworkLoader
 from claude_mpm.orchestration.async_face import AsyncFace
-from claude_mpm.orchestration.controller import Controller
+from claude_mpm.orchestration.conversation import Conversation
+from claude_mpm.orchestration.handshake import Handshake
 from claude_mpm.orchestration.log import close_logger, make_logger
-from claude_mpm.orchestration.options import Options, make_options
+from claude_mpm.orchestration.options import make_options
 from claude_mpm.orchestration.output import ClaudeOutput
-from claude_mpm.orchestration.question import Question
 from claude_mpm.orchestration.takeover import Takeover, take_over
 from claude_mpm.orchestration.turn import Turn
-from claude_mpm.orchestration.turns import TurnTracker
-from claude_mpm.session import read_events
-from claude_mpm.store import Store
 from claude_mpm.wire.text_lines import reported_error
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
     from claude_mpm.environments.base import Environment
+    from claude_mpm.orchestration.controller import Controller
     from claude_mpm.wire.events import Event
 
 
-class MPMOrchestrator(AsyncFace):
+class MPMOrchestrator(Conversation, AsyncFace):
     """Runs Claude Code in a place, and hands on what goes in and comes out.
 
     A subclass overrides any hook; each default calls the next hook through `self`.
@@ -60,8 +55,6 @@ class MPMOrchestrator(AsyncFace):
         UsageError: an option that there is not.
     """
 
-    name = "local"
-
     def __init__(
         self,
         framework_path: str | os.PathLike[str] | None = None,
@@ -70,35 +63,24 @@ class MPMOrchestrator(AsyncFace):
         log_dir: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
-        self.options: Options = make_options(options)
-        self.session_id: str = self.options.session_id or self._generate_session_id()
+        super().__init__(make_options(options))
+        self.session_id = self.options.session_id or self._generate_session_id()
         self.session_metadata: dict[str, Any] = dict(self.options.metadata or {})
         self.logger = make_logger(type(self).__name__, log_level, log_dir)
         self.framework_loader = FrameworkLoader(
             framework_path, agents_dir, enabled=self.options.use_framework
         )
-        self.environment: Environment = self.make_environment()
-        self.process: Any = None
-        self.running = False
+        self.environment = self.make_environment()
         self.error: MPMError | None = None
         self.attached = False
         self.turns_before: list[Turn] = []
-        self.store = Store(self.options.state_dir)
-        self._controller: Controller | None = None
-        self._turns = TurnTracker(self._announce)
-        self._asking = threading.local()
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._batch: list[str] = []
-        self._questions: dict[str, Question] = {}
-        self._answered_before: frozenset[str] = frozenset()
         self._detached = False
         self._reader: threading.Thread | None = None
         self._output: ClaudeOutput | None = None
-        self._answered = threading.Event()  # Claude's first answer, or the end
-        self._over = threading.Event()
+        self._handshake: Handshake | None = None
         self._stopping = threading.Lock()
+        self._letting_go = threading.RLock()
         self._stopped = threading.Event()
-        self._first_message = ""
 
     def make_environment(self) -> Environment:
         """Return the place where Claude runs; called by the constructor."""
@@ -142,39 +124,24 @@ class MPMOrchestrator(AsyncFace):
         else:
             self.process = controller.launch(self.framework_loader.load(), cwd)
         self.running = True
+        if controller.wire.structured and not self.attached:
+            self._handshake = Handshake(controller)
         self._start_io_threads()
-        if self._reader is not None and not self.attached:
-            self._await_answer(controller)
+        if self._handshake is not None and self._reader is not None:
+            self._handshake.wait(self.options.start_timeout)
         if self.options.metadata is not None:
             self.session_metadata["start_time"] = datetime.now()
             self._save_session_metadata()
 
     def _take_turns(self, taken: Takeover) -> None:
         """Make turns of what was asked before; they are known before anything is read."""
-        self._answered_before = taken.answered
+        self._questions.answered_before = taken.answered
         for prompt in ((taken.current,) if taken.current else ()) + taken.undelivered:
             turn = Turn(prompt.text, timeout=None, interrupt=self.interrupt)
             turn.uuid = prompt.uuid
             turn.name = "" if prompt is taken.current else prompt.name
             self.turns_before.append(turn)
             self._turns.add(turn)
-
-    def _await_answer(self, controller: Controller) -> None:
-        """Wait until Claude has answered `initialize`, or ended with a bad status.
-
-        Until it is sent something, Claude prints nothing by which its start could be told.
-        """
-        if not controller.wire.structured:
-            return
-        with suppress(SessionEnded):  # how it ended is looked at below
-            self._first_message = controller.control("initialize")
-        if not self._answered.wait(self.options.start_timeout):
-            raise LaunchError(
-                f"{self.name}: Claude did not answer within {self.options.start_timeout:g} seconds;"
-                f" see {controller.folder.errors}"
-            )
-        if self._over.is_set() and controller.exit_status():
-            raise LaunchError(f"{self.name}: {controller.ending()}")
 
     def _start_io_threads(self) -> None:
         """Start to read; called by `start`, and by subclasses that made `process` themselves."""
@@ -205,16 +172,9 @@ class MPMOrchestrator(AsyncFace):
         self._controller = None
         self._reader = None
         self._detached = False
+        self._handshake = None
         self.turns_before = []
-        for event in (self._answered, self._over, self._stopped):
-            event.clear()
-
-    def _control(self) -> Controller:
-        if self._controller is None:
-            self._controller = Controller(
-                self.session_id, self.options, self.environment, self.store, kind=self.name
-            )
-        return self._controller
+        self._stopped.clear()
 
     def _cwd(self) -> Path:
         return Path(self.options.cwd or ".").expanduser().absolute()
@@ -247,66 +207,22 @@ class MPMOrchestrator(AsyncFace):
         if controller.session is None:
             for event in controller.record(line, self._cwd()):
                 self._turns.observe(event)
-        self._batch.append(line)
-        if len(self._batch) >= self.options.batch_size:
-            MPMOrchestrator._flush_buffer(self)
+        self._lines.add(line)
 
     def _flush_buffer(self) -> None:
         """Hand on the lines that wait for their batch; called at the end of a turn and of all."""
-        batch, self._batch = self._batch, []
-        for line in batch:
-            if not self._turns.take_line(line):
-                self._lines.put(line)
-
-    @property
-    def storage_error(self) -> MPMError | None:
-        """Why the index does not have what was found; the journal has it all the same."""
-        session = self._controller.session if self._controller else None
-        return session.failure if session else None
-
-    def get_output(self, timeout: float = 0.1) -> str | None:
-        """Return the next line, or None where there is none for `timeout` seconds.
-
-        It answers after `stop` too, until all is read. Lines of a turn that was asked for with
-        `ask` are the turn's.
-        """
-        try:
-            return self._lines.get(timeout=timeout)
-        except queue.Empty:
-            return None
+        self._lines.flush()
 
     def _observe(self, event: Event) -> None:
         """Take an event in its place between the lines; called by whatever reads the output."""
-        match event.kind:
-            case "control_response":
-                self._note_answer(event.data.response)
-            case "control_request":
-                self._note_question(event.data.request_id, event.data.request)
-            case "control_cancel_request":
-                question = self._questions.pop(event.data.request_id, None)
-                if question:
-                    question.withdraw()
-            case "turn":
-                self._flush_buffer()
-            case "assistant" if self._turns.active is None:
-                for line in (reported_error(event) or "").splitlines():
-                    self._lines.put(line)
+        if event.kind == "control_response" and self._handshake is not None:
+            self._handshake.note_answer(event.data.response)
+        elif event.kind == "turn":
+            self._flush_buffer()
+        elif self._turns.active is None and (error := reported_error(event)):
+            self._lines.put(error)
+        self._questions.observe(event)
         self._turns.observe(event)
-
-    def _note_answer(self, response: dict[str, Any]) -> None:
-        if response.get("request_id") == self._first_message:
-            self._answered.set()
-            self._control().host_is_there()
-            self.logger.info("session %s started", self.session_id)
-
-    def _note_question(self, request_id: str, request: dict[str, Any]) -> None:
-        if request.get("subtype") != "can_use_tool" or request_id in self._answered_before:
-            return
-        question = Question(request_id, request, self._control().answer)
-        self._questions[request_id] = question
-        self._turns.ask(question)
-        if callable(self.options.permissions):
-            threading.Thread(target=self.options.permissions, args=(question,), daemon=True).start()
 
     def _on_idle(self) -> None:
         """Called about once a second while nothing comes."""
@@ -322,84 +238,11 @@ class MPMOrchestrator(AsyncFace):
         self._flush_buffer()
         controller = self._control()
         self.running = False
-        self._over.set()
-        self._answered.set()
+        if self._handshake is not None:
+            self._handshake.note_end()
         self._turns.end(
             controller.exit_status(), controller.folder.stderr_tail(), ended=not self._detached
         )
-
-    # --- input ------------------------------------------------------------------------------
-
-    def send_input(self, text: str) -> None:
-        """Give Claude a prompt.
-
-        Raises:
-            SessionEnded: Claude was not started, or takes no input any more.
-        """
-        controller = self._controller
-        if controller is None or controller.process is None:
-            raise SessionEnded("Claude is not running: call start() first")
-        turn: Turn | None = getattr(self._asking, "turn", None)
-        self._asking.turn = None
-        name = controller.put(text, turn.uuid if turn else str(uuid.uuid4()))
-        if turn is None:
-            controller.announce(name)
-        else:
-            turn.name = name
-            self._turns.add(turn)
-
-    def ask(self, prompt: str, timeout: float | None = None) -> Turn:
-        """Give Claude a prompt and return its turn, which is one turn for this prompt alone.
-
-        Args:
-            prompt: what to ask, of any length.
-            timeout: seconds after which the turn is interrupted, counted from its beginning.
-
-        Raises:
-            UsageError: the prompt is empty.
-            SessionEnded: Claude was not started, or takes no input any more.
-        """
-        if not prompt.strip():
-            raise UsageError("the prompt is empty; say what Claude is to do")
-        structured = self._controller is not None and self._controller.wire.structured
-        quiet = None if structured else self.options.quiet
-        turn = Turn(prompt, timeout=timeout, interrupt=self.interrupt, quiet=quiet)
-        self._asking.turn = turn
-        try:
-            self.send_input(prompt)
-        finally:
-            self._asking.turn = None
-        if not turn.name:  # an override sent it in a way of its own
-            self._turns.add(turn)
-        return turn
-
-    def _announce(self, turn: Turn) -> None:
-        if not turn.name:
-            return
-        try:
-            self._control().announce(turn.name)
-        except MPMError as error:
-            self.logger.error("prompt not delivered: %s", error)
-            turn.finish(ended=True, stderr=str(error))
-
-    def interrupt(self) -> None:
-        """Ask Claude to stop what it is doing; the conversation goes on with the next prompt."""
-        if self._controller is not None and self._controller.process is not None:
-            self._controller.control("interrupt")
-
-    def questions(self) -> list[Question]:
-        """Return Claude's questions that nobody has answered."""
-        return [question for question in self._questions.values() if not question.answered]
-
-    def events(self, since: int = 0, *, follow: bool = False) -> Iterator[Event]:
-        """Yield everything that happened, as typed events.
-
-        Args:
-            since: the byte of the journal to start at: 0, or the `end` of an event.
-            follow: whether to wait for more until the output is over.
-        """
-        folder = self._control().folder
-        return read_events(folder, self.store.index, since=since, follow=follow)
 
     # --- stop -------------------------------------------------------------------------------
 
@@ -432,14 +275,15 @@ class MPMOrchestrator(AsyncFace):
 
     def _let_go(self) -> None:
         """Close everything, once all that Claude wrote was read; safe to call twice."""
-        self._flush_buffer()
-        if self._controller is not None:
-            self._controller.release()
-        if self.options.metadata is not None:
-            self.session_metadata.setdefault("end_time", datetime.now())
-            self._save_session_metadata()
-        self.store.close()
-        close_logger(self.logger)
+        with self._letting_go:  # the reader does so at the end of the output, others in `stop`
+            self._flush_buffer()
+            if self._controller is not None:
+                self._controller.release()
+            if self.options.metadata is not None:
+                self.session_metadata.setdefault("end_time", datetime.now())
+                self._save_session_metadata()
+            self.store.close()
+            close_logger(self.logger)
 
     def detach(self) -> None:
         """Let go of Claude without ending it: it goes on, and the linger rule begins to count.

@@ -1,0 +1,147 @@
+"""Talking with the Claude of one session: prompts in, lines and events out."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from claude_mpm.errors import MPMError, SessionEnded, UsageError
+from claude_mpm.orchestration.controller import Controller
+from claude_mpm.orchestration.lines import LineQueue
+from claude_mpm.orchestration.questions import QuestionDesk
+from claude_mpm.orchestration.turn import Turn
+from claude_mpm.orchestration.turns import TurnTracker
+from claude_mpm.session import read_events
+from claude_mpm.store import Store
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterator
+
+    from claude_mpm.environments.base import Environment
+    from claude_mpm.orchestration.options import Options
+    from claude_mpm.orchestration.question import Question
+    from claude_mpm.wire.events import Event
+
+
+class Conversation:
+    """What can be said to a session, and what comes of it; its life is the orchestrator's.
+
+    Args:
+        options: see `Options`.
+    """
+
+    name = "local"
+    session_id: str
+    environment: Environment
+    logger: logging.Logger
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.process: Any = None
+        self.running = False
+        self.store = Store(options.state_dir)
+        self._controller: Controller | None = None
+        self._turns = TurnTracker(self._announce)
+        self._asking = threading.local()
+        self._lines = LineQueue(options.batch_size, self._turns.take_line)
+        self._questions = QuestionDesk(
+            answer=lambda *answer: self._control().input.answer(*answer),
+            ask=self._turns.ask,
+            answerer=options.permissions if callable(options.permissions) else None,
+        )
+
+    def send_input(self, text: str) -> None:
+        """Give Claude a prompt.
+
+        Raises:
+            SessionEnded: Claude was not started, or takes no input any more.
+        """
+        controller = self._controller
+        if controller is None or controller.process is None:
+            raise SessionEnded("Claude is not running: call start() first")
+        turn: Turn | None = getattr(self._asking, "turn", None)
+        self._asking.turn = None
+        prompt_uuid = turn.uuid if turn else str(uuid.uuid4())
+        name = controller.input.put(controller.wire, text, prompt_uuid)
+        if turn is None:
+            controller.input.announce(name)
+        else:
+            turn.name = name
+            self._turns.add(turn)
+
+    def ask(self, prompt: str, timeout: float | None = None) -> Turn:
+        """Give Claude a prompt and return its turn, which is one turn for this prompt alone.
+
+        Args:
+            prompt: what to ask, of any length.
+            timeout: seconds after which the turn is interrupted, counted from its beginning.
+
+        Raises:
+            UsageError: the prompt is empty.
+            SessionEnded: Claude was not started, or takes no input any more.
+        """
+        if not prompt.strip():
+            raise UsageError("the prompt is empty; say what Claude is to do")
+        structured = self._controller is not None and self._controller.wire.structured
+        quiet = None if structured else self.options.quiet
+        turn = Turn(prompt, timeout=timeout, interrupt=self.interrupt, quiet=quiet)
+        self._asking.turn = turn
+        try:
+            self.send_input(prompt)
+        finally:
+            self._asking.turn = None
+        if not turn.name:  # an override sent it in a way of its own
+            self._turns.add(turn)
+        return turn
+
+    def _announce(self, turn: Turn) -> None:
+        if not turn.name:
+            return
+        try:
+            self._control().input.announce(turn.name)
+        except MPMError as error:
+            self.logger.error("prompt not delivered: %s", error)
+            turn.finish(ended=True, stderr=str(error))
+
+    def interrupt(self) -> None:
+        """Ask Claude to stop what it is doing; the conversation goes on with the next prompt."""
+        controller = self._controller
+        if controller is not None and controller.process is not None and controller.wire.structured:
+            controller.input.control("interrupt")
+
+    def questions(self) -> list[Question]:
+        """Return Claude's questions that nobody has answered."""
+        return self._questions.open()
+
+    def events(self, since: int = 0, *, follow: bool = False) -> Iterator[Event]:
+        """Yield everything that happened, as typed events.
+
+        Args:
+            since: the byte of the journal to start at: 0, or the `end` of an event.
+            follow: whether to wait for more until the output is over.
+        """
+        folder = self._control().folder
+        return read_events(folder, self.store.index, since=since, follow=follow)
+
+    def get_output(self, timeout: float = 0.1) -> str | None:
+        """Return the next line, or None where there is none for `timeout` seconds.
+
+        It answers after `stop` too, until all is read. Lines of a turn that was asked for with
+        `ask` are the turn's.
+        """
+        return self._lines.get(timeout)
+
+    @property
+    def storage_error(self) -> MPMError | None:
+        """Why the index does not have what was found; the journal has it all the same."""
+        session = self._controller.session if self._controller else None
+        return session.failure if session else None
+
+    def _control(self) -> Controller:
+        if self._controller is None:
+            self._controller = Controller(
+                self.session_id, self.options, self.environment, self.store, kind=self.name
+            )
+        return self._controller

@@ -1,0 +1,121 @@
+"""The way in: what is put into a session's inbox, and how Claude comes to read it."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from claude_mpm.errors import SessionEnded
+from claude_mpm.journal.inbox import Inbox
+from claude_mpm.wire import StreamJson
+
+if TYPE_CHECKING:
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.wire import Wire
+
+_STREAM_JSON = StreamJson()
+
+
+class Input:
+    """Keeps messages for Claude and gives them to it: through a host, or through a pipe.
+
+    Args:
+        folder: the session's folder.
+    """
+
+    def __init__(self, folder: SessionFolder) -> None:
+        self.ended = False
+        self._folder = folder
+        self._inbox = Inbox(folder)
+        self._pipe: Any = None
+
+    def open_before_host(self) -> None:
+        """Make it possible to announce messages to a host that is yet to come."""
+        self._inbox.open_before_host()
+
+    def host_is_there(self) -> None:
+        """Called when Claude has answered: from now on only a living host counts."""
+        if self._pipe is None and not self.ended:
+            self._inbox.host_is_there()
+
+    def use_pipe(self, pipe: Any) -> None:
+        """Give messages through a process's standard input, not through a host."""
+        self._pipe = pipe
+
+    def put(self, wire: Wire, text: str, prompt_uuid: str) -> str:
+        """Keep a prompt and return its name in the inbox; Claude does not hear of it yet.
+
+        Raises:
+            SessionEnded: Claude takes no input any more.
+            StorageError: the disk did not take it.
+        """
+        self._check_open()
+        return self._inbox.put(wire.prompt(text, prompt_uuid))
+
+    def announce(self, name: str) -> None:
+        """Give Claude a message of the inbox.
+
+        Raises:
+            SessionEnded: Claude takes no input any more; the message stays in the inbox.
+        """
+        if self._pipe is None:
+            self._inbox.announce(name)
+        else:
+            self._write(self._inbox.read(name))
+
+    def control(self, subtype: str, request_id: str | None = None, **fields: Any) -> None:
+        """Send a control request of ours, such as `interrupt`."""
+        self._send(_STREAM_JSON.control(request_id or new_request_id(), subtype, **fields))
+
+    def answer(self, request_id: str, response: dict[str, Any]) -> None:
+        """Answer a control request of Claude's."""
+        self._send(_STREAM_JSON.answer(request_id, response))
+
+    def end(self) -> None:
+        """End Claude's input.
+
+        Raises:
+            SessionEnded: it takes none any more.
+        """
+        self.ended = True
+        if self._pipe is None:
+            self._inbox.end()
+        else:
+            with suppress(OSError, ValueError):  # what it did not read, it does not want
+                self._pipe.close()
+
+    def close(self) -> None:
+        """Let go of the host; safe to call twice."""
+        self._inbox.close()
+
+    def _send(self, message: bytes) -> None:
+        self._check_open()
+        self.announce(self._inbox.put(message))
+
+    def _write(self, message: bytes) -> None:
+        try:
+            self._pipe.write(message.decode() if hasattr(self._pipe, "encoding") else message)
+            self._pipe.flush()
+        except (OSError, ValueError) as error:
+            raise SessionEnded(f"Claude takes no input any more: {error}") from error
+
+    def _check_open(self) -> None:
+        name = self._folder.path.name
+        if (ending := self._folder.ending()) is not None:
+            raise SessionEnded(
+                f"session {name} takes no input: {ending};"
+                f" `claude-mpm resume {name}` goes on with it"
+            )
+        if self._folder.closed.exists():
+            raise SessionEnded(
+                f"session {name} takes no input: nobody followed it, so it ends after its turn;"
+                f" then `claude-mpm resume {name}` goes on with it"
+            )
+        if self.ended:
+            raise SessionEnded(f"session {name} takes no input: it is being stopped")
+
+
+def new_request_id() -> str:
+    """Return a name for a control request of ours."""
+    return f"mpm_{uuid.uuid4().hex[:12]}"

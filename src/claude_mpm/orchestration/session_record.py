@@ -1,0 +1,94 @@
+"""What is written down about a session when Claude is started in it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from claude_mpm.errors import UsageError
+from claude_mpm.framework import agents_json
+from claude_mpm.journal.layout import Meta, Start
+from claude_mpm.orchestration.options import kept_options
+from claude_mpm.status import has_conversation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from claude_mpm.framework import Framework
+    from claude_mpm.index import Index
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.orchestration.options import Options
+    from claude_mpm.wire import Wire
+
+
+class SessionRecord:
+    """Makes the record of a session, and of each start in it.
+
+    Args:
+        folder: the session's folder.
+        options: what Claude is started with.
+        orchestrator: the orchestrator's name.
+        environment: the name of the place.
+    """
+
+    def __init__(
+        self, folder: SessionFolder, options: Options, *, orchestrator: str, environment: str
+    ) -> None:
+        self._folder = folder
+        self._options = options
+        self._orchestrator = orchestrator
+        self._environment = environment
+
+    def new(self, wire: Wire, cwd: Path) -> Meta:
+        """Return the record of a session in which nothing was started yet."""
+        name = self._folder.path.name
+        return Meta(
+            session_id=name,
+            claude_session_id=as_uuid(name),
+            orchestrator=self._orchestrator,
+            environment=self._environment,
+            wire=wire.name,
+            cwd=str(cwd),
+            created_at=time.time(),
+            options=kept_options(self._options),
+        )
+
+    def with_start(self, wire: Wire, cwd: Path, framework: Framework | None, index: Index) -> Meta:
+        """Return the session's record with one more start.
+
+        Raises:
+            UsageError: a session is to be resumed that there is not.
+        """
+        known = self._folder.read_meta() if self._folder.meta_file.exists() else None
+        if self._options.resume and known is None:
+            raise UsageError(f"there is no session {self._folder.path.name} to resume")
+        meta = known or self.new(wire, cwd)
+        start = Start(
+            at=time.time(),
+            offset=self._folder.journal.stat().st_size if known else 0,
+            resumed=bool(meta.starts) and has_conversation(self._folder, index),
+            framework_sha256=framework.sha256 if framework else "",
+            framework_source=framework.source if framework else "",
+            agents_source=framework.agents_source if framework else "",
+        )
+        meta.wire = wire.name
+        meta.starts = [*meta.starts, start]
+        return meta
+
+    def write_framework(self, framework: Framework | None) -> None:
+        """Put what Claude is given by file into the session's folder."""
+        for file in (self._folder.framework, self._folder.agents):
+            file.unlink(missing_ok=True)
+        if framework is not None and framework.instructions:
+            self._folder.write(self._folder.framework, framework.instructions.encode())
+        if framework is not None and framework.agents:
+            self._folder.write(self._folder.agents, agents_json(framework.agents))
+
+
+def as_uuid(session_id: str) -> str:
+    """Return the UUID for Claude's own record of a session; Claude takes nothing else."""
+    try:
+        return str(uuid.UUID(session_id))
+    except ValueError:
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"claude-mpm:{session_id}"))
