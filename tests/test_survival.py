@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pytest
 from claude_mpm import Outcome
 from claude_mpm.errors import UsageError
 from claude_mpm.journal.inbox import Inbox
-from claude_mpm.journal.lease import SessionLock
+from claude_mpm.journal.lease import Lease, SessionLock
 from claude_mpm.journal.watch import subscribe
 from claude_mpm.testing import Call, Stall
 from claude_mpm.wire.stream_json import StreamJson
@@ -30,7 +31,7 @@ FIRST, LAST = "Erste Hälfte,\n  mit  Abständen →", "Zweite Hälfte.\n\nEnde.
 FATAL = """
 import os, signal
 from claude_mpm.journal.inbox import Inbox
-from claude_mpm.journal.lease import SessionLock
+from claude_mpm.journal.lease import Lease, SessionLock
 
 announce = Inbox.announce
 
@@ -291,3 +292,16 @@ def test_a_controller_lets_go_in_the_middle_of_a_turn_and_the_next_one_has_all_o
         assert turn.text == f"{FIRST}\n{LAST}"
         assert second.ask("next").text == "Claude heard: next"
     assert first.store.folder("handed-on").has_ended()
+
+
+def test_claude_does_not_outlive_the_folder_of_its_session(
+    command: Command, model: ScriptedModel
+) -> None:
+    session = command("run", "--detach", "hello").stdout.strip()
+    command("wait", session)
+    pids = command.session().pids()
+    assert pids is not None
+    attached = Lease(command.session())
+    shutil.rmtree(command.session().path)
+    attached.release()
+    wait_until_gone(pids)

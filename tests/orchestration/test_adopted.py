@@ -101,12 +101,12 @@ def test_an_answer_is_over_after_a_silence() -> None:
 
 def test_a_program_that_leaves_ends_the_turn() -> None:
     claude = Piped(quiet=SECONDS)
-    claude.command = python("print('bye'); raise SystemExit(4)")
+    claude.command = python("input(); print('bye'); raise SystemExit(4)")
     assert claude.start()
-    turn = claude.ask("hello?") if claude.running else None
-    if turn is not None:
-        assert turn.verdict.outcome is Outcome.LOST
-        assert "status 4" in turn.verdict.reason
+    turn = claude.ask("hello?")
+    assert turn.text == "bye"
+    assert turn.verdict.outcome is Outcome.LOST
+    assert "status 4" in turn.verdict.reason
     claude.stop()
 
 

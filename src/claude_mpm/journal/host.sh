@@ -26,15 +26,16 @@ feed() { # names of inbox files come in, their contents go out
 }
 
 alarm() { # says `expired` on the lease after LINGER seconds, unless it is terminated before
-    trap 'kill "$nap"; exit' TERM
+    nap=
+    trap '[ -z "$nap" ] || kill "$nap"; exit' TERM
     sleep "$linger" &
     nap=$!
     wait "$nap"
-    echo expired >"$session/lease"
+    [ ! -p "$session/lease" ] || echo expired >"$session/lease"
 }
 
 watch() { # ends Claude's input once nobody has followed for LINGER seconds
-    while :; do
+    while [ -p "$session/lease" ]; do # without its folder, nobody can follow any more
         alarm &
         ringing=$!
         exec 4<"$session/lease"
