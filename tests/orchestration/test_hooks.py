@@ -302,6 +302,26 @@ def test_sinks_and_processors_of_the_user_take_part() -> None:
     assert seen == ["Claude heard: hello"]
 
 
+def test_a_sink_and_a_processor_that_raise_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def clumsy(event: object) -> list[Any]:
+        raise RuntimeError("clumsy")
+
+    with MPMOrchestrator(processors=[clumsy], sinks=[clumsy], log_level="ERROR") as claude:
+        assert claude.ask("hello").check().text == "Claude heard: hello"
+    assert {"processor", "sink"} <= {record.getMessage().split()[0] for record in caplog.records}
+
+
+def test_an_answer_that_comes_at_once_over_a_way_of_ones_own_is_the_turns() -> None:
+    class Echo(MPMOrchestrator):
+        def send_input(self, text: str) -> None:
+            self._process_output_line(f"at once: {text}")
+
+    claude = Echo(quiet=0.1)
+    assert claude.ask("hello").text == "at once: hello"
+    assert claude.get_output(timeout=0.0) is None
+    claude.stop()
+
+
 def test_a_session_of_ones_own_name_is_resumed_by_it(stand_in: Path) -> None:
     for round_ in range(2):
         with MPMOrchestrator(session_id="my-work", resume=round_ > 0) as claude:

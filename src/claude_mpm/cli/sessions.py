@@ -127,7 +127,12 @@ def _end(app: App, folder: SessionFolder) -> str:
     one.recall(folder.read_meta())
     claude = one.orchestrator(session_id=folder.path.name, resume=True)
     controller = Controller(
-        claude.session_id, claude.options, claude.environment, claude.store, kind=claude.name
+        claude.session_id,
+        claude.options,
+        claude.environment,
+        claude.store,
+        claude.logger,
+        kind=claude.name,
     )
     try:
         return end_session(controller)

@@ -47,10 +47,17 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
     done
     put closed linger
     echo EOF >&3
-    sleep "$limit"
-    kill -TERM "$claude"
-    sleep 10
-    kill -KILL "$claude"
+    ends_within "$limit" || kill -TERM "$claude"
+    ends_within 10 || kill -KILL "$claude"
+}
+
+ends_within() { # SECONDS: whether Claude, which is not this shell's child, ends in time
+    left=${1%.*}
+    while kill -0 "$claude" 2>/dev/null; do
+        [ "${left:-0}" -gt 0 ] || return 1
+        sleep 1
+        left=$((left - 1))
+    done
 }
 
 claude= asked=
@@ -60,9 +67,11 @@ mkfifo "$session/stdin"
 "$@" <"$session/stdin" >>"$session/out.jsonl" 2>>"$session/err.log" 3<&- &
 claude=$!
 feed >"$session/stdin" &
+feeding=$!
 put pid "$$ $claude"
 [ -z "$asked" ] || kill -TERM "$claude"
 watch &
+watching=$!
 wait "$claude"
 status=$?
 while kill -0 "$claude" 2>/dev/null; do
@@ -71,6 +80,8 @@ while kill -0 "$claude" 2>/dev/null; do
 done
 cd "$session" && rm -f stdin pid feed lease closed
 put exit "$status"
+# A shell that was just forked can miss the first signal it is sent, but not this one.
+kill -KILL "$feeding" "$watching" 2>/dev/null
 trap '' TERM
 kill -TERM 0
 wait

@@ -15,6 +15,7 @@ from claude_mpm.errors import LaunchError, MPMError, SessionEnded, StorageError,
 from claude_mpm.journal.layout import Meta, SessionFolder, storage_errors
 from claude_mpm.journal.lease import Lease, SessionLock
 from claude_mpm.journal.recorder import Recorder
+from claude_mpm.orchestration.guard import guard_processor, guard_sink
 from claude_mpm.orchestration.input import Input
 from claude_mpm.orchestration.launch import (
     claude_arguments,
@@ -28,6 +29,7 @@ from claude_mpm.session import Session, built_in_processors
 from claude_mpm.wire import WIRES, Wire
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable
     from pathlib import Path
 
@@ -46,6 +48,7 @@ class Controller:
         options: the orchestrator's options.
         environment: the place where Claude runs.
         store: where the session is kept.
+        logger: where the failures of the user's functions go.
         kind: the orchestrator's name, for the record.
     """
 
@@ -55,6 +58,7 @@ class Controller:
         options: Options,
         environment: Environment,
         store: Store,
+        logger: logging.Logger,
         *,
         kind: str,
     ) -> None:
@@ -66,6 +70,7 @@ class Controller:
         self._options = options
         self._environment = environment
         self._store = store
+        self._logger = logger
         self._record = SessionRecord(
             self.folder, options, orchestrator=kind, environment=environment.name
         )
@@ -182,8 +187,11 @@ class Controller:
             self.folder,
             self.wire,
             index,
-            processors=[*built_in, *self._options.processors],
-            sinks=self._options.sinks,
+            processors=[
+                *built_in,
+                *(guard_processor(process, self._logger) for process in self._options.processors),
+            ],
+            sinks=[guard_sink(sink, self._logger) for sink in self._options.sinks],
             start=start,
             is_over=is_over or self._is_over,
         )

@@ -84,15 +84,22 @@ class Conversation:
         """
         if not prompt.strip():
             raise UsageError("the prompt is empty; say what Claude is to do")
-        structured = self._controller is not None and self._controller.wire.structured
+        controller = self._controller
+        session = controller.session if controller is not None else None
+        structured = controller is not None and controller.wire.structured
         quiet = None if structured else self.options.quiet
         turn = Turn(prompt, timeout=timeout, interrupt=self.interrupt, quiet=quiet)
-        self._asking.turn = turn
+        if session is None:  # an override sends it in a way of its own, and may be answered at once
+            self._turns.add(turn)
+        self._asking.turn = turn if session is not None else None
         try:
             self.send_input(prompt)
+        except BaseException:
+            turn.finish(ended=True)
+            raise
         finally:
             self._asking.turn = None
-        if not turn.name:  # an override sent it in a way of its own
+        if session is not None and not turn.name:
             self._turns.add(turn)
         return turn
 
@@ -142,6 +149,11 @@ class Conversation:
     def _control(self) -> Controller:
         if self._controller is None:
             self._controller = Controller(
-                self.session_id, self.options, self.environment, self.store, kind=self.name
+                self.session_id,
+                self.options,
+                self.environment,
+                self.store,
+                self.logger,
+                kind=self.name,
             )
         return self._controller
