@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.cli.turn_view import show_turn, summary
+from claude_mpm.cli.turn_view import count, show_turn, summary
 from claude_mpm.errors import SessionEnded
 
 if TYPE_CHECKING:
@@ -29,9 +31,12 @@ def converse(app: App, claude: MPMOrchestrator) -> int:
     """Read prompts and show their turns until the person leaves or Claude ends."""
     while True:
         try:
-            text = click.prompt("›", prompt_suffix=" ", err=True).strip()
-        except click.Abort:
+            text = _read_prompt()
+        except EOFError:
             return 0
+        except KeyboardInterrupt:
+            app.note("(Ctrl-D or /quit leaves)")
+            continue
         match text:
             case "":
                 continue
@@ -46,6 +51,16 @@ def converse(app: App, claude: MPMOrchestrator) -> int:
             case _:
                 if not _turn(app, claude, text):
                     return 1
+
+
+def _read_prompt() -> str:
+    """Read one line, with editing and history where the terminal has them."""
+    with suppress(ImportError):
+        import readline  # noqa: F401 -- importing it gives `input` its line editing
+    if sys.stdout.isatty():
+        return input("› ").strip()
+    click.echo("› ", nl=False, err=True)
+    return input().strip()
 
 
 def _turn(app: App, claude: MPMOrchestrator, text: str) -> bool:
@@ -78,6 +93,6 @@ def say_goodbye(app: App, claude: MPMOrchestrator) -> None:
     tickets = store.index.tickets(claude.session_id)
     store.close()
     app.note(
-        f"{position.turns} turns, ${position.cost_usd:.4f}, {len(tickets)} tickets;"
-        f" go on with: claude-mpm resume {claude.session_id[:8]}"
+        f"{count(position.turns, 'turn')}, ${position.cost_usd:.4f},"
+        f" {count(len(tickets), 'ticket')}; go on with: claude-mpm resume {claude.session_id[:8]}"
     )

@@ -35,7 +35,7 @@ def show_turn(app: App, turn: Turn, *, asks: bool = False) -> None:
             if item is None:
                 return
             _show(app, item, asks=asks)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):  # the second is Ctrl-C at a question
             if interrupted:
                 raise
             interrupted = True
@@ -117,10 +117,15 @@ def summary(turn: Turn, session_id: str) -> str:
     """Return a finished turn in one line."""
     parts = [str(turn.verdict), f"${turn.cost_usd:.4f}"]
     if turn.tickets:
-        parts.append(f"{len(turn.tickets)} tickets")
+        parts.append(count(len(turn.tickets), "ticket"))
     if turn.delegations:
-        parts.append(f"{len(turn.delegations)} delegations")
+        parts.append(count(len(turn.delegations), "delegation"))
     return f"{', '.join(parts)} · session {session_id[:8]}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return "1 ticket", "2 tickets"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def turn_record(turn: Turn, session_id: str) -> dict[str, Any]:
