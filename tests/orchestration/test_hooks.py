@@ -246,6 +246,14 @@ def test_metadata_is_kept_with_start_and_end() -> None:
     assert kept["start_time"] <= kept["end_time"]
 
 
+def test_a_program_of_plain_lines_runs_under_the_host_too(stand_in: Path) -> None:
+    with MPMOrchestrator(wire="plain-text", quiet=0.3) as claude:
+        assert claude.ask("TODO: Say it back").check().text == "Claude heard: TODO: Say it back"
+        claude.send_input("more")
+        assert gather(claude, 1) == ["Claude heard: more"]
+    assert claude.store.folder(claude.session_id).exit_status() == 0
+
+
 def test_two_sessions_at_once_do_not_see_each_other() -> None:
     with MPMOrchestrator() as one, MPMOrchestrator() as two:
         turns = [(claude, claude.ask(f"for {claude.session_id}")) for claude in (one, two)]

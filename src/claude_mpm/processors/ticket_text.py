@@ -71,6 +71,8 @@ _FIELD_KEYS = frozenset(
         "story",
     }
 )
+# No person writes a ticket in a longer line; data does, at a cost in time.
+_LONGEST_LINE = 20_000
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
 
 
@@ -118,7 +120,7 @@ class _Scanner:
     def feed(self, line: str) -> list[FoundTicket]:
         self._number += 1
         line = line.rstrip("\r\n")
-        if self._blocks.feed(line):
+        if len(line) > _LONGEST_LINE or self._blocks.feed(line):
             return self.flush()
         tickets, opening = self._tickets_of(line)
         if tickets:
