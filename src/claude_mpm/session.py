@@ -11,7 +11,6 @@ from claude_mpm.index import Position
 from claude_mpm.journal.cursor import Cursor
 from claude_mpm.journal.watch import subscribe
 from claude_mpm.processors.delegations import DelegationProcessor
-from claude_mpm.processors.tickets import TicketProcessor
 from claude_mpm.processors.usage import UsageProcessor
 from claude_mpm.wire import WIRES
 
@@ -198,6 +197,9 @@ def built_in_processors(
         DelegationProcessor(session, running),
     ]
     if tickets:
+        # Its patterns take time to compile, and by now Claude is starting beside us.
+        from claude_mpm.processors.tickets import TicketProcessor
+
         processors.append(TicketProcessor(session, markers))
     return processors
 
