@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,12 @@ HERE = Path(__file__).parent
 _LEAKING = ("CLAUDE", "ANTHROPIC", "XDG_", "NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS")
 Orchestrator = Any
 MakeClaude = Callable[..., Orchestrator]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_works() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C; what we start must not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,16 @@ class Terminal:
             self._read()
         self._seen = self.shown.index(text, self._seen) + len(text)
 
+    def press_ctrl_c(self) -> None:
+        """Press Ctrl-C once the program waits for it: between its prompt and its reading there is
+        a moment in which a signal is noted, but ends no waiting that is yet to begin.
+        """
+        ps = ["ps", "-o", "stat=", "-p", str(self.process.pid)]
+        deadline = time.monotonic() + SECONDS
+        while not subprocess.run(ps, capture_output=True, check=True).stdout.startswith(b"S"):
+            assert time.monotonic() < deadline, f"it does not wait:\n{self.shown}"
+        self.type(CTRL_C)
+
     def wait(self) -> int:
         """Wait for the end and return the exit status."""
         while self._read():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from terminal import CTRL_C, CTRL_D, Terminal
+from terminal import CTRL_D, Terminal
 
 from claude_mpm.testing import Call, Delegate, Say, Stall
 
@@ -68,7 +68,7 @@ def test_ctrl_c_interrupts_the_answer_and_ctrl_d_leaves(
         terminal.type("Talk\r")
         terminal.expect("the beginning")
         model.wait_for_stall()
-        terminal.type(CTRL_C)
+        terminal.press_ctrl_c()
         terminal.expect("interrupting")
         terminal.expect("interrupted")
         terminal.expect("› ")
@@ -88,10 +88,10 @@ def test_ctrl_c_at_a_question_interrupts_the_turn_and_at_the_prompt_nothing(
         terminal.expect("› ")
         terminal.type("Wait\r")
         terminal.expect("allow once")
-        terminal.type(CTRL_C)
+        terminal.press_ctrl_c()
         terminal.expect("interrupted")
         terminal.expect("› ")
-        terminal.type(CTRL_C)
+        terminal.press_ctrl_c()
         terminal.expect("Ctrl-D or /quit leaves")
         terminal.type("Again\r")
         terminal.expect("Claude heard: Again")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 FOREVER = 60.0
 
 
-def watchers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "claude-mpm-watch"]
+def watchers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "claude-mpm-watch"}
 
 
 @pytest.mark.parametrize("platform", [sys.platform, "somewhere else"])
@@ -60,20 +60,23 @@ def test_wake_ends_the_wait_from_another_thread(tmp_path: Path) -> None:
 
 
 def test_the_thread_goes_with_the_last_follower(tmp_path: Path) -> None:
-    first, second = watch.subscribe(tmp_path), watch.subscribe(tmp_path)
-    assert len(watchers()) == 1
-    (thread,) = watchers()
+    others = watchers()
+    inotify = watch._Inotify()
+    first, second = inotify.subscribe(tmp_path), inotify.subscribe(tmp_path)
+    (thread,) = watchers() - others
     first.close()
     assert thread.is_alive()
     second.close()
     thread.join(FOREVER)
-    assert watchers() == []
+    assert not thread.is_alive()
 
 
 def test_a_folder_that_is_not_there_is_looked_at_instead(tmp_path: Path) -> None:
-    changes = watch.subscribe(tmp_path / "nowhere")
+    others = watchers()
+    changes = watch._Inotify().subscribe(tmp_path / "nowhere")
+    assert changes.polls
     changes.wait(0.0)
     changes.close()
-    for thread in watchers():
+    for thread in watchers() - others:
         thread.join(FOREVER)
-    assert watchers() == []
+        assert not thread.is_alive()

@@ -117,7 +117,8 @@ def test_a_tool_call_is_run_and_the_script_goes_on(tmp_path: Path) -> None:
         "Let me look.",
         Call("Bash", command="echo one"),
         Call("Bash", command="echo two"),
-        lambda request: " and ".join(each.text for each in request.tool_results),
+        # Calls next to each other run in parallel: their results come in any order.
+        lambda request: " and ".join(sorted(each.text for each in request.tool_results)),
     ]
     with ScriptedModel(script) as model:
         lines = run(model, tmp_path, "go")
