@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,8 +26,11 @@ def test_a_framework_of_200_kb_reaches_the_model_whole_and_is_in_no_argument(
         claude.ask("hello").check()
         assert claude._controller is not None
         pid = claude._controller.folder.pids()[1]
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            assert b"A rule to follow" not in file.read()
+        command = subprocess.run(
+            ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, check=True
+        )
+        assert b"framework.md" in command.stdout
+        assert b"A rule to follow" not in command.stdout
     assert text in model.wait_for_request("hello").system
 
 
