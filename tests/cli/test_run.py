@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from claude_mpm.testing import Call, Fail, Stall
-from command import Command
+from command import PROGRAM, Command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +45,22 @@ def test_the_prompt_comes_from_anywhere(command: Command, words: list[str], pipe
 def test_all_that_is_piped_is_one_prompt(command: Command, model: ScriptedModel) -> None:
     command(input="line one\nline two\n")
     assert model.wait_for_request("line one").prompt == "line one\nline two\n"
+
+
+def test_closed_standard_streams_are_no_traceback(command: Command) -> None:
+    def shell(line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", "-c", line, PROGRAM], env=command.environ, capture_output=True, text=True,
+            timeout=SECONDS, check=False,
+        )  # fmt: skip
+
+    assert shell('"$0" run hello <&-').stdout == "Claude heard: hello\n"
+    empty = shell('"$0" <&-')
+    assert empty.returncode == 2
+    assert empty.stderr == "claude-mpm: the prompt is empty; say what Claude is to do\n"
+    silent = shell('"$0" run hello >&-')
+    assert silent.returncode == 0
+    assert "Traceback" not in silent.stderr
 
 
 def test_only_the_answer_goes_to_standard_output(command: Command, model: ScriptedModel) -> None:

@@ -81,6 +81,7 @@ def cli(context: click.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its status."""
+    _open_what_is_closed()
     words = list(sys.argv[1:] if arguments is None else arguments)
     words, claude_args = _split(words)
     try:
@@ -111,6 +112,13 @@ def _in_one_line(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split())
     context = getattr(error, "ctx", None)
     return f"{message.rstrip('.')}; see {context.command_path} --help" if context else message
+
+
+def _open_what_is_closed() -> None:
+    """Give the standard streams that the caller closed to the null device, so that all exist."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- for good
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
