@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from claude_mpm import MPMOrchestrator, Outcome
+from claude_mpm import Event, MPMOrchestrator, Outcome
 from claude_mpm.errors import ClaudeNotFound, LaunchError, SessionEnded, UsageError
 
 pytestmark = pytest.mark.usefixtures("stand_in")
@@ -292,8 +292,6 @@ def test_an_event_cursor_goes_on_where_it_stood() -> None:
 
 
 def test_sinks_and_processors_of_the_user_take_part() -> None:
-    from claude_mpm import Event
-
     seen: list[str] = []
 
     def shout(event: Event) -> list[Event]:
@@ -308,6 +306,23 @@ def test_sinks_and_processors_of_the_user_take_part() -> None:
     with MPMOrchestrator(processors=[shout], sinks=[note]) as claude:
         claude.ask("hello").check()
     assert seen == ["Claude heard: hello"]
+
+
+def test_a_processor_of_the_users_is_asked_once_more_at_the_end() -> None:
+    class Counting:
+        count = 0
+
+        def __call__(self, event: Event) -> list[Event]:
+            self.count += event.kind == "assistant"
+            return []
+
+        def finish(self) -> list[Event]:
+            return [Event("counted", self.count, 0, 0)]
+
+    seen: list[Event] = []
+    with MPMOrchestrator(processors=[Counting()], sinks=[seen.append]) as claude:
+        claude.ask("hello").check()
+    assert [event.data for event in seen if event.kind == "counted"] == [1]
 
 
 def test_a_sink_and_a_processor_that_raise_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:

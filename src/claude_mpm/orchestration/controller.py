@@ -15,7 +15,7 @@ from claude_mpm.errors import LaunchError, MPMError, SessionEnded, StorageError,
 from claude_mpm.journal.layout import Meta, SessionFolder, storage_errors
 from claude_mpm.journal.lease import Lease, SessionLock
 from claude_mpm.journal.recorder import Recorder
-from claude_mpm.orchestration.guard import guard_processor, guard_sink
+from claude_mpm.orchestration.guard import GuardedProcessor, guard_sink
 from claude_mpm.orchestration.input import Input
 from claude_mpm.orchestration.launch import (
     claude_arguments,
@@ -189,7 +189,7 @@ class Controller:
             index,
             processors=[
                 *built_in,
-                *(guard_processor(process, self._logger) for process in self._options.processors),
+                *(GuardedProcessor(process, self._logger) for process in self._options.processors),
             ],
             sinks=[guard_sink(sink, self._logger) for sink in self._options.sinks],
             start=start,

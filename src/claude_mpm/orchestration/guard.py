@@ -11,19 +11,28 @@ if TYPE_CHECKING:
     from claude_mpm.wire.events import Event
 
 
-def guard_processor(
-    process: Callable[[Event], Iterable[Event]], logger: logging.Logger
-) -> Callable[[Event], Iterable[Event]]:
-    """Return a processor that makes nothing of an event on which `process` raises."""
+class GuardedProcessor:
+    """A processor that makes nothing of an event on which the user's raises."""
 
-    def guarded(event: Event) -> Iterable[Event]:
+    def __init__(self, process: Callable[[Event], Iterable[Event]], logger: logging.Logger) -> None:
+        self._process = process
+        self._logger = logger
+
+    def __call__(self, event: Event) -> Iterable[Event]:
+        """Return what the user's processor makes of `event`."""
+        return self._made(lambda: self._process(event), event.type)
+
+    def finish(self) -> Iterable[Event]:
+        """Return what it has left at the end, if it has a `finish` of its own."""
+        finish = getattr(self._process, "finish", None)
+        return self._made(finish, "the end of the output") if finish else ()
+
+    def _made(self, make: Callable[[], Iterable[Event]], occasion: str) -> Iterable[Event]:
         try:
-            return list(process(event))
+            return list(make())
         except Exception as error:  # noqa: BLE001 -- a function of the user's may raise anything
-            logger.error("processor %r failed on %s: %r", process, event.type, error)
+            self._logger.error("processor %r failed on %s: %r", self._process, occasion, error)
             return ()
-
-    return guarded
 
 
 def guard_sink(sink: Callable[[Event], None], logger: logging.Logger) -> Callable[[Event], None]:
