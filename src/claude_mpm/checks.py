@@ -7,6 +7,8 @@ import re
 import typing
 from typing import TYPE_CHECKING, Any, Literal
 
+from claude_mpm.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -68,6 +70,12 @@ def read_text(path: Path, error: type[MPMError], missing: str = "check the path"
             f"{path}, line {line}: the byte at offset {start} is not UTF-8; save the file as UTF-8"
         ) from problem
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def check_prompt(prompt: str) -> None:
+    """Raise `UsageError` where there is nothing in a prompt."""
+    if not prompt.strip():
+        raise UsageError("the prompt is empty; say what Claude is to do")
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

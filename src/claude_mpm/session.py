@@ -204,28 +204,29 @@ def built_in_processors(
     return processors
 
 
-def read_events(
-    folder: SessionFolder, index: Index, *, since: int = 0, follow: bool = False
-) -> Iterator[Event]:
-    """Yield the events of a session's journal and what is found in them, from an offset on.
-
-    Nothing is kept: this is one more reader beside the one that keeps.
+def open_beside(folder: SessionFolder, index: Index, start: int, *, follow: bool = True) -> Session:
+    """Open a session for one more reader beside the one that keeps: nothing goes to the index.
 
     Args:
-        since: the byte to start at: 0, or the `end` of an event.
-        follow: whether to wait for more until the session has ended.
+        start: the byte to start at: 0, or the `end` of an event.
+        follow: whether the end is that of the session, or of what the journal holds now.
     """
     meta = folder.read_meta()
-    processors = built_in_processors(meta, index, since)
-    reader = Session(
+    return Session(
         folder,
         WIRES[meta.wire],
         index,
-        processors=processors,
-        start=since,
+        processors=built_in_processors(meta, index, start),
+        start=start,
         is_over=folder.has_ended if follow else (lambda: True),
         keeps=False,
     )
-    with closing(reader):
+
+
+def read_events(
+    folder: SessionFolder, index: Index, *, since: int = 0, follow: bool = False
+) -> Iterator[Event]:
+    """Yield the events of a session's journal and what is found in them, as `open_beside` does."""
+    with closing(open_beside(folder, index, since, follow=follow)) as reader:
         while not reader.ended:
             yield from reader.read(LIVENESS_INTERVAL)

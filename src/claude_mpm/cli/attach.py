@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
     from claude_mpm.orchestration.turn import Turn
+    from claude_mpm.status import Status
     from claude_mpm.store import Store
 
 
@@ -40,16 +41,15 @@ def attach(context: click.Context, session: str | None) -> None:
         folder = pick_session(store, session)
         status = status_now(store, folder)
         if not status.state.runs:
-            context.exit(_show_ended(app, store, folder))
+            context.exit(_show_ended(app, store, folder, status))
     context.exit(_follow(app, folder))
 
 
-def _show_ended(app: App, store: Store, folder: SessionFolder) -> int:
+def _show_ended(app: App, store: Store, folder: SessionFolder, status: Status) -> int:
     """Print the last turn of a session that is over and return its exit status."""
     from claude_mpm.orchestration.follow import read_turn
 
     name = folder.path.name[:8]
-    status = status_now(store, folder)
     hint = f"session {name} has {status.state}; claude-mpm resume {name} goes on with it"
     if not status.begun:
         app.note(hint)

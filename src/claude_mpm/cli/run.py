@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from claude_mpm.checks import check_prompt
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record
 from claude_mpm.errors import MPMError, UsageError
@@ -79,8 +80,7 @@ def read_prompt() -> str:
 
 def run_prompt(app: App, prompt: str) -> int:
     """Run one turn from start to stop and return the exit status."""
-    if not prompt.strip():
-        raise UsageError("the prompt is empty; say what Claude is to do")
+    check_prompt(prompt)
     signal.signal(signal.SIGTERM, leave)
     with app.orchestrator() as claude:
         turn = claude.ask(prompt, timeout=app.settings.timeout)
@@ -96,8 +96,7 @@ def run_prompt(app: App, prompt: str) -> int:
 
 def run_detached(app: App, prompt: str) -> int:
     """Start Claude on a prompt, leave it running and return the exit status."""
-    if not prompt.strip():
-        raise UsageError("the prompt is empty; say what Claude is to do")
+    check_prompt(prompt)
     with app.orchestrator(linger=STAY) as claude:
         turn = claude.ask(prompt)
         state = acknowledged(app, claude.session_id, turn.uuid)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.found import warn
 from claude_mpm.cli.pick import pick_session, status_now
-from claude_mpm.errors import SessionEnded, StorageError, UsageError
+from claude_mpm.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,8 +53,7 @@ def _rows(store: Store, *, all_: bool) -> Iterator[Row]:
             try:
                 yield read_row(store, folder)
             except StorageError as error:
-                name = folder.path.name
-                click.echo(f"claude-mpm: session {name} is left out: {error}", err=True)
+                warn(folder, error)
                 continue
             ended += not runs
 
@@ -119,24 +119,11 @@ def _stop(app: App, store: Store, folder: SessionFolder) -> dict[str, Any]:
 
 
 def _end(app: App, folder: SessionFolder) -> str:
-    from claude_mpm.orchestration.controller import Controller
-    from claude_mpm.orchestration.takeover import end_session
-
     one = App(app.claude_args)  # what one session was started with is nothing to the next
     one.flags, one.options = dict(app.flags), app.options
     one.recall(folder.read_meta())
     claude = one.orchestrator(session_id=folder.path.name, resume=True)
-    controller = Controller(
-        claude.session_id,
-        claude.options,
-        claude.environment,
-        claude.store,
-        claude.logger,
-        kind=claude.name,
-    )
     try:
-        return end_session(controller)
-    except SessionEnded:
-        return controller.ending()
+        return claude.end_session()
     finally:
         claude.stop()

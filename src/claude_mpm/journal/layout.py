@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import threading
@@ -13,6 +14,7 @@ import msgspec
 from claude_mpm.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -223,18 +225,20 @@ def write_whole(file: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def storage_errors(path: Path) -> Any:
+def storage_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals into one clear line."""
     try:
         yield
-    except MemoryError:
+    except StorageError:
         raise
     except OSError as error:
-        if isinstance(error, StorageError):
-            raise
         reason = error.strerror or str(error)
         where = error.filename or path
-        hint = "free some space" if error.errno == 28 else "check the folder, or set `state_dir`"
+        hint = (
+            "free some space"
+            if error.errno == errno.ENOSPC
+            else "check the folder, or set `state_dir`"
+        )
         raise StorageError(f"cannot keep the session in {where}: {reason}; {hint}") from error
 
 

@@ -6,10 +6,12 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from claude_mpm.errors import MPMError, SessionEnded, UsageError
+from claude_mpm.checks import check_prompt
+from claude_mpm.errors import MPMError, SessionEnded
 from claude_mpm.orchestration.controller import Controller
 from claude_mpm.orchestration.lines import LineQueue
 from claude_mpm.orchestration.questions import QuestionDesk
+from claude_mpm.orchestration.takeover import end_session
 from claude_mpm.orchestration.turn import Turn
 from claude_mpm.orchestration.turns import TurnTracker
 from claude_mpm.session import read_events
@@ -82,8 +84,7 @@ class Conversation:
             UsageError: the prompt is empty.
             SessionEnded: Claude was not started, or takes no input any more.
         """
-        if not prompt.strip():
-            raise UsageError("the prompt is empty; say what Claude is to do")
+        check_prompt(prompt)
         controller = self._controller
         session = controller.session if controller is not None else None
         structured = controller is not None and controller.wire.structured
@@ -117,6 +118,13 @@ class Conversation:
         controller = self._controller
         if controller is not None and controller.process is not None and controller.wire.structured:
             controller.input.control("interrupt")
+
+    def end_session(self) -> str:
+        """End the Claude of this session, whoever started it, and say in one line how it ended.
+
+        `stop` ends the one that this object started or follows.
+        """
+        return end_session(self._control())
 
     def questions(self) -> list[Question]:
         """Return Claude's questions that nobody has answered."""

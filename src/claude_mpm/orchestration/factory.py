@@ -104,8 +104,9 @@ def load_plugins(modules: Iterable[str]) -> None:
         except RegistrationError:
             raise
         except (Exception, SystemExit) as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise RegistrationError(f"plugin {module!r} cannot be imported: {reason}") from error
+            raise RegistrationError(
+                f"plugin {module!r} cannot be imported: {_one_line(error)}"
+            ) from error
 
 
 def _register(name: str, cls: type[MPMOrchestrator], source: str) -> None:
@@ -148,8 +149,11 @@ def _load_entry_point(entry: EntryPoint) -> None:
     try:
         cls = entry.load()
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise RegistrationError(
-            f"orchestrator {entry.name!r} of {package} cannot be loaded: {reason}"
+            f"orchestrator {entry.name!r} of {package} cannot be loaded: {_one_line(error)}"
         ) from error
     _register(entry.name, cls, f"entry point of {package}")
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from claude_mpm.orchestration.takeover import find_prompt
 from claude_mpm.orchestration.turn import Turn
 from claude_mpm.orchestration.turns import TurnTracker
-from claude_mpm.session import LIVENESS_INTERVAL, Session, built_in_processors
-from claude_mpm.wire import WIRES
+from claude_mpm.session import LIVENESS_INTERVAL, open_beside
 from claude_mpm.wire.text_lines import LineAssembler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.session import Session
     from claude_mpm.status import Status
     from claude_mpm.store import Store
     from claude_mpm.wire.events import Event
@@ -36,7 +36,7 @@ def read_turn(
     tracker = TurnTracker(_nothing)
     tracker.add(turn)
     assembler = LineAssembler()
-    with closing(_reader(folder, store, status.begin)) as reader:
+    with closing(open_beside(folder, store.index, status.begin)) as reader:
         for event in _events(reader, turn, _moment(timeout)):
             for line in assembler.feed(event):
                 tracker.take_line(line)
@@ -56,7 +56,7 @@ def wait_for_acknowledgement(
         timeout: seconds to wait at most.
     """
     deadline = _moment(timeout)
-    with closing(_reader(folder, store, since)) as reader:
+    with closing(open_beside(folder, store.index, since)) as reader:
         for event in _events(reader, None, deadline):
             if event.kind == "command_lifecycle" and event.data.command_uuid == uuid:
                 return str(event.data.state)
@@ -65,22 +65,9 @@ def wait_for_acknowledgement(
 
 def read_to_end(folder: SessionFolder, store: Store) -> None:
     """Wait until a session has ended."""
-    with closing(_reader(folder, store, folder.journal.stat().st_size)) as reader:
+    with closing(open_beside(folder, store.index, folder.journal.stat().st_size)) as reader:
         for _ in _events(reader, None, _moment(None)):
             pass
-
-
-def _reader(folder: SessionFolder, store: Store, start: int) -> Session:
-    meta = folder.read_meta()
-    return Session(
-        folder,
-        WIRES[meta.wire],
-        store.index,
-        processors=built_in_processors(meta, store.index, start),
-        start=start,
-        is_over=folder.has_ended,
-        keeps=False,
-    )
 
 
 def _events(reader: Session, turn: Turn | None, deadline: float) -> Iterator[Event]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.errors import UsageError
+from claude_mpm.errors import SessionEnded, UsageError
 from claude_mpm.journal.prompts import Prompt, answered_requests, prompts
 from claude_mpm.status import read_status, undelivered
 
@@ -74,14 +75,11 @@ def find_prompt(folder: SessionFolder, uuid: str) -> Prompt:
 
 
 def end_session(controller: Controller) -> str:
-    """End the Claude of a session that runs, whoever started it, and say how it ended.
-
-    Raises:
-        SessionEnded: it had ended already.
-    """
-    controller.attach(controller.folder.journal.stat().st_size)
+    """End the Claude of a session, whoever started it, and say how it ended."""
     try:
-        controller.end(None)
-        return controller.ending()
+        with suppress(SessionEnded):  # by itself, meanwhile
+            controller.attach(controller.folder.journal.stat().st_size)
+            controller.end(None)
     finally:
         controller.release()
+    return controller.ending()
