@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,34 @@ def test_names_can_be_announced_before_the_host_is_there(folder: SessionFolder) 
     assert not folder.has_host()
     inbox.close()
     inbox.close()
+
+
+def test_a_feed_that_is_closed_while_names_are_announced_loses_none(folder: SessionFolder) -> None:
+    inbox = Inbox(folder)
+    names = [f"{number:06}" for number in range(5000)]
+    heard: list[str] = []
+    done = threading.Event()
+
+    def listen() -> None:
+        with folder.feed.open() as host:
+            heard.extend(line.strip() for _, line in zip(names, host, strict=False))
+
+    def close_again_and_again() -> None:
+        while not done.is_set():
+            inbox.close()
+
+    inbox.open_before_host()
+    with os.fdopen(os.open(folder.feed, os.O_RDWR)):  # a host never lets go of its feed
+        threads = [threading.Thread(target=work) for work in (listen, close_again_and_again)]
+        for thread in threads:
+            thread.start()
+        for name in names:
+            inbox.announce(name)
+        done.set()
+        for thread in threads:
+            thread.join()
+    inbox.close()
+    assert heard == names
 
 
 def test_without_a_host_there_is_nobody_to_tell(folder: SessionFolder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ class Inbox:
     def __init__(self, folder: SessionFolder) -> None:
         self._folder = folder
         self._feed: int | None = None
+        # The reader closes the feed of a host that is gone, while others may be announcing.
+        self._using_feed = threading.RLock()
 
     def put(self, message: bytes) -> str:
         """Keep a message and return its name; the host does not hear of it yet.
@@ -56,13 +59,15 @@ class Inbox:
 
     def open_before_host(self) -> None:
         """Hold the feed open so that names can be announced before the host is there."""
-        self.close()
-        self._feed = os.open(self._folder.feed, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        with self._using_feed:
+            self.close()
+            self._feed = os.open(self._folder.feed, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def host_is_there(self) -> None:
         """Let go of the feed's reading end, so that only a living host counts as its reader."""
-        self.close()
-        self._open()
+        with self._using_feed:
+            self.close()
+            self._open()
 
     def announce(self, name: str) -> None:
         """Tell the host to give Claude the message `name`.
@@ -70,16 +75,16 @@ class Inbox:
         Raises:
             SessionEnded: there is no host any more; the message stays in the inbox.
         """
-        if self._feed is None:
-            self._open()
-        if self._feed is None:
-            raise SessionEnded(f"session {self._folder.path.name} takes no input: it has ended")
-        try:
-            os.write(self._feed, name.encode() + b"\n")
-        except BrokenPipeError as error:
-            raise SessionEnded(
-                f"session {self._folder.path.name} takes no input: it has ended"
-            ) from error
+        with self._using_feed:
+            if self._feed is None:
+                self._open()
+            try:
+                if self._feed is not None:
+                    os.write(self._feed, name.encode() + b"\n")
+                    return
+            except BrokenPipeError:
+                self.close()
+        raise SessionEnded(f"session {self._folder.path.name} takes no input: it has ended")
 
     def end(self) -> None:
         """End Claude's input, after all that was announced before."""
@@ -87,9 +92,10 @@ class Inbox:
 
     def close(self) -> None:
         """Let go of the feed; safe to call twice."""
-        if self._feed is not None:
-            os.close(self._feed)
-            self._feed = None
+        with self._using_feed:
+            if self._feed is not None:
+                os.close(self._feed)
+                self._feed = None
 
     def _open(self) -> None:
         try:
