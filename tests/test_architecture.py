@@ -22,7 +22,9 @@ LAYERS = (
     ("errors",),
     ("checks", "records", "settings_fields"),
     ("settings", "agent_file", "claude_binary", "verdict", "wire"),
-    ("framework", "journal", "environments"),
+    ("framework", "journal"),
+    ("link",),  # keeps a session that lives elsewhere in step with its folder here
+    ("environments",),
     ("processors", "index"),
     ("session", "status"),  # one journal, read to its end through one pipeline; what its end says
     ("store",),  # all sessions of a state folder

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from claude_mpm.environments.host_command import HOST_SCRIPT
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.journal.lease import Lease
-from claude_mpm.orchestration.launch import HOST_SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -95,6 +95,7 @@ class App:
             if last.framework_source.startswith("/"):  # a path, and no word for there being none
                 recorded["framework"] = last.framework_source
         self.flags = {**recorded, **self.flags}
+        self.options = {**meta.place, **self.options}
         self._resolved = None
 
     def _log_level(self) -> str:

@@ -120,7 +120,7 @@ def _stop(app: App, store: Store, folder: SessionFolder) -> dict[str, Any]:
 
 def _end(app: App, folder: SessionFolder) -> str:
     one = App(app.claude_args)  # what one session was started with is nothing to the next
-    one.flags, one.options = dict(app.flags), app.options
+    one.flags, one.options = dict(app.flags), dict(app.options)
     one.recall(folder.read_meta())
     claude = one.orchestrator(session_id=folder.path.name, resume=True)
     try:

@@ -1,59 +1,168 @@
-"""What a place is: a way to run a command there, and to send its processes a signal."""
+"""What a place is: a way to run a command there; the rest follows from it."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from claude_mpm.environments.host_command import host_command
+from claude_mpm.environments.process import AdoptedHost
+from claude_mpm.environments.variables import carried
 from claude_mpm.errors import LaunchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+
+    from claude_mpm.environments.order import Order
+    from claude_mpm.journal.layout import SessionFolder
+
+_PATIENCE = 30.0  # seconds for a small question to a place
 
 
 class Environment(ABC):
-    """A place where commands run; most places are just a command in front of the command."""
+    """A place where Claude can run; most places are just a command in front of a command.
+
+    A subclass writes `wrap`. That alone makes a place: the session is laid there, and a link on
+    this machine keeps its journal here in step. A place that sees the files of this machine under
+    the same paths, as a lower priority does, sets `shares_files`, and needs no link.
+
+    Attributes:
+        name: what messages and the record call it.
+        shares_files: whether the place sees the session's folder under its path here.
+    """
 
     name: str = ""
+    shares_files: bool = False
 
     @abstractmethod
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """Return the command of this machine that runs `argv` in the place.
 
-        The engine calls it for every command: the host's start, signals, small questions.
+        The command has the standard streams of `argv`, and its exit status. The engine calls it
+        for every command: the host's start, messages, signals, small questions.
         """
 
-    def launch(
-        self, argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str]
-    ) -> subprocess.Popen[str]:
-        """Start a long-running command in the place, in a process group of its own.
+    def find_claude(self, asked: str | None) -> str:
+        """Return the `claude` to run, as the place knows it; called before each start.
 
         Args:
-            argv: the command and its arguments.
-            cwd: the working folder.
-            environ: its whole environment.
+            asked: the option `claude_path`.
+
+        Raises:
+            ClaudeNotFound: it is known already that there is none.
+        """
+        return asked or "claude"
+
+    def working_folder(self, asked: str | None) -> str:
+        """Return the folder that Claude works in, as the place knows it; empty: its own choice.
+
+        Args:
+            asked: the option `cwd`.
+
+        Raises:
+            LaunchError: it is known already that there is no such folder.
+        """
+        return asked or ""
+
+    def environ(self, asked: Mapping[str, str] | None) -> dict[str, str]:
+        """Return what Claude's environment gets from here.
+
+        Args:
+            asked: the option `environ`; None for what this process has.
+        """
+        return carried(asked)
+
+    def expected(self) -> dict[str, str]:
+        """Return what the session's statement of where it runs must say; called at each start.
+
+        Its keys are `host`, `container`, `user`, `uid` and `cwd`. A host that finds itself
+        elsewhere does not start Claude.
+        """
+        return {}
+
+    def start(self, order: Order) -> Any:
+        """Start the host, and Claude with it; return the host's process.
 
         Raises:
             LaunchError: the place refused.
         """
-        try:
-            return subprocess.Popen(
-                self.wrap(argv),
-                cwd=cwd,
-                env=dict(environ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                text=True,
-            )
-        except OSError as error:
-            raise LaunchError(
-                f"{self.name}: cannot run {argv[0]} in {cwd}: {error.strerror}"
-            ) from error
+        if not self.shares_files:
+            from claude_mpm.environments.linked import start_linked
 
-    @abstractmethod
+            return start_linked(self, order)
+        return spawn(self.name, self.wrap(host_command(order)), order)
+
+    def join(self, folder: SessionFolder) -> Any:
+        """Return the host of a session that another controller started."""
+        if folder.link_file.exists():
+            from claude_mpm.environments.linked import LinkedHost
+
+            return LinkedHost(folder)
+        return AdoptedHost(folder, self.signal)
+
+    def rejoin(self, folder: SessionFolder, timeout: float) -> None:
+        """Make sure that what stands between the folder and the place is at work.
+
+        Args:
+            timeout: seconds to wait for its word whether Claude still runs there.
+        """
+        if folder.link_file.exists() and folder.exit_status() is None:
+            from claude_mpm.environments.linked import LinkedHost
+
+            LinkedHost(folder).wait_for_state(timeout)
+
     def signal(self, pid: int, signum: int) -> None:
         """Send a signal to a process of the place; one that is gone already is no error."""
+        command = f"kill -s {signal.Signals(signum).name[3:]} {pid} 2>/dev/null || :"
+        self.run(["sh", "-c", command])
+
+    def run(self, argv: Sequence[str], *, data: bytes = b"") -> bytes:
+        """Run a short command in the place and return what it prints.
+
+        Args:
+            data: its standard input.
+
+        Raises:
+            LaunchError: it cannot be run, failed, or took longer than 30 seconds.
+        """
+        command = self.wrap(argv)
+        try:
+            done = subprocess.run(
+                command, input=data, capture_output=True, timeout=_PATIENCE, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise LaunchError(f"{self.name}: cannot run {command[0]}: {error}") from error
+        if done.returncode:
+            raise LaunchError(f"{self.name}: {said(done.stderr, done.returncode)}")
+        return done.stdout
+
+
+def spawn(name: str, command: Sequence[str], order: Order) -> subprocess.Popen[str]:
+    """Start a host on this machine, in a process group of its own.
+
+    Raises:
+        LaunchError: the command cannot be run.
+    """
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=order.cwd or None,
+            env=dict(order.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+    except OSError as error:
+        raise LaunchError(
+            f"{name}: cannot run {command[0]} in {order.cwd}: {error.strerror}"
+        ) from error
+
+
+def said(stderr: bytes, status: int) -> str:
+    """Return the last line of what a failed command said, or at least how it ended."""
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].strip() if lines else f"the command ended with status {status}"

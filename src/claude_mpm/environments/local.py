@@ -4,22 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_mpm.claude_binary import find_claude
 from claude_mpm.environments.base import Environment
+from claude_mpm.environments.variables import inherited
+from claude_mpm.errors import LaunchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class Local(Environment):
     """Runs commands on this machine, as this user."""
 
     name = "local"
+    shares_files = True
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """Return the command as it is."""
         return list(argv)
+
+    def find_claude(self, asked: str | None) -> str:
+        """Return the path of the `claude` that was asked for, is on PATH or in the wheel."""
+        return str(find_claude(asked))
+
+    def working_folder(self, asked: str | None) -> str:
+        """Return the folder as an absolute path."""
+        folder = Path(asked or ".").expanduser().absolute()
+        if not folder.is_dir():
+            raise LaunchError(f"{self.name}: there is no folder {folder} to work in")
+        return str(folder)
+
+    def environ(self, asked: Mapping[str, str] | None) -> dict[str, str]:
+        """Return the whole environment."""
+        return inherited(asked)
+
+    def expected(self) -> dict[str, str]:
+        """Return the name of this machine."""
+        return {"host": os.uname().nodename}
 
     def signal(self, pid: int, signum: int) -> None:
         """Send the signal."""

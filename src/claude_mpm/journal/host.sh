@@ -3,7 +3,9 @@
 #
 #   host.sh SESSION LINGER LIMIT COMMAND [ARG...]
 #
-# SESSION  the session's folder, with the FIFOs `feed` and `lease` in it
+# SESSION  the session's folder, with the FIFOs `feed` and `lease` in it; also
+#          `environ`: variables for Claude in the shell's syntax, removed once they are read
+#          `expected`: lines that must be in the statement of where this runs
 # LINGER   seconds to wait for the next follower once the last one is gone
 # LIMIT    seconds that Claude then has to end by itself, before it is terminated
 #
@@ -18,7 +20,36 @@ put() { # NAME VALUE: written whole, then renamed into place
     printf '%s\n' "$2" >"$session/.$1" && mv "$session/.$1" "$session/$1"
 }
 
+state_place() { # says from the inside where this is
+    mounts=/proc/self/mountinfo
+    container=$(sed -n 's,.*containers/\([0-9a-f]\{64\}\)/.*hostname .*,\1,p;' $mounts 2>/dev/null)
+    place="host=$(uname -n)
+container=${container%%[!0-9a-f]*}
+user=$(id -un 2>/dev/null)
+uid=$(id -u)
+cwd=$(pwd)"
+    put place "$place"
+}
+
+is_expected() { # whether this is the place that was asked for
+    [ -f "$session/expected" ] || return 0
+    while read -r line; do
+        case "
+$place
+" in
+        *"
+$line
+"*) ;;
+        *)
+            echo "this is not the place that was asked for: not $line, but" $place >&2
+            return 1
+            ;;
+        esac
+    done <"$session/expected"
+}
+
 feed() { # names of inbox files come in, their contents go out
+    exec 5>&- # here, since a shell keeps a copy of what is redirected for a function
     while read -r name <&3; do
         [ "$name" = EOF ] && break
         cat "$session/inbox/$name"
@@ -35,6 +66,7 @@ alarm() { # says `expired` on the lease after LINGER seconds, unless it is termi
 }
 
 watch() { # ends Claude's input once nobody has followed for LINGER seconds
+    exec 5>&-
     while [ -p "$session/lease" ]; do # without its folder, nobody can follow any more
         alarm &
         ringing=$!
@@ -60,28 +92,53 @@ ends_within() { # SECONDS: whether Claude, which is not this shell's child, ends
     done
 }
 
-claude= asked=
-trap 'asked=yes; [ -z "$claude" ] || kill -TERM "$claude"' TERM
-# Not a pipeline: the shell would wait for both its ends, and `feed` ends last.
-mkfifo "$session/stdin"
-"$@" <"$session/stdin" >>"$session/out.jsonl" 2>>"$session/err.log" 3<&- &
-claude=$!
-feed >"$session/stdin" &
-feeding=$!
-put pid "$$ $claude"
-[ -z "$asked" ] || kill -TERM "$claude"
-watch &
-watching=$!
-wait "$claude"
-status=$?
-while kill -0 "$claude" 2>/dev/null; do
+run() { # COMMAND [ARG...]: Claude, from its start to its end; sets `status`
+    # Not a pipeline: the shell would wait for both its ends, and `feed` ends last.
+    CLAUDE_MPM_SESSION=${session##*/} \
+        "$@" <"$session/stdin" >>"$session/out.jsonl" 2>>"$session/err.log" 3<&- 5>&- &
+    claude=$!
+    feed >"$session/stdin" &
+    feeding=$!
+    put pid "$$ $claude"
+    [ -z "$asked" ] || kill -TERM "$claude"
+    watch &
+    watching=$!
     wait "$claude"
     status=$?
-done
-cd "$session" && rm -f stdin pid feed lease closed
+    while kill -0 "$claude" 2>/dev/null; do
+        wait "$claude"
+        status=$?
+    done
+    # A shell that was just forked can miss the first signal it is sent, but not this one.
+    kill -KILL "$feeding" "$watching" 2>/dev/null
+}
+
+left_behind() { # the processes of Claude's tools, wherever they went
+    grep -lzxF "CLAUDE_MPM_SESSION=${session##*/}" /proc/[0-9]*/environ 2>/dev/null |
+        sed 's,/proc/\([0-9]*\)/.*,\1,'
+}
+
+sweep() { # ends them
+    for round in TERM 0 0 0 0 0 0 0 0 0 KILL KILL KILL; do
+        left=$(left_behind)
+        [ -n "$left" ] || return
+        [ "$round" = 0 ] || kill -s "$round" $left 2>/dev/null
+        sleep 0.1
+    done
+}
+
+claude= asked= status=126
+trap 'asked=yes; [ -z "$claude" ] || kill -TERM "$claude"' TERM
+mkfifo "$session/stdin" "$session/alive"
+exec 5<>"$session/alive" # whoever reads it hears when this shell has ended
+state_place
+if is_expected; then
+    [ ! -f "$session/environ" ] || { . "$session/environ" && rm -f "$session/environ"; }
+    run "$@"
+    sweep
+fi
+cd "$session" && rm -f stdin alive pid feed lease closed environ expected
 put exit "$status"
-# A shell that was just forked can miss the first signal it is sent, but not this one.
-kill -KILL "$feeding" "$watching" 2>/dev/null
 trap '' TERM
 kill -TERM 0
 wait

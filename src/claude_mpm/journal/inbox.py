@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import SessionEnded
-from claude_mpm.journal.layout import storage_errors
+from claude_mpm.journal.layout import give_to_owner, storage_errors
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
@@ -42,6 +42,7 @@ class Inbox:
             descriptor, draft = tempfile.mkstemp(dir=self._folder.path, prefix=".message-")
             try:
                 with open(descriptor, "wb") as stream:
+                    give_to_owner(descriptor, inbox)
                     stream.write(message)
                     stream.flush()
                     os.fsync(stream.fileno())
@@ -75,6 +76,9 @@ class Inbox:
         Raises:
             SessionEnded: there is no host any more; the message stays in the inbox.
         """
+        linked = self._folder.link_file.exists()
+        if linked:  # one that dies leaves to the next what it has not delivered
+            self._folder.append(self._folder.announced, name)
         with self._using_feed:
             if self._feed is None:
                 self._open()
@@ -84,7 +88,8 @@ class Inbox:
                     return
             except BrokenPipeError:
                 self.close()
-        raise SessionEnded(f"session {self._folder.path.name} takes no input: it has ended")
+        if not linked:
+            raise SessionEnded(f"session {self._folder.path.name} takes no input: it has ended")
 
     def end(self) -> None:
         """End Claude's input, after all that was announced before."""

@@ -14,7 +14,7 @@ import msgspec
 from claude_mpm.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -48,6 +48,7 @@ class Meta(msgspec.Struct, kw_only=True):
         claude_session_id: the UUID under which Claude Code keeps the conversation.
         wire: how the journal is read: "stream-json", "plain-text".
         options: the orchestrator's options, as a resume needs them.
+        place: what its environment was made with, as a resume needs it.
         starts: every start, oldest first.
     """
 
@@ -59,6 +60,7 @@ class Meta(msgspec.Struct, kw_only=True):
     cwd: str
     created_at: float
     options: dict[str, Any] = {}
+    place: dict[str, Any] = {}
     starts: list[Start] = []
 
 
@@ -76,6 +78,7 @@ class SessionFolder:
         self.feed = path / "feed"
         self.lease = path / "lease"
         self.stdin = path / "stdin"
+        self.alive = path / "alive"  # a FIFO that ends for its readers when the host does
         self.journal = path / "out.jsonl"
         self.errors = path / "err.log"
         self.host_errors = path / "host.log"
@@ -86,6 +89,12 @@ class SessionFolder:
         self.agents = path / "agents.json"
         self.metadata = path / "metadata.json"
         self.decisions = path / "decisions.jsonl"
+        self.place = path / "place"  # where the host found itself
+        self.expected_place = path / "expected"
+        self.environ = path / "environ"  # variables for Claude, until the host has read them
+        self.link_file = path / "link.json"  # what stands between this folder and its place
+        self.announced = path / "announced"  # what a link is to deliver, and what it has
+        self.delivered = path / "delivered"
 
     def create(self) -> None:
         """Make the folder with an empty inbox and journal; keep what is there.
@@ -103,19 +112,40 @@ class SessionFolder:
         """Make the FIFOs anew and forget how an earlier host ended."""
         with storage_errors(self.path):
             self.remove_host()
-            self.exit_file.unlink(missing_ok=True)
+            linked = (self.link_file, self.announced, self.delivered)
+            for file in (self.exit_file, self.place, *linked):
+                file.unlink(missing_ok=True)
             for fifo in (self.feed, self.lease):
                 os.mkfifo(fifo, 0o600)
 
     def remove_host(self) -> None:
         """Remove what only a living host needs."""
-        for file in (self.feed, self.lease, self.stdin, self.pid_file, self.closed):
+        left = (self.feed, self.lease, self.stdin, self.alive, self.pid_file, self.closed)
+        for file in (*left, self.environ, self.expected_place):
             file.unlink(missing_ok=True)
+
+    def expect_place(self, expected: Mapping[str, str]) -> None:
+        """Note what the host's statement of where it runs must say."""
+        lines = "".join(f"{key}={value}\n" for key, value in expected.items())
+        self.write(self.expected_place, lines.encode())
+
+    def read_place(self) -> dict[str, str]:
+        """Return where the host found itself; empty where it has not said so."""
+        try:
+            lines = self.place.read_text("utf-8", "replace").splitlines()
+        except FileNotFoundError:
+            return {}
+        return {key: value for key, _, value in (line.partition("=") for line in lines)}
 
     def write(self, file: Path, data: bytes) -> None:
         """Write one of the folder's files whole, or leave it as it was."""
         with storage_errors(file):
             write_whole(file, data)
+
+    def append(self, file: Path, line: str) -> None:
+        """Add a line to one of the folder's files."""
+        with storage_errors(file), file.open("a") as stream:
+            stream.write(f"{line}\n")
 
     def read_meta(self) -> Meta:
         """Return the session's record.
@@ -168,6 +198,8 @@ class SessionFolder:
         """
         if self.has_host():
             return False
+        if self.link_file.exists():  # without its link, nothing is known of what goes on there
+            return self.exit_file.exists()
         if self.exit_file.exists() or self.feed.exists():
             return True
         pids = self.pids()
@@ -217,11 +249,18 @@ def write_whole(file: Path, data: bytes) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as stream:
+            give_to_owner(descriptor, file.parent)
             stream.write(data)
         draft.replace(file)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def give_to_owner(descriptor: int, folder: Path) -> None:
+    """Let a file belong to whom its folder belongs: a controller as root may serve another user."""
+    if os.geteuid() == 0 and (owner := folder.stat()).st_uid != 0:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 @contextlib.contextmanager

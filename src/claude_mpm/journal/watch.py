@@ -28,10 +28,12 @@ class Subscription:
 
     Args:
         polls: whether it looks every `POLL_INTERVAL` seconds, because nothing wakes it.
+        on_wake: called too, from any thread, where something does.
     """
 
-    def __init__(self, *, polls: bool = True) -> None:
+    def __init__(self, on_wake: Callable[[], None] | None = None, *, polls: bool = True) -> None:
         self.polls = polls
+        self._on_wake = on_wake
         self._rung = threading.Event()
         self._longest = POLL_INTERVAL if polls else threading.TIMEOUT_MAX
         self._on_close: Callable[[], None] | None = None
@@ -44,6 +46,8 @@ class Subscription:
     def wake(self) -> None:
         """End the wait, from any thread."""
         self._rung.set()
+        if self._on_wake is not None:
+            self._on_wake()
 
     def close(self) -> None:
         """Stop watching; safe to call twice."""
@@ -64,7 +68,7 @@ class _Inotify:
         self._descriptor = -1
         self._wake_read = self._wake_write = -1
 
-    def subscribe(self, folder: Path) -> Subscription:
+    def subscribe(self, folder: Path, on_wake: Callable[[], None] | None) -> Subscription:
         with self._lock:
             if self._descriptor < 0:
                 self._start()
@@ -74,7 +78,7 @@ class _Inotify:
             if watch < 0:
                 self._stop_if_unused()
                 return Subscription()
-            subscription = Subscription(polls=False)
+            subscription = Subscription(on_wake, polls=False)
             self._watches.setdefault(watch, []).append(subscription)
         subscription._on_close = lambda: self._unsubscribe(watch, subscription)
         return subscription
@@ -133,14 +137,18 @@ class _Inotify:
 _inotify: _Inotify | None = None
 
 
-def subscribe(folder: Path) -> Subscription:
-    """Return an alarm clock for changes of the files in `folder`; close it when done."""
+def subscribe(folder: Path, on_wake: Callable[[], None] | None = None) -> Subscription:
+    """Return an alarm clock for changes of the files in `folder`; close it when done.
+
+    Args:
+        on_wake: called at each change, in a thread of its own, unless the clock `polls`.
+    """
     global _inotify
     if not sys.platform.startswith("linux"):
         return Subscription()
     if _inotify is None:
         _inotify = _Inotify()
     try:
-        return _inotify.subscribe(folder)
+        return _inotify.subscribe(folder, on_wake)
     except OSError:
         return Subscription()

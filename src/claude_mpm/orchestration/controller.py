@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.checks import disk_is_full
-from claude_mpm.claude_binary import find_claude
-from claude_mpm.errors import LaunchError, MPMError, SessionEnded, StorageError, UsageError
+from claude_mpm.environments.order import Order
+from claude_mpm.errors import MPMError, SessionEnded, StorageError, UsageError
 from claude_mpm.journal.layout import Meta, SessionFolder, storage_errors
 from claude_mpm.journal.lease import Lease, SessionLock
 from claude_mpm.journal.recorder import Recorder
@@ -20,10 +20,8 @@ from claude_mpm.orchestration.input import Input
 from claude_mpm.orchestration.launch import (
     claude_arguments,
     claude_environment,
-    host_command,
     wire_of,
 )
-from claude_mpm.orchestration.process import AdoptedHost
 from claude_mpm.orchestration.session_record import SessionRecord
 from claude_mpm.session import Session, built_in_processors
 from claude_mpm.wire import WIRES, Wire
@@ -31,7 +29,6 @@ from claude_mpm.wire import WIRES, Wire
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
-    from pathlib import Path
 
     from claude_mpm.environments.base import Environment
     from claude_mpm.framework import Framework
@@ -50,6 +47,7 @@ class Controller:
         store: where the session is kept.
         logger: where the failures of the user's functions go.
         kind: the orchestrator's name, for the record.
+        place: what the environment was made with, for the record.
     """
 
     def __init__(
@@ -61,6 +59,7 @@ class Controller:
         logger: logging.Logger,
         *,
         kind: str,
+        place: dict[str, Any],
     ) -> None:
         self.folder: SessionFolder = store.folder(session_id)
         self.process: Any = None
@@ -72,7 +71,7 @@ class Controller:
         self._store = store
         self._logger = logger
         self._record = SessionRecord(
-            self.folder, options, orchestrator=kind, environment=environment.name
+            self.folder, options, orchestrator=kind, environment=environment.name, place=place
         )
         self.input = Input(self.folder)
         self._lease: Lease | None = None
@@ -83,39 +82,49 @@ class Controller:
 
     # --- beginning --------------------------------------------------------------------------
 
-    def launch(self, framework: Framework | None, cwd: Path) -> Any:
+    def launch(self, framework: Framework | None) -> Any:
         """Start the host, and Claude with it; return the host's process.
 
         Raises:
             MPMError: Claude, its framework, the folder or the place is not fit for it.
         """
-        claude = find_claude(self._options.claude_path)
-        if not cwd.is_dir():
-            raise LaunchError(f"{self._environment.name}: there is no folder {cwd} to work in")
+        place = self._environment
+        claude = place.find_claude(self._options.claude_path)
+        cwd = place.working_folder(self._options.cwd)
         meta = self._record.with_start(self.wire, cwd, framework, self._store.index)
-        self.folder.create()
-        self._store.index.position(meta.session_id)  # one that cannot be opened stops it here
-        if not self.claim():
-            raise UsageError(
-                f"session {self.folder.path.name} is being started by another claude-mpm;"
-                f" `claude-mpm attach {self.folder.path.name}` follows it"
-            )
-        self._record.write_framework(framework)
-        self.folder.prepare_host()
+        self._prepare(framework, meta.session_id)
         arguments = claude_arguments(
             self._options, self.folder, meta.claude_session_id, resumed=meta.starts[-1].resumed
         )
         self.folder.write_meta(meta)
         self.input.open_before_host()
         self._lease = Lease(self.folder)
-        self.process = self._environment.launch(
-            host_command(self.folder, self._options, claude, arguments),
+        order = Order(
+            folder=self.folder,
+            claude=claude,
+            arguments=tuple(arguments),
             cwd=cwd,
-            environ=claude_environment(self._options),
+            environ=claude_environment(self._options, place),
+            linger=self._options.linger,
+            linger_limit=self._options.linger_limit,
         )
+        self.process = place.start(order)
         self.hosted = True
         self.session = self._read(meta, start=meta.starts[-1].offset)
         return self.process
+
+    def _prepare(self, framework: Framework | None, session_id: str) -> None:
+        self.folder.create()
+        self._store.index.position(session_id)  # one that cannot be opened stops it here
+        if not self.claim():
+            name = self.folder.path.name
+            raise UsageError(
+                f"session {name} is being started by another claude-mpm;"
+                f" `claude-mpm attach {name}` follows it"
+            )
+        self._record.write_framework(framework)
+        self.folder.prepare_host()
+        self.folder.expect_place(self._environment.expected())
 
     def attach(self, start: int) -> Any:
         """Follow a session whose host still runs, from an offset; return the host's process."""
@@ -124,12 +133,16 @@ class Controller:
         except FileNotFoundError as error:
             name = self.folder.path.name
             raise SessionEnded(f"session {name} has ended; claude-mpm resume {name}") from error
-        self.process = AdoptedHost(self.folder, self._environment)
+        self.process = self._environment.join(self.folder)
         self.hosted = True
         meta = self.folder.read_meta()
         self.wire = WIRES[meta.wire]
         self.session = self._read(meta, start=start)
         return self.process
+
+    def rejoin(self) -> None:
+        """Bring back the link of a session that lives elsewhere, where it has died."""
+        self._environment.rejoin(self.folder, self._options.start_timeout)
 
     def claim(self) -> bool:
         """Try to become the one who starts Claude and gives it what was put; tell if we are."""
@@ -144,7 +157,7 @@ class Controller:
         if isinstance(self.process, subprocess.Popen):
             threading.Thread(target=self.process.wait, name="claude-mpm-reap", daemon=True).start()
 
-    def adopt(self, process: Any, cwd: Path) -> None:
+    def adopt(self, process: Any, cwd: str) -> None:
         """Keep the journal of a process with pipes that a subclass started."""
         self.process = process
         self.wire = wire_of(getattr(process, "args", None))
@@ -158,7 +171,7 @@ class Controller:
         self._recorder.start()
         self.session = self._read(meta, start=meta.starts[-1].offset)
 
-    def record(self, line: str, cwd: Path) -> list[Event]:
+    def record(self, line: str, cwd: str) -> list[Event]:
         """Keep a line that a subclass read by itself, and return what is found in it."""
         if self._told is None:
             self.folder.create()
@@ -280,7 +293,8 @@ class Controller:
     def _kill(self) -> None:
         pids = self.folder.pids() if self.hosted else None
         if pids:
-            self._environment.signal(pids[1], signal.SIGKILL)
+            with suppress(MPMError):  # it cannot be reached, or is gone
+                self._environment.signal(pids[1], signal.SIGKILL)
             if self._wait(None):
                 return
         self.process.kill()

@@ -10,6 +10,7 @@ from claude_mpm.checks import check_prompt
 from claude_mpm.errors import MPMError, SessionEnded
 from claude_mpm.orchestration.controller import Controller
 from claude_mpm.orchestration.lines import LineQueue
+from claude_mpm.orchestration.place_settings import recorded
 from claude_mpm.orchestration.questions import QuestionDesk
 from claude_mpm.orchestration.takeover import end_session
 from claude_mpm.orchestration.turn import Turn
@@ -37,6 +38,7 @@ class Conversation:
     name = "local"
     session_id: str
     environment: Environment
+    place_settings: dict[str, Any]
     logger: logging.Logger
 
     def __init__(self, options: Options) -> None:
@@ -163,5 +165,6 @@ class Conversation:
                 self.store,
                 self.logger,
                 kind=self.name,
+                place=recorded(self.place_settings),
             )
         return self._controller

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from claude_mpm.wire import WIRES, PlainLines, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
+    from claude_mpm.environments.base import Environment
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.options import Options
-
-HOST_SCRIPT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "journal", "host.sh")  # noqa: PTH118, PTH120
-# What an outer Claude Code leaves in the environment of its children.
-_OF_AN_OUTER_CLAUDE = (
-    "CLAUDECODE",
-    "CLAUDE_PID",
-    "CLAUDE_CODE_SESSION_ID",
-    "CLAUDE_CODE_CHILD_SESSION",
-    "CLAUDE_CODE_ENTRYPOINT",
-    "CLAUDE_CODE_SSE_PORT",
-)
 
 
 def claude_arguments(
@@ -68,28 +54,14 @@ def _asked_for(options: Options) -> list[str]:
     return arguments
 
 
-def claude_environment(options: Options) -> dict[str, str]:
-    """Return the whole environment of Claude."""
-    given: Mapping[str, str] = os.environ if options.environ is None else options.environ
-    environ = {name: value for name, value in given.items() if name not in _OF_AN_OUTER_CLAUDE}
+def claude_environment(options: Options, environment: Environment) -> dict[str, str]:
+    """Return what Claude's environment gets from here."""
+    environ = environment.environ(options.environ)
     environ["CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS"] = "1"
     environ.setdefault("DISABLE_AUTOUPDATER", "1")
     if not options.background:
         environ["CLAUDE_CODE_DISABLE_BACKGROUND_TASKS"] = "1"
     return environ
-
-
-def host_command(
-    folder: SessionFolder, options: Options, claude: Path, arguments: Sequence[str]
-) -> list[str]:
-    """Return the command that starts the host, which starts Claude."""
-    timing = [_seconds(options.linger), _seconds(options.linger_limit)]
-    return ["sh", HOST_SCRIPT, str(folder.path), *timing, str(claude), *arguments]
-
-
-def _seconds(value: float) -> str:
-    """Return a number as every `sleep` reads it: no exponent, no needless fraction."""
-    return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def wire_of(command: object) -> Wire:

@@ -12,6 +12,7 @@ from claude_mpm.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from claude_mpm.environments.base import Environment
     from claude_mpm.orchestration.question import Question
     from claude_mpm.wire.events import Event
 
@@ -22,8 +23,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The keyword arguments of every orchestrator.
 
     Args:
-        cwd: the folder that Claude works in; None for the current one.
-        environ: Claude's whole environment; None for this process's.
+        environment: the place; None for the one that the orchestrator stands for.
+        cwd: the folder that Claude works in, as the place knows it; None for the current one, and
+            elsewhere for the place's own choice.
+        environ: Claude's environment; None for this process's. On this machine it is the whole of
+            it; another place gets of it what means something there.
         model: the model; None for Claude's own choice.
         permission_mode: what Claude may do without asking, as `claude --permission-mode`.
         permissions: who answers Claude's questions: "deny" leaves them to Claude, which then
@@ -57,6 +61,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         use_framework: whether Claude is given the framework.
     """
 
+    environment: Environment | None = None
     cwd: str | None = None
     environ: Mapping[str, str] | None = None
     model: str | None = None

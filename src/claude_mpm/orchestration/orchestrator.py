@@ -19,6 +19,7 @@ from claude_mpm.orchestration.handshake import Handshake
 from claude_mpm.orchestration.log import close_logger, make_logger
 from claude_mpm.orchestration.options import make_options
 from claude_mpm.orchestration.output import ClaudeOutput
+from claude_mpm.orchestration.place_settings import take_place_settings
 from claude_mpm.orchestration.takeover import Takeover, take_over
 from claude_mpm.orchestration.turn import Turn
 from claude_mpm.wire.text_lines import reported_error
@@ -41,7 +42,7 @@ class MPMOrchestrator(Conversation, AsyncFace):
         agents_dir: a folder of Claude's own subagent files, added to those of the framework.
         log_level: "OFF", or the least level that is logged.
         log_dir: the folder of the log file; None logs to standard error.
-        options: see `Options`.
+        options: see `Options`, and what the place is made with.
 
     Attributes:
         process: the running process; its `stdout` reads as Claude's text.
@@ -63,7 +64,9 @@ class MPMOrchestrator(Conversation, AsyncFace):
         log_dir: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
+        settings = take_place_settings(self.place(), options)
         super().__init__(make_options(options))
+        self.place_settings = settings
         self.session_id = self.options.session_id or self._generate_session_id()
         self.session_metadata: dict[str, Any] = dict(self.options.metadata or {})
         self.logger = make_logger(type(self).__name__, log_level, log_dir)
@@ -82,9 +85,14 @@ class MPMOrchestrator(Conversation, AsyncFace):
         self._letting_go = threading.RLock()
         self._stopped = threading.Event()
 
+    @classmethod
+    def place(cls) -> type[Environment]:
+        """Return the class of the place; its arguments are options of the orchestrator."""
+        return Local
+
     def make_environment(self) -> Environment:
         """Return the place where Claude runs; called by the constructor."""
-        return Local()
+        return self.options.environment or self.place()(**self.place_settings)
 
     # --- start ------------------------------------------------------------------------------
 
@@ -115,14 +123,13 @@ class MPMOrchestrator(Conversation, AsyncFace):
     def _start_once(self) -> None:
         self._renew()
         controller = self._control()
-        cwd = self._cwd()
         if self.options.resume:
-            taken = take_over(controller, self.store, self.framework_loader, cwd)
+            taken = take_over(controller, self.store, self.framework_loader)
             self._take_turns(taken)
             self.process = taken.process
             self.attached = taken.attached
         else:
-            self.process = controller.launch(self.framework_loader.load(), cwd)
+            self.process = controller.launch(self.framework_loader.load())
         self.running = True
         if controller.wire.structured and not self.attached:
             self._handshake = Handshake(controller)
@@ -176,8 +183,8 @@ class MPMOrchestrator(Conversation, AsyncFace):
         self.turns_before = []
         self._stopped.clear()
 
-    def _cwd(self) -> Path:
-        return Path(self.options.cwd or ".").expanduser().absolute()
+    def _cwd(self) -> str:
+        return str(Path(self.options.cwd or ".").expanduser().absolute())
 
     # --- output -----------------------------------------------------------------------------
 

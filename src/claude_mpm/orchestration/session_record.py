@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from claude_mpm.errors import UsageError
 from claude_mpm.framework import agents_json
@@ -13,8 +13,6 @@ from claude_mpm.orchestration.options import kept_options
 from claude_mpm.status import has_conversation
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from claude_mpm.framework import Framework
     from claude_mpm.index import Index
     from claude_mpm.journal.layout import SessionFolder
@@ -30,17 +28,25 @@ class SessionRecord:
         options: what Claude is started with.
         orchestrator: the orchestrator's name.
         environment: the name of the place.
+        place: what the place was made with.
     """
 
     def __init__(
-        self, folder: SessionFolder, options: Options, *, orchestrator: str, environment: str
+        self,
+        folder: SessionFolder,
+        options: Options,
+        *,
+        orchestrator: str,
+        environment: str,
+        place: dict[str, Any],
     ) -> None:
         self._folder = folder
         self._options = options
         self._orchestrator = orchestrator
         self._environment = environment
+        self._place = place
 
-    def new(self, wire: Wire, cwd: Path) -> Meta:
+    def new(self, wire: Wire, cwd: str) -> Meta:
         """Return the record of a session in which nothing was started yet."""
         name = self._folder.path.name
         return Meta(
@@ -49,12 +55,13 @@ class SessionRecord:
             orchestrator=self._orchestrator,
             environment=self._environment,
             wire=wire.name,
-            cwd=str(cwd),
+            cwd=cwd,
             created_at=time.time(),
             options=kept_options(self._options),
+            place=self._place,
         )
 
-    def with_start(self, wire: Wire, cwd: Path, framework: Framework | None, index: Index) -> Meta:
+    def with_start(self, wire: Wire, cwd: str, framework: Framework | None, index: Index) -> Meta:
         """Return the session's record with one more start.
 
         Raises:

@@ -12,8 +12,6 @@ from claude_mpm.journal.prompts import Prompt, answered_requests, prompts
 from claude_mpm.status import read_status, undelivered
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from claude_mpm.framework import FrameworkLoader
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.controller import Controller
@@ -38,7 +36,7 @@ class Takeover(msgspec.Struct, frozen=True):
     answered: frozenset[str] = frozenset()
 
 
-def take_over(controller: Controller, store: Store, loader: FrameworkLoader, cwd: Path) -> Takeover:
+def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> Takeover:
     """Follow the session where it runs, or start its conversation again.
 
     Prompts that Claude was never heard to acknowledge are to be given to it again: it runs none
@@ -52,13 +50,14 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader, cwd
     if not folder.meta_file.exists():
         raise UsageError(f"there is no session {folder.path.name} to resume")
     alone = controller.claim()
+    controller.rejoin()
     runs = folder.has_host() and folder.exit_status() is None
     store.catch_up(folder)
     left: tuple[Prompt, ...] = ()
     if alone and not folder.closed.exists():
         left = tuple(undelivered(folder, store.index))
     if not runs:
-        return Takeover(controller.launch(loader.load(), cwd), attached=False, undelivered=left)
+        return Takeover(controller.launch(loader.load()), attached=False, undelivered=left)
     status = read_status(folder, store.index)
     return Takeover(
         controller.attach(status.begin),

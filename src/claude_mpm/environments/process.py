@@ -10,7 +10,8 @@ from typing import IO, TYPE_CHECKING
 from claude_mpm.journal.watch import subscribe
 
 if TYPE_CHECKING:
-    from claude_mpm.environments.base import Environment
+    from collections.abc import Callable
+
     from claude_mpm.journal.layout import SessionFolder
 
 _LIVENESS_INTERVAL = 0.5
@@ -18,18 +19,27 @@ _KILLED = -9
 
 
 class AdoptedHost:
-    """The process of a session that was started elsewhere, for as long as it runs."""
+    """The process of a session that was started elsewhere, for as long as it runs.
+
+    Args:
+        folder: the session's.
+        send: sends a process of the place a signal.
+    """
 
     stdin: IO[str] | None = None
     stdout: IO[str] | None = None
     stderr: IO[str] | None = None
 
-    def __init__(self, folder: SessionFolder, environment: Environment) -> None:
+    def __init__(self, folder: SessionFolder, send: Callable[[int, int], None]) -> None:
         self._folder = folder
-        self._environment = environment
+        self._send = send
         self.args = ["claude"]
         self.returncode: int | None = None
-        self.pid = (folder.pids() or (0, 0))[0]
+
+    @property
+    def pid(self) -> int:
+        """The host's process id; 0 while it is not known."""
+        return (self._folder.pids() or (0, 0))[0]
 
     def poll(self) -> int | None:
         """Return the exit status, -9 where nobody wrote one, None while it runs."""
@@ -60,7 +70,7 @@ class AdoptedHost:
     def send_signal(self, signum: int) -> None:
         """Send the host a signal."""
         if self.pid and self.poll() is None:
-            self._environment.signal(self.pid, signum)
+            self._send(self.pid, signum)
 
     def terminate(self) -> None:
         """Ask the host to end Claude and itself."""

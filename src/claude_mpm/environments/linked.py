@@ -1,0 +1,204 @@
+"""Sessions that live elsewhere: what is asked of the place first, and the process of their link."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.environments.host_command import host_command
+from claude_mpm.environments.process import AdoptedHost
+from claude_mpm.errors import LaunchError
+from claude_mpm.journal.watch import subscribe
+from claude_mpm.link.lock import is_linked
+from claude_mpm.link.shell import KILL, ShellSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from claude_mpm.environments.order import Order, Reachable
+    from claude_mpm.journal.layout import SessionFolder
+
+_TOOLS = ("mkfifo", "setsid", "tail", "cat", "mv", "rm", "sed", "grep", "sleep", "wc", "mkdir")
+_MOST_DEATHS = 5  # of a link that is started again and again
+_PATIENCE = 20.0  # seconds for a link to begin
+_KILLED = -9
+
+_PROBE = """
+claude=$1 cwd=$2
+shift 2
+fail() { echo "failed: $*"; exit 0; }
+missing=
+for tool; do command -v "$tool" >/dev/null || missing="$missing $tool"; done
+[ -z "$missing" ] || fail "these commands are missing there:$missing"
+[ -z "$claude" ] || command -v "$claude" >/dev/null || fail "there is no command $claude there"
+[ -z "$cwd" ] || [ -d "$cwd" ] || fail "there is no folder $cwd to work in there"
+for state in "${XDG_STATE_HOME:-${HOME:-/nowhere}/.local/state}" "${TMPDIR:-/tmp}"; do
+    mkdir -p "$state" 2>/dev/null && [ -w "$state" ] && break
+done
+[ -w "$state" ] || fail "no folder there can be written: neither the home nor $state"
+echo "state $state"
+"""
+
+
+def start_linked(
+    place: Reachable,
+    order: Order,
+    *,
+    host: str | None = None,
+    kill: str | None = None,
+    needs: Sequence[str] = (),
+) -> LinkedHost:
+    """Start a session in a place that does not see the files of this machine.
+
+    Args:
+        place: where the session's folder is laid, and `host` is run.
+        order: what is asked for.
+        host: the command of the place that starts the host; `$session` is the folder there. The
+            default starts it right there.
+        kill: a script that sends signal $1 to process $2 of the session.
+        needs: further commands that the place must have.
+
+    Raises:
+        LaunchError: the place cannot be reached, or lacks something.
+    """
+    claude = order.claude if host is None else ""
+    folder = f"{_probe(place, claude, order.cwd, needs)}/claude-mpm/far/{_unique(order)}"
+    spec = ShellSpec(
+        place=place.name,
+        shell=place.wrap(["sh", "-s"]),
+        far=place.wrap(["sh", "-c", _FAR, folder]),
+        folder=folder,
+        cwd=order.cwd,
+        host=host or _host(order, folder),
+        kill=kill or KILL,
+        base=order.folder.journal.stat().st_size,
+    )
+    write_variables(order)
+    return launch_link(order.folder, msgspec.to_builtins(spec))
+
+
+_FAR = '[ -f "$0/far.sh" ] || { echo gone; exit 0; }; exec sh "$0/far.sh" "$0"'
+
+
+def _host(order: Order, folder: str) -> str:
+    command = shlex.join(host_command(order, f"{folder}/host.sh", folder))
+    return f"setsid {command} </dev/null >/dev/null 2>&1 &"
+
+
+def _unique(order: Order) -> str:
+    """Return a name that no other machine's session of the same name has there."""
+    return f"{order.folder.path.name}-{os.urandom(4).hex()}"
+
+
+def _probe(place: Reachable, claude: str, cwd: str, needs: Sequence[str]) -> str:
+    """Ask the place for a folder to keep sessions in, and whether it has all that is needed."""
+    answer = place.run(["sh", "-c", _PROBE, "probe", claude, cwd, *_TOOLS, *needs])
+    last = answer.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    word, _, rest = last.partition(" ")
+    if word != "state":
+        raise LaunchError(f"{place.name}: {rest or 'no answer to a question'}")
+    return rest
+
+
+def write_variables(order: Order) -> None:
+    """Put Claude's variables where the host reads them once: no process list shows them so."""
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in order.environ.items())
+    order.folder.write(order.folder.environ, "".join(lines).encode())
+
+
+def launch_link(folder: SessionFolder, spec: dict[str, Any]) -> LinkedHost:
+    """Note how a session is reached, and start its link.
+
+    Args:
+        spec: for the link; its `kind` is the module of `claude_mpm.link` that can read it.
+    """
+    folder.write(folder.link_file, msgspec.json.format(msgspec.json.encode(spec)))
+    return LinkedHost(folder)
+
+
+class LinkedHost(AdoptedHost):
+    """The link of a session, which stands for the host there; one that is killed is started again.
+
+    Args:
+        folder: the session's, with its link file.
+    """
+
+    def __init__(self, folder: SessionFolder) -> None:
+        super().__init__(folder, _signal_here)
+        self._deaths = 0
+        if not is_linked(folder):
+            self._start_link()
+
+    def poll(self) -> int | None:
+        """Return the exit status; None while Claude runs, or may run, where it lives."""
+        if self.returncode is None:
+            linked = is_linked(self._folder)  # looked at first: the status is written before
+            self.returncode = self._folder.exit_status()
+            if self.returncode is None and not linked:
+                self._deaths += 1
+                if self._deaths > _MOST_DEATHS:
+                    self.returncode = _KILLED
+                else:
+                    self._start_link()
+        return self.returncode
+
+    def wait_for_state(self, timeout: float) -> None:
+        """Wait until it is known whether Claude runs.
+
+        Raises:
+            LaunchError: the place did not answer within `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        changes = subscribe(self._folder.path)
+        try:
+            while self.poll() is None and not self._is_known():
+                if time.monotonic() > deadline:
+                    raise LaunchError(
+                        f"the place of session {self._folder.path.name} does not answer:"
+                        f" {self._folder.stderr_tail().rpartition(chr(10))[2]}"
+                    )
+                changes.wait(0.5)
+        finally:
+            changes.close()
+
+    def _is_known(self) -> bool:
+        """Tell whether the link at work has seen Claude."""
+        pids = self._folder.pids()
+        return pids is not None and pids[1] > 0 and self._folder.has_host()
+
+    def kill(self) -> None:
+        """End the link at once; what cannot be reached there is left to its linger rule."""
+        super().kill()
+        if self.returncode is None and self._folder.exit_status() is None:
+            self.returncode = _KILLED
+
+    def _start_link(self) -> None:
+        with self._folder.host_errors.open("ab") as log:
+            link = subprocess.Popen(
+                [sys.executable, "-m", "claude_mpm.link", str(self._folder.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
+        # It may outlive this object, and is reaped even then.
+        threading.Thread(target=link.wait, name="claude-mpm-link", daemon=True).start()
+        changes = subscribe(self._folder.path)
+        try:
+            while link.poll() is None and self.pid != link.pid:  # it does not take input yet
+                changes.wait(0.1)
+        finally:
+            changes.close()
+
+
+def _signal_here(pid: int, signum: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signum)

@@ -1,0 +1,129 @@
+"""A host over SSH, by OpenSSH's own client."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claude_mpm.claude_binary import find_claude
+from claude_mpm.environments.base import Environment, said
+from claude_mpm.errors import LaunchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_ALIVE = 5  # seconds between questions whether the link still stands
+_PERSIST = 5  # seconds for which the connection stays after its last use
+_INSTALLED = ".local/share/claude-mpm/claude"
+
+
+class SSH(Environment):
+    """Runs commands on another machine; the user's own configuration, agent and keys apply.
+
+    One connection is shared by all that goes to the same host. Host keys are checked, and nothing
+    is ever asked: a host that wants a password or is not known is an error.
+
+    Args:
+        host: a name of the user's configuration, `user@host`, or `ssh://user@host:port`.
+        port: the port, where neither says it.
+        config: a configuration file in place of the user's.
+        args: further arguments of `ssh`, as they are.
+        variables: what else Claude gets there as environment.
+        install: whether to copy this machine's `claude` there, where it has none.
+    """
+
+    name = "ssh"
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        port: int | None = None,
+        config: str | None = None,
+        args: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+        install: bool = False,
+    ) -> None:
+        if not host or host.startswith("-"):
+            raise UsageError(f"ssh: {host!r} is no host; give a name, user@host or ssh://…")
+        self.host = host
+        self._variables = dict(variables or {})
+        self._install = install
+        self._options = [*_OPTIONS, "-o", f"ControlPath={_control_path()}"]
+        self._options += ["-F", str(Path(config).expanduser())] if config else []
+        self._options += ["-p", str(port)] if port else []
+        self._options += args
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        """Return the command with `ssh` in front; the shell there sees every word whole."""
+        return ["ssh", *self._options, "--", self.host, shlex.join(argv)]
+
+    def environ(self, asked: Mapping[str, str] | None) -> dict[str, str]:
+        """Return what is taken along, and the variables that were given to the place."""
+        return {**super().environ(asked), **self._variables}
+
+    def find_claude(self, asked: str | None) -> str:
+        """Return the command; it is copied there first, where that was asked for and is needed."""
+        claude = asked or "claude"
+        if not self._install:
+            return claude
+        question = f'command -v {shlex.quote(claude)} || {{ echo; echo "$HOME"; }}'
+        found, _, home = self.run(["sh", "-c", question]).decode().strip("\n").partition("\n")
+        return found or self._copy_claude(home)
+
+    def expected(self) -> dict[str, str]:
+        """Return what the host itself says of its name, and whose account it is."""
+        lines = self.run(["sh", "-c", "uname -n; id -u"]).decode().splitlines()
+        if len(lines) < 2:
+            raise LaunchError(f"ssh: {self.host} does not run commands: it answered {lines}")
+        return {"host": lines[-2], "uid": lines[-1]}
+
+    def run(self, argv: Sequence[str], *, data: bytes = b"") -> bytes:
+        """Run a short command there.
+
+        Raises:
+            LaunchError: it failed, or the host cannot be reached; with what `ssh` says.
+        """
+        try:
+            return super().run(argv, data=data)
+        except LaunchError as error:
+            raise LaunchError(f"{error}; try: ssh {self.host} true") from error
+
+    def _copy_claude(self, home: str) -> str:
+        target = f"{home}/{_INSTALLED}"
+        script = 'mkdir -p "${0%/*}" && cat >"$0.new" && chmod 755 "$0.new" && mv "$0.new" "$0"'
+        with Path(find_claude()).open("rb") as binary:
+            done = subprocess.run(
+                self.wrap(["sh", "-c", script, target]),
+                stdin=binary,
+                capture_output=True,
+                check=False,
+            )
+        if done.returncode:
+            raise LaunchError(f"ssh: cannot install claude: {said(done.stderr, done.returncode)}")
+        return target
+
+
+_OPTIONS = [
+    "-T",
+    *("-o", "BatchMode=yes"),
+    *("-o", "ConnectTimeout=15"),
+    *("-o", f"ServerAliveInterval={_ALIVE}"),
+    *("-o", "ServerAliveCountMax=3"),
+    *("-o", "ControlMaster=auto"),
+    *("-o", f"ControlPersist={_PERSIST}"),
+]
+
+
+def _control_path() -> str:
+    """Return where the shared connection's socket is; a socket's path must be short."""
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    sockets = folder / f"claude-mpm-{os.getuid()}"
+    sockets.mkdir(mode=0o700, exist_ok=True)
+    if sockets.stat().st_uid != os.getuid():
+        raise LaunchError(f"ssh: {sockets} belongs to somebody else; set XDG_RUNTIME_DIR")
+    return f"{sockets}/%C"

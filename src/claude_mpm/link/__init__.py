@@ -1,0 +1,1 @@
+"""The link: keeps a session that lives elsewhere in step with its folder on this machine."""

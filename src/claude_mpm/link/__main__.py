@@ -1,0 +1,12 @@
+"""`python -m claude_mpm.link FOLDER`: the link of one session, started by its controller."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from claude_mpm.journal.layout import SessionFolder
+from claude_mpm.link.link import run_link
+
+if __name__ == "__main__":
+    run_link(SessionFolder(Path(sys.argv[1])))

@@ -1,0 +1,97 @@
+"""What a link needs of the place where a session really lives."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+
+class LinkCut(Exception):
+    """The place could not be reached, for now; the link tries again."""
+
+
+class FarFailed(Exception):
+    """The place was reached and refused; its words say why, and trying again is no use."""
+
+
+class FarState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the far session folder says.
+
+    Args:
+        host: process id of the far host; 0 where there is none.
+        claude: process id of Claude, as the place counts; 0 where there is none.
+        exit: how Claude ended; None while it has not.
+        closed: whether the far host has ended the input, because nobody followed.
+        dead: whether the far host is gone without a word; it was killed.
+        size: how long the far journal is, in bytes.
+        place: the far host's statement of where it runs, line by line.
+    """
+
+    host: int = 0
+    claude: int = 0
+    exit: int | None = None
+    closed: bool = False
+    dead: bool = False
+    size: int = 0
+    place: str = ""
+
+
+class Stream(Protocol):
+    """The bytes of a far journal as they come, over one connection."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that can be read when there are bytes, and at the end."""
+        ...
+
+    def read(self) -> bytes:
+        """Return the next bytes; empty once the far host has ended or the link was cut."""
+        ...
+
+    def beat(self) -> None:
+        """Tell the far side that we are still there; called every few seconds."""
+        ...
+
+    def hold(self) -> None:
+        """Keep the far session from being ended by its linger rule."""
+        ...
+
+    def release(self) -> None:
+        """Let the far session's linger rule run, though we go on reading."""
+        ...
+
+    def close(self) -> None:
+        """End the connection."""
+        ...
+
+
+class Far(Protocol):
+    """A far session. Every method may raise LinkCut or FarFailed."""
+
+    def start(self) -> None:
+        """Lay the session there and start its host; nothing happens where it was started before."""
+        ...
+
+    def state(self) -> FarState:
+        """Return what the far folder says now."""
+        ...
+
+    def follow(self, offset: int) -> Stream:
+        """Read the far journal from a byte on."""
+        ...
+
+    def fetch(self, file: str, offset: int) -> bytes:
+        """Return what one of the far folder's files holds from a byte on; empty for no file."""
+        ...
+
+    def put(self, name: str, message: bytes) -> None:
+        """Give Claude a message of the inbox; the name EOF ends its input. Twice is as once."""
+        ...
+
+    def signal(self, signum: int) -> None:
+        """Send the far host a signal."""
+        ...
+
+    def remove(self) -> None:
+        """Remove the far folder, all of whose contents are here by now."""
+        ...

@@ -1,0 +1,91 @@
+#!/bin/sh
+# The far end of a link: does in a session's folder what the first line of standard input asks for.
+#
+#   far.sh SESSION
+#
+# Each answer but that of `follow` and `fetch` ends with the line `ok`, so that one that was cut
+# short is told from a whole one.
+set -u
+umask 077
+session=$1
+patience=60 # seconds without a word from the other end, after which it is taken for gone
+cd "$session" || exit
+
+state() { # what the folder says
+    [ ! -f pid ] || echo "pid $(cat pid)"
+    [ ! -f exit ] || echo "exit $(cat exit)"
+    [ ! -f closed ] || echo closed
+    [ ! -f place ] || sed 's/^/place /' place
+    [ -f exit ] || host_lives || echo dead
+    echo "size $(wc -c <out.jsonl)"
+    echo ok
+}
+
+host_lives() { # whether the host holds its end of `alive`
+    [ -p alive ] || return 1
+    exec 6<>alive 7<alive 6>&-
+    { read -r _ <&7; } &
+    reading=$!
+    sleep 0.1
+    kill "$reading" 2>/dev/null
+}
+
+put() { # NAME SIZE: a message for Claude, which follows on standard input
+    exec 3<>feed # so that opening waits for nobody
+    if [ "$1" = EOF ]; then
+        echo EOF >&3
+    elif [ ! -f "inbox/$1.fed" ]; then
+        cat >"inbox/.$1"
+        [ "$(wc -c <"inbox/.$1")" -eq "$2" ] || exit
+        mv "inbox/.$1" "inbox/$1"
+        echo "$1" >&3
+        : >"inbox/$1.fed"
+    fi
+    echo ok
+}
+
+follow() { # OFFSET: the journal from there on, until the host or the other end is gone
+    [ -p alive ] || return 0
+    exec 6<>alive 7<alive 6>&-
+    tail -c "+$(($1 + 1))" -f out.jsonl &
+    tailing=$!
+    { read -r _ <&7; kill "$$" "$tailing"; } &
+    listening=$!
+    expect_word &
+    expecting=$!
+    trap 'kill "$tailing" "$listening" "$expecting" 2>/dev/null; exit' TERM
+    while read -r word; do
+        : >".beat-$$"
+        case $word in
+        hold) exec 9<>lease && echo held >&9 ;;
+        release) exec 9>&- ;;
+        esac
+    done
+    kill "$$"
+}
+
+expect_word() { # ends `follow` when the other end has been silent for too long
+    nap=
+    trap 'rm -f ".beat-$$"; [ -z "$nap" ] || kill "$nap"; exit' TERM
+    : >".beat-$$"
+    while [ -f ".beat-$$" ]; do
+        rm -f ".beat-$$"
+        sleep "$patience" &
+        nap=$!
+        wait "$nap"
+    done
+    kill "$$" "$tailing"
+}
+
+read -r verb first second
+case $verb in
+state) state ;;
+put) put "$first" "$second" ;;
+follow) follow "$first" ;;
+fetch) [ ! -f "$first" ] || tail -c "+$((second + 1))" "$first" ;;
+signal) # one that is gone already is no error
+    [ ! -f pid ] || { read -r host _ <pid && sh ./kill.sh "$first" "$host" 2>/dev/null; }
+    echo ok
+    ;;
+remove) cd / && rm -rf "$session" && echo ok ;;
+esac

@@ -1,0 +1,245 @@
+"""What a link does: input goes there, the journal comes here, and the end is told once it is whole.
+
+On this machine it stands for the host: it reads `feed` and `lease`, and writes `out.jsonl`, `pid`
+and `exit`. When it is killed, whoever controls the session starts it again, and it goes on at the
+byte that the journal ends with.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import queue
+import select
+import signal
+import threading
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from claude_mpm.journal.inbox import END_OF_INPUT
+from claude_mpm.link.far import FarFailed, FarState, LinkCut
+from claude_mpm.link.lock import become_link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.link.far import Far, Stream
+
+T = TypeVar("T")
+
+_BEAT = 10.0  # seconds between words to the far side
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0  # seconds before a new try
+_LOST = 137  # the status of a Claude whose host was killed, as of one that was killed itself
+_FAILED = 126  # and of one that could not be started
+
+
+def run_link(folder: SessionFolder) -> None:
+    """Keep a session in step until it has ended; nothing happens where another link does so."""
+    if not become_link(folder) or folder.exit_file.exists():
+        return
+    spec: dict[str, Any] = msgspec.json.decode(folder.link_file.read_bytes())
+    module = importlib.import_module(f"claude_mpm.link.{spec['kind']}")
+    Link(folder, module.open_far(spec, folder), spec["base"]).run()
+
+
+class Link:
+    """Keeps one session in step with where it lives.
+
+    Args:
+        folder: the session's folder on this machine.
+        far: the session there.
+        base: the byte of the journal here that is the first of the one there.
+    """
+
+    def __init__(self, folder: SessionFolder, far: Far, base: int) -> None:
+        self._folder = folder
+        self._far = far
+        self._base = base
+        self._journal = os.open(folder.journal, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        # Both ends, so that opening waits for nobody and reading never ends.
+        self._feed = os.open(folder.feed, os.O_RDWR | os.O_CLOEXEC)
+        self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._stream: Stream | None = None
+        self._held = False
+        self._changing = threading.Lock()
+        self._impatient = threading.Event()  # there is news; it is worth trying again at once
+
+    def run(self) -> None:
+        """Work until the session has ended."""
+        self._note_pids(0)
+        signal.signal(signal.SIGTERM, self._on_terminate)
+        for work in (self._read_feed, self._watch_lease):
+            threading.Thread(target=work, daemon=True).start()
+        try:
+            if not self._folder.place.exists():
+                self._retry(self._far.start)
+            # Not before: what is announced while no host has opened the feed is lost.
+            threading.Thread(target=self._send, daemon=True).start()
+            self._mirror()
+        except FarFailed as error:
+            self._say(str(error))
+            self._finish(_FAILED if not self._folder.place.exists() else _LOST)
+
+    # --- from there to here -----------------------------------------------------------------
+
+    def _mirror(self) -> None:
+        while True:
+            state = self._retry(self._look)
+            if state.exit is not None or state.dead:
+                self._end(state)
+                return
+            with suppress(LinkCut):
+                self._follow()
+
+    def _look(self) -> FarState:
+        """Ask how things are there, and note what is new."""
+        state = self._far.state()
+        if state.place:
+            self._folder.write(self._folder.place, state.place.encode() + b"\n")
+        if state.claude:
+            self._note_pids(state.claude)
+        if state.closed and not self._folder.closed.exists():
+            self._folder.write(self._folder.closed, b"linger\n")
+        return state
+
+    def _follow(self) -> None:
+        """Copy the journal until the connection ends, for whatever reason."""
+        stream = self._far.follow(self._here())
+        try:
+            with self._changing:
+                self._stream = stream
+                if self._held:
+                    stream.hold()
+            while True:
+                if not select.select([stream], [], [], _BEAT)[0]:
+                    stream.beat()
+                elif chunk := stream.read():
+                    self._append(chunk)
+                else:
+                    return
+        finally:
+            with self._changing:
+                self._stream = None
+            stream.close()
+
+    def _end(self, state: FarState) -> None:
+        """Fetch what is left, clear up there, and only then tell the end."""
+        if state.dead and state.claude:
+            self._say("the host was killed")
+            with suppress(LinkCut):
+                self._far.signal(signal.SIGKILL)
+        self._retry(self._fetch_rest)
+        for file in (self._folder.errors, self._folder.host_errors):
+            data = self._retry(partial(self._far.fetch, file.name, 0))
+            with file.open("ab") as copy:
+                copy.write(data)
+        self._retry(self._remove)
+        self._finish(_LOST if state.exit is None else state.exit)
+
+    def _fetch_rest(self) -> None:
+        size = self._far.state().size
+        self._append(self._far.fetch(self._folder.journal.name, self._here()))
+        if self._here() < size:
+            raise LinkCut("the rest of the journal was cut short")
+
+    def _remove(self) -> None:
+        with suppress(FarFailed):  # it is gone already
+            self._far.remove()
+
+    def _here(self) -> int:
+        """Return how much of the far journal is here, in bytes."""
+        return os.fstat(self._journal).st_size - self._base
+
+    def _append(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._journal, data) :]
+
+    def _finish(self, status: int) -> None:
+        folder = self._folder
+        folder.remove_host()
+        folder.write(folder.exit_file, f"{status}\n".encode())
+
+    # --- from here to there -----------------------------------------------------------------
+
+    def _read_feed(self) -> None:
+        """Order what is announced to be delivered; first what an earlier link has left."""
+        with open(self._feed, "rb", buffering=0, closefd=False) as feed:
+            known = _names(self._folder.delivered)
+            while True:
+                for name in _names(self._folder.announced):
+                    if name not in known:
+                        known[name] = None
+                        self._order(partial(self._deliver, name))
+                feed.readline()  # there is more
+
+    def _deliver(self, name: str) -> None:
+        end = name == END_OF_INPUT
+        self._far.put(name, b"" if end else (self._folder.inbox / name).read_bytes())
+        self._folder.append(self._folder.delivered, name)
+
+    def _watch_lease(self) -> None:
+        """Hold the session there for as long as somebody follows it here."""
+        while self._folder.lease.exists():
+            with self._folder.lease.open("rb", buffering=0) as lease:  # waits for a follower
+                self._hold(held=True)
+                while lease.read(1 << 10):
+                    pass
+            self._hold(held=False)
+
+    def _hold(self, *, held: bool) -> None:
+        with self._changing:
+            self._held = held
+            if self._stream is not None:
+                with suppress(LinkCut):  # the next connection is told
+                    (self._stream.hold if held else self._stream.release)()
+
+    def _on_terminate(self, *_: object) -> None:
+        self._order(lambda: self._far.signal(signal.SIGTERM))
+
+    def _order(self, order: Callable[[], None]) -> None:
+        self._orders.put(order)
+        self._impatient.set()
+
+    def _send(self) -> None:
+        """Do what is ordered, one after the other; runs in a thread of its own."""
+        while True:
+            order = self._orders.get()
+            try:
+                self._retry(order)
+            except FarFailed as error:
+                self._say(str(error))
+
+    # --- both ways --------------------------------------------------------------------------
+
+    def _retry(self, work: Callable[[], T]) -> T:
+        """Do it until the place can be reached."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return work()
+            except LinkCut as error:
+                self._say(f"link cut: {error}; trying again in {pause:g} seconds")
+            self._impatient.wait(pause)
+            self._impatient.clear()
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _note_pids(self, claude: int) -> None:
+        if self._folder.pids() != (os.getpid(), claude):
+            self._folder.write_pids(os.getpid(), claude)
+
+    def _say(self, text: str) -> None:
+        with self._folder.host_errors.open("a") as log:
+            log.write(f"{text}\n")
+
+
+def _names(file: Path) -> dict[str, None]:
+    """Return the lines of a file, in their order."""
+    try:
+        return dict.fromkeys(file.read_text().splitlines())
+    except FileNotFoundError:
+        return {}

@@ -1,0 +1,46 @@
+"""Which process is the link of a session; its death lets go of that."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from claude_mpm.journal.layout import SessionFolder
+
+_TRIES, _PAUSE = 10, 0.02  # whoever asks `is_linked` holds the lock for a moment
+
+
+def become_link(folder: SessionFolder) -> bool:
+    """Try to become the link of a session, until this process ends; tell if we are."""
+    # The file that makes it a session with a link: it is there as long as that is.
+    descriptor = os.open(folder.link_file, os.O_RDONLY | os.O_CLOEXEC)
+    nobody = threading.Event()
+    for _ in range(_TRIES):
+        if _try(descriptor):
+            return True
+        nobody.wait(_PAUSE)
+    os.close(descriptor)
+    return False
+
+
+def is_linked(folder: SessionFolder) -> bool:
+    """Tell whether there is a link at work."""
+    try:
+        descriptor = os.open(folder.link_file, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,243 @@
+"""A far session that is reached by a command in front of `sh`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.link.far import FarFailed, FarState, LinkCut
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from claude_mpm.journal.layout import SessionFolder
+
+_CHUNK = 1 << 18
+_PATIENCE = 30.0  # seconds for one answer, beside what its data take
+_SLOWEST = 20_000  # bytes a second
+KILL = 'kill -s "$1" "$2"'
+# What is laid into the far folder, if it is in the near one.
+_LAID = ("framework.md", "agents.json", "expected", "environ")
+_SCRIPTS = {
+    "host.sh": Path(__file__).parents[1] / "journal" / "host.sh",
+    "far.sh": Path(__file__).with_name("far.sh"),
+}
+
+
+class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How a far session is reached; kept in the session's folder, so that any process can.
+
+    Args:
+        place: the name of the place, for messages.
+        shell: the command of this machine that is `sh -s` there.
+        far: the command of this machine that is `far.sh` there.
+        folder: the session's folder there.
+        cwd: the folder to work in; empty for the place's own choice.
+        host: the command that starts the host there, in the folder's own shell.
+        kill: a script that sends signal $1 to process $2 of the session.
+        base: the byte of the near journal that is the first of the far one.
+    """
+
+    kind: str = "shell"
+    place: str
+    shell: list[str]
+    far: list[str]
+    folder: str
+    cwd: str
+    host: str
+    kill: str = KILL
+    base: int = 0
+
+
+def open_far(spec: dict[str, Any], folder: SessionFolder) -> ShellFar:
+    """Return the far session that a link's file tells of."""
+    return ShellFar(msgspec.convert(spec, ShellSpec), folder)
+
+
+class ShellFar:
+    """Does everything by short commands, and follows by a long one.
+
+    Args:
+        spec: how it is reached.
+        folder: the session's folder on this machine.
+    """
+
+    def __init__(self, spec: ShellSpec, folder: SessionFolder) -> None:
+        self._spec = spec
+        self._folder = folder
+
+    def start(self) -> None:
+        """Lay the folder and start its host."""
+        answer = self._run(self._spec.shell, _start_script(self._spec, self._folder).encode())
+        lines = answer.decode("utf-8", "replace").splitlines()
+        if not lines or lines[-1] != "ok":
+            raise FarFailed(f"{self._spec.place}: {lines[-1] if lines else 'no answer'}")
+        self._folder.environ.unlink(missing_ok=True)
+
+    def state(self) -> FarState:
+        """Return what the far folder says."""
+        fields: dict[str, Any] = {}
+        place: list[str] = []
+        for line in self._ask("state").decode("utf-8", "replace").splitlines():
+            word, _, rest = line.partition(" ")
+            match word:
+                case "pid":
+                    fields["host"], fields["claude"] = map(int, rest.split())
+                case "exit":
+                    fields["exit"] = int(rest)
+                case "closed" | "dead":
+                    fields[word] = True
+                case "size":
+                    fields["size"] = int(rest)
+                case "place":
+                    place.append(rest)
+        return FarState(place="\n".join(place), **fields)
+
+    def follow(self, offset: int) -> ShellStream:
+        """Read the far journal from a byte on."""
+        return ShellStream(self._spec.far, offset)
+
+    def fetch(self, file: str, offset: int) -> bytes:
+        """Return what one of the far files holds from a byte on."""
+        return self._run(self._spec.far, f"fetch {file} {offset}\n".encode())
+
+    def put(self, name: str, message: bytes) -> None:
+        """Give Claude a message."""
+        self._ask(f"put {name} {len(message)}", message)
+
+    def signal(self, signum: int) -> None:
+        """Send the far host a signal."""
+        self._ask(f"signal {signal.Signals(signum).name[3:]}")
+
+    def remove(self) -> None:
+        """Remove the far folder."""
+        self._ask("remove")
+
+    def _ask(self, question: str, data: bytes = b"") -> bytes:
+        answer = self._run(self._spec.far, question.encode() + b"\n" + data)
+        if answer == b"gone\n":
+            raise FarFailed(f"{self._spec.place}: the session's folder {self._spec.folder} is gone")
+        if not answer.endswith(b"ok\n"):
+            raise LinkCut(f"{self._spec.place}: no whole answer to {question.split()[0]}")
+        return answer[: -len(b"ok\n")]
+
+    def _run(self, command: Sequence[str], data: bytes) -> bytes:
+        patience = _PATIENCE + len(data) / _SLOWEST
+        try:
+            done = subprocess.run(
+                command, input=data, capture_output=True, timeout=patience, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise LinkCut(f"{self._spec.place}: {error}") from error
+        if done.returncode:
+            reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+            raise LinkCut(f"{self._spec.place}: {''.join(reason)} (status {done.returncode})")
+        return done.stdout
+
+
+class ShellStream:
+    """A far journal, through the standard output of a long-running command."""
+
+    def __init__(self, command: Sequence[str], offset: int) -> None:
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise LinkCut(str(error)) from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._words, self._bytes = self._process.stdin, self._process.stdout
+        self._writing = threading.Lock()
+        self._say(f"follow {offset}")
+
+    def fileno(self) -> int:
+        """Return a descriptor that can be read when there are bytes."""
+        return self._bytes.fileno()
+
+    def read(self) -> bytes:
+        """Return the next bytes; empty at the end."""
+        return os.read(self._bytes.fileno(), _CHUNK)
+
+    def beat(self) -> None:
+        """Tell the far side that we are still there."""
+        self._say("beat")
+
+    def hold(self) -> None:
+        """Keep the far session from being ended by its linger rule."""
+        self._say("hold")
+
+    def release(self) -> None:
+        """Let the far session's linger rule run."""
+        self._say("release")
+
+    def close(self) -> None:
+        """End the command."""
+        self._words.close()
+        self._process.terminate()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._bytes.close()
+
+    def _say(self, word: str) -> None:
+        with self._writing:
+            try:
+                self._words.write(word.encode() + b"\n")
+            except (OSError, ValueError) as error:
+                raise LinkCut(str(error)) from error
+
+
+def _start_script(spec: ShellSpec, folder: SessionFolder) -> str:
+    """Return the script that lays a far folder and starts its host, or finds that it was started.
+
+    It is one function that the last line calls: half of it does nothing.
+    """
+    files = {name: path.read_text() for name, path in _SCRIPTS.items()}
+    files["kill.sh"] = spec.kill + "\n"
+    for name in _LAID:
+        if (near := folder.path / name).exists():
+            files[name] = near.read_text()
+    laid = "\n".join(f"    printf %s {shlex.quote(text)} >{name}" for name, text in files.items())
+    return f"""start() {{
+    umask 077
+    export session={shlex.quote(spec.folder)}
+    mkdir -p "${{session%/*}}" || return
+    if mkdir "$session" 2>/dev/null; then lay || return; fi
+    left=100
+    until [ -f "$session/pid" ] || [ -f "$session/exit" ]; do
+        [ "$left" -gt 0 ] || {{ tail -n 1 "$session/host.log"; echo "no host"; return; }}
+        left=$((left - 1))
+        sleep 0.1
+    done
+    echo ok
+}}
+lay() {{
+    cd "$session" || return
+    mkdir inbox && : >out.jsonl && mkfifo feed lease || return
+{laid}
+    {_change_folder(spec.cwd)}
+    {spec.host}
+}}
+exec 2>&1
+start </dev/null
+exit 0
+"""
+
+
+def _change_folder(cwd: str) -> str:
+    where = shlex.quote(cwd) if cwd else '"${HOME:-/}"'
+    return f"cd {where} || return"
