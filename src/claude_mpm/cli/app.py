@@ -88,7 +88,9 @@ class App:
 
     def recall(self, meta: Meta) -> None:
         """Take what a session was started with, where no flag says otherwise."""
-        recorded = {**meta.options, "orchestrator": meta.orchestrator, "cwd": meta.cwd}
+        recorded = {**meta.options, "orchestrator": meta.orchestrator}
+        if meta.cwd:
+            recorded["cwd"] = meta.cwd
         if meta.starts:
             last = meta.starts[-1]
             recorded["agents_dir"] = last.agents_source or None

@@ -15,7 +15,7 @@ from claude_mpm.status import State, Status, read_status, undelivered
 from claude_mpm.verdict import Circumstances, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from claude_mpm.cli.app import App
     from claude_mpm.journal.layout import SessionFolder
@@ -108,6 +108,7 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
         "state": status.state,
         "turn_begins": status.begin if _runs(status) else None,
         "folder": str(folder.path),
+        "runs_on": folder.read_place(),
         "journal_bytes": folder.journal.stat().st_size,
         "events": position.events,
         "not_json": position.not_json,
@@ -123,6 +124,15 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
 
 def _runs(status: Status) -> bool:
     return status.begun and status.state in (State.WORKING, State.WAITING)
+
+
+def _place(place: Mapping[str, str]) -> str:
+    """Return where the host found itself."""
+    if not place:
+        return "unknown"
+    container = place.get("container", "")[:12]
+    inside = f" in container {container}" if container else ""
+    return f"{place.get('host', '')}{inside} as {place.get('user') or place.get('uid', '')}"
 
 
 def _turn(turn: TurnRecord) -> dict[str, Any]:
@@ -142,7 +152,8 @@ def print_record(app: App, record: dict[str, Any]) -> None:
         ("session", record["session"]),
         ("state", record["state"] if status is None else f"ended with status {status}"),
         ("orchestrator", f"{record['orchestrator']} in {record['environment']}"),
-        ("works in", record["cwd"]),
+        ("runs on", _place(record["runs_on"])),
+        ("works in", record["cwd"] or record["runs_on"].get("cwd", "")),
         ("kept in", record["folder"]),
         ("options", ", ".join(f"{k}={v}" for k, v in record["options"].items() if v) or "none"),
         ("journal", _journal(record)),

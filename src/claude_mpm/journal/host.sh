@@ -109,8 +109,14 @@ run() { # COMMAND [ARG...]: Claude, from its start to its end; sets `status`
         wait "$claude"
         status=$?
     done
+    [ "$status" != 137 ] || [ -z "$container" ] || ! ran_out_of_memory ||
+        echo "the container ran out of memory; give it more" >>"$session/err.log"
     # A shell that was just forked can miss the first signal it is sent, but not this one.
     kill -KILL "$feeding" "$watching" 2>/dev/null
+}
+
+ran_out_of_memory() { # whether the kernel has killed something of this container for that
+    grep -qs '^oom_kill [1-9]' /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control
 }
 
 left_behind() { # the processes of Claude's tools, wherever they went

@@ -124,6 +124,12 @@ class SessionFolder:
         for file in (*left, self.environ, self.expected_place):
             file.unlink(missing_ok=True)
 
+    def note_failed_start(self, reason: str) -> None:
+        """Keep why there was never a host."""
+        self.append(self.host_errors, reason)
+        self.remove_host()
+        self.write(self.exit_file, b"126\n")
+
     def expect_place(self, expected: Mapping[str, str]) -> None:
         """Note what the host's statement of where it runs must say."""
         lines = "".join(f"{key}={value}\n" for key, value in expected.items())

@@ -13,10 +13,11 @@ cd "$session" || exit
 
 state() { # what the folder says
     [ ! -f pid ] || echo "pid $(cat pid)"
-    [ ! -f exit ] || echo "exit $(cat exit)"
     [ ! -f closed ] || echo closed
     [ ! -f place ] || sed 's/^/place /' place
-    [ -f exit ] || host_lives || echo dead
+    # It writes `exit` before it ends.
+    [ -f exit ] || host_lives || [ -f exit ] || echo dead
+    [ ! -f exit ] || echo "exit $(cat exit)"
     echo "size $(wc -c <out.jsonl)"
     echo ok
 }
@@ -47,7 +48,9 @@ put() { # NAME SIZE: a message for Claude, which follows on standard input
 follow() { # OFFSET: the journal from there on, until the host or the other end is gone
     [ -p alive ] || return 0
     exec 6<>alive 7<alive 6>&-
-    tail -c "+$(($1 + 1))" -f out.jsonl &
+    often= # nothing wakes tail on a container's file system, where by itself it looks once a second
+    ! tail -s 0.1 -c 1 /dev/null 2>/dev/null || often='-s 0.1'
+    tail $often -c "+$(($1 + 1))" -f out.jsonl &
     tailing=$!
     { read -r _ <&7; kill "$$" "$tailing"; } &
     listening=$!

@@ -9,11 +9,26 @@ from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 if TYPE_CHECKING:
     from claude_mpm.environments.base import Environment
 
+# The module of a place is imported when it is first used: most programs use one.
+
 
 class LocalOrchestrator(MPMOrchestrator):
     """Runs Claude on this machine."""
 
     name = "local"
+
+
+class DockerOrchestrator(MPMOrchestrator):
+    """Runs Claude in a container."""
+
+    name = "docker"
+
+    @classmethod
+    def place(cls) -> type[Environment]:
+        """Return the class of the place."""
+        from claude_mpm.environments.docker import Docker
+
+        return Docker
 
 
 class SSHOrchestrator(MPMOrchestrator):
@@ -29,6 +44,20 @@ class SSHOrchestrator(MPMOrchestrator):
         return SSH
 
 
+class RemoteOrchestrator(MPMOrchestrator):
+    """Runs Claude where a `claude-mpm serve` is."""
+
+    name = "remote"
+
+    @classmethod
+    def place(cls) -> type[Environment]:
+        """Return the class of the place."""
+        from claude_mpm.environments.remote import Remote
+
+        return Remote
+
+
 BUILT_IN: dict[str, type[MPMOrchestrator]] = {
-    each.name: each for each in (LocalOrchestrator, SSHOrchestrator)
+    each.name: each
+    for each in (LocalOrchestrator, DockerOrchestrator, SSHOrchestrator, RemoteOrchestrator)
 }

@@ -108,7 +108,11 @@ class Controller:
             linger=self._options.linger,
             linger_limit=self._options.linger_limit,
         )
-        self.process = place.start(order)
+        try:
+            self.process = place.start(order)
+        except MPMError as error:
+            self.folder.note_failed_start(str(error))
+            raise
         self.hosted = True
         self.session = self._read(meta, start=meta.starts[-1].offset)
         return self.process

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from claude_mpm.environments.base import Environment
 
-_RECORDED = (str, int, float, bool, list, tuple, dict)
-_SECRET = frozenset({"token"})
+_WRITABLE = (str, int, float, bool, list, tuple)
+_SECRET = frozenset({"token", "variables"})  # may be secret; a resume is given them anew
 
 
 def take_place_settings(place: type[Environment], options: dict[str, Any]) -> dict[str, Any]:
@@ -33,5 +33,5 @@ def recorded(settings: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in settings.items()
-        if isinstance(value, _RECORDED) and name not in _SECRET
+        if isinstance(value, _WRITABLE) and name not in _SECRET
     }

@@ -94,8 +94,8 @@ class SessionRecord:
 
 
 def as_uuid(session_id: str) -> str:
-    """Return the UUID for Claude's own record of a session; Claude takes nothing else."""
+    """Return the UUID for Claude's own record of a new session; Claude takes nothing else."""
     try:
         return str(uuid.UUID(session_id))
-    except ValueError:
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"claude-mpm:{session_id}"))
+    except ValueError:  # a name that another machine may have given to a session there, too
+        return str(uuid.uuid4())
