@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     TIMED_OUT = "timed out"
+    STALLED = "stalled"
     LOST = "lost"
     INCOMPLETE = "incomplete"
 
@@ -51,7 +52,12 @@ class Verdict(msgspec.Struct, frozen=True):
         return f"{self.outcome} ({self.reason})" if self.reason else str(self.outcome)
 
 
-_EXIT_STATUS = {Outcome.COMPLETED: 0, Outcome.TIMED_OUT: 124, Outcome.INTERRUPTED: 130}
+_EXIT_STATUS = {
+    Outcome.COMPLETED: 0,
+    Outcome.TIMED_OUT: 124,
+    Outcome.STALLED: 124,
+    Outcome.INTERRUPTED: 130,
+}
 _LIMITS = {
     "max_turns": "the limit of model turns was reached",
     "budget_exhausted": "the budget was used up",
@@ -64,6 +70,8 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         interrupted: someone asked Claude to stop.
         timed_out: the turn's time was up.
+        stalled: what stood still, where it was ended for that.
+        not_idle: what Claude did not say after its result.
         ended: Claude's output is over.
         exit_status: how Claude ended; None while it runs, or where nobody knows.
         stderr: the last lines of its standard error.
@@ -73,6 +81,8 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
 
     interrupted: bool = False
     timed_out: bool = False
+    stalled: str = ""
+    not_idle: str = ""
     ended: bool = False
     exit_status: int | None = None
     stderr: str = ""
@@ -94,6 +104,8 @@ def judge(results: Sequence[TurnRecord], known: Circumstances) -> Verdict:
 def _outcome(results: Sequence[TurnRecord], known: Circumstances) -> tuple[Outcome, str]:
     if known.timed_out:
         return Outcome.TIMED_OUT, "the turn's time was up"
+    if known.stalled:
+        return Outcome.STALLED, known.stalled
     if any(result.terminal_reason.startswith("aborted") for result in results):
         return Outcome.INTERRUPTED, "it was interrupted before its end"
     if known.interrupted and not results:
@@ -134,6 +146,7 @@ def _evidence(results: Sequence[TurnRecord], known: Circumstances) -> tuple[str,
     ]
     if not results:
         found.append("no result")
+    found += [text for text in (known.stalled, known.not_idle) if text]
     if known.ended:
         found.append(f"output over, exit status {known.exit_status}")
     if known.background:

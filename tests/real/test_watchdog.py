@@ -1,0 +1,82 @@
+"""Nothing hangs for ever: a turn that stands still is noticed, and it is said on what evidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from claude_mpm import Outcome
+from claude_mpm.testing import Call, Fail, ScriptedModel, Stall
+
+if TYPE_CHECKING:
+    from conftest import MakeClaude
+
+SECONDS = 60.0
+
+
+def run(make_claude: MakeClaude, prompt: str = "go", **options: Any) -> Any:
+    with make_claude(on_stall="interrupt", **options) as claude:
+        return claude.ask(prompt).wait(SECONDS)
+
+
+def test_a_half_dead_connection_stalls_and_does_not_hang(
+    make_claude: MakeClaude, model: ScriptedModel
+) -> None:
+    model.on("go", "The first half", Stall())
+    turn = run(make_claude, silence_timeout=1.0, partial=True)
+    assert turn.verdict.outcome is Outcome.STALLED
+    assert "silent for" in turn.verdict.reason
+    assert turn.verdict.exit_status == 124
+
+
+def test_retries_are_no_progress_and_the_reason_says_so(
+    make_claude: MakeClaude, model: ScriptedModel
+) -> None:
+    model.on("go", Fail(500))
+    turn = run(make_claude, silence_timeout=4.0)
+    assert turn.verdict.outcome is Outcome.STALLED
+    assert "retries (server_error)" in turn.verdict.reason
+
+
+def test_a_tool_is_no_silence_and_has_a_limit_of_its_own(
+    make_claude: MakeClaude, model: ScriptedModel
+) -> None:
+    model.on("go", Call("Bash", command="sleep 3; echo done"), "It is done.")
+    options = {"claude_args": ["--allowedTools", "Bash"], "silence_timeout": 1.0}
+    assert run(make_claude, **options).verdict.ok
+    turn = run(make_claude, **options, tool_timeout=1.0)
+    assert turn.verdict.outcome is Outcome.STALLED
+    assert "the tool Bash has not ended" in turn.verdict.reason
+
+
+def test_after_a_stall_the_session_takes_the_next_prompt(
+    make_claude: MakeClaude, model: ScriptedModel
+) -> None:
+    model.on("first", "Half", Stall())
+    model.on("second", "Whole.")
+    with make_claude(on_stall="interrupt", silence_timeout=1.0) as claude:
+        assert claude.ask("first").wait(SECONDS).verdict.outcome is Outcome.STALLED
+        assert claude.ask("second").wait(SECONDS).text == "Whole."
+
+
+def test_end_ends_the_session_with_the_turn(make_claude: MakeClaude, model: ScriptedModel) -> None:
+    model.on("go", "Half", Stall())
+    claude = make_claude(on_stall="end", silence_timeout=1.0)
+    claude.start_or_raise()
+    assert claude.ask("go").wait(SECONDS).verdict.outcome is Outcome.STALLED
+    while claude.running:
+        claude.get_output(timeout=0.2)
+    assert claude.process.wait(SECONDS) is not None
+
+
+def test_a_warning_does_nothing_else(
+    make_claude: MakeClaude, model: ScriptedModel, tmp_path: Any
+) -> None:
+    model.on("go", "Half", Stall(), " and half.")
+    with make_claude(silence_timeout=1.0, log_level="WARNING", log_dir=tmp_path / "log") as claude:
+        turn = claude.ask("go")
+        model.wait_for_stall()
+        log = tmp_path / "log" / "claude-mpm.log"
+        while not log.exists() or "stands still" not in log.read_text():
+            claude.get_output(timeout=0.2)
+        model.release()
+        assert turn.wait(SECONDS).verdict.ok
