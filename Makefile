@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check format docs coverage guide tickets-report lock clean
+.PHONY: help venv demo places places-stop places-table test check format docs coverage guide tickets-report lock clean
 
 # The first Python that is new enough; another one: make PYTHON=/path/to/python …
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -37,6 +37,17 @@ demo: $(INSTALLED) ## See the real Claude Code work, with no key and no network
 test: $(INSTALLED) ## Run all tests
 	$(BIN)/python -m pytest $(ARGS)
 
+places: $(INSTALLED) ## Start the Docker Engine and the sshd of the tests, and keep them
+	tools/places.sh start
+
+places-stop: ## End and remove what `make places` started
+	tools/places.sh stop
+
+places-table: $(INSTALLED) ## Hold every place to every contract; write the page of the docs
+	rm -f reports/places.md
+	$(BIN)/python -m pytest tests/places/test_contracts.py -k keeps $(ARGS)
+	cp reports/places.md docs/places.md
+
 check: $(INSTALLED) ## Check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -62,6 +73,6 @@ lock: ## Pin the newest dependencies in requirements.lock (needs uv)
 	$(UV) lock --quiet --upgrade
 	$(UV) export --quiet --all-extras --all-groups --no-emit-project --no-header --format requirements-txt --output-file requirements.lock
 
-clean: ## Remove everything that was made, .venv too
+clean: places-stop ## Remove everything that was made, .venv too
 	rm -rf $(VENV) site dist reports .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from certificates import certificates  # noqa: F401 - a fixture
 from claude_mpm.claude_binary import find_claude
 from claude_mpm.orchestration.factory import create_orchestrator
 from claude_mpm.testing import ScriptedModel
+from real_places import _engine, _started, docker, sshd, tmux  # noqa: F401 - fixtures
+from served import served  # noqa: F401 - a fixture
 
 HERE = Path(__file__).parent
 # Variables of the machine that would change what is tested.

@@ -22,6 +22,7 @@ from claude_mpm.orchestration.options import Options
 from claude_mpm.orchestration.question import Question
 from claude_mpm.orchestration.turn import Turn
 from claude_mpm.settings import describe
+from claude_mpm.testing import contracts
 from claude_mpm.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -200,6 +201,11 @@ def test_every_exit_status_has_a_row() -> None:
     statuses = {getattr(error, "exit_status", 0) for error in tree}
     statuses |= {Verdict(outcome).exit_status for outcome in Outcome}
     assert not _missing([str(status) for status in statuses], _rows("commands.md"))
+
+
+def test_every_contract_has_a_row_with_what_it_is_for() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", PAGES["checks.md"], re.MULTILINE)
+    assert rows == [(contract.name, contract.loss) for contract in contracts()]
 
 
 def test_every_page_is_in_the_navigation() -> None:

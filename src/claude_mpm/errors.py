@@ -4,7 +4,9 @@
     ├── UsageError            a call or command line that cannot be meant        (exit 2)
     │   ├── RegistrationError     a name that is taken, a class that is no orchestrator
     │   ├── UnknownOrchestrator   a name that nothing registered
-    │   └── UnknownSession        a session that is not on this machine
+    │   ├── UnknownSession        a session that is not on this machine
+    │   ├── NotOwner              a session that another claude-mpm has
+    │   └── QuestionOver          a question that is answered or withdrawn       (exit 1)
     ├── ClaudeNotFound        there is no `claude` to run                        (exit 3)
     ├── SettingsError         a setting that is unknown or has a wrong value     (exit 4)
     ├── FrameworkError        instructions or agents that cannot be used         (exit 5)
@@ -42,6 +44,16 @@ class UnknownOrchestrator(UsageError, LookupError):
 
 class UnknownSession(UsageError, LookupError):
     """A session id that is not on this machine, or a prefix of several."""
+
+
+class NotOwner(UsageError):
+    """A session that another claude-mpm has, which alone may start its Claude."""
+
+
+class QuestionOver(UsageError):
+    """An answer to a question that has its answer already, or that Claude no longer asks."""
+
+    exit_status = 1
 
 
 class ClaudeNotFound(MPMError, FileNotFoundError):

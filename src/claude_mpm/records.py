@@ -58,6 +58,19 @@ class Delegation(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """Costs that Claude tells apart from its turns, as it does on a terminal.
+
+    Args:
+        cost_usd: what was added since it told last.
+        total_cost_usd: the session's sum.
+    """
+
+    session: str
+    cost_usd: float
+    total_cost_usd: float
+
+
 class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One `result` of Claude's: what a turn came to and what it cost.
 

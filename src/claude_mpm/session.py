@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.errors import StorageError
 from claude_mpm.index import Position
-from claude_mpm.journal.cursor import Cursor
+from claude_mpm.journal.cursor import Cursor, read_lines
 from claude_mpm.journal.watch import subscribe
 from claude_mpm.processors.delegations import DelegationProcessor
 from claude_mpm.processors.usage import UsageProcessor
-from claude_mpm.wire import WIRES
+from claude_mpm.wire import WIRES, Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from claude_mpm.index import Index
     from claude_mpm.journal.layout import Meta, SessionFolder
+    from claude_mpm.records import TurnRecord
     from claude_mpm.wire import Wire
     from claude_mpm.wire.events import Event
     from claude_mpm.wire.framing import Line
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 # How often, in seconds, it is checked whether a silent host is still alive.
 LIVENESS_INTERVAL = 1.0
 # The kinds of event that processors make and the index keeps.
-FOUND = frozenset({"ticket", "delegation", "turn"})
+FOUND = frozenset({"ticket", "delegation", "turn", "cost"})
 
 
 class Session:
@@ -155,14 +156,15 @@ class Session:
             return
         new = [event for event in events if event.offset >= before.cursor]
         turns = [event.data for event in new if event.kind == "turn"]
+        costs = [event.data for event in new if event.kind in ("turn", "cost")]
         found = [event for event in new if event.kind in FOUND]
         not_json = sum(event.kind == "not-json" for event in new)
         self.position = Position(
             cursor=max(end, before.cursor),
             events=before.events + len(new) - len(found),
             not_json=before.not_json + not_json,
-            total_cost_usd=turns[-1].total_cost_usd if turns else before.total_cost_usd,
-            cost_usd=before.cost_usd + sum(turn.cost_usd for turn in turns),
+            total_cost_usd=costs[-1].total_cost_usd if costs else before.total_cost_usd,
+            cost_usd=before.cost_usd + sum(cost.cost_usd for cost in costs),
             turns=before.turns + len(turns),
         )
         if found or not_json or self.ended:
@@ -181,6 +183,7 @@ class Session:
 
 def built_in_processors(
     meta: Meta,
+    folder: SessionFolder,
     index: Index,
     start: int,
     *,
@@ -190,10 +193,9 @@ def built_in_processors(
     """Return the processors of every session, in the state they had at the offset `start`."""
     session = meta.session_id
     before = [turn for turn in index.turns(session) if turn.end <= start]
-    total = before[-1].total_cost_usd if before else 0.0
     running = [d for d in index.delegations(session, state="running") if d.offset < start]
     processors: list[Processor] = [
-        UsageProcessor(session, meta.starts, total),
+        _turn_processor(meta, folder, before, start),
         DelegationProcessor(session, running),
     ]
     if tickets:
@@ -202,6 +204,18 @@ def built_in_processors(
 
         processors.append(TicketProcessor(session, markers))
     return processors
+
+
+def _turn_processor(
+    meta: Meta, folder: SessionFolder, before: Sequence[TurnRecord], start: int
+) -> Processor:
+    if meta.wire != Transcript.name:
+        total = before[-1].total_cost_usd if before else 0.0
+        return UsageProcessor(meta.session_id, meta.starts, total)
+    from claude_mpm.processors.transcript_turns import TranscriptTurns, primed
+
+    turns = TranscriptTurns(meta.session_id, meta.starts)
+    return primed(turns, read_lines(folder.journal), before[-1].end if before else 0, start)
 
 
 def open_beside(folder: SessionFolder, index: Index, start: int, *, follow: bool = True) -> Session:
@@ -216,7 +230,7 @@ def open_beside(folder: SessionFolder, index: Index, start: int, *, follow: bool
         folder,
         WIRES[meta.wire],
         index,
-        processors=built_in_processors(meta, index, start),
+        processors=built_in_processors(meta, folder, index, start),
         start=start,
         is_over=folder.has_ended if follow else (lambda: True),
         keeps=False,

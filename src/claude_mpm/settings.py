@@ -30,8 +30,15 @@ __all__ = [
 
 PROJECT_FILE = ".claude-mpm.toml"
 _PATHS = frozenset({"framework", "agents_dir", "cwd", "claude_path", "state_dir", "log_dir"})
+# Variables that begin like one of a setting, and are none.
+_NO_SETTINGS = frozenset(
+    {"CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN"}
+)
 # A project's file comes with a cloned repository: it must not be able to choose what is run.
-_NOT_OF_A_PROJECT = frozenset({"claude_path", "claude_args", "plugins"})
+_RULES = ("allowed_tools", "disallowed_tools")
+_NOT_OF_A_PROJECT = frozenset({"claude_path", "claude_args", "plugins", *_RULES})
+# The modes in which Claude does no more than in any other that the user may have set.
+_MODES_OF_A_PROJECT = frozenset({"plan", "dontAsk"})
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,8 @@ def _environment_layer(environ: Mapping[str, str]) -> _Layer:
     if environ.get("CLAUDE_PATH"):
         value = _convert("claude_path", environ["CLAUDE_PATH"], "CLAUDE_PATH")
         layer["claude_path"] = _Value(value, "environment CLAUDE_PATH")
-    for name in sorted(name for name in environ if name.startswith(PREFIX)):
+    given = {name for name in environ if name.startswith(PREFIX)} - _NO_SETTINGS
+    for name in sorted(given):
         if name not in names:
             likely = nearest(name, names)
             hint = f"did you mean {likely}?" if likely else "unset it"
@@ -140,6 +148,8 @@ def _from_text(key: str, text: str, name: str) -> object:
     """Split the text of a variable where the setting is a list or a table."""
     if key == "plugins":
         return [part.strip() for part in text.split(",") if part.strip()]
+    if key in _RULES:  # a rule may have commas within its parentheses
+        return [rule.strip() for rule in re.findall(r"(?:\([^)]*\)|[^,(])+", text) if rule.strip()]
     if key == "ticket_markers":
         pairs = [part.partition("=") for part in text.split(",") if part.strip()]
         return {marker.strip(): kind.strip() for marker, _, kind in pairs}
@@ -164,7 +174,7 @@ def _project_layer(start: Path) -> _Layer:
         return {}
     layer = _file_layer(path)
     refused = [key for key in layer if key in _NOT_OF_A_PROJECT]
-    if (mode := layer.get("permission_mode")) and mode.value == "bypassPermissions":
+    if (mode := layer.get("permission_mode")) and mode.value not in _MODES_OF_A_PROJECT:
         refused.append("permission_mode")
     if refused:
         line = _line(read_text(path, SettingsError), refused[0])

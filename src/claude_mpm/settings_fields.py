@@ -44,6 +44,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         | None,
         _meaning("What Claude may do without asking; without it Claude's own choice."),
     ] = None
+    permissions: Annotated[
+        Literal["deny", "ask"],
+        _meaning("Whether Claude is refused what it would have to ask for, or its question waits."),
+    ] = "deny"
+    question_timeout: Annotated[
+        _Seconds | None,
+        _meaning("How long a question waits for its answer before it is denied, in seconds."),
+    ] = None
+    allowed_tools: Annotated[
+        list[_Text], _meaning("Rules for what Claude may do without asking: `Bash(git status:*)`.")
+    ] = msgspec.field(default_factory=list)
+    disallowed_tools: Annotated[
+        list[_Text], _meaning("Rules for what Claude may not do at all; they win over all else.")
+    ] = msgspec.field(default_factory=list)
     cwd: Annotated[
         _Text | None, _meaning("The folder that Claude works in; without it the current one.")
     ] = None

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from claude_mpm.journal.cursor import read_lines
 from claude_mpm.journal.prompts import Prompt, answered_requests, prompts
-from claude_mpm.wire import WIRES
+from claude_mpm.processors.transcript_turns import TranscriptTurns
+from claude_mpm.wire import WIRES, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from claude_mpm.index import Index
     from claude_mpm.journal.layout import Meta, SessionFolder
     from claude_mpm.records import TurnRecord
-    from claude_mpm.wire.events import Event, Result
+    from claude_mpm.wire.events import Assistant, Event, Result, User
 
 
 class State(StrEnum):
@@ -39,6 +40,20 @@ class State(StrEnum):
         return self not in (State.ENDED, State.LOST)
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """A question of Claude's as the journal has it.
+
+    Args:
+        request_id: Claude's name for it.
+        request: what Claude asks.
+        at: the time of what stands before it in the journal; empty where that has none.
+    """
+
+    request_id: str
+    request: dict[str, Any]
+    at: str = ""
+
+
 class Status(msgspec.Struct, frozen=True):
     """What a session does.
 
@@ -46,12 +61,19 @@ class Status(msgspec.Struct, frozen=True):
         begun: whether there is a turn: the one that runs, or else the last one.
         uuid: of its prompt; empty where that had none.
         begin: where in the journal it begins, in bytes; where there is none, the last start.
+        questions: what Claude waits for an answer to.
+        unheard: the ids of questions that were answered, where nothing shows yet that Claude has
+            the answer.
+        over: the ids of questions that Claude no longer asks.
     """
 
     state: State
     begun: bool = False
     uuid: str = ""
     begin: int = 0
+    questions: tuple[Asked, ...] = ()
+    unheard: tuple[str, ...] = ()
+    over: frozenset[str] = frozenset()
 
 
 def read_status(folder: SessionFolder, index: Index) -> Status:
@@ -65,13 +87,25 @@ def read_status(folder: SessionFolder, index: Index) -> Status:
     meta = folder.read_meta()
     tail = _Tail(_begin_of_last_turn(meta, index.turns(meta.session_id)))
     wire = WIRES[meta.wire]
+    turns = TranscriptTurns(meta.session_id) if meta.wire == Transcript.name else None
     for line in read_lines(folder.journal, tail.begin):
         for event in wire.decode(line):
             tail.observe(event)
-    state = _state(folder, meta, tail)
-    if tail.turn is None:
-        return Status(state, begin=tail.begin)
-    return Status(state, True, *tail.turn)
+            for found in turns(event) if turns else ():
+                tail.observe(found)
+    answered = answered_requests(folder) if tail.asked else frozenset()
+    questions = tuple(each for each in tail.asked.values() if each.request_id not in answered)
+    state = _state(folder, meta, tail, questions)
+    uuid, begin = tail.turn or ("", tail.begin)
+    return Status(
+        state,
+        tail.turn is not None,
+        uuid,
+        begin,
+        questions=questions if state.runs else (),
+        unheard=tuple(answered.intersection(tail.asked)),
+        over=frozenset(tail.over),
+    )
 
 
 def undelivered(folder: SessionFolder, index: Index) -> list[Prompt]:
@@ -105,7 +139,7 @@ def _begin_of_last_turn(meta: Meta, turns: Sequence[TurnRecord]) -> int:
     return max(start, turns[last - 1].end if last else 0)
 
 
-def _state(folder: SessionFolder, meta: Meta, tail: _Tail) -> State:
+def _state(folder: SessionFolder, meta: Meta, tail: _Tail, questions: tuple[Asked, ...]) -> State:
     if folder.exit_status() is not None:
         return State.ENDED
     if folder.has_ended():
@@ -113,7 +147,7 @@ def _state(folder: SessionFolder, meta: Meta, tail: _Tail) -> State:
     start = meta.starts[-1].offset if meta.starts else 0
     if folder.journal.stat().st_size == start:
         return State.STARTING
-    if tail.asked and tail.asked.difference(answered_requests(folder)):
+    if questions or tail.waits:
         return State.WAITING
     return State.WORKING if tail.works else State.IDLE
 
@@ -123,7 +157,10 @@ class _Tail:
 
     def __init__(self, begin: int) -> None:
         self.begin = begin
-        self.asked: set[str] = set()
+        self.waits = False  # for a person at its screen
+        self.asked: dict[str, Asked] = {}  # that are not over
+        self.over: set[str] = set()
+        self._clock = ""
         self._open: dict[str, int] = {}  # acknowledged prompts: where their turn begins
         self._over: set[str] = set()
         self._last: tuple[str, int] | None = None  # the last turn that is over
@@ -146,12 +183,20 @@ class _Tail:
                 self._note_prompt(event.data.command_uuid, event.data.state)
             case "result":
                 self._note_result(event.data, event.end)
+            case "turn":
+                self._note_turn(event.data.prompts, event.end, woken=bool(event.data.origin))
+            case "system" if event.data.subtype == "host_state":
+                self.waits = event.data.state == "waiting"
             case "system" if event.data.subtype == "session_state_changed":
-                self._told = event.data.state or ""
+                self._note_told(event.data.state or "")
             case "control_request" if event.data.request.get("subtype") == "can_use_tool":
-                self.asked.add(event.data.request_id)
+                name, request = event.data.request_id, event.data.request
+                self.asked[name] = Asked(name, request, self._clock)
             case "control_cancel_request":
-                self.asked.discard(event.data.request_id)
+                self._note_over([event.data.request_id])
+            case "assistant" | "user":
+                self._clock = event.data.timestamp or self._clock
+                self._note_results(event.data)
 
     def _note_prompt(self, uuid: str, state: str) -> None:
         if state not in ("queued", "started"):
@@ -160,13 +205,35 @@ class _Tail:
             self._open.setdefault(uuid, self._result_end)
 
     def _note_result(self, result: Result, end: int) -> None:
-        if result.origin is None:
+        prompts = result.user_message_uuids or (result.user_message_uuid or "",)
+        self._note_turn(prompts, end, woken=result.origin is not None)
+        if not self._told:  # it does not tell when it is idle
+            self._note_over(list(self.asked))
+
+    def _note_turn(self, prompts: Iterable[str], end: int, *, woken: bool) -> None:
+        if not woken:
             # A prompt without identity: the turn is known by its place alone.
             self._last = ("", self._result_end)
-        for uuid in result.user_message_uuids or (result.user_message_uuid or "",):
+        for uuid in prompts:
             self._close(uuid)
-        self.asked.clear()
         self._result_end = end
+
+    def _note_told(self, state: str) -> None:
+        self._told = state
+        if state == "idle":  # a subagent in the background may still ask after a turn's result
+            self._note_over(list(self.asked))
+
+    def _note_results(self, said: Assistant | User) -> None:
+        """A tool that has its result is asked about no more."""
+        if self.asked:
+            done = {block.tool_use_id for block in said.message.blocks if block.tool_use_id}
+            asked = self.asked.items()
+            self._note_over([name for name, q in asked if q.request.get("tool_use_id") in done])
+
+    def _note_over(self, questions: list[str]) -> None:
+        for name in questions:
+            self.over.add(name)
+            self.asked.pop(name, None)
 
     def _close(self, uuid: str) -> None:
         self._over.add(uuid)

@@ -105,6 +105,7 @@ class Store:
     def _read_from(self, folder: SessionFolder, meta: Meta, start: int) -> None:
         processors = built_in_processors(
             meta,
+            folder,
             self.index,
             start,
             tickets=meta.options.get("tickets", True),

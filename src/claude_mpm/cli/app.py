@@ -136,7 +136,8 @@ class App:
 def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict[str, Any]:
     """Return the keyword arguments of an orchestrator that the settings stand for."""
     names = (
-        "cwd", "model", "permission_mode", "max_turns", "max_budget_usd", "background",
+        "cwd", "model", "permission_mode", "permissions", "question_timeout", "allowed_tools",
+        "disallowed_tools", "max_turns", "max_budget_usd", "background",
         "claude_path", "state_dir", "linger", "start_timeout", "stop_timeout", "tickets",
         "ticket_markers", "use_framework",
     )  # fmt: skip
@@ -208,6 +209,21 @@ _COMMON = (
     _option("--no-tickets", key="tickets", value=(False,), is_flag=True, help="Take no tickets."),
     _option(
         "--permission-mode", key="permission_mode", metavar="MODE", help="As Claude's own option."
+    ),
+    _option(
+        "--permissions", key="permissions", metavar="deny|ask", help="What becomes of a question."
+    ),
+    _option(
+        "--question-timeout", key="question_timeout", type=float, metavar="SECONDS",
+        help="Limit of the wait for an answer.",
+    ),
+    _option(
+        "--allowed-tools", key="allowed_tools", multiple=True, metavar="RULE",
+        help="What Claude may do without asking.",
+    ),
+    _option(
+        "--disallowed-tools", key="disallowed_tools", multiple=True, metavar="RULE",
+        help="What Claude may not do at all.",
     ),
     _option("--cwd", key="cwd", metavar="DIR", help="The folder Claude works in."),
     _option("--timeout", key="timeout", type=float, metavar="SECONDS", help="Limit of a turn."),

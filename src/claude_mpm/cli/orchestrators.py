@@ -1,4 +1,4 @@
-"""`claude-mpm orchestrators`: what is registered, and from where."""
+"""`claude-mpm orchestrators`: what is registered, from where, and whether it keeps its promises."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.check_orchestrator import check
+from claude_mpm.cli.found import ListGroup
+from claude_mpm.cli.new_orchestrator import new
 
 if TYPE_CHECKING:
     from claude_mpm.orchestration.factory import Registration
 
 
-@click.command()
+@click.group(cls=ListGroup)
+def orchestrators() -> None:
+    """List what can stand behind --orchestrator, check it, and make a new one."""
+
+
+@orchestrators.command("list")
 @common_options
 @click.pass_context
-def orchestrators(context: click.Context) -> None:
-    """List what can stand behind --orchestrator, and where it comes from."""
+def list_(context: click.Context) -> None:
+    """List what is registered, and where it comes from."""
     from claude_mpm.orchestration import factory
 
     app = context.ensure_object(App)
@@ -28,6 +36,10 @@ def orchestrators(context: click.Context) -> None:
         app.print_json(rows)
     else:
         app.print_table(("name", "class", "from", "what"), [tuple(row.values()) for row in rows])
+
+
+orchestrators.add_command(check)
+orchestrators.add_command(new)
 
 
 def _row(registration: Registration) -> dict[str, Any]:

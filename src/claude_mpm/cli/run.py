@@ -82,9 +82,10 @@ def run_prompt(app: App, prompt: str) -> int:
     """Run one turn from start to stop and return the exit status."""
     check_prompt(prompt)
     signal.signal(signal.SIGTERM, leave)
+    asks = sys.stdin.isatty() and app.settings.permissions == "ask"
     with app.orchestrator() as claude:
         turn = claude.ask(prompt, timeout=app.settings.timeout)
-        show_turn(app, turn)
+        show_turn(app, turn, asks=asks)
         turn.wait()
     if claude.storage_error is not None:
         click.echo(f"claude-mpm: {claude.storage_error}", err=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from claude_mpm.cli.question_view import ask_person, question_line, telling
 from claude_mpm.orchestration.question import Question
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from claude_mpm.wire.events import Block, Event
 
 _WIDTH = 100
-# The argument that tells best what a tool does, in the order of preference.
-_TELLING = ("command", "file_path", "path", "pattern", "url", "query", "description", "prompt")
+_HOW = "see claude-mpm questions"
 
 
 def show_turn(app: App, turn: Turn, *, asks: bool = False) -> None:
@@ -50,8 +50,10 @@ def _show(app: App, item: str | Event | Question, *, asks: bool) -> None:
             click.echo(item)
             sys.stdout.flush()
     elif isinstance(item, Question):
-        if asks and not item.answered:
+        if asks:
             ask_person(item)
+        elif not item.answered:
+            app.note(f"? {question_line(item.tool, item.input, item.description)}; {_HOW}")
     else:
         for line in activity(item):
             app.note(click.style(line, dim=True))
@@ -78,8 +80,7 @@ def call_line(call: Block) -> str:
     """Return a tool call in one line: its name, and the argument that tells most."""
     given: dict[str, Any] = call.input if isinstance(call.input, dict) else {}
     agent = f"{given['subagent_type']}: " if "subagent_type" in given else ""
-    telling = next((str(given[name]) for name in _TELLING if given.get(name)), "")
-    return f"{call.name} {agent}{' '.join(telling.split())}"
+    return f"{call.name} {agent}{telling(given)}"
 
 
 def _system_line(event: Event) -> list[str]:
@@ -90,27 +91,6 @@ def _system_line(event: Event) -> list[str]:
     if system.subtype == "permission_denied":
         return [_shorten(f"✗ {system.tool_name} denied: {system.message}")]
     return []
-
-
-def ask_person(question: Question) -> None:
-    """Put a question of Claude's to the person at the terminal and answer it."""
-    wanted = question.description or next(
-        (str(question.input[name]) for name in _TELLING if question.input.get(name)), ""
-    )
-    click.echo(f"? Claude wants to use {question.tool}: {wanted}", err=True)
-    choice = click.prompt(
-        "  allow once (y), deny (n), deny and say why (w)",
-        type=click.Choice(["y", "n", "w"]),
-        default="n",
-        show_choices=False,
-        err=True,
-    )
-    if choice == "y":
-        question.allow()
-    elif choice == "n":
-        question.deny()
-    else:
-        question.deny(click.prompt("  what Claude should know", err=True))
 
 
 def summary(turn: Turn, session_id: str) -> str:

@@ -30,10 +30,12 @@ class Environment(ABC):
 
     Attributes:
         name: what messages and the record call it.
+        wire: how Claude's journal there is read.
         shares_files: whether the place sees the session's folder under its path here.
     """
 
     name: str = ""
+    wire: str = "stream-json"
     shares_files: bool = False
 
     @abstractmethod

@@ -72,7 +72,11 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
         ringing=$!
         exec 4<"$session/lease"
         read -r holder <&4 || holder=
-        [ "$holder" = expired ] && break
+        if [ "$holder" = expired ]; then
+            is_asked || break
+            sleep 1 # where LINGER is 0
+            continue
+        fi
         kill "$ringing"
         while read -r holder <&4; do :; done
         exec 4<&-
@@ -81,6 +85,11 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
     echo EOF >&3
     ends_within "$limit" || kill -TERM "$claude"
     ends_within 10 || kill -KILL "$claude"
+}
+
+is_asked() { # whether Claude waits for the answer to a question; it would count the end as a no
+    grep -ao '^{"type":"system","subtype":"session_state_changed","state":"[a-z_]*' \
+        "$session/out.jsonl" | tail -n 1 | grep -q requires_action
 }
 
 ends_within() { # SECONDS: whether Claude, which is not this shell's child, ends in time
@@ -92,9 +101,16 @@ ends_within() { # SECONDS: whether Claude, which is not this shell's child, ends
     done
 }
 
+make_temporary() { # Claude's temporary files go with it; the path is short: sockets are in there
+    base=${CLAUDE_CODE_TMPDIR:-${TMPDIR:-/tmp}}
+    mkdir -p "$base" && temporary=$(mktemp -d "$base/mpm.XXXXXX") || return
+    put temporary "$temporary"
+    export CLAUDE_CODE_TMPDIR="$temporary"
+}
+
 run() { # COMMAND [ARG...]: Claude, from its start to its end; sets `status`
     # Not a pipeline: the shell would wait for both its ends, and `feed` ends last.
-    CLAUDE_MPM_SESSION=${session##*/} \
+    CLAUDE_MPM_SESSION=${session##*/} CLAUDE_MPM_FOLDER=$session \
         "$@" <"$session/stdin" >>"$session/out.jsonl" 2>>"$session/err.log" 3<&- 5>&- &
     claude=$!
     feed >"$session/stdin" &
@@ -120,7 +136,7 @@ ran_out_of_memory() { # whether the kernel has killed something of this containe
 }
 
 left_behind() { # the processes of Claude's tools, wherever they went
-    grep -lzxF "CLAUDE_MPM_SESSION=${session##*/}" /proc/[0-9]*/environ 2>/dev/null |
+    grep -lzxF "CLAUDE_MPM_FOLDER=$session" /proc/[0-9]*/environ 2>/dev/null |
         sed 's,/proc/\([0-9]*\)/.*,\1,'
 }
 
@@ -133,17 +149,19 @@ sweep() { # ends them
     done
 }
 
-claude= asked= status=126
+claude= asked= temporary= status=126
 trap 'asked=yes; [ -z "$claude" ] || kill -TERM "$claude"' TERM
 mkfifo "$session/stdin" "$session/alive"
 exec 5<>"$session/alive" # whoever reads it hears when this shell has ended
 state_place
 if is_expected; then
     [ ! -f "$session/environ" ] || { . "$session/environ" && rm -f "$session/environ"; }
+    make_temporary
     run "$@"
     sweep
 fi
-cd "$session" && rm -f stdin alive pid feed lease closed environ expected
+[ -z "$temporary" ] || rm -rf "$temporary"
+cd "$session" && rm -f stdin alive pid feed lease closed environ expected temporary
 put exit "$status"
 trap '' TERM
 kill -TERM 0

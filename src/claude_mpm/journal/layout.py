@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import StorageError, UsageError
+from claude_mpm.journal.leftovers import belongs, exists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,12 +90,18 @@ class SessionFolder:
         self.agents = path / "agents.json"
         self.metadata = path / "metadata.json"
         self.decisions = path / "decisions.jsonl"
+        self.answers = path / "answers.jsonl"  # to Claude's questions
+        self.owner = path / "owner"  # who may start Claude, or did so last
+        self.temporary = path / "temporary"  # the folder of Claude's temporary files, in the place
         self.place = path / "place"  # where the host found itself
         self.expected_place = path / "expected"
         self.environ = path / "environ"  # variables for Claude, until the host has read them
         self.link_file = path / "link.json"  # what stands between this folder and its place
         self.announced = path / "announced"  # what a link is to deliver, and what it has
         self.delivered = path / "delivered"
+        self.terminal = path / "terminal.json"  # what a terminal's host is to run, until it is read
+        self.screen = path / "screen"  # where screens find that host
+        self.transcripts = path / "transcripts.json"  # how far it copied Claude's own record
 
     def create(self) -> None:
         """Make the folder with an empty inbox and journal; keep what is there.
@@ -121,7 +128,8 @@ class SessionFolder:
     def remove_host(self) -> None:
         """Remove what only a living host needs."""
         left = (self.feed, self.lease, self.stdin, self.alive, self.pid_file, self.closed)
-        for file in (*left, self.environ, self.expected_place):
+        left += (self.environ, self.expected_place, self.terminal, self.screen, self.temporary)
+        for file in left:
             file.unlink(missing_ok=True)
 
     def note_failed_start(self, reason: str) -> None:
@@ -202,14 +210,48 @@ class SessionFolder:
         A host removes its `feed` before it says how Claude ended; one that was killed leaves it.
         Without a host, it is the controller that says so, and may be killed.
         """
+        pids = self.pids()
+        if pids is not None and self.host_is_dead():  # though its helpers may hold the feed
+            return not belongs(pids[1], self.path)
         if self.has_host():
             return False
         if self.link_file.exists():  # without its link, nothing is known of what goes on there
             return self.exit_file.exists()
         if self.exit_file.exists() or self.feed.exists():
             return True
-        pids = self.pids()
-        return pids is not None and not _exists(pids[0])
+        return pids is not None and not exists(pids[0])
+
+    def host_is_dead(self) -> bool:
+        """Tell whether a host began and is gone without a word, as one that was killed is.
+
+        It holds `alive` open from its start to its end, and removes it before it says how that was.
+        """
+        if self.pids() is None:
+            return False
+        try:
+            alive = os.open(self.alive, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return os.read(alive, 1) == b""
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(alive)
+
+    def end_torn_line(self) -> bool:
+        """End a last line of the journal that its writer did not live to end; tell if there was one.
+
+        It is a line of its own from then on, so that nothing is taken for its rest.
+        """
+        with storage_errors(self.journal), self.journal.open("r+b") as journal:
+            if journal.seek(0, os.SEEK_END) == 0:
+                return False
+            journal.seek(-1, os.SEEK_END)
+            if journal.read(1) == b"\n":
+                return False
+            journal.write(b"\n")
+            return True
 
     def ending(self, status: int | None = None) -> str | None:
         """Say in one line how Claude ended; None while it has not.
@@ -236,16 +278,6 @@ def _tail(file: Path, size: int = 2000) -> str:
             return stream.read().decode("utf-8", "replace").strip()
     except FileNotFoundError:
         return ""
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def write_whole(file: Path, data: bytes) -> None:

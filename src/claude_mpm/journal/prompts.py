@@ -38,10 +38,25 @@ def last_prompt(folder: SessionFolder) -> Prompt | None:
     return next((p for name, message in newest_first if (p := _prompt(name, message))), None)
 
 
+def interrupts(folder: SessionFolder) -> list[str]:
+    """Return the names of the messages that asked Claude to end what it was doing."""
+    requests = ((name, m) for name, m in _messages(folder) if m["type"] == "control_request")
+    return [name for name, m in requests if m.get("request", {}).get("subtype") == "interrupt"]
+
+
 def answered_requests(folder: SessionFolder) -> frozenset[str]:
     """Return the ids of Claude's questions that somebody has answered."""
-    answers = (m.get("response") for _, m in _messages(folder) if m["type"] == "control_response")
-    return frozenset(str(answer.get("request_id")) for answer in answers if answer)
+    return frozenset(answer_messages(folder))
+
+
+def answer_messages(folder: SessionFolder) -> dict[str, str]:
+    """Return the names of the messages that answer Claude's questions, by the question's id."""
+    answers = (
+        (name, message["response"])
+        for name, message in _messages(folder)
+        if message["type"] == "control_response"
+    )
+    return {str(answer.get("request_id")): name for name, answer in answers if answer}
 
 
 def _messages(

@@ -57,7 +57,26 @@ class RemoteOrchestrator(MPMOrchestrator):
         return Remote
 
 
+class TerminalOrchestrator(MPMOrchestrator):
+    """Runs Claude's native interface on a terminal of this machine."""
+
+    name = "terminal"
+
+    @classmethod
+    def place(cls) -> type[Environment]:
+        """Return the class of the place."""
+        from claude_mpm.environments.terminal import Terminal
+
+        return Terminal
+
+
 BUILT_IN: dict[str, type[MPMOrchestrator]] = {
     each.name: each
-    for each in (LocalOrchestrator, DockerOrchestrator, SSHOrchestrator, RemoteOrchestrator)
+    for each in (
+        LocalOrchestrator,
+        DockerOrchestrator,
+        SSHOrchestrator,
+        RemoteOrchestrator,
+        TerminalOrchestrator,
+    )
 }

@@ -195,6 +195,7 @@ class Controller:
         index = self._store.index
         built_in = built_in_processors(
             meta,
+            self.folder,
             index,
             start,
             tickets=self._options.tickets,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.checks import check_prompt
 from claude_mpm.errors import MPMError, SessionEnded
+from claude_mpm.journal.answers import read_answers
+from claude_mpm.orchestration.answering import reach
 from claude_mpm.orchestration.controller import Controller
 from claude_mpm.orchestration.lines import LineQueue
 from claude_mpm.orchestration.place_settings import recorded
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from claude_mpm.environments.base import Environment
+    from claude_mpm.journal.answers import Answer
     from claude_mpm.orchestration.options import Options
     from claude_mpm.orchestration.question import Question
     from claude_mpm.wire.events import Event
@@ -51,9 +55,11 @@ class Conversation:
         self._asking = threading.local()
         self._lines = LineQueue(options.batch_size, self._turns.take_line)
         self._questions = QuestionDesk(
-            answer=lambda *answer: self._control().input.answer(*answer),
+            give=lambda answer: self._control().input.answer(answer),
+            given=lambda: read_answers(self._control().folder),
             ask=self._turns.ask,
             answerer=options.permissions if callable(options.permissions) else None,
+            timeout=options.question_timeout,
         )
 
     def send_input(self, text: str) -> None:
@@ -131,6 +137,23 @@ class Conversation:
     def questions(self) -> list[Question]:
         """Return Claude's questions that nobody has answered."""
         return self._questions.open()
+
+    def answers(self) -> list[Answer]:
+        """Return the answers that were given to Claude's questions, by whomever, oldest first."""
+        return list(read_answers(self._control().folder).values())
+
+    @contextmanager
+    def reach(self) -> Iterator[list[Question]]:
+        """Give the questions that a session waits with, to be answered without following it.
+
+        Raises:
+            MPMError: the session has ended, or cannot be reached.
+        """
+        try:
+            with reach(self._control(), self.store) as questions:
+                yield questions
+        finally:
+            self.store.close()
 
     def events(self, since: int = 0, *, follow: bool = False) -> Iterator[Event]:
         """Yield everything that happened, as typed events.

@@ -7,10 +7,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.errors import SessionEnded
+from claude_mpm.journal.answers import settle, to_tell_again
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.wire import StreamJson
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from claude_mpm.journal.answers import Answer
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.wire import Wire
 
@@ -66,11 +70,34 @@ class Input:
 
     def control(self, subtype: str, request_id: str | None = None, **fields: Any) -> None:
         """Send a control request of ours, such as `interrupt`."""
-        self._send(_STREAM_JSON.control(request_id or new_request_id(), subtype, **fields))
+        self.send(_STREAM_JSON.control(request_id or new_request_id(), subtype, **fields))
 
-    def answer(self, request_id: str, response: dict[str, Any]) -> None:
-        """Answer a control request of Claude's."""
-        self._send(_STREAM_JSON.answer(request_id, response))
+    def answer(self, answer: Answer) -> Answer:
+        """Answer a question of Claude's that has no answer; return the answer that it has then."""
+        self._check_open()
+        stands, name = settle(self._folder, self._inbox, answer)
+        if name is not None:
+            self.announce(name)
+        return stands
+
+    def answer_again(self, questions: Iterable[str]) -> None:
+        """Give Claude the answers that it may not have got from one who died; it takes them once.
+
+        Args:
+            questions: the ids of those that have an answer which Claude does not seem to have.
+        """
+        for name in to_tell_again(self._folder, self._inbox, questions):
+            self.announce(name)
+
+    def send(self, message: bytes) -> None:
+        """Keep a message of the wire, and give it to Claude.
+
+        Raises:
+            SessionEnded: Claude takes no input any more.
+            StorageError: the disk did not take it.
+        """
+        self._check_open()
+        self.announce(self._inbox.put(message))
 
     def end(self) -> None:
         """End Claude's input.
@@ -88,10 +115,6 @@ class Input:
     def close(self) -> None:
         """Let go of the host; safe to call twice."""
         self._inbox.close()
-
-    def _send(self, message: bytes) -> None:
-        self._check_open()
-        self.announce(self._inbox.put(message))
 
     def _write(self, message: bytes) -> None:
         try:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from claude_mpm.wire import WIRES, PlainLines, Wire
+from claude_mpm.wire import WIRES, PlainLines, Transcript, Wire
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from claude_mpm.environments.base import Environment
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.options import Options
+
+_LONGEST_ARGUMENT = 128 << 10  # bytes in one argument, on Linux
+_logger = logging.getLogger("claude_mpm.launch")
 
 
 def claude_arguments(
@@ -22,6 +28,8 @@ def claude_arguments(
     """
     if options.wire == PlainLines.name:
         return list(options.claude_args)
+    if options.wire == Transcript.name:
+        return _native_arguments(options, folder)
     arguments = ["-p", "--verbose"]
     arguments += ["--input-format", "stream-json", "--output-format", "stream-json"]
     if resumed:
@@ -36,17 +44,39 @@ def claude_arguments(
     return arguments + _asked_for(options) + list(options.claude_args)
 
 
+def _native_arguments(options: Options, folder: SessionFolder) -> list[str]:
+    """Return the arguments of Claude's native interface; its host adds which conversation it is."""
+    arguments = []
+    if folder.framework.exists():
+        arguments += ["--append-system-prompt-file", str(folder.framework)]
+    if folder.agents.exists():  # a file, as for `claude -p`, is not taken here
+        agents = folder.agents.read_text("utf-8")
+        if len(agents.encode()) < _LONGEST_ARGUMENT:
+            arguments += ["--agents", agents]
+        else:
+            _logger.warning("the agents are left out: a terminal takes %d bytes", _LONGEST_ARGUMENT)
+    for name in ("max_turns", "max_budget_usd"):
+        if getattr(options, name) is not None:
+            _logger.warning("%s has no effect on a terminal", name)
+    return arguments + _permitted(options) + list(options.claude_args)
+
+
+def _permitted(options: Options) -> list[str]:
+    arguments = [f"--allowedTools={rule}" for rule in options.allowed_tools]
+    arguments += [f"--disallowedTools={rule}" for rule in options.disallowed_tools]
+    given = {"--model": options.model, "--permission-mode": options.permission_mode}
+    return arguments + _flags(given)
+
+
+def _flags(given: Mapping[str, object]) -> list[str]:
+    return [
+        word for flag, value in given.items() if value is not None for word in (flag, str(value))
+    ]
+
+
 def _asked_for(options: Options) -> list[str]:
-    arguments: list[str] = []
-    given = {
-        "--model": options.model,
-        "--permission-mode": options.permission_mode,
-        "--max-turns": options.max_turns,
-        "--max-budget-usd": options.max_budget_usd,
-    }
-    for flag, value in given.items():
-        if value is not None:
-            arguments += [flag, str(value)]
+    limits = {"--max-turns": options.max_turns, "--max-budget-usd": options.max_budget_usd}
+    arguments = _permitted(options) + _flags(limits)
     if options.permissions != "deny":
         arguments += ["--permission-prompt-tool", "stdio"]
     if options.partial:

@@ -33,13 +33,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         permissions: who answers Claude's questions: "deny" leaves them to Claude, which then
             refuses the tool and goes on; "ask" gives them out as `Question`s; a function is
             called with each `Question`, in a thread of its own, and answers it.
+        question_timeout: seconds after which a question that nobody answered is denied, by whoever
+            follows the session; None to let it wait.
+        allowed_tools: rules for what Claude may do without asking, as `claude --allowedTools`.
+        disallowed_tools: rules for what it may not do at all, as `claude --disallowedTools`.
         max_turns: the most model calls that one prompt may lead to.
         max_budget_usd: the most that the conversation may cost.
         background: whether Claude may leave subagents and commands running behind a turn.
         partial: whether lines are given out while the answer is still being made.
         claude_path: the `claude` to run; None to look for it.
         claude_args: further arguments for it.
-        wire: how the journal is read: "stream-json" or "plain-text".
+        wire: how the journal is read: "stream-json", "transcript" or "plain-text"; empty for what
+            Claude speaks in its place.
         session_id: the session's name; None for a new one.
         resume: take up the session `session_id` again: follow it where it still runs, else
             start Claude on the same conversation.
@@ -48,6 +53,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         linger_limit: seconds that it then has to finish its turn before it is terminated.
         start_timeout: seconds until Claude must have answered the first message.
         stop_timeout: seconds that each step of a stop waits before the next, harder one.
+        first_event_timeout: seconds for Claude to take a prompt; None for no limit, as for all of
+            the next ones.
+        silence_timeout: seconds within a turn without any event; a retried request is none.
+        tool_timeout: seconds for one tool.
+        end_timeout: seconds after a result until Claude says that it is idle.
+        on_stall: what is done at them: "warn" in the log, "interrupt" the turn, or "end" the
+            session; after a result, the turn just counts as over.
         start_retries: how often a start that failed is tried again.
         retry_backoff: seconds before the first new try; doubled before each further one.
         batch_size: how many lines are handed on together; 1 for each at once.
@@ -67,13 +79,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     permission_mode: str | None = None
     permissions: Permissions | Callable[[Question], None] = "deny"
+    question_timeout: float | None = None
+    allowed_tools: Sequence[str] = ()
+    disallowed_tools: Sequence[str] = ()
     max_turns: int | None = None
     max_budget_usd: float | None = None
     background: bool = True
     partial: bool = False
     claude_path: str | None = None
     claude_args: Sequence[str] = ()
-    wire: str = "stream-json"
+    wire: str = ""
     session_id: str | None = None
     resume: bool = False
     state_dir: str | None = None
@@ -81,6 +96,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     linger_limit: float = 3600.0
     start_timeout: float = 60.0
     stop_timeout: float = 10.0
+    first_event_timeout: float | None = 60.0
+    silence_timeout: float | None = 600.0
+    tool_timeout: float | None = None
+    end_timeout: float | None = 60.0
+    on_stall: Literal["warn", "interrupt", "end"] = "warn"
     start_retries: int = 0
     retry_backoff: float = 1.0
     batch_size: int = 1
@@ -98,6 +118,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 KEPT = (
     "model",
     "permission_mode",
+    "question_timeout",
+    "allowed_tools",
+    "disallowed_tools",
     "max_turns",
     "max_budget_usd",
     "background",

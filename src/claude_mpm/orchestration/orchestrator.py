@@ -22,6 +22,7 @@ from claude_mpm.orchestration.output import ClaudeOutput
 from claude_mpm.orchestration.place_settings import take_place_settings
 from claude_mpm.orchestration.takeover import Takeover, take_over
 from claude_mpm.orchestration.turn import Turn
+from claude_mpm.orchestration.watchdog import Watchdog
 from claude_mpm.wire.text_lines import reported_error
 
 if TYPE_CHECKING:
@@ -74,9 +75,13 @@ class MPMOrchestrator(Conversation, AsyncFace):
             framework_path, agents_dir, enabled=self.options.use_framework
         )
         self.environment = self.make_environment()
+        if not self.options.wire:
+            wire = self.environment.wire
+            self.options = msgspec.structs.replace(self.options, wire=wire)
         self.error: MPMError | None = None
         self.attached = False
         self.turns_before: list[Turn] = []
+        self._watchdog = Watchdog(self.options, self._turns, lambda: self.stop(), self.logger)
         self._detached = False
         self._reader: threading.Thread | None = None
         self._output: ClaudeOutput | None = None
@@ -131,8 +136,10 @@ class MPMOrchestrator(Conversation, AsyncFace):
         else:
             self.process = controller.launch(self.framework_loader.load())
         self.running = True
-        if controller.wire.structured and not self.attached:
+        if controller.wire.greets and not self.attached:
             self._handshake = Handshake(controller)
+        elif controller.wire.structured and not self.attached:
+            controller.input.host_is_there()  # its place has waited for it
         self._start_io_threads()
         if self._handshake is not None and self._reader is not None:
             self._handshake.wait(self.options.start_timeout)
@@ -142,7 +149,7 @@ class MPMOrchestrator(Conversation, AsyncFace):
 
     def _take_turns(self, taken: Takeover) -> None:
         """Make turns of what was asked before; they are known before anything is read."""
-        self._questions.answered_before = taken.answered
+        self._questions.over_before = taken.over
         for prompt in ((taken.current,) if taken.current else ()) + taken.undelivered:
             turn = Turn(prompt.text, timeout=None, interrupt=self.interrupt)
             turn.uuid = prompt.uuid
@@ -230,6 +237,7 @@ class MPMOrchestrator(Conversation, AsyncFace):
             self._lines.put(error)
         self._questions.observe(event)
         self._turns.observe(event)
+        self._watchdog.observe(event)
 
     def _on_idle(self) -> None:
         """Called about once a second while nothing comes."""
@@ -239,6 +247,8 @@ class MPMOrchestrator(Conversation, AsyncFace):
             controller.session.failure = full
             self._turns.end(None, str(full), ended=False)
         self._turns.keep_time()
+        self._questions.keep_time()
+        self._watchdog.check()
 
     def _on_end(self) -> None:
         """Called once when the output is over and was read."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import SessionEnded, UsageError
-from claude_mpm.journal.prompts import Prompt, answered_requests, prompts
+from claude_mpm.journal.prompts import Prompt, prompts
 from claude_mpm.status import read_status, undelivered
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ class Takeover(msgspec.Struct, frozen=True):
         attached: whether Claude ran already.
         current: the prompt whose turn runs, or was the last; its turn is read from its beginning.
         undelivered: prompts to give to Claude again.
-        answered: the ids of questions of the current turn that have their answer.
+        over: the ids of questions of the current turn that nobody need be asked.
     """
 
     process: Any
     attached: bool
     current: Prompt | None = None
     undelivered: tuple[Prompt, ...] = ()
-    answered: frozenset[str] = frozenset()
+    over: frozenset[str] = frozenset()
 
 
 def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> Takeover:
@@ -59,12 +59,17 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
     if not runs:
         return Takeover(controller.launch(loader.load()), attached=False, undelivered=left)
     status = read_status(folder, store.index)
+    process = controller.attach(status.begin)
+    if alone and not folder.closed.exists():
+        unheard = [*status.unheard, *(asked.request_id for asked in status.questions)]
+        with suppress(SessionEnded):  # meanwhile; then there is nobody to tell
+            controller.input.answer_again(unheard)
     return Takeover(
-        controller.attach(status.begin),
+        process,
         attached=True,
         current=find_prompt(folder, status.uuid) if status.begun else None,
         undelivered=left,
-        answered=answered_requests(folder),
+        over=status.over.union(status.unheard),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 AGENT_TOOLS = frozenset({"Task", "Agent"})
 # What the tool answers for an agent that goes on in the background (Claude Code 2.1).
 _LAUNCHED = "Async agent launched"
+_REPORTED = re.compile(r"<(tool-use-id|status|summary|result|duration_ms)>(.*?)</\1>", re.DOTALL)
 _ENDS = {"completed": "completed", "failed": "failed", "stopped": "stopped", "killed": "stopped"}
 
 
@@ -42,6 +44,8 @@ class DelegationProcessor:
             return self._tool_results(event)
         if event.kind == "system" and event.data.subtype in ("task_started", "task_notification"):
             return self._task(event)
+        if event.type == "queue-operation" and self._running:
+            return self._report(event, str(event.data.fields.get("content") or ""))
         if event.kind == "text":
             return self._phrase(event)
         return ()
@@ -98,6 +102,16 @@ class DelegationProcessor:
             # The tool's own result wraps the report in notes to the model.
             known = msgspec.structs.replace(delegation, result=system.summary, duration=seconds)
             yield self._update(known, event)
+
+    def _report(self, event: Event, report: str) -> Iterator[Event]:
+        """Take the report of a background agent as a transcript has it: waiting to be given."""
+        told: dict[str, str] = dict(_REPORTED.findall(report))
+        delegation = self._running.get(told.get("tool-use-id", ""))
+        if delegation is not None and told.get("status") in _ENDS:
+            milliseconds = told.get("duration_ms", "")
+            seconds = int(milliseconds) / 1000 if milliseconds.isdigit() else None
+            result = told.get("result") or told.get("summary", "")
+            yield self._end(delegation, _ENDS[told["status"]], result, seconds, event)
 
     def _phrase(self, event: Event) -> Iterator[Event]:
         found = self._phrases.feed(event.data.text)

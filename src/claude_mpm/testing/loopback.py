@@ -85,14 +85,14 @@ class LoopbackServer(ThreadingHTTPServer):
     request_queue_size = 128
     timeout = 0
 
-    def __init__(self, answer: Callable[[Request], Fail | Reply | None]) -> None:
+    def __init__(self, answer: Callable[[Request], Fail | Reply | None], port: int = 0) -> None:
         self.answer = answer
         self.errors: list[BaseException] = []
         self.stalls = Stalls()
         self.stopping = Bell()
         self._connections: set[Any] = set()
         self._lock = threading.Lock()
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
         self._thread = threading.Thread(target=self._serve, name="scripted-model")
         self._thread.start()
 

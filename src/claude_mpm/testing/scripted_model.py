@@ -25,12 +25,14 @@ class ScriptedModel:
 
     Each of `turns` is the script for one prompt of the main conversation, in order. Rules given by
     `on()` come first; `default` answers what nothing else does, and is an echo unless given. A
-    request that comes again, as a retry does, gets the same reply again.
+    request that comes again, as a retry does, gets the same reply again. It listens on `port`, or
+    on any that is free.
 
     Use it as a context manager, or call `start()` and `stop()`.
     """
 
-    def __init__(self, *turns: Script, default: Script = echo) -> None:
+    def __init__(self, *turns: Script, default: Script = echo, port: int = 0) -> None:
+        self._port = port
         self._playbook = Playbook(turns, default)
         self._server: LoopbackServer | None = None
         self._requests: list[Request] = []
@@ -48,10 +50,10 @@ class ScriptedModel:
         return self
 
     def start(self) -> Self:
-        """Listen on a free port of 127.0.0.1."""
+        """Listen on 127.0.0.1."""
         if self._server is not None:
             raise RuntimeError("The scripted model runs already: call stop() before start()")
-        self._server = LoopbackServer(self._answer)
+        self._server = LoopbackServer(self._answer, self._port)
         return self
 
     def stop(self) -> None:

@@ -18,13 +18,16 @@ class Wire(Protocol):
 
     Attributes:
         name: what `meta.json` and the command line call it.
-        structured: whether it says where a turn ends, what a tool does and what it costs.
+        structured: whether it says where a turn ends and what a tool does.
+        greets: whether Claude answers before it has a prompt, so that a start can be seen.
     """
 
     @property
     def name(self) -> str: ...
     @property
     def structured(self) -> bool: ...
+    @property
+    def greets(self) -> bool: ...
     def decode(self, line: Line) -> list[Event]: ...
     def prompt(self, text: str, uuid: str) -> bytes: ...
 

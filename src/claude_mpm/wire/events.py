@@ -187,7 +187,8 @@ class Event(msgspec.Struct, frozen=True):
 
     Args:
         kind: which class `data` has, as one word: "assistant", "system", "result", "text",
-            "unknown", "not-json", …; for what processors find: "ticket", "delegation", "turn".
+            "unknown", "not-json", …; for what processors find: "ticket", "delegation", "turn",
+            "cost".
         data: the typed content.
         offset: the first byte of its line in the journal.
         end: the first byte after its line; a cursor that stands there has passed it.

@@ -15,6 +15,7 @@ class PlainLines:
 
     name = "plain-text"
     structured = False
+    greets = False
 
     def decode(self, line: Line) -> list[Event]:
         """Return one event for the line; bytes that are not UTF-8 are replaced, never fatal."""

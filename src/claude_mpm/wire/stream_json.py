@@ -56,6 +56,7 @@ class StreamJson:
 
     name = "stream-json"
     structured = True
+    greets = True
 
     def decode(self, line: Line) -> list[Event]:
         """Return the events of one line: one, none for a blank line, several where lines are glued.

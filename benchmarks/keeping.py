@@ -1,0 +1,118 @@
+"""Many sessions, long sessions, and the record of them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import workload
+from harness import Figure, Numbers, World, alone, files_open, interleave, median, ratio, script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_LINES = 10  # a second, of each busy session
+
+
+def many(world: World) -> Iterator[Figure]:
+    """g, h: a thousand sessions in one process, idle and busy."""
+    if world.emitter is None or "claude-agent-sdk" not in world.peers:
+        return
+    count, wait, rounds = world.pick(1000, 150, 3), world.pick(10, 5, 1), world.pick(2, 1, 1)
+    state = world.fresh() / "state"
+    ticking = {"EMIT_PAUSE": str(1 / _LINES), "EMIT_TIMES": "100000"}
+
+    def run(side: str, busy: int) -> Callable[[], Numbers]:
+        what = (world.emitter, count, wait, busy)
+        env = {**os.environ, **(ticking if busy else {})}
+        if side == "sdk":
+            return lambda: script(
+                "sdk_many", *what, python=world.peers["claude-agent-sdk"], env=env
+            )
+        return lambda: script("our_many", state, *what, env=env)
+
+    with files_open(16 * count):
+        idle = interleave(rounds, sdk=run("sdk", 0), ours=run("ours", 0))
+        busy = interleave(rounds, sdk=run("sdk", 1), ours=run("ours", 1))
+    memory = {name: f"{median(runs, 'memory') / 1024:.1f} KiB" for name, runs in idle.items()}
+    yield Figure(
+        "g", f"memory of each of {count} idle sessions, over the SDK",
+        *ratio(idle["ours"], idle["sdk"], "memory"), 0.6, sides=memory,
+        note="Private memory of the one process that holds them.",
+    )  # fmt: skip
+    yield Figure(
+        "g", f"processor time of {count} idle sessions, of a core",
+        *alone(idle["ours"], "cpu", 100), 1.0, unit=" %",
+        sides={"SDK": f"{median(idle['sdk'], 'cpu') * 100:.2f} %"},
+    )  # fmt: skip
+    per_line = {
+        name: [{"each": run["cpu"] / run["lines"]} for run in runs] for name, runs in busy.items()
+    }
+    lines = {name: f"{median(runs, 'lines'):,.0f} lines/s" for name, runs in busy.items()}
+    used = {name: f"{median(runs, 'cpu') * 100:.0f} % of a core" for name, runs in busy.items()}
+    yield Figure(
+        "h", f"{count} sessions at {_LINES} lines a second each: processor time, over the SDK",
+        *ratio(per_line["ours"], per_line["sdk"], "each"), 0.35,
+        sides={name: f"{used[name]}, {lines[name]}" for name in busy},
+        note="Processor time for each line that came through, so that a side that falls behind"
+        " gains nothing by it.",
+    )  # fmt: skip
+
+
+def memory(world: World) -> Iterator[Figure]:
+    """i: a session of a million events."""
+    if world.emitter is None:
+        return
+    folder = world.fresh()
+    lines = workload.write(folder / "part.jsonl", world.pick(15_000_000, 15_000_000, 150_000))
+    times = world.pick(1_000_000, 200_000, 300) // lines + 1
+    run = script("our_memory", folder / "state", world.emitter, folder / "part.jsonl", lines, times)
+    yield Figure(
+        "i", f"memory after {run['events']:,.0f} events, more than after a tenth of them",
+        *alone([run], "grown", 1 / 2**20), 20.0, unit=" MB",
+        sides={"after a tenth": f"{run['early'] / 2**20:.0f} MB"},
+    )  # fmt: skip
+
+
+def rebuild(world: World) -> Iterator[Figure]:
+    """k, j: the index anew from journals; taking up one of them."""
+    if world.emitter is None:
+        return
+    folder = world.fresh()
+    size = world.pick(1 << 30, 1 << 28, 1 << 20)
+    state = folder / "state"
+    cursor = _long_session(state, world.emitter, folder / "part.jsonl", size)
+    runs = interleave(world.pick(3, 2, 1), it=lambda: script("our_rebuild", state))["it"]
+    rates = [{"rate": run["size"] / run["seconds"] / 1e6} for run in runs]
+    yield Figure(
+        "k", f"the index rebuilt from {size / 1e9:.2g} GB of journals",
+        *alone(rates, "rate"), 150.0, at_least=True, unit=" MB/s",
+        sides={"tickets found": f"{median(runs, 'tickets'):,.0f}"},
+        note="In one file each byte is decoded, and every ticket, delegation and turn kept.",
+    )  # fmt: skip
+    yield from _take_up(world, state, cursor, size)
+
+
+def _take_up(world: World, state: object, cursor: int, size: int) -> Iterator[Figure]:
+    runs = interleave(
+        world.pick(9, 5, 1),
+        it=lambda: script("our_take_up", state, "long", world.emitter, cursor),
+    )["it"]
+    for name, what in (
+        ("cursor", "the first event at a cursor"),
+        ("end", "`start()` on the session that still runs, at its end"),
+    ):
+        yield Figure(
+            "j", f"taking up a journal of {size / 1e9:.2g} GB: {what}",
+            *alone(runs, name, 1e3), 50.0, unit=" ms",
+        )  # fmt: skip
+    script("our_end", state, "long")
+
+
+def _long_session(state: object, emitter: str, part: object, size: int) -> int:
+    """Let the emitter write a journal and wait behind it; return the offset of its middle."""
+    found = script("our_long_session", state, emitter, part, size)
+    return int(found["cursor"])
+
+
+FIGURES = {"gh": many, "i": memory, "jk": rebuild}

@@ -1,0 +1,31 @@
+"""A session with a long journal, whose Claude runs and whose index is empty: STATE EMITTER PART SIZE."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from common import tell
+
+from claude_mpm import create_orchestrator
+
+sys.path.append(str(Path(__file__).parents[1]))
+import workload  # noqa: E402
+
+state, emitter, part, size = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+lines = workload.write(part, min(size // 4, 1 << 26))
+times = size // part.stat().st_size
+environ = {**os.environ, "EMIT_FILE": str(part), "EMIT_TIMES": str(times)}
+claude = create_orchestrator(
+    "local", state_dir=state, claude_path=emitter, environ=environ, session_id="long", linger=1e9
+)
+claude.start_or_raise()
+begin = claude.store.folder("long").journal.stat().st_size
+turn = claude.ask("go")
+folder = claude.store.folder("long")
+while folder.journal.stat().st_size < times * part.stat().st_size:
+    claude.get_output(0.01)
+turn.wait()
+claude.detach()
+tell(cursor=begin + times // 2 * part.stat().st_size)

@@ -1,0 +1,133 @@
+"""`claude-mpm questions`: what Claude waits for an answer to."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.found import warn
+from claude_mpm.cli.pick import pick_session, status_now
+from claude_mpm.cli.question_view import proposals, telling
+from claude_mpm.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.status import Asked
+    from claude_mpm.store import Store
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """One question as `questions --json` prints it."""
+
+    session: str
+    question: str
+    asked_at: float | None
+    tool: str
+    input: dict[str, Any]
+    description: str
+    suggestions: list[Any]
+
+
+@click.command()
+@click.argument("session", required=False, metavar="[ID]")
+@click.option("--answered", is_flag=True, help="Those that have their answer, with who gave it.")
+@common_options
+@click.pass_context
+def questions(context: click.Context, session: str | None, answered: bool) -> None:
+    """List what Claude waits for an answer to: in the session ID, or in all that run."""
+    app = context.ensure_object(App)
+    with closing(app.store()) as store:
+        folders = [pick_session(store, session)] if session else list(store.sessions())
+        if answered:
+            _list_answered(app, folders)
+        else:
+            _list_waiting(app, store, folders)
+
+
+def _list_waiting(app: App, store: Store, folders: Sequence[SessionFolder]) -> None:
+    found = [each for folder in folders for each in _waiting(store, folder)]
+    if app.json:
+        app.print_json(found)
+    elif found:
+        columns = ("session", "question", "age", "tool", "input", "Claude proposes")
+        app.print_table(columns, map(_cells, found))
+    else:
+        app.note("no question waits")
+
+
+def _waiting(store: Store, folder: SessionFolder) -> Iterator[Waiting]:
+    """Yield the questions of a session; one that is damaged is named and left out."""
+    if not folder.has_host():
+        return
+    try:
+        status = status_now(store, folder)
+    except StorageError as error:
+        warn(folder, error)
+        return
+    for asked in status.questions:
+        yield _row(folder.path.name, asked)
+
+
+def _row(session: str, asked: Asked) -> Waiting:
+    return Waiting(
+        session=session,
+        question=asked.request_id,
+        asked_at=_seconds(asked.at),
+        tool=str(asked.request.get("tool_name", "")),
+        input=asked.request.get("input") or {},
+        description=str(asked.request.get("description") or ""),
+        suggestions=asked.request.get("permission_suggestions") or [],
+    )
+
+
+def _cells(row: Waiting) -> tuple[object, ...]:
+    from claude_mpm.cli.session_view import age
+
+    return (
+        row.session[:8],
+        row.question[:8],
+        "" if row.asked_at is None else age(time.time() - row.asked_at),
+        row.tool,
+        telling(row.input) or row.description or msgspec.json.encode(row.input).decode(),
+        ", ".join(proposals(row.suggestions)),
+    )
+
+
+def _seconds(timestamp: str) -> float | None:
+    try:
+        return datetime.fromisoformat(timestamp).timestamp() if timestamp else None
+    except ValueError:
+        return None
+
+
+def _list_answered(app: App, folders: Sequence[SessionFolder]) -> None:
+    from claude_mpm.journal.answers import read_answers
+
+    found = []
+    for folder in folders:
+        try:
+            found += [(folder.path.name, answer) for answer in read_answers(folder).values()]
+        except StorageError as error:
+            warn(folder, error)
+    if app.json:
+        app.print_json([{"session": s, **msgspec.structs.asdict(a)} for s, a in found])
+        return
+    rows = [(s[:8], a.question[:8], _clock(a.at), a.tool, a.decision, a.by, a.reason)
+            for s, a in found]  # fmt: skip
+    if rows:
+        columns = ("session", "question", "at", "tool", "decision", "by", "reason")
+        app.print_table(columns, rows)
+    else:
+        app.note("no question was answered")
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

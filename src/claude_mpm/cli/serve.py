@@ -1,0 +1,197 @@
+"""`claude-mpm serve`: a server that hosts sessions for other machines, and its tokens."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from claude_mpm.cli.app import App, common_options
+
+if TYPE_CHECKING:
+    import socket
+
+    from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+    from claude_mpm.server.connection import Services
+    from claude_mpm.server.tokens import Tokens
+
+_file = click.Path(path_type=Path)
+
+
+def _keep_state_dir(context: click.Context, _: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        context.ensure_object(App).flags["state_dir"] = given
+
+
+_state_dir = click.option(
+    "--state-dir",
+    metavar="DIR",
+    callback=_keep_state_dir,
+    expose_value=False,
+    help="The folder of the sessions and tokens.",
+)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=int, default=0, metavar="N", help="The port; 0, the default, for any.")
+@click.option("--tls-cert", type=_file, metavar="FILE", help="The server's certificate.")
+@click.option("--tls-key", type=_file, metavar="FILE", help="Its private key.")
+@click.option("--client-ca", type=_file, metavar="FILE", help="Who signs clients' certificates.")
+@click.option("--anonymous", is_flag=True, help="Let in clients without a token; loopback only.")
+@_state_dir
+@common_options
+@click.pass_context
+def serve(
+    context: click.Context,
+    host: str,
+    port: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    client_ca: Path | None,
+    anonymous: bool,
+) -> None:
+    """Host sessions for other machines, until SIGTERM; its sessions stay.
+
+    Who connects needs a token, made with `claude-mpm serve token add`. A token is as good as a
+    shell on this machine. Without TLS, only this machine can connect.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from claude_mpm.server.listening import listen, server_certificate
+
+    app = context.ensure_object(App)
+    tls = server_certificate(tls_cert, tls_key, client_ca)
+    listener = listen(host, port, tls=tls is not None, anonymous=anonymous)
+    _log_to_stderr(app)
+    _run(listener, app, _services(app, tls, anonymous))
+
+
+def _services(app: App, tls: Any, anonymous: bool) -> Services:
+    """Return what the server's connections need, from the settings."""
+    from claude_mpm.server.connection import Services
+    from claude_mpm.server.hosting import Hosting
+    from claude_mpm.server.reception import Reception
+
+    store = app.store()
+
+    def make(session_id: str, **settings: Any) -> MPMOrchestrator:
+        one = App(app.claude_args)
+        one.flags = {**app.flags, **settings, "state_dir": str(store.path)}
+        one.options = {**app.options, "session_id": session_id}
+        return one.orchestrator()
+
+    hosting = Hosting(
+        store,
+        app.orchestrator().environment,
+        kind=app.settings.orchestrator,
+        claude_path=app.settings.claude_path,
+        cwd=app.settings.cwd,
+    )
+    return Services(Reception(_tokens(app), lets_anyone_in=anonymous), hosting, make, tls)
+
+
+def _run(listener: socket.socket, app: App, services: Services) -> None:
+    import asyncio
+
+    from claude_mpm.server.server import Server
+
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    state_dir = app.store().path
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    server = Server(listener, services, state_dir)
+    asyncio.run(server.run(lambda: click.echo(f"listening on {shown}:{port}")))
+
+
+def _log_to_stderr(app: App) -> None:
+    level = logging.DEBUG if app.verbose else logging.WARNING if app.quiet else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("claude_mpm.server")
+    logger.addHandler(handler)
+    logger.setLevel(level)
+
+
+def _tokens(app: App) -> Tokens:
+    from claude_mpm.server.tokens import Tokens
+
+    return Tokens(app.store().path)
+
+
+@serve.group()
+def token() -> None:
+    """Make, list and revoke tokens."""
+
+
+@token.command()
+@click.argument("name")
+@click.option("--sessions", type=int, metavar="N", help="How many may run at once; 8.")
+@click.option("--message-bytes", type=int, metavar="N", help="The longest message; 16 MiB.")
+@click.option("--rate", type=float, metavar="N", help="Messages a second; 200.")
+@click.option("--idle", type=float, metavar="SECONDS", help="The longest silence; 3600.")
+@click.option("--claude-config", metavar="DIR", help="Claude's own settings folder for it.")
+@_state_dir
+@common_options
+@click.pass_context
+def add(context: click.Context, /, name: str, claude_config: str | None, **limits: Any) -> None:
+    """Make a token and print it, this once.
+
+    NAME says whose it is. Give it to a client in a file that only its user can read.
+    """
+    import msgspec
+
+    from claude_mpm.errors import UsageError
+    from claude_mpm.server.tokens import Limits
+
+    given = {key: value for key, value in limits.items() if value is not None}
+    try:
+        allowed = msgspec.convert(given, Limits)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"no such limit: {error}") from error
+    config = str(Path(claude_config).expanduser().absolute()) if claude_config else ""
+    click.echo(_tokens(context.ensure_object(App)).add(name, allowed, config))
+
+
+@token.command("list")
+@_state_dir
+@common_options
+@click.pass_context
+def list_(context: click.Context) -> None:
+    """List the tokens, without what they are."""
+    import msgspec
+
+    app = context.ensure_object(App)
+    tokens = _tokens(app).all()
+    if app.json:
+        kept = ("name", "id", "created_at", "limits", "claude_config")
+        app.print_json(
+            [{key: msgspec.to_builtins(getattr(t, key)) for key in kept} for t in tokens]
+        )
+        return
+    rows = [
+        (
+            each.name,
+            each.id,
+            datetime.fromtimestamp(each.created_at).strftime("%Y-%m-%d %H:%M"),
+            *(f"{value:g}" for value in msgspec.structs.astuple(each.limits)),
+        )
+        for each in tokens
+    ]
+    app.print_table(
+        ("name", "id", "made", "sessions", "message bytes", "messages/s", "idle seconds"), rows
+    )
+
+
+@token.command()
+@click.argument("name")
+@_state_dir
+@common_options
+@click.pass_context
+def revoke(context: click.Context, name: str) -> None:
+    """Make the token NAME invalid; its connections end, and its sessions by their linger rule."""
+    _tokens(context.ensure_object(App)).revoke(name)

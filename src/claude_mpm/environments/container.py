@@ -1,0 +1,83 @@
+"""What a container for one session is made of: it may do as little as possible."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from claude_mpm.environments.engine import bind
+from claude_mpm.environments.host_command import host_command
+
+if TYPE_CHECKING:
+    from claude_mpm.environments.order import Order
+
+LABEL = "claude-mpm.session"
+_HOME = "/tmp/home"  # below the temporary file system, which is all that can be written
+_TMPFS = "/tmp:rw,exec,nosuid,nodev,mode=1777,size=1g"
+_PIDS = 1024  # processes and threads
+_AT_HOME = 'mkdir -p "$HOME" && cd "$HOME"\n'
+# The host, once it is sure that there is a Claude; so a missing one is told from one that fails.
+_BEGIN = """mkdir -p "$HOME"
+command -v "$4" >/dev/null && exec sh "$0" "$@"
+echo "there is no command $4 in the image" >>"$1/host.log"
+echo 127 >"$1/.exit" && mv "$1/.exit" "$1/exit\""""
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new container is made of.
+
+    Args:
+        image: its image.
+        user: "uid:gid".
+        mounts: values of the engine's `--mount`.
+        network: its network.
+        cpus, memory: limits, as the engine writes them; empty for none.
+        pull: when the engine may load the image: "never", "missing" or "always".
+        arguments: further arguments; they win over what is set here.
+    """
+
+    image: str
+    user: str
+    mounts: tuple[str, ...]
+    network: str
+    cpus: str
+    memory: str
+    pull: str
+    arguments: tuple[str, ...]
+
+    def hardened(self) -> list[str]:
+        """Return the engine's arguments for a container that may do as little as possible."""
+        words = ["--pull", self.pull, "--rm", "--init", "--user", self.user, "--network"]
+        words += [self.network, "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+        words += ["--read-only", "--tmpfs", _TMPFS, "--pids-limit", str(_PIDS)]
+        words += ["--env", f"HOME={_HOME}", "--entrypoint", "sh"]
+        words += ["--cpus", self.cpus] if self.cpus else []
+        words += ["--memory", self.memory, "--memory-swap", self.memory] if self.memory else []
+        for mount in self.mounts:
+            words += ["--mount", mount]
+        return words
+
+    def create(self, order: Order, session: str, config: str) -> list[str]:
+        """Return the engine's command that makes the container of a session.
+
+        Args:
+            session: the session's folder where the engine is.
+            config: where Claude keeps its conversation; it outlives the container.
+        """
+        name = order.folder.path.name
+        words = ["create", *self.hardened()]
+        for folder in (session, config):
+            words += ["--mount", bind(folder, folder)]
+        words += [
+            "--name",
+            f"claude-mpm-{name}-{os.urandom(3).hex()}",
+            "--label",
+            f"{LABEL}={name}",
+        ]
+        words += ["--env", f"CLAUDE_CONFIG_DIR={config}"]
+        words += ["--workdir", order.cwd] if order.cwd else []
+        host = host_command(order, f"{session}/host.sh", session)
+        begin = _BEGIN if order.cwd else _AT_HOME + _BEGIN
+        return [*words, *self.arguments, self.image, "-c", begin, *host[1:]]

@@ -1,0 +1,109 @@
+"""Processes of this machine that belong to a session: found by what its host gave them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MARK = b"CLAUDE_MPM_FOLDER="
+_PROC = Path("/proc")
+_HOST = b"/host.sh"
+_PATIENCE = 3.0  # seconds for Claude to end its tools by itself
+_PAUSE = 0.05
+
+
+def exists(pid: int) -> bool:
+    """Tell whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def belongs(pid: int, session: Path) -> bool:
+    """Tell whether a process of this machine is the session's; where nobody can know, it may be."""
+    if pid <= 0 or not exists(pid):
+        return False
+    if not (_PROC / "self").exists():
+        return True
+    found = _session_of(_PROC / str(pid))
+    return found is None or found == os.fsencode(session)
+
+
+def marked() -> dict[Path, list[int]]:
+    """Return the processes of every session on this machine, by the session's folder."""
+    found: dict[Path, list[int]] = {}
+    for entry in _PROC.glob("[0-9]*"):
+        session = _session_of(entry)
+        if session and int(entry.name) != os.getpid():
+            found.setdefault(Path(os.fsdecode(session)), []).append(int(entry.name))
+    return found
+
+
+def end(session: Path) -> int:
+    """End the processes that a session has on this machine; return how many there were.
+
+    Claude is asked first: it ends its tools by itself.
+    """
+    known: set[int] = set()
+    deadline = time.monotonic() + _PATIENCE
+    nobody = threading.Event()
+    number = signal.SIGTERM
+    while left := set(marked().get(session, ())):
+        _send(left - known if number == signal.SIGTERM else left, number)
+        known |= left
+        if time.monotonic() > deadline + _PATIENCE:
+            break  # another user's, or stuck in the kernel
+        if time.monotonic() > deadline:
+            number = signal.SIGKILL
+        nobody.wait(_PAUSE)
+    return len(known)
+
+
+def remove_temporary(note: Path) -> bool:
+    """Remove Claude's temporary files, whose folder a host noted; tell if there were some."""
+    try:
+        folder = Path(note.read_text().strip())
+    except FileNotFoundError:
+        return False
+    # What is noted is ours to remove only where it looks like what a host makes.
+    found = folder.name.startswith("mpm.") and folder.is_dir() and folder.owner() == note.owner()
+    if found:
+        shutil.rmtree(folder, ignore_errors=True)
+    note.unlink(missing_ok=True)
+    return found
+
+
+def _send(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _session_of(entry: Path) -> bytes | None:
+    """Return the session's folder that a process belongs to; None where it may not be looked at."""
+    try:
+        if (entry / "stat").read_bytes().rpartition(b") ")[2][:1] in (b"Z", b"X"):
+            return b""
+        arguments = (entry / "cmdline").read_bytes().split(b"\0")
+        # A host and its helpers: sh .../host.sh SESSION ...
+        if len(arguments) > 2 and arguments[1].endswith(_HOST):
+            return arguments[2]
+        variables = (entry / "environ").read_bytes().split(b"\0")
+    except PermissionError:
+        return None
+    except OSError:  # it is gone
+        return b""
+    return next((each[len(MARK) :] for each in variables if each.startswith(MARK)), b"")

@@ -1,0 +1,219 @@
+"""The turns of a conversation on a terminal, and what it cost: what its transcript tells of them.
+
+A transcript has no `result`. A turn begins with a prompt. It ends with a `turn_duration`, with the
+report of an API error, or with the note that a person interrupted it; failing all of them, when
+Claude is idle and writes nothing more. (Observed: Claude Code 2.1.330.)
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.records import Cost, TurnRecord
+from claude_mpm.wire.events import Event, Lifecycle, System
+from claude_mpm.wire.text_lines import reported_error
+from claude_mpm.wire.transcript import Entry, Transcript, entry_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from claude_mpm.journal.layout import Start
+    from claude_mpm.wire.framing import Line
+
+_BY_A_PERSON = frozenset({"typed", "queued"})
+_INTERRUPTED = "[Request interrupted by user"
+_ABORTED = {"subtype": "error_during_execution", "terminal_reason": "aborted"}
+
+
+class _Open(msgspec.Struct):
+    """The turn that runs."""
+
+    prompts: list[str]
+    origin: str = ""
+    usage: dict[str, dict[str, Any]] = {}  # by message: every block repeats that of its message
+    answered: bool = False
+    stop_reason: str | None = None
+
+
+class TranscriptTurns:
+    """Makes a "turn" event at the end of every turn, and a "cost" event where Claude tells it.
+
+    What a turn cost is not told: Claude writes the sum down at the end of a conversation.
+
+    Args:
+        session: the session's id.
+        starts: the session's starts, for the framework that was in effect at an offset.
+    """
+
+    def __init__(self, session: str, starts: Sequence[Start] = ()) -> None:
+        self._session = session
+        self._starts = starts
+        self._turn: _Open | None = None
+        self._typed: list[str] = []  # prompts of the inbox whose line is yet to come
+        self._costs: dict[str, float] = {}  # of each conversation
+        self._total = 0.0
+
+    def __call__(self, event: Event) -> Iterable[Event]:
+        """Return what `event` says of turns and of their cost."""
+        match event.type:
+            case "user":
+                return self._user(event, entry_of(event))
+            case "assistant":
+                return self._assistant(event, entry_of(event))
+            case "system/turn_duration":
+                return self._duration(event, entry_of(event))
+            case "system/host_state" if event.data.state == "idle":
+                return self._idle(event)
+            case "system/local_command":
+                return self._command(event)
+            case "command_lifecycle":
+                return self._lifecycle(event)
+            case "queue-operation":
+                return self._queue(entry_of(event))
+            case "cost-state":
+                return self._cost(event, entry_of(event))
+        return ()
+
+    # --- a turn's beginning -----------------------------------------------------------------
+
+    def _lifecycle(self, event: Event) -> Iterator[Event]:
+        if event.data.state == "refused":
+            self._turn = _Open([event.data.command_uuid])
+            yield self._end(event, is_error=True, message="Claude did not take the prompt")
+        else:
+            self._typed.append(event.data.command_uuid)
+
+    def _user(self, event: Event, entry: Entry) -> Iterator[Event]:
+        if entry.is_sidechain:
+            return
+        if entry.prompt_source in _BY_A_PERSON:
+            if self._turn is not None:  # it was taken back before there was an answer
+                yield self._end(event, **_ABORTED)
+            if not self._typed:
+                started = Lifecycle(entry.uuid, "started")
+                yield _made(event, "command_lifecycle", started)
+            self._turn = _Open(self._typed[:1] or [entry.uuid])
+            del self._typed[:1]
+        elif entry.origin is not None and entry.origin.kind != "human":
+            self._turn = self._turn or _Open([], entry.origin.kind)
+        elif self._turn is not None and _first_text(event).startswith(_INTERRUPTED):
+            yield self._end(event, **_ABORTED)
+
+    def _queue(self, entry: Entry) -> Iterable[Event]:
+        """Take note of a prompt that was slipped into the running turn."""
+        if self._turn is not None and entry.reason == "absorbed_mid_turn":
+            self._turn.prompts += self._typed[:1]
+            del self._typed[:1]
+        return ()
+
+    # --- its end ----------------------------------------------------------------------------
+
+    def _assistant(self, event: Event, entry: Entry) -> Iterator[Event]:
+        turn = self._turn
+        if turn is None:
+            return
+        turn.usage[entry.message.id] = entry.message.usage
+        if entry.is_sidechain:
+            return
+        turn.answered = True
+        turn.stop_reason = entry.message.stop_reason
+        if entry.is_api_error_message:
+            yield self._end(
+                event,
+                is_error=True,
+                message=reported_error(event) or "",
+                api_error_status=entry.api_error_status,
+            )
+
+    def _duration(self, event: Event, entry: Entry) -> Iterator[Event]:
+        pending = range(entry.pending_background_agent_count)
+        tasks = [{"task_id": str(n), "task_type": "local_agent"} for n in pending]
+        told = System(subtype="background_tasks_changed", tasks=tasks)
+        yield _made(event, "system", told, "system/background_tasks_changed")
+        if self._turn is not None:
+            yield self._end(event, duration=entry.duration_ms / 1000)
+
+    def _idle(self, event: Event) -> Iterator[Event]:
+        turn = self._turn
+        if turn is not None:
+            ended_well = turn.answered and turn.stop_reason not in (None, "tool_use")
+            yield self._end(event, **({} if ended_well else _ABORTED))
+        else:
+            yield from self._command(event)
+
+    def _command(self, event: Event) -> Iterator[Event]:
+        """End the turn of a prompt that was a command for Claude Code itself."""
+        if self._turn is None and self._typed:
+            self._turn = _Open(self._typed[:1])
+            del self._typed[:1]
+            yield self._end(event)
+
+    def _end(self, event: Event, **known: Any) -> Event:
+        turn, self._turn = self._turn, None
+        assert turn is not None
+        record = TurnRecord(
+            session=self._session,
+            offset=event.offset,
+            end=event.end,
+            prompts=tuple(turn.prompts),
+            origin=turn.origin,
+            total_cost_usd=self._total,
+            input_tokens=_sum(turn, "input_tokens"),
+            output_tokens=_sum(turn, "output_tokens"),
+            cache_read_tokens=_sum(turn, "cache_read_input_tokens"),
+            cache_write_tokens=_sum(turn, "cache_creation_input_tokens"),
+            framework=self._framework_at(event.offset),
+            **{"subtype": "success", **known},
+        )
+        return _made(event, "turn", record)
+
+    def _framework_at(self, offset: int) -> str:
+        place = bisect_right([start.offset for start in self._starts], offset)
+        return self._starts[place - 1].framework_sha256 if place else ""
+
+    def _cost(self, event: Event, entry: Entry) -> Iterator[Event]:
+        if entry.total_cost is None:
+            return
+        cost = entry.total_cost - self._costs.get(entry.session_id, 0.0)
+        self._costs[entry.session_id] = entry.total_cost
+        self._total += cost
+        if cost > 0:
+            found = Cost(session=self._session, cost_usd=cost, total_cost_usd=self._total)
+            yield _made(event, "cost", found)
+
+
+def primed(
+    turns: TranscriptTurns, lines: Iterable[Line], begin: int, start: int
+) -> TranscriptTurns:
+    """Bring a processor into the state it had at an offset, and return it.
+
+    Args:
+        lines: of the journal, from its beginning.
+        begin: where the last turn before that offset ended, in bytes.
+        start: the offset.
+    """
+    wire = Transcript()
+    for line in lines:
+        if line.end > start:
+            break
+        if line.offset >= begin or b'"cost-state"' in line.data:
+            for event in wire.decode(line):
+                list(turns(event))
+    return turns
+
+
+def _made(event: Event, kind: str, data: object, type_: str = "") -> Event:
+    return Event(kind, data, event.offset, event.end, type=type_ or kind)
+
+
+def _first_text(event: Event) -> str:
+    blocks = event.data.message.blocks
+    return (blocks[0].text or "") if blocks else ""
+
+
+def _sum(turn: _Open, name: str) -> int:
+    values = [usage.get(name) for usage in turn.usage.values()]
+    return sum(value for value in values if isinstance(value, int))

@@ -1,0 +1,1 @@
+"""A server that hosts sessions for other machines."""

@@ -1,0 +1,251 @@
+"""What a server does in the folders of its sessions; for whom is decided before."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+from claude_mpm.environments.order import Order
+from claude_mpm.errors import UsageError
+from claude_mpm.journal.layout import Meta, SessionFolder
+from claude_mpm.journal.layout import Start as StartRecord
+from claude_mpm.journal.watch import subscribe
+from claude_mpm.server.leases import STARTER, Leases
+from claude_mpm.server.leftovers import end_all
+from claude_mpm.server.peer import Refused
+from claude_mpm.wire.remote import CHUNK, Start, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claude_mpm.environments.base import Environment
+    from claude_mpm.server.tokens import Token
+    from claude_mpm.store import Store
+
+# What a client may read of its session's folder.
+_SHOWN = frozenset({"out.jsonl", "err.log", "host.log", "place", "exit"})
+_HOST_PATIENCE = 60.0  # seconds for a host to say that it is there
+_CHECK = 0.2
+
+
+class Hosting:
+    """The sessions of a server.
+
+    Args:
+        store: where they are kept.
+        environment: the place where they run.
+        kind: the name of the orchestrator that has this place, for the record.
+        claude_path: the `claude` that is run where the client asks for none.
+        cwd: the folder that is worked in where the client asks for none.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        environment: Environment,
+        *,
+        kind: str,
+        claude_path: str | None = None,
+        cwd: str | None = None,
+    ) -> None:
+        self.store = store
+        self.leases = Leases()
+        self._environment = environment
+        self._kind = kind
+        self._claude_path = claude_path
+        self._cwd = cwd
+        self._hosts: list[subprocess.Popen[Any]] = []
+
+    def folder(self, token: Token, session: str) -> SessionFolder:
+        """Return the folder of a token's session, which need not exist.
+
+        The token's id ends the name, so that no other token can name it.
+
+        Raises:
+            Refused: this is no name of a session.
+        """
+        try:
+            self.store.folder(session)
+            return self.store.folder(f"{session}.{token.id}")
+        except UsageError as error:
+            raise Refused(str(error)) from error
+
+    def check_room(self, token: Token) -> None:
+        """See to it that a token may have one more session.
+
+        Raises:
+            Refused: it has as many as it may.
+        """
+        mine = [f for f in self.store.sessions() if f.path.name.endswith(f".{token.id}")]
+        running = sum(folder.has_host() for folder in mine)
+        if running >= token.limits.sessions:
+            raise Refused(
+                f"{running} sessions of {token.name!r} run already, of {token.limits.sessions} that"
+                " it may have; stop one"
+            )
+
+    def start(self, token: Token, folder: SessionFolder, start: Start) -> None:
+        """Start a session, and wait until its host is there; nothing happens where it is already.
+
+        Raises:
+            Refused: there are as many as may be, or the host does not begin.
+            MPMError: the place, Claude or the folder to work in is not fit for it.
+        """
+        if folder.has_host() or folder.exit_file.exists():
+            return
+        self.check_room(token)
+        try:
+            self._start(token, folder, start)
+        except BaseException:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            raise
+
+    def _start(self, token: Token, folder: SessionFolder, start: Start) -> None:
+        place = self._environment
+        claude = place.find_claude(start.claude or self._claude_path)
+        cwd = place.working_folder(start.cwd or self._cwd)
+        folder.create()
+        for file, content in ((folder.framework, start.framework), (folder.agents, start.agents)):
+            if content:
+                folder.write(file, content)
+        folder.write_meta(self._record(folder, start, cwd))
+        folder.prepare_host()
+        folder.expect_place({**place.expected(), **start.expected})
+        self.leases.hold(folder, STARTER)
+        order = Order(
+            folder=folder,
+            claude=claude,
+            arguments=tuple(_here(word, start.folder, folder) for word in start.arguments),
+            cwd=cwd,
+            environ=self._environ(token, start.environ),
+            linger=start.linger,
+            linger_limit=start.linger_limit,
+        )
+        process = place.start(order)
+        if isinstance(process, subprocess.Popen):
+            self._hosts.append(process)
+        _wait_for_host(folder, process)
+
+    def _environ(self, token: Token, given: Mapping[str, str]) -> dict[str, str]:
+        """Return Claude's variables: the server's own, and what the client gives.
+
+        Claudes that share a folder of settings see each other, and can resume each other's
+        conversations; so those of different tokens share none.
+        """
+        environ = {**self._environment.environ(None), **given}
+        if token.sha256:
+            own = self.store.path / "clients" / token.id / "claude"
+            environ["CLAUDE_CONFIG_DIR"] = token.claude_config or str(own)
+        return environ
+
+    def _record(self, folder: SessionFolder, start: Start, cwd: str) -> Meta:
+        now = time.time()
+        return Meta(
+            session_id=folder.path.name,
+            claude_session_id=start.conversation,
+            orchestrator=self._kind,
+            environment=self._environment.name,
+            wire=start.wire,
+            cwd=cwd,
+            created_at=now,
+            starts=[StartRecord(at=now, offset=0)],
+        )
+
+    def bring_back(self, folder: SessionFolder) -> None:
+        """Bring back what stands between a session's folder and its place, where it has died.
+
+        Raises:
+            LaunchError: the place does not answer.
+        """
+        self._environment.rejoin(folder, _HOST_PATIENCE)
+
+    def signal(self, folder: SessionFolder, signum: int) -> None:
+        """Send the host of a session a signal; SIGKILL goes to Claude, whose end the host tells.
+
+        Raises:
+            Refused: there is no such signal.
+            LaunchError: the place does not take it.
+        """
+        if signum not in {*signal.Signals}:
+            raise Refused(f"there is no signal {signum}")
+        pids = folder.pids()
+        if pids and folder.has_host():
+            self._environment.signal(pids[1 if signum == signal.SIGKILL else 0], signum)
+        elif signum == signal.SIGKILL and self._environment.shares_files:
+            end_all(folder.path.name)  # nobody else does, once the host was killed
+
+    def reap(self) -> None:
+        """Take note of hosts that have ended."""
+        self._hosts = [process for process in self._hosts if process.poll() is None]
+
+
+def read_state(folder: SessionFolder) -> State:
+    """Return what the folder of a session says.
+
+    Raises:
+        Refused: there is no such session.
+    """
+    if not folder.meta_file.exists():
+        raise Refused("there is no such session here")
+    over = folder.has_ended()  # looked at first: the status is written before
+    status = folder.exit_status()
+    host, claude = folder.pids() or (0, 0)
+    return State(
+        host=host,
+        claude=claude,
+        exit=status,
+        closed=folder.closed.exists(),
+        dead=over and status is None,
+        size=folder.journal.stat().st_size,
+        place="\n".join(f"{key}={value}" for key, value in folder.read_place().items()),
+    )
+
+
+def read_piece(folder: SessionFolder, name: str, offset: int) -> bytes:
+    """Return the next piece of one of a session's files; empty at its end, or for no file.
+
+    Raises:
+        Refused: it is none that is shown.
+    """
+    if name not in _SHOWN:
+        raise Refused(f"{name[:40]!r} is no file that can be fetched")
+    try:
+        with (folder.path / name).open("rb") as file:
+            file.seek(offset)
+            return file.read(CHUNK)
+    except FileNotFoundError:
+        return b""
+
+
+def remove(folder: SessionFolder) -> None:
+    """Remove the folder of a session that has ended.
+
+    Raises:
+        Refused: it has not.
+    """
+    if folder.has_host():
+        raise Refused("the session runs; end it first")
+    shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def _here(word: str, there: str, folder: SessionFolder) -> str:
+    """Return the path of one of the session's files as it is on this machine."""
+    return f"{folder.path}{word[len(there) :]}" if word.startswith(f"{there}/") else word
+
+
+def _wait_for_host(folder: SessionFolder, process: Any) -> None:
+    deadline = time.monotonic() + _HOST_PATIENCE
+    changes = subscribe(folder.path)
+    try:
+        while not folder.pid_file.exists() and not folder.exit_file.exists():
+            ended = process.poll() is not None
+            if ended and not folder.exit_file.exists():
+                raise Refused(f"the host ended at once: {folder.stderr_tail()}")
+            if time.monotonic() > deadline:
+                raise Refused("the host does not say that it is there", again=True)
+            changes.wait(_CHECK)
+    finally:
+        changes.close()

@@ -1,0 +1,19 @@
+"""The processes of a session whose host was killed before it could end them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def end_all(session: str) -> None:
+    """Kill every process of this machine that belongs to a session, wherever it went."""
+    mark = f"CLAUDE_MPM_SESSION={session}".encode()
+    for process in _PROC.glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or is somebody else's
+            if mark in process.read_bytes().split(b"\0"):
+                os.kill(int(process.parent.name), signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""The terminal host: Claude Code's native interface on a pseudo-terminal, and screens for it."""

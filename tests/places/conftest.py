@@ -1,0 +1,51 @@
+"""What the places need beside a Docker Engine and an sshd: a server of sessions, with TLS."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from served import Served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from certificates import Certificates
+
+
+class SessionServer(NamedTuple):
+    """A `claude-mpm serve` on loopback.
+
+    Args:
+        address: where it listens.
+        ca: the file of who signed its certificate.
+        token_file: a file with a token that it takes.
+    """
+
+    address: str
+    ca: str
+    token_file: str
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, claude_path: str, certificates: Certificates
+) -> Iterator[SessionServer]:
+    """A server of sessions with TLS, in a process and with a home of its own."""
+    folder = tmp_path_factory.mktemp("server")
+    environ = {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "HOME": str(folder),
+        "CLAUDE_PATH": claude_path,
+        "DISABLE_AUTOUPDATER": "1",
+    }
+    served = Served(environ, folder / "state")
+    token = folder / "token"
+    token.touch(0o600)
+    token.write_text(served.token())
+    served.start("--tls-cert", certificates.server, "--tls-key", certificates.server_key)
+    yield SessionServer(served.address, certificates.ca, str(token))
+    served.close()

@@ -1,0 +1,119 @@
+"""The real places of the tests: a Docker Engine and an sshd, started by `tools/places.sh`.
+
+`make places` starts them and keeps them; a run of the tests that finds none starts what it needs,
+and ends it when it is over. Without root, and without an engine that may be used, the tests of the
+place fail with the script's one line.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PROJECT = Path(__file__).parents[1]
+_SCRIPT = _PROJECT / "tools" / "places.sh"
+_PLACES = _PROJECT / ".places"
+_SECONDS = 300.0  # a first start installs packages
+
+
+class Engine(NamedTuple):
+    """A Docker Engine; DOCKER_HOST leads to it.
+
+    Args:
+        host: its address, as DOCKER_HOST has it.
+        image: an image with a shell, git and all that Claude needs but Claude.
+        claude: Claude Code as a file that can be mounted.
+    """
+
+    host: str
+    image: str
+    claude: str
+
+
+class SSHServer(NamedTuple):
+    """An sshd on loopback that lets the tests in.
+
+    Args:
+        config: for `ssh -F`; it knows `host`.
+        host: the alias to log in to.
+        user: the account; not root.
+        port: where it listens on 127.0.0.1.
+        claude: Claude Code as a file that the account can run.
+    """
+
+    config: str
+    host: str
+    user: str
+    port: int
+    claude: str
+
+
+@pytest.fixture(scope="session")
+def _started() -> Iterator[set[str]]:
+    """What this run has started; it is ended when the run is over."""
+    started: set[str] = set()
+    found = _PLACES.exists()
+    yield started
+    if started and not found:
+        _script("stop")
+
+
+@pytest.fixture(scope="session")
+def _engine(_started: set[str]) -> Engine:
+    found = _bring_up("docker", _started)
+    return Engine(found["DOCKER_HOST"], found["IMAGE"], found["CLAUDE"])
+
+
+@pytest.fixture
+def docker(_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """A real Docker Engine, which the test and what it starts use by default."""
+    monkeypatch.setenv("DOCKER_HOST", _engine.host)
+    return _engine
+
+
+@pytest.fixture(scope="session")
+def sshd(_started: set[str]) -> SSHServer:
+    """A real sshd on loopback."""
+    found = _bring_up("ssh", _started)
+    return SSHServer(
+        config=found["SSH_CONFIG"],
+        host=found["SSH_HOST"],
+        user=found["SSH_USER"],
+        port=int(found["SSH_PORT"]),
+        claude=found["CLAUDE"],
+    )
+
+
+@pytest.fixture(scope="session")
+def tmux(_started: set[str]) -> str:
+    """The command `tmux`."""
+    if _script("status", "tmux").returncode:
+        _start("tmux", _started)
+    return "tmux"
+
+
+def _bring_up(place: str, started: set[str]) -> dict[str, str]:
+    if _script("status", place).returncode:
+        _start(place, started)
+    lines = (_PLACES / f"{place}.env").read_text("utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def _start(place: str, started: set[str]) -> None:
+    started.add(place)
+    done = _script("start", place)
+    if done.returncode:
+        pytest.fail(done.stderr.strip(), pytrace=False)
+
+
+def _script(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the script; what it starts goes on, and must not hold our pipes."""
+    return subprocess.run(
+        [_SCRIPT, *words], capture_output=True, text=True, timeout=_SECONDS, check=False
+    )

@@ -1,0 +1,130 @@
+"""A link that is cut again and again: what arrives is the server's journal, byte for byte, once."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+from claude_mpm.journal.layout import SessionFolder
+from claude_mpm.testing import Stall
+from claude_mpm.testing.cut import CutProxy
+from command import SECONDS, said_in
+from served import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from claude_mpm.testing import ScriptedModel
+    from served import Served
+
+CUTS = 200
+LINES = 150_000
+COUNTING = f'n=0; while [ "$n" -lt {LINES} ]; do echo "line $n of a long answer"; n=$((n+1)); done'
+
+
+class Cutter:
+    """Says how much each connection may carry: everything, until `begin`; then a random amount.
+
+    Args:
+        smallest, largest: the amounts, in bytes.
+        cuts: how many connections are cut at most.
+    """
+
+    def __init__(self, smallest: int, largest: int, cuts: int = 2 * CUTS) -> None:
+        self._dice = random.Random(20261122)
+        self._range = (smallest, largest)
+        self._left = cuts
+        self._begun = False
+
+    def __call__(self) -> int | None:
+        if not self._begun or not self._left:
+            return None
+        self._left -= 1
+        return self._dice.randrange(*self._range)
+
+    def begin(self, proxy: CutProxy) -> None:
+        self._begun = True
+        proxy.cut()
+
+
+def address_of(proxy: CutProxy) -> str:
+    return "{}:{}".format(*proxy.address)
+
+
+def near_and_far(served: Served, state: Path) -> tuple[SessionFolder, SessionFolder]:
+    (near,) = (state / "sessions").iterdir()
+    (far,) = served.sessions()
+    return SessionFolder(near), SessionFolder(far)
+
+
+def is_whole(near: SessionFolder, far: SessionFolder) -> bool:
+    return near.journal.stat().st_size >= far.journal.stat().st_size > 0
+
+
+def test_a_long_answer_over_a_link_that_is_cut_200_times(served: Served, tmp_path: Path) -> None:
+    served.start("--anonymous")
+    cutter = Cutter(5_000, 20_000)
+    with (
+        CutProxy(("127.0.0.1", served.port), cutter) as proxy,
+        served.program(f"read -r go; {COUNTING}; cat", address_of(proxy), linger=SECONDS) as claude,
+    ):
+        near, far = near_and_far(served, tmp_path / "near")
+        cutter.begin(proxy)
+        claude.send_input("go")
+        lines = [claude.get_output(SECONDS) for _ in range(LINES)]
+        assert proxy.cuts >= CUTS
+        until(lambda: is_whole(near, far), "the journal is not whole")
+        assert near.journal.read_bytes() == far.journal.read_bytes()
+        assert claude.get_output(0) is None, "something came twice"
+        assert far.exit_status() is None, "a cut link ended the session"
+    assert lines == [f"line {n} of a long answer" for n in range(LINES)]
+
+
+def test_the_real_claude_never_notices_that_its_link_is_cut_200_times(
+    served: Served, model: ScriptedModel, tmp_path: Path
+) -> None:
+    served.start("--anonymous")
+    answer = "\n".join(f"Zeile {n} → einer langen Antwort, mit «Ünïcödé»." for n in range(20_000))
+    model.on("at length", answer, Stall(), "\nThe end.")
+    cutter = Cutter(4_500, 12_000)
+    with (
+        CutProxy(("127.0.0.1", served.port), cutter) as proxy,
+        served.claude(
+            address_of(proxy),
+            environ=model.environment(tmp_path / "near-home"),
+            linger=SECONDS,
+            partial=True,
+        ) as claude,
+    ):
+        near, far = near_and_far(served, tmp_path / "near")
+        cutter.begin(proxy)
+        turn = claude.ask("Speak at length.")
+        assert proxy.wait_for_cuts(CUTS, SECONDS), f"{proxy.cuts} cuts"
+        model.release()
+        assert turn.wait(SECONDS).text == f"{answer}\nThe end."
+        assert turn.verdict.ok
+        until(lambda: is_whole(near, far), "the journal is not whole")
+        assert near.journal.read_bytes() == far.journal.read_bytes()
+        assert said_in(near) == f"{answer}\nThe end.\n"
+        assert claude.ask("And now?").text == "Claude heard: And now?"
+    assert [request.prompt for request in model.requests] == ["Speak at length.", "And now?"]
+
+
+def test_a_long_prompt_arrives_once_over_a_link_that_is_cut(served: Served) -> None:
+    served.start("--anonymous")
+    size = 6 << 20
+    prompt = os.urandom(size // 2).hex()
+    # A message is sent from its beginning again, so some connections must carry all of it.
+    cutter = Cutter(1 << 12, 12 << 20, cuts=20)
+    with (
+        CutProxy(("127.0.0.1", served.port), cutter) as proxy,
+        served.program('while read -r line; do echo "${#line}"; done', address_of(proxy)) as claude,
+    ):
+        cutter.begin(proxy)
+        for text in (prompt, "short", prompt[:-1]):
+            claude.send_input(text)
+        found = [claude.get_output(SECONDS) for _ in range(3)]
+        assert claude.get_output(0.1) is None
+        assert proxy.cuts > 1
+    assert found == [str(size), "5", str(size - 1)]

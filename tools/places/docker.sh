@@ -1,0 +1,70 @@
+# A Docker Engine of the tests' own, or the user's where there is no root; and an image for it.
+image=claude-mpm-test
+
+docker_start() {
+    if is_root; then
+        need docker docker.io
+        need dockerd docker.io
+        need ip iproute2
+        export DOCKER_HOST=unix://$places/docker.sock
+        runs "$places/docker.pid" dockerd || start_engine
+    else
+        need docker docker.io
+        docker info >/dev/null 2>&1 ||
+            fail "no Docker Engine that $account may use; start one, or run as root: $(docker info 2>&1 | tail -n 1)"
+    fi
+    docker image inspect "$image" >/dev/null 2>&1 || make_image
+    printf '%s\n' "DOCKER_HOST=$(engine_address)" "IMAGE=$image" "CLAUDE=$places/claude" \
+        >"$places/.docker.env"
+    mv "$places/.docker.env" "$places/docker.env"
+}
+
+docker_status() {
+    [ -s "$places/docker.env" ] || return
+    DOCKER_HOST=$(sed -n 's/^DOCKER_HOST=//p' "$places/docker.env") docker info >/dev/null 2>&1
+}
+
+docker_stop() {
+    if is_root; then
+        end "$places/docker.pid" dockerd
+        ! ip link show "$(bridge)" >/dev/null 2>&1 || ip link delete "$(bridge)"
+    elif [ -s "$places/docker.env" ]; then
+        docker image rm --force "$image" >/dev/null
+    fi
+}
+
+engine_address() { # a context counts where no variable says it
+    printf %s "${DOCKER_HOST:-$(docker context inspect --format '{{.Endpoints.docker.Host}}')}"
+}
+
+bridge() { printf %s "${account:0:15}"; }
+
+# With a bridge of its own and without iptables, nothing of another engine is touched, and what runs
+# in its containers reaches this machine at most.
+start_engine() {
+    local arguments=(
+        --host "$DOCKER_HOST" --group "$account" --pidfile "$places/docker.pid"
+        --data-root "$places/docker" --exec-root "$places/run"
+        --containerd-namespace "$account" --containerd-plugins-namespace "plugins.$account"
+        --bridge "$(bridge)" --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false
+    )
+    if ! ip link show "$(bridge)" >/dev/null 2>&1; then
+        ip link add name "$(bridge)" type bridge
+        ip address add "198.18.$((RANDOM % 250 + 1)).1/24" dev "$(bridge)"
+        ip link set "$(bridge)" up
+    fi
+    # What a killed engine leaves would stop the next one.
+    rm -f "$places/docker.pid" "$places/run/containerd/containerd.pid"
+    setsid dockerd "${arguments[@]}" >"$places/docker.log" 2>&1 </dev/null 9>&- &
+    eventually 60 docker info ||
+        fail "dockerd does not start: $(tail -n 1 "$places/docker.log"); see $places/docker.log"
+}
+
+make_image() {
+    local root
+    root=$(mktemp -d "$places/image.XXXXXX")
+    "$tools/places/image.sh" "$root" "$places/claude"
+    tar -C "$root" --owner=0 --group=0 -c . |
+        docker import -c 'ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/bin' - "$image" >/dev/null
+    rm -rf "$root"
+}
