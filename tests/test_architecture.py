@@ -20,12 +20,12 @@ SRC = Path(claude_mpm.__file__).parents[1]
 # without an orchestrator, and everything without the command.
 LAYERS = (
     ("errors",),
-    ("checks", "records", "settings_fields"),
+    ("checks", "records", "settings_fields", "trust"),
     ("settings", "agent_file", "claude_binary", "verdict", "wire"),
     ("framework", "journal"),
     ("link",),  # keeps a session that lives elsewhere in step with its folder here
     ("environments",),
-    ("processors", "index"),
+    ("processors", "index", "fate"),
     ("session", "status"),  # one journal, read to its end through one pipeline; what its end says
     ("store",),  # all sessions of a state folder
     ("orchestration",),  # the face

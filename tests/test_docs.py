@@ -16,6 +16,7 @@ import claude_mpm
 from claude_mpm import MPMOrchestrator, errors
 from claude_mpm.cli.app import App
 from claude_mpm.cli.main import cli
+from claude_mpm.environments.image import build_image
 from claude_mpm.orchestration import factory
 from claude_mpm.orchestration.builtin import BUILT_IN
 from claude_mpm.orchestration.options import Options
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from claude_mpm.testing import ScriptedModel
+    from real_places import Engine
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -88,9 +90,29 @@ def reader(
     return model
 
 
+@pytest.fixture
+def readers_docker(reader: ScriptedModel, docker: Engine, home: Path, claude_path: str) -> None:
+    """The image that the page has built, and a network from which the scripted model is reached."""
+    build_image(docker.image, "claude-mpm", Path(claude_path))
+    # The model listens on the loopback interface, which only the network `host` reaches.
+    to_host = 'for w; do shift; [ "$w" != bridge ] || w=host; set -- "$@" "$w"; done'
+    command = home / "bin" / "docker"
+    command.write_text(
+        f'#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin\n{to_host}\nexec docker "$@"\n'
+    )
+    command.chmod(0o755)
+
+
+NEEDS = {"docker.md": "readers_docker"}
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if any(_blocks(page, "python"))])
 @pytest.mark.usefixtures("reader")
-def test_the_examples_of_a_page_run_as_they_stand(page: str) -> None:
+def test_the_examples_of_a_page_run_as_they_stand(
+    page: str, request: pytest.FixtureRequest
+) -> None:
+    if page in NEEDS:
+        request.getfixturevalue(NEEDS[page])
     names: dict[str, Any] = {"__name__": Path(page).stem.replace("-", "_")}
     try:
         for before, block in _blocks(page, "python"):

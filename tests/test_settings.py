@@ -89,6 +89,7 @@ def test_the_environment_is_text(files: SimpleNamespace) -> None:
         CLAUDE_MPM_BACKGROUND="0",
         CLAUDE_MPM_CLAUDE_ARGS="--name 'a b'",
         CLAUDE_MPM_TICKET_MARKERS="SPIKE=task, RISK = issue",
+        CLAUDE_MPM_ALLOWED_TOOLS="Read, Bash(git log:*),Bash(sort -t, -k2)",
         CLAUDE_MPM_MODEL="",
     )
     assert found.settings == Settings(
@@ -98,6 +99,7 @@ def test_the_environment_is_text(files: SimpleNamespace) -> None:
         background=False,
         claude_args=["--name", "a b"],
         ticket_markers={"SPIKE": "task", "RISK": "issue"},
+        allowed_tools=["Read", "Bash(git log:*)", "Bash(sort -t, -k2)"],
     )
     assert found.origin["model"] == "default"
 
@@ -172,6 +174,10 @@ def test_a_file_planted_above_the_project_is_not_read(
         'plugins = ["evil"]',
         'claude_args = ["--mcp-config", "evil"]',
         'permission_mode = "bypassPermissions"',
+        'permission_mode = "acceptEdits"',
+        'permission_mode = "auto"',
+        'allowed_tools = ["Bash"]',
+        'disallowed_tools = ["Read"]',
     ],
 )
 def test_a_cloned_project_cannot_choose_what_is_run(files: SimpleNamespace, line: str) -> None:

@@ -54,29 +54,40 @@ def fates(
         runs: whether that Claude still runs.
     """
     put = prompts(folder)
-    heard = _heard(folder, {prompt.uuid for prompt in put}.difference(answered))
-    last_interrupt = max(interrupts(folder), default="") if heard else ""
+    open_ = {prompt.uuid for prompt in put}.difference(answered)
+    heard, interrupted = _heard(folder, open_) if open_ else ({}, {})
     found = []
     for prompt in put:
         fate, offset = heard.get(prompt.uuid, (Fate.UNDELIVERED, 0))
         if prompt.uuid in answered:
             fate = Fate.FINISHED
         elif fate in (Fate.QUEUED, Fate.RUNNING) and not (runs and offset >= start):
-            fate = Fate.DROPPED if prompt.name < last_interrupt else Fate.CUT
+            # An interrupt that Claude answered before it heard of the prompt was for another.
+            ended = any(n > prompt.name and at >= offset for n, at in interrupted.items())
+            fate = Fate.DROPPED if ended else Fate.CUT
         found.append((prompt, fate))
     return found
 
 
-def _heard(folder: SessionFolder, uuids: Collection[str]) -> dict[str, tuple[Fate, int]]:
-    """Return the last that Claude said of each prompt, and where in the journal."""
+def _heard(
+    folder: SessionFolder, uuids: Collection[str]
+) -> tuple[dict[str, tuple[Fate, int]], dict[str, float]]:
+    """Return the last that Claude said of each prompt, and when it answered each interrupt.
+
+    When is where in the journal; an interrupt without an answer came after everything.
+    """
     heard: dict[str, tuple[Fate, int]] = {}
-    if not uuids:
-        return heard
+    asked = interrupts(folder)
+    answered: dict[str, float] = dict.fromkeys(asked.values(), float("inf"))
     for line in read_lines(folder.journal):
-        if b"command_lifecycle" not in line.data:
+        if b"command_lifecycle" not in line.data and b"control_response" not in line.data:
             continue
         for event in _wire.decode(line):
             if event.kind == "command_lifecycle" and event.data.command_uuid in uuids:
                 fate = _STATES.get(event.data.state, Fate.QUEUED)
                 heard[event.data.command_uuid] = (fate, line.offset)
-    return heard
+            elif event.kind == "control_response":
+                name = asked.get(str(event.data.response.get("request_id")))
+                if name:
+                    answered[name] = line.offset
+    return heard, answered

@@ -13,6 +13,7 @@ import msgspec
 from claude_mpm.checks import exists, explain, nearest, read_text
 from claude_mpm.errors import SettingsError
 from claude_mpm.settings_fields import PREFIX, Setting, Settings, describe
+from claude_mpm.trust import is_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -176,11 +177,11 @@ def _project_layer(start: Path) -> _Layer:
     refused = [key for key in layer if key in _NOT_OF_A_PROJECT]
     if (mode := layer.get("permission_mode")) and mode.value not in _MODES_OF_A_PROJECT:
         refused.append("permission_mode")
-    if refused:
+    if refused and not is_trusted(path.parent):
         line = _line(read_text(path, SettingsError), refused[0])
         raise SettingsError(
             f"{path}{line}: `{refused[0]}` gives a project power over what is run; "
-            f"set it in {user_settings_file()}, by a flag or in the environment"
+            f"set it in {user_settings_file()}, or trust the folder: claude-mpm trust {path.parent}"
         )
     return layer
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.fate import Fate, fates
 from claude_mpm.journal.cursor import read_lines
-from claude_mpm.journal.prompts import Prompt, answered_requests, prompts
+from claude_mpm.journal.prompts import Prompt, answered_requests
 from claude_mpm.processors.transcript_turns import TranscriptTurns
 from claude_mpm.wire import WIRES, Transcript
 
@@ -108,19 +109,19 @@ def read_status(folder: SessionFolder, index: Index) -> Status:
     )
 
 
+def prompt_fates(folder: SessionFolder, index: Index) -> list[tuple[Prompt, Fate]]:
+    """Return every prompt with what has become of it, oldest first; as `read_status`."""
+    meta = folder.read_meta()
+    answered = {uuid for turn in index.turns(meta.session_id) for uuid in turn.prompts}
+    start = meta.starts[-1].offset if meta.starts else 0
+    runs = folder.exit_status() is None and not folder.has_ended()
+    return fates(folder, answered, start=start, runs=runs)
+
+
 def undelivered(folder: SessionFolder, index: Index) -> list[Prompt]:
-    """Return the prompts that Claude was never heard to acknowledge, oldest first."""
-    answered = {uuid for turn in index.turns(folder.path.name) for uuid in turn.prompts}
-    waiting = {prompt.uuid: prompt for prompt in prompts(folder) if prompt.uuid not in answered}
-    if not waiting:
-        return []
-    wire = WIRES["stream-json"]
-    for line in read_lines(folder.journal):
-        if b"command_lifecycle" in line.data:
-            for event in wire.decode(line):
-                if event.kind == "command_lifecycle":
-                    waiting.pop(event.data.command_uuid, None)
-    return list(waiting.values())
+    """Return the prompts to give to Claude: those it never heard of, and those that were cut."""
+    wanted = (Fate.UNDELIVERED, Fate.CUT)
+    return [prompt for prompt, fate in prompt_fates(folder, index) if fate in wanted]
 
 
 def has_conversation(folder: SessionFolder, index: Index) -> bool:

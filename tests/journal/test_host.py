@@ -138,6 +138,22 @@ def test_without_any_follower_claude_is_not_left_running(
     assert folder.exit_status() == 0
 
 
+def test_a_question_waits_though_nobody_follows_and_its_answer_lets_the_linger_rule_run(
+    folder: SessionFolder, start: Host
+) -> None:
+    said = '{"type":"system","subtype":"session_state_changed","state":'
+    answers = f"""echo '{said}"requires_action"}}'; read -r x; echo '{said}"running"}}'; cat"""
+    host = start("sh", "-c", answers, linger=0)
+    with pytest.raises(subprocess.TimeoutExpired):
+        host.wait(3)
+    inbox = Inbox(folder)
+    inbox.announce(inbox.put(b"yes\n"))
+    inbox.close()
+    host.wait(SECONDS)
+    assert folder.exit_status() == 0
+    assert_nothing_left(host)
+
+
 def test_what_ignores_the_end_of_input_is_terminated_after_the_limit(
     folder: SessionFolder, start: Host
 ) -> None:

@@ -7,6 +7,7 @@ import resource
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from claude_mpm.link.connection import Connection, Server
@@ -129,13 +130,13 @@ def test_a_gigabyte_from_somebody_with_a_token_is_refused_as_well(
 ) -> None:
     token = served.token("other")
     connection = served.connect("mine", token)
-    for verb in ("start", "put"):
-        question = Input(do=verb, name="000001", id=7, size=GIGABYTE)  # type: ignore[arg-type]
-        connection.send(question)
+    for question in (Input(do="start", id=1), Input(do="put", id=2, name="000001")):
+        connection.send(msgspec.structs.replace(question, size=GIGABYTE))
         with pytest.raises(FarFailed, match=f"a message of {GIGABYTE} bytes is longer"):
             connection.receive()
     with pytest.raises(FarFailed, match="no such session"):
-        connection.ask(Input(do="put", name="000001"), b"x")
+        connection.send(Input(do="put", id=3, name="000001", size=1, data=b"x"))
+        connection.receive()
     connection.close()
     with raw(served.address) as client:
         init = {"type": "init", "protocol": 1, "session": "mine", "token": token}

@@ -160,8 +160,10 @@ def test_one_token_does_not_see_the_sessions_of_another(served: Served) -> None:
         stranger.close()
         # The whole name of the folder is a name under the stranger's own token.
         for name in (session, folder.name):
+            follower = served.connect(name, bob, follow=0)
             with pytest.raises(FarFailed, match="no such session"):
-                served.connect(name, bob, follow=0).receive()
+                follower.receive()
+            follower.close()
         claude.send_input("still here")
         assert claude.get_output(60) == "still here"
 

@@ -73,7 +73,7 @@ class App:
         cls = find_orchestrator(settings.orchestrator).cls
         given = {**orchestrator_options(settings, self.claude_args), **self.options, **options}
         try:
-            return cls(
+            claude = cls(
                 framework_path=settings.framework,
                 agents_dir=settings.agents_dir,
                 log_level=self._log_level(),
@@ -85,6 +85,10 @@ class App:
                 f"orchestrator {settings.orchestrator!r} cannot be made: {error};"
                 " give what it needs with --option NAME=VALUE"
             ) from error
+        if claude.leaves_out_settings():
+            self.note("the settings of this project run commands: they are left out, until")
+            self.note("you allow them with: claude-mpm trust")
+        return claude
 
     def recall(self, meta: Meta) -> None:
         """Take what a session was started with, where no flag says otherwise."""

@@ -35,6 +35,7 @@ _COMMANDS = {
     "orchestrators": "orchestrators",
     "docker": "docker",
     "serve": "serve",
+    "trust": "trust",
     "doctor": "doctor",
     "demo": "demo",
     "completion": "completion",

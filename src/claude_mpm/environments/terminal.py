@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from claude_mpm.environments.local import Local
 from claude_mpm.errors import LaunchError
+from claude_mpm.journal.leftovers import MARK
 from claude_mpm.journal.watch import subscribe
 from claude_mpm.terminal.first_start import answer_first_questions
-from claude_mpm.terminal.order import TerminalOrder, give_order
+from claude_mpm.terminal.order import NOT_STARTED, TerminalOrder, give_order
 from claude_mpm.wire.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ class Terminal(Local):
     Args:
         trust: whether Claude's first-start questions are answered with yes before it starts, in
             its configuration: the folder to work in is trusted, and ANTHROPIC_API_KEY is used.
-        screen: whether Claude waits with its start until a screen is attached.
+
+    Attributes:
+        screen: whether Claude waits with its start until a screen is attached; set before.
     """
 
     name = "terminal"
@@ -50,9 +54,9 @@ class Terminal(Local):
         "a-question-is-asked-and-answered": "Claude asks on the screen, and a person answers there",
     }
 
-    def __init__(self, *, trust: bool = False, screen: bool = False) -> None:
+    def __init__(self, *, trust: bool = False) -> None:
         self._trust = trust
-        self.screen = screen
+        self.screen = False
 
     def start(self, order: Order) -> Any:
         """Start the host; wait until Claude has taken the terminal.
@@ -78,7 +82,7 @@ class Terminal(Local):
         )
         host = self._spawn(order.folder)
         try:
-            self._wait_until_begun(order.folder, host)
+            self._wait_until_begun(order.folder, host, is_claude)
         except BaseException:
             host.terminate()
             raise
@@ -88,6 +92,7 @@ class Terminal(Local):
         with folder.host_errors.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "claude_mpm.terminal", str(folder.path)],
+                env={**os.environ, MARK.decode().rstrip("="): str(folder.path)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -95,17 +100,19 @@ class Terminal(Local):
                 text=True,
             )
 
-    def _wait_until_begun(self, folder: SessionFolder, host: subprocess.Popen[str]) -> None:
+    def _wait_until_begun(
+        self, folder: SessionFolder, host: subprocess.Popen[str], is_claude: bool
+    ) -> None:
         deadline = time.monotonic() + _PATIENCE
         begun = folder.screen if self.screen else folder.pid_file
         changes = subscribe(folder.path)
         try:
             while not begun.exists():
                 status = host.poll()
-                if status == 0:
-                    return
-                if status is not None:
+                if status == NOT_STARTED or (status and is_claude):
                     raise LaunchError(f"{self.name}: {folder.ending(status)}")
+                if status is not None:
+                    return  # it was quick
                 if time.monotonic() > deadline:
                     raise LaunchError(
                         f"{self.name}: Claude took no terminal within {_PATIENCE:g} seconds;"

@@ -23,10 +23,15 @@ class Inbox:
 
     Claude ends at one malformed line, so a message reaches it only as a whole file: it is
     written beside the inbox, synced, and linked under the next free number.
+
+    Args:
+        folder: the session's.
+        durable: whether a message is on the disk itself before Claude hears of it.
     """
 
-    def __init__(self, folder: SessionFolder) -> None:
+    def __init__(self, folder: SessionFolder, *, durable: bool = True) -> None:
         self._folder = folder
+        self._durable = durable
         self._feed: int | None = None
         # The reader closes the feed of a host that is gone, while others may be announcing.
         self._using_feed = threading.RLock()
@@ -45,8 +50,12 @@ class Inbox:
                     give_to_owner(descriptor, inbox)
                     stream.write(message)
                     stream.flush()
-                    os.fsync(stream.fileno())
-                return _link_under_next_number(draft, inbox)
+                    if self._durable:
+                        os.fsync(stream.fileno())
+                name = _link_under_next_number(draft, inbox)
+                if self._durable:
+                    _sync_names(inbox)
+                return name
             finally:
                 Path(draft).unlink()
 
@@ -107,6 +116,14 @@ class Inbox:
             self._feed = os.open(self._folder.feed, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             self._feed = None
+
+
+def _sync_names(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _link_under_next_number(draft: str, inbox: Path) -> str:

@@ -38,10 +38,14 @@ def last_prompt(folder: SessionFolder) -> Prompt | None:
     return next((p for name, message in newest_first if (p := _prompt(name, message))), None)
 
 
-def interrupts(folder: SessionFolder) -> list[str]:
-    """Return the names of the messages that asked Claude to end what it was doing."""
+def interrupts(folder: SessionFolder) -> dict[str, str]:
+    """Return the names of the messages that asked Claude to end a turn, by the request's id."""
     requests = ((name, m) for name, m in _messages(folder) if m["type"] == "control_request")
-    return [name for name, m in requests if m.get("request", {}).get("subtype") == "interrupt"]
+    return {
+        str(m.get("request_id")): name
+        for name, m in requests
+        if m.get("request", {}).get("subtype") == "interrupt"
+    }
 
 
 def answered_requests(folder: SessionFolder) -> frozenset[str]:

@@ -20,6 +20,7 @@ from claude_mpm.orchestration.input import Input
 from claude_mpm.orchestration.launch import (
     claude_arguments,
     claude_environment,
+    is_untrusted,
     wire_of,
 )
 from claude_mpm.orchestration.session_record import SessionRecord
@@ -94,7 +95,11 @@ class Controller:
         meta = self._record.with_start(self.wire, cwd, framework, self._store.index)
         self._prepare(framework, meta.session_id)
         arguments = claude_arguments(
-            self._options, self.folder, meta.claude_session_id, resumed=meta.starts[-1].resumed
+            self._options,
+            self.folder,
+            meta.claude_session_id,
+            resumed=meta.starts[-1].resumed,
+            untrusted=is_untrusted(self._options, cwd),
         )
         self.folder.write_meta(meta)
         self.input.open_before_host()

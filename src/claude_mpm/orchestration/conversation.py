@@ -12,6 +12,7 @@ from claude_mpm.errors import MPMError, SessionEnded
 from claude_mpm.journal.answers import read_answers
 from claude_mpm.orchestration.answering import reach
 from claude_mpm.orchestration.controller import Controller
+from claude_mpm.orchestration.launch import is_untrusted
 from claude_mpm.orchestration.lines import LineQueue
 from claude_mpm.orchestration.place_settings import recorded
 from claude_mpm.orchestration.questions import QuestionDesk
@@ -61,6 +62,12 @@ class Conversation:
             answerer=options.permissions if callable(options.permissions) else None,
             timeout=options.question_timeout,
         )
+
+    def leaves_out_settings(self) -> bool:
+        """Tell whether the project's settings would run commands that nobody has trusted."""
+        if not self.environment.shares_files:
+            return False
+        return is_untrusted(self.options, self.environment.working_folder(self.options.cwd))
 
     def send_input(self, text: str) -> None:
         """Give Claude a prompt.

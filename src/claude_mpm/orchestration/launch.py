@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_mpm.trust import commands_of, is_trusted
 from claude_mpm.wire import WIRES, PlainLines, Transcript, Wire
 
 if TYPE_CHECKING:
@@ -19,12 +21,21 @@ _logger = logging.getLogger("claude_mpm.launch")
 
 
 def claude_arguments(
-    options: Options, folder: SessionFolder, claude_session_id: str, *, resumed: bool
+    options: Options,
+    folder: SessionFolder,
+    claude_session_id: str,
+    *,
+    resumed: bool,
+    untrusted: bool = False,
 ) -> list[str]:
     """Return the arguments of `claude` for a session.
 
     The framework goes by file, because an argument must not be longer than 128 KiB and can be
     read by everyone on the machine.
+
+    Args:
+        resumed: whether the conversation is there already.
+        untrusted: whether the settings of the project folder would run commands, and must not.
     """
     if options.wire == PlainLines.name:
         return list(options.claude_args)
@@ -41,6 +52,8 @@ def claude_arguments(
         arguments += ["--append-system-prompt-file", str(folder.framework)]
     if folder.agents.exists():
         arguments += ["--agents", str(folder.agents)]
+    if untrusted:
+        arguments += ["--setting-sources", "user"]
     return arguments + _asked_for(options) + list(options.claude_args)
 
 
@@ -92,6 +105,17 @@ def claude_environment(options: Options, environment: Environment) -> dict[str, 
     if not options.background:
         environ["CLAUDE_CODE_DISABLE_BACKGROUND_TASKS"] = "1"
     return environ
+
+
+def is_untrusted(options: Options, cwd: str) -> bool:
+    """Tell whether a project's settings would run commands that the user has not trusted.
+
+    `claude -p` runs the hooks of every folder; it asks for trust on a terminal only.
+    """
+    if "--setting-sources" in options.claude_args:
+        return False
+    folder = Path(cwd)
+    return bool(cwd and commands_of(folder)) and not is_trusted(folder, options.environ)
 
 
 def wire_of(command: object) -> Wire:

@@ -29,7 +29,12 @@ class DelegationProcessor:
     Args:
         session: the session's id.
         running: delegations that were not over before the first event to come.
+
+    Attributes:
+        kinds: of the events that it is to be given.
     """
+
+    kinds = frozenset({"assistant", "user", "system", "text", "unknown"})
 
     def __init__(self, session: str, running: Iterable[Delegation] = ()) -> None:
         self._session = session
@@ -39,7 +44,8 @@ class DelegationProcessor:
     def __call__(self, event: Event) -> Iterable[Event]:
         """Return what `event` says of delegations."""
         if event.kind == "assistant":
-            return self._calls(event)
+            blocks = event.data.message.blocks
+            return self._calls(event) if any(b.type == "tool_use" for b in blocks) else ()
         if event.kind == "user" and self._running:
             return self._tool_results(event)
         if event.kind == "system" and event.data.subtype in ("task_started", "task_notification"):

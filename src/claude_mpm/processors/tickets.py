@@ -22,7 +22,12 @@ class TicketProcessor:
     Args:
         session: the session's id.
         markers: further marker words, each with its ticket type.
+
+    Attributes:
+        kinds: of the events that it is to be given.
     """
+
+    kinds = frozenset({"assistant", "text"})
 
     def __init__(self, session: str, markers: Mapping[str, str] | None = None) -> None:
         self._session = session

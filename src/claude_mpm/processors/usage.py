@@ -21,7 +21,12 @@ class UsageProcessor:
         session: the session's id.
         starts: the session's starts, for the framework that was in effect at an offset.
         total_cost_usd: the sum that was reported before the first event to come.
+
+    Attributes:
+        kinds: of the events that it is to be given.
     """
+
+    kinds = frozenset({"result"})
 
     def __init__(
         self, session: str, starts: Sequence[Start] = (), total_cost_usd: float = 0.0

@@ -15,6 +15,7 @@ from claude_mpm.orchestration.controller import Controller
 from claude_mpm.session import LIVENESS_INTERVAL
 from claude_mpm.status import State, read_status
 from claude_mpm.store import Store
+from claude_mpm.wire import StreamJson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +98,9 @@ class Connection:
         controller.rejoin()
         if not folder.has_host() or folder.exit_status() is not None:
             return False
+        if folder.read_meta().wire != StreamJson.name:
+            name = folder.path.name
+            raise UsageError(f"session {name} runs on a terminal; first: claude-mpm stop {name}")
         self._store.catch_up(folder)
         status = read_status(folder, self._store.index)
         self._answered = status.over | answered_requests(folder)

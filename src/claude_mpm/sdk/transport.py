@@ -18,7 +18,7 @@ from claude_agent_sdk import (
 )
 
 from claude_mpm.environments.local import Local
-from claude_mpm.errors import ClaudeNotFound, MPMError
+from claude_mpm.errors import ClaudeNotFound, MPMError, UsageError
 from claude_mpm.orchestration.options import make_options
 from claude_mpm.sdk.arguments import check, session_options, system_prompt, variables
 from claude_mpm.sdk.connection import Connection
@@ -54,7 +54,7 @@ class PlaceTransport(Transport):
         stop_timeout: seconds that each step of `close` waits before the next, harder one.
 
     Raises:
-        UsageError: an option of the SDK that would have no effect.
+        UsageError: an option of the SDK that would have no effect, or a place that is a terminal.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class PlaceTransport(Transport):
         named = session_id or self._asked.resume or self._asked.session_id
         self.session_id = named or str(uuid.uuid4())
         self._environment = environment or Local()
+        if self._environment.wire != StreamJson.name:
+            raise UsageError(f"the SDK needs lines of JSON, and {self._environment.name} has none")
         self._environ = environ
         self._own = {"state_dir": state_dir, "linger": linger, "stop_timeout": stop_timeout}
         self._connection: Connection | None = None
-        self._threads: anyio.CapacityLimiter | None = None
-        self._writing = anyio.Lock()
 
     async def connect(self) -> None:
         """Start Claude, or follow the session where it runs still; called by the SDK, as all is.
@@ -87,6 +87,8 @@ class PlaceTransport(Transport):
         """
         if self._connection is not None:
             return
+        self._threads = anyio.CapacityLimiter(_THREADS)
+        self._writing = anyio.Lock()
         with _errors_of_the_sdk():
             self._connection = connection = self._make_connection()
         try:
@@ -130,7 +132,7 @@ class PlaceTransport(Transport):
                 yield message
         await self._tell_errors(connection)
         status, said = connection.ending()
-        if status != 0:
+        if status != 0 and self._connection is connection:  # else we have ended it
             raise ProcessError("Claude ended badly", exit_code=status, stderr=said)
 
     async def _tell_errors(self, connection: Connection) -> None:
@@ -144,8 +146,9 @@ class PlaceTransport(Transport):
 
     async def end_input(self) -> None:
         """End Claude's input; it finishes what it was given, and ends."""
-        async with self._writing:
-            await self._in_thread(self._connected().end_input)
+        if self._connection is not None:
+            async with self._writing:
+                await self._in_thread(self._connection.end_input)
 
     async def close(self) -> None:
         """End Claude, where it does not so by itself; safe before `connect`, and twice."""
@@ -165,8 +168,6 @@ class PlaceTransport(Transport):
 
     async def _in_thread(self, do: Callable[..., T], *values: Any, abandon: bool = False) -> T:
         """Run what waits for a disk or a place beside the loop."""
-        if self._threads is None:
-            self._threads = anyio.CapacityLimiter(_THREADS)
         with _errors_of_the_sdk():
             return await run_sync(do, *values, abandon_on_cancel=abandon, limiter=self._threads)
 

@@ -12,7 +12,7 @@ from claude_mpm.server.conversation import TextConversation
 from claude_mpm.server.door import DEADLINE, FIRST_MESSAGE, FIRST_WITH_FRAMEWORK, Door
 from claude_mpm.server.peer import FAREWELL, Gone, Peer, Refused, prepare
 from claude_mpm.server.service import Service
-from claude_mpm.wire.remote import Error, Init, Malformed, Terminate, TooLong
+from claude_mpm.wire.remote import LONGEST_LINE, Error, Init, Malformed, Terminate, TooLong
 from claude_mpm.wire.tls import TlsLayer
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Connection:
         account = self._services.reception.account(token)
         account.enter()
         try:
-            self._peer.lines.limit = token.limits.message_bytes
+            self._peer.lines.limit = max(token.limits.message_bytes, LONGEST_LINE)
             _log.info("%s: client %s, session %r", address, token.name, init.session[:80])
             client = Client(self._peer, token, account.pace, self._services.reception.is_valid)
             await self._work(client, init, account.starting)

@@ -113,7 +113,7 @@ class TextConversation:
                 raise Refused("a conversation has begun; send prompts")
             try:
                 await asyncio.to_thread(self._put, message.text)
-            except MPMError as error:
+            except (Refused, MPMError) as error:
                 await self._client.peer.send(Error(error=str(error)))
         await asyncio.to_thread(self._end)
 
@@ -123,6 +123,9 @@ class TextConversation:
 
     def _put(self, text: str) -> None:
         check_prompt(text)
+        limit = self._client.token.limits.message_bytes
+        if len(text.encode()) > limit:
+            raise Refused(f"a prompt is longer than {limit} bytes")
         wire = WIRES[self._folder.read_meta().wire]
         with closing(Inbox(self._folder)) as inbox:
             inbox.announce(inbox.put(wire.prompt(text, str(uuid.uuid4()))))

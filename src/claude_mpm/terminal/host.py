@@ -9,21 +9,23 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from claude_mpm.errors import MPMError
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
+from claude_mpm.journal.leftovers import MARK, end, remove_temporary
 from claude_mpm.terminal.activity import configuration_folder, read_activity
 from claude_mpm.terminal.doors import Doors, Linger
 from claude_mpm.terminal.frames import Size
 from claude_mpm.terminal.keeper import Keeper
-from claude_mpm.terminal.leftovers import sweep
 from claude_mpm.terminal.mirror import Mirror
 from claude_mpm.terminal.modes import Modes, without_sequences
-from claude_mpm.terminal.order import TerminalOrder, take_order
+from claude_mpm.terminal.order import NOT_STARTED, TerminalOrder, take_order
 from claude_mpm.terminal.placement import state_place
 from claude_mpm.terminal.program import Program
 from claude_mpm.terminal.runtime import socket_path
@@ -40,13 +42,12 @@ _LIVELY, _CALM = 0.05, 0.5  # seconds between looks: while something is shown, a
 _STAYS_LIVELY = 2.0  # seconds after the last that was shown
 _UNTIL_KILLED = 10.0  # seconds between SIGTERM and SIGKILL
 _REDRAWN = 0.1  # seconds for which the terminal has another size, so that all is drawn anew
-_NOT_STARTED = 126
 _TAIL = 4000  # bytes of what was shown that are kept to say why a program did not begin
 
 
 def run_host(folder: SessionFolder) -> int:
     """Run what is ordered to its end and return its exit status; called once a process."""
-    status = _NOT_STARTED
+    status = NOT_STARTED
     signals = Signals()
     try:
         order = take_order(folder)
@@ -58,7 +59,8 @@ def run_host(folder: SessionFolder) -> int:
     except (MPMError, OSError) as error:
         _complain(folder, str(error))
     finally:
-        sweep(folder.path.name)
+        end(folder.path)
+        remove_temporary(folder.temporary)
         folder.remove_host()
         folder.write(folder.exit_file, f"{status}\n".encode())
     return status
@@ -138,9 +140,19 @@ class Host:
     def _started(self) -> Program:
         environ = {"TERM": "xterm-256color", **self._order.environ}
         environ["CLAUDE_MPM_SESSION"] = self._folder.path.name
+        environ[MARK.decode().rstrip("=")] = str(self._folder.path)
+        environ["CLAUDE_CODE_TMPDIR"] = self._temporary_folder(environ)
         claude, *arguments = self._order.command
         command = [claude, *self._conversation(), *arguments]
         return Program(command, self._order.cwd, environ, self._screens.size or _DEFAULT_SIZE)
+
+    def _temporary_folder(self, environ: dict[str, str]) -> str:
+        """Make a folder for Claude's temporary files, which goes with it; sockets want it short."""
+        base = environ.get("CLAUDE_CODE_TMPDIR") or environ.get("TMPDIR") or "/tmp"
+        Path(base).mkdir(parents=True, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix="mpm.", dir=base)
+        self._folder.write(self._folder.temporary, f"{folder}\n".encode())
+        return folder
 
     def _conversation(self) -> list[str]:
         """Return the arguments that say which conversation Claude is to begin or to go on with."""
@@ -251,7 +263,9 @@ class Host:
     # --- end --------------------------------------------------------------------------------
 
     def _end_if_due(self, now: float) -> None:
-        self._linger.look(now, followed=bool(self._screens) or self._doors.followed())
+        # Who ends a Claude that asks a person has answered for that person.
+        followed = self._doors.followed() or bool(self._screens) or self._keeper.waits
+        self._linger.look(now, followed=followed)
         if self._linger.expired:
             self._typist.ended = True
         if self._signals.asked_to_end or self._typist.gives_up or self._linger.is_over(now):

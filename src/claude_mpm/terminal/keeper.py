@@ -49,6 +49,11 @@ class Keeper:
         self._quiet_since = 0.0
         self._failing = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether Claude waits for a person."""
+        return self._seen is not None and self._seen.status == WAITING
+
     def prompt_waits(self) -> bool:
         """Tell whether a prompt that was typed is in the transcript, and not in the journal yet."""
         return any(_is_typed(line) for line in self._mirror.awaited())

@@ -9,6 +9,8 @@ import msgspec
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
+NOT_STARTED = 126  # the exit status where the program was never run
+
 
 class TerminalOrder(msgspec.Struct, frozen=True, kw_only=True):
     """One start of a program on a terminal.

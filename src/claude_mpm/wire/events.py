@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 
+# `gc=False`: what was decoded holds no cycles, and the collector need not visit it again and again.
 
-class Block(msgspec.Struct, frozen=True):
+
+class Block(msgspec.Struct, frozen=True, gc=False):
     """One content block of a message; `type` says which of the fields are set."""
 
     type: str = ""
@@ -25,7 +27,7 @@ class Block(msgspec.Struct, frozen=True):
     is_error: bool | None = None
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """The model's or the user's message inside an event."""
 
     content: str | list[Block] = ""
@@ -41,7 +43,7 @@ class Message(msgspec.Struct, frozen=True):
         return self.content
 
 
-class Assistant(msgspec.Struct, frozen=True, tag="assistant"):
+class Assistant(msgspec.Struct, frozen=True, gc=False, tag="assistant"):
     """What the assistant said or called; one line for each content block."""
 
     message: Message = Message()
@@ -55,7 +57,7 @@ class Assistant(msgspec.Struct, frozen=True, tag="assistant"):
     uuid: str | None = None
 
 
-class User(msgspec.Struct, frozen=True, tag="user"):
+class User(msgspec.Struct, frozen=True, gc=False, tag="user"):
     """A tool's result, an echo of a prompt, or a note of Claude Code to the model."""
 
     message: Message = Message()
@@ -67,13 +69,13 @@ class User(msgspec.Struct, frozen=True, tag="user"):
     uuid: str | None = None
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """What started a turn that no prompt started: a finished background task, or a peer."""
 
     kind: str = ""
 
 
-class Result(msgspec.Struct, frozen=True, tag="result"):
+class Result(msgspec.Struct, frozen=True, gc=False, tag="result"):
     """The end of one turn. `subtype` "success" alone proves nothing: see `verdict.judge`."""
 
     subtype: str = ""
@@ -95,7 +97,7 @@ class Result(msgspec.Struct, frozen=True, tag="result"):
     uuid: str | None = None
 
 
-class System(msgspec.Struct, frozen=True, tag="system"):
+class System(msgspec.Struct, frozen=True, gc=False, tag="system"):
     """Everything that Claude Code says about itself; `subtype` tells what."""
 
     subtype: str = ""
@@ -130,7 +132,7 @@ class System(msgspec.Struct, frozen=True, tag="system"):
     uuid: str | None = None
 
 
-class StreamEvent(msgspec.Struct, frozen=True, tag="stream_event"):
+class StreamEvent(msgspec.Struct, frozen=True, gc=False, tag="stream_event"):
     """A piece of an answer in the making, as the model's API sent it."""
 
     event: dict[str, Any] = {}
@@ -138,51 +140,51 @@ class StreamEvent(msgspec.Struct, frozen=True, tag="stream_event"):
     parent_tool_use_id: str | None = None
 
 
-class ControlRequest(msgspec.Struct, frozen=True, tag="control_request"):
+class ControlRequest(msgspec.Struct, frozen=True, gc=False, tag="control_request"):
     """A question of Claude's to whoever drives it, such as a permission."""
 
     request_id: str
     request: dict[str, Any] = {}
 
 
-class ControlResponse(msgspec.Struct, frozen=True, tag="control_response"):
+class ControlResponse(msgspec.Struct, frozen=True, gc=False, tag="control_response"):
     """Claude's answer to a control request."""
 
     response: dict[str, Any] = {}
 
 
-class ControlCancel(msgspec.Struct, frozen=True, tag="control_cancel_request"):
+class ControlCancel(msgspec.Struct, frozen=True, gc=False, tag="control_cancel_request"):
     """Claude withdraws its question."""
 
     request_id: str
 
 
-class Lifecycle(msgspec.Struct, frozen=True, tag="command_lifecycle"):
+class Lifecycle(msgspec.Struct, frozen=True, gc=False, tag="command_lifecycle"):
     """How far a prompt has come: queued, started, completed, cancelled, discarded, refused."""
 
     command_uuid: str
     state: str
 
 
-class PlainText(msgspec.Struct, frozen=True):
+class PlainText(msgspec.Struct, frozen=True, gc=False):
     """A line of Claude's text, on the wire that has nothing else."""
 
     text: str
 
 
-class Unknown(msgspec.Struct, frozen=True):
+class Unknown(msgspec.Struct, frozen=True, gc=False):
     """A message of a type that this release does not know, or of an unexpected shape."""
 
     fields: dict[str, Any]
 
 
-class NotJson(msgspec.Struct, frozen=True):
+class NotJson(msgspec.Struct, frozen=True, gc=False):
     """A line of a JSON journal that is no JSON object."""
 
     text: str
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One thing that happened, and where in the journal it stands.
 
     Args:

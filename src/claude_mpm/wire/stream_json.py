@@ -67,9 +67,10 @@ class StreamJson:
             data = _decode_known(line.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return _decode_other(line)
-        kind = _KINDS[type(data)]
-        subtype = getattr(data, "subtype", "")
-        return [_event(kind, data, line, f"{kind}/{subtype}" if subtype else kind)]
+        kind = type_ = _KINDS[type(data)]
+        if (kind == "system" or kind == "result") and data.subtype:  # type: ignore[union-attr]
+            type_ = f"{kind}/{data.subtype}"  # type: ignore[union-attr]
+        return [Event(kind, data, line.offset, line.end, line.data, type_)]
 
     def prompt(self, text: str, uuid: str) -> bytes:
         """Return the message that gives Claude a prompt.
