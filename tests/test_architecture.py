@@ -20,7 +20,7 @@ SRC = Path(claude_mpm.__file__).parents[1]
 # without an orchestrator, and everything without the command.
 LAYERS = (
     ("errors",),
-    ("checks", "records", "settings_fields", "trust"),
+    ("checks", "records", "redaction", "settings_fields", "trust"),
     ("settings", "agent_file", "claude_binary", "verdict", "wire"),
     ("framework", "journal"),
     ("link",),  # keeps a session that lives elsewhere in step with its folder here

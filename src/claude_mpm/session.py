@@ -11,7 +11,9 @@ from claude_mpm.index import Position
 from claude_mpm.journal.cursor import Cursor, read_lines
 from claude_mpm.journal.watch import subscribe
 from claude_mpm.processors.delegations import DelegationProcessor
+from claude_mpm.processors.redacted import Redacted
 from claude_mpm.processors.usage import UsageProcessor
+from claude_mpm.redaction import Redactor
 from claude_mpm.wire import WIRES, Transcript
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Session:
             index knows already is given out again, but neither counted nor kept again.
         is_over: tells that nothing will be written to the journal any more.
         keeps: whether what is found goes to the index.
+        joins: whether an event may stand for several lines, where nobody but us sees it.
 
     Attributes:
         failure: why nothing more is kept in the index; what was read is given out all the same.
@@ -62,6 +65,7 @@ class Session:
         start: int | None = None,
         is_over: Callable[[], bool] = lambda: True,
         keeps: bool = True,
+        joins: bool = False,
     ) -> None:
         self.folder = folder
         self.ended = False
@@ -70,6 +74,10 @@ class Session:
         self._index = index
         self._processors = processors
         self._sinks = sinks
+        self._by_kind: dict[str, Sequence[Processor]] = {}
+        # Nobody but our own processors sees the events, and these take several lines at once.
+        ours = not sinks and all(hasattr(process, "kinds") for process in processors)
+        self._together = getattr(wire, "decode_together", None) if ours and joins else None
         self.position = index.position(folder.path.name)
         self._is_over = is_over
         self._keeps = keeps
@@ -131,37 +139,67 @@ class Session:
         return [rest] if rest else []
 
     def _process(self, lines: Sequence[Line]) -> list[Event]:
+        decoded = self._decode(lines)
         events: list[Event] = []
-        for line in lines:
-            for event in self._wire.decode(line):
-                events.append(event)
-                for process in self._processors:
-                    events += process(event)
+        made: list[Event] = []
+        for event in decoded:
+            events.append(event)
+            for process in self._wanting(event.kind):
+                found = list(process(event))
+                if found:
+                    events += found
+                    made += found
         finished = self._finish_processors() if self.ended else []
-        self._keep(events, finished, lines[-1].end if lines else self._cursor.offset)
+        self._keep(lines, decoded, made, finished)
         events += finished
         for sink in self._sinks:
             for event in events:
                 sink(event)
         return events
 
+    def _decode(self, lines: Sequence[Line]) -> list[Event]:
+        if self._together is not None:
+            return self._together(lines)
+        decode = self._wire.decode
+        return [event for line in lines for event in decode(line)]
+
+    def _wanting(self, kind: str) -> Sequence[Processor]:
+        """Return the processors that want events of a kind; those that do not tell want all."""
+        wanting = self._by_kind.get(kind)
+        if wanting is None:
+            wanting = [p for p in self._processors if kind in getattr(p, "kinds", (kind,))]
+            self._by_kind[kind] = wanting
+        return wanting
+
     def _finish_processors(self) -> list[Event]:
         finishers = [getattr(process, "finish", None) for process in self._processors]
         return [event for finish in finishers if finish for event in finish()]
 
-    def _keep(self, events: Sequence[Event], finished: Sequence[Event], end: int) -> None:
+    def _keep(
+        self,
+        lines: Sequence[Line],
+        decoded: Sequence[Event],
+        made: Sequence[Event],
+        finished: Sequence[Event],
+    ) -> None:
         """Count what is new, and tell the index when something was found and at the end."""
         before = self.position
+        end = lines[-1].end if lines else self._cursor.offset
         if not self._keeps or (end <= before.cursor and not self.ended):
             return
-        new = [event for event in events if event.offset >= before.cursor]
-        turns = [event.data for event in new if event.kind == "turn"]
-        costs = [event.data for event in new if event.kind in ("turn", "cost")]
-        found = [event for event in new if event.kind in FOUND]
-        not_json = sum(event.kind == "not-json" for event in new)
+        counted: Sequence[Event | Line] = decoded if self._together is None else lines
+        if lines and lines[0].offset < before.cursor:  # a part of it is known
+            counted = [each for each in counted if each.offset >= before.cursor]
+            made = [event for event in made if event.offset >= before.cursor]
+        found = [event for event in made if event.kind in FOUND]
+        turns = [event.data for event in found if event.kind == "turn"]
+        costs = [event.data for event in found if event.kind in ("turn", "cost")]
+        not_json = sum(
+            [event.kind == "not-json" and event.offset >= before.cursor for event in decoded]
+        )
         self.position = Position(
             cursor=max(end, before.cursor),
-            events=before.events + len(new) - len(found),
+            events=before.events + len(counted),
             not_json=before.not_json + not_json,
             total_cost_usd=costs[-1].total_cost_usd if costs else before.total_cost_usd,
             cost_usd=before.cost_usd + sum(cost.cost_usd for cost in costs),
@@ -203,7 +241,8 @@ def built_in_processors(
         from claude_mpm.processors.tickets import TicketProcessor
 
         processors.append(TicketProcessor(session, markers))
-    return processors
+    redactor = Redactor(meta.secrets, meta.claude_session_id)
+    return [Redacted(process, redactor) for process in processors]
 
 
 def _turn_processor(

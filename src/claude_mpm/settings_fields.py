@@ -93,6 +93,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout: Annotated[
         _Seconds, _meaning("How long a stop waits before it is forced, in seconds.")
     ] = 10.0
+    resume_lost: Annotated[
+        Annotated[int, msgspec.Meta(ge=0, le=100)],
+        _meaning("How often a turn whose Claude has died is taken up again in a fresh one."),
+    ] = 0
+    durability: Annotated[
+        Literal["none", "turn", "event"],
+        _meaning("What is on the disk itself when, so that a power cut does not take it."),
+    ] = "turn"
     log_level: Annotated[
         Literal["OFF", "DEBUG", "INFO", "WARNING", "ERROR"], _meaning("What is logged.")
     ] = "OFF"

@@ -72,6 +72,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
         timed_out: the turn's time was up.
         stalled: what stood still, where it was ended for that.
         not_idle: what Claude did not say after its result.
+        resumed: how often Claude died in it and a fresh one was told to go on.
         ended: Claude's output is over.
         exit_status: how Claude ended; None while it runs, or where nobody knows.
         stderr: the last lines of its standard error.
@@ -83,6 +84,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     timed_out: bool = False
     stalled: str = ""
     not_idle: str = ""
+    resumed: int = 0
     ended: bool = False
     exit_status: int | None = None
     stderr: str = ""
@@ -130,6 +132,8 @@ def _failure(result: TurnRecord) -> str:
 def _loss(known: Circumstances) -> str:
     lines = known.stderr.splitlines()
     said = f": {lines[-1].strip()}" if lines else ""
+    if not known.ended and known.resumed:
+        return "Claude died in it, and a fresh one had nothing to add: it knows of no end of it"
     if not known.ended:
         return f"there is no result{said}"
     status = "" if known.exit_status is None else f" with status {known.exit_status}"
@@ -147,6 +151,8 @@ def _evidence(results: Sequence[TurnRecord], known: Circumstances) -> tuple[str,
     if not results:
         found.append("no result")
     found += [text for text in (known.stalled, known.not_idle) if text]
+    if known.resumed:
+        found.append(f"taken up by a fresh Claude {known.resumed} times, after the one before died")
     if known.ended:
         found.append(f"output over, exit status {known.exit_status}")
     if known.background:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from places_table import is_complete, page
+from session_server import server  # noqa: F401 - a fixture
 
 from claude_mpm import MPMOrchestrator, create_orchestrator
 from claude_mpm.environments.docker import Docker

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage
 
-from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.sdk import PlaceTransport
 from claude_mpm.store import Store
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.testing import ScriptedModel
 
     Talk = Callable[[ClaudeSDKClient], Awaitable[None]]

@@ -90,6 +90,11 @@ class App:
             self.note("you allow them with: claude-mpm trust")
         return claude
 
+    def choose_orchestrator(self, name: str) -> None:
+        """Take this orchestrator, as its flag does."""
+        self.flags["orchestrator"] = name
+        self._resolved = None
+
     def recall(self, meta: Meta) -> None:
         """Take what a session was started with, where no flag says otherwise."""
         recorded = {**meta.options, "orchestrator": meta.orchestrator}
@@ -143,7 +148,7 @@ def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict
         "cwd", "model", "permission_mode", "permissions", "question_timeout", "allowed_tools",
         "disallowed_tools", "max_turns", "max_budget_usd", "background",
         "claude_path", "state_dir", "linger", "start_timeout", "stop_timeout", "tickets",
-        "ticket_markers", "use_framework",
+        "ticket_markers", "use_framework", "resume_lost", "durability",
     )  # fmt: skip
     given = {name: getattr(settings, name) for name in names}
     return {**given, "claude_args": [*settings.claude_args, *claude_args]}

@@ -12,6 +12,7 @@ import click
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.pick import leave_as_found, pick_session, status_now, taken_up
 from claude_mpm.cli.run import leave
+from claude_mpm.cli.screen import has_screen, show
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def attach(context: click.Context, session: str | None) -> None:
     The turn that runs, or else the last one, is printed from its beginning. On a terminal it is
     then a conversation, and Claude's questions are asked; in a pipe, the command ends with the
     turn, with its exit status. Claude is left running in both cases: `stop` ends it. Prompts
-    that a dead controller left undelivered are given to Claude first.
+    that a dead controller left undelivered are given to Claude first. A session that was begun in
+    Claude's own interface is shown in it again.
 
     Ctrl-C interrupts the turn, twice leaves; to look on without being able to disturb: `logs -f`.
     """
@@ -62,6 +64,8 @@ def _show_ended(app: App, store: Store, folder: SessionFolder, status: Status) -
 
 def _follow(app: App, folder: SessionFolder) -> int:
     signal.signal(signal.SIGTERM, leave)
+    if has_screen(folder):
+        return show(app, taken_up(app, folder))
     terminal = sys.stdin.isatty()
     claude = taken_up(app, folder, permissions="ask" if terminal else "deny")
     claude.start_or_raise()

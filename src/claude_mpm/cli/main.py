@@ -71,17 +71,19 @@ class LazyGroup(click.Group):
 def cli(context: click.Context) -> None:
     """Run Claude Code anywhere, and lose nothing.
 
-    Without a command: a conversation on a terminal; with piped input, one prompt.
+    Without a command: Claude's own interface on a terminal; with piped input, one prompt.
     """
     if context.invoked_subcommand is not None:
         return
+    app = context.ensure_object(App)
     if sys.stdin.isatty():
         from claude_mpm.cli.chat import chat
+        from claude_mpm.cli.screen import is_meant, open_screen
 
-        context.exit(chat(context.ensure_object(App)))
+        context.exit(open_screen(app) if is_meant(app) else chat(app))
     from claude_mpm.cli.run import read_prompt, run_prompt
 
-    context.exit(run_prompt(context.ensure_object(App), read_prompt()))
+    context.exit(run_prompt(app, read_prompt()))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.attach import end_turn, show_turns_before
 from claude_mpm.cli.pick import leave_as_found, pick_session, status_now, taken_up
 from claude_mpm.cli.run import given_prompt, leave
+from claude_mpm.cli.screen import has_screen, show
 from claude_mpm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def _note_turns_before(app: App, claude: MPMOrchestrator) -> None:
 def _converse(app: App, folder: SessionFolder) -> int:
     from claude_mpm.cli.chat import converse, say_goodbye
 
+    if has_screen(folder):
+        return show(app, taken_up(app, folder))
     claude = taken_up(app, folder, permissions="ask", partial=True)
     claude.start_or_raise()
     try:

@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 _SESSION, _CONFIG, _USER = "\0session\0", "\0config\0", "\0user\0"
 # An account that may use the engine is seldom root, but can be.
 _START = """config=${{session%/far/*}}/claude/{name}
-    mkdir -p "$config" || return
     user=$(id -u):$(id -g)
     [ "$user" != 0:0 ] || user=1000:1000
-    container=$({create}) || return
+    mkdir -p "$config" && container=$({create}) || {{ rm -rf "$session"; return 1; }}
     container=${{container##*
 }}
     echo "$container" >"$session/container"
     echo "container=$container" >>"$session/expected"
     [ "$(id -u)" != 0 ] || chown -R {user} "$session" "$config"
-    {engine} start "$container" >/dev/null && return
+    said=$({engine} start "$container" 2>&1) && return
     {engine} rm --force "$container" >/dev/null
+    rm -rf "$session"
+    echo "$said" | head -n 1
     false"""
 _KILL = """if [ "$1" = KILL ]; then
     {engine} kill "$(cat container)"

@@ -83,6 +83,7 @@ class Docker(Environment):
         self._engine = Engine(engine, self._inside)
         self._sessions: dict[Path, SessionFolder] = {}
         self.shares_files = not container and self._inside.shares_files
+        self.keeps_files = bool(container)
         self._check()
 
     def wrap(self, argv: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import StorageError, UsageError
+from claude_mpm.redaction import Fingerprint
 from claude_mpm.journal.leftovers import belongs, exists
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Meta(msgspec.Struct, kw_only=True):
         options: the orchestrator's options, as a resume needs them.
         place: what its environment was made with, as a resume needs it.
         starts: every start, oldest first.
+        secrets: by what the secrets of Claude's environment are recognised; their salt is the
+            `claude_session_id`.
     """
 
     session_id: str
@@ -63,6 +66,7 @@ class Meta(msgspec.Struct, kw_only=True):
     options: dict[str, Any] = {}
     place: dict[str, Any] = {}
     starts: list[Start] = []
+    secrets: list[Fingerprint] = []
 
 
 class SessionFolder:

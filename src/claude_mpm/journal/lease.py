@@ -94,8 +94,12 @@ class SessionLock:
             self._close()
             self.owner = _who_has(folder)
             return
-        number = read_owner(folder).number + 1
-        self.owner = Owner(number, machine(), os.getpid(), time.time())
+        before = read_owner(folder)
+        if _may_run_elsewhere(folder, before):
+            self._close()
+            self.owner = before
+            return
+        self.owner = Owner(before.number + 1, machine(), os.getpid(), time.time())
         try:
             self._write(self.owner)
         except BaseException:
@@ -115,10 +119,22 @@ class SessionLock:
         """
         found = read_owner(self._folder)
         if not self.held or found.number != self.owner.number:
-            raise NotOwner(
-                f"session {self._folder.path.name} is no longer ours: {found} has it;"
-                f" claude-mpm attach {self._folder.path.name} follows it there"
+            self._close()
+            self.owner = found
+            raise NotOwner(self.refusal())
+
+    def refusal(self) -> str:
+        """Say in one line who has the session, and what can be done."""
+        name = self._folder.path.name
+        if _may_run_elsewhere(self._folder, self.owner):
+            return (
+                f"session {name} was started by {self.owner}, and Claude may still run there:"
+                f" resume it there, or, if that machine is gone, rm {self._folder.owner}"
             )
+        return (
+            f"session {name} is being started by another claude-mpm, {self.owner};"
+            f" `claude-mpm attach {name}` follows it"
+        )
 
     def release(self) -> None:
         """Let go; safe to call twice."""
@@ -133,8 +149,20 @@ class SessionLock:
             write_whole(self._folder.owner, msgspec.json.encode(owner) + b"\n")
 
     def _close(self) -> None:
-        os.close(self._descriptor)
-        self._descriptor = -1
+        if self.held:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _may_run_elsewhere(folder: SessionFolder, owner: Owner) -> bool:
+    """Tell whether another machine started Claude, and nobody has said that it ended."""
+    return (
+        owner.number > 0
+        and owner.host != machine()
+        and folder.pids() is not None
+        and folder.exit_status() is None
+        and not folder.has_host()
+    )
 
 
 def _who_has(folder: SessionFolder) -> Owner:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import threading
 from contextlib import suppress
@@ -11,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from claude_mpm.checks import disk_is_full
 from claude_mpm.environments.order import Order
-from claude_mpm.errors import MPMError, SessionEnded, StorageError, UsageError
+from claude_mpm.errors import MPMError, NotOwner, SessionEnded, StorageError
+from claude_mpm.journal import leftovers
+from claude_mpm.journal.durability import JournalSync
 from claude_mpm.journal.layout import Meta, SessionFolder, storage_errors
 from claude_mpm.journal.lease import Lease, SessionLock
 from claude_mpm.journal.recorder import Recorder
+from claude_mpm.orchestration.claude_record import GO_ON, ClaudeRecord
+from claude_mpm.orchestration.ending import Ending, wait_for_host
 from claude_mpm.orchestration.guard import GuardedProcessor, guard_sink
 from claude_mpm.orchestration.input import Input
 from claude_mpm.orchestration.launch import (
@@ -29,10 +32,11 @@ from claude_mpm.wire import WIRES, Wire
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from claude_mpm.environments.base import Environment
     from claude_mpm.framework import Framework
+    from claude_mpm.journal.prompts import Prompt
     from claude_mpm.orchestration.options import Options
     from claude_mpm.store import Store
     from claude_mpm.wire.events import Event
@@ -67,6 +71,8 @@ class Controller:
         self.session: Session | None = None
         self.wire: Wire = WIRES[options.wire]
         self.hosted = False
+        # Asked when Claude's output is over: whether it was started again, and there is more.
+        self.revive: Callable[[], bool] = lambda: False
         self._options = options
         self._environment = environment
         self._store = store
@@ -74,7 +80,7 @@ class Controller:
         self._record = SessionRecord(
             self.folder, options, orchestrator=kind, environment=environment.name, place=place
         )
-        self.input = Input(self.folder)
+        self.input = Input(self.folder, durable=options.durability != "none")
         self._lease: Lease | None = None
         self._lock: SessionLock | None = None
         self._recorder: Recorder | None = None
@@ -83,23 +89,48 @@ class Controller:
 
     # --- beginning --------------------------------------------------------------------------
 
-    def launch(self, framework: Framework | None) -> Any:
+    def launch(
+        self, framework: Framework | None, *, cut: Sequence[Prompt] = (), since: int | None = None
+    ) -> Any:
         """Start the host, and Claude with it; return the host's process.
+
+        Args:
+            cut: prompts whose turns Claude did not live to end; it is to go on with them.
+            since: where in the journal to read from; None for the beginning of this start.
 
         Raises:
             MPMError: Claude, its framework, the folder or the place is not fit for it.
         """
+        meta = self._start(framework, cut)
+        self.session = self._read(meta, start=meta.starts[-1].offset if since is None else since)
+        return self.process
+
+    def relaunch(self, framework: Framework | None, cut: Prompt) -> None:
+        """Start Claude again that has died in a turn; whoever reads the session goes on reading.
+
+        Raises:
+            MPMError: it cannot be started.
+        """
+        if self._lease is not None:
+            self._lease.release()
+        self._start(framework, (cut,))
+        self.input.announce(cut.name)
+        wait_for_host(self.folder, self.process, self._options.start_timeout)
+        self.input.host_is_there()
+
+    def _start(self, framework: Framework | None, cut: Sequence[Prompt]) -> Meta:
         place = self._environment
         claude = place.find_claude(self._options.claude_path)
         cwd = place.working_folder(self._options.cwd)
-        meta = self._record.with_start(self.wire, cwd, framework, self._store.index)
-        self._prepare(framework, meta.session_id)
+        self._prepare(framework)
+        environ = claude_environment(self._options, place)
+        record = ClaudeRecord(place, self.folder, environ)
+        meta = self._record.with_start(self.wire, cwd, framework, self._store.index, record)
+        start = meta.starts[-1]
+        if cut and record.has_prompt(meta.claude_session_id, cut[0].uuid):
+            environ[GO_ON] = "1"
         arguments = claude_arguments(
-            self._options,
-            self.folder,
-            meta.claude_session_id,
-            resumed=meta.starts[-1].resumed,
-            untrusted=is_untrusted(self._options, cwd),
+            self._options, self.folder, meta.claude_session_id, resumed=start.resumed
         )
         self.folder.write_meta(meta)
         self.input.open_before_host()
@@ -109,28 +140,28 @@ class Controller:
             claude=claude,
             arguments=tuple(arguments),
             cwd=cwd,
-            environ=claude_environment(self._options, place),
+            environ=environ,
             linger=self._options.linger,
             linger_limit=self._options.linger_limit,
         )
+        self.check_owner()
         try:
             self.process = place.start(order)
         except MPMError as error:
             self.folder.note_failed_start(str(error))
             raise
         self.hosted = True
-        self.session = self._read(meta, start=meta.starts[-1].offset)
-        return self.process
+        return meta
 
-    def _prepare(self, framework: Framework | None, session_id: str) -> None:
+    def _prepare(self, framework: Framework | None) -> None:
         self.folder.create()
-        self._store.index.position(session_id)  # one that cannot be opened stops it here
+        self._store.index.position(self.folder.path.name)  # one that cannot be opened stops it here
         if not self.claim():
-            name = self.folder.path.name
-            raise UsageError(
-                f"session {name} is being started by another claude-mpm;"
-                f" `claude-mpm attach {name}` follows it"
-            )
+            raise self.refusal()
+        if self.folder.pids() is not None:  # the last host went without a word
+            leftovers.end(self.folder.path)
+            leftovers.remove_temporary(self.folder.temporary)
+        self.folder.end_torn_line()
         self._record.write_framework(framework)
         self.folder.prepare_host()
         self.folder.expect_place(self._environment.expected())
@@ -158,6 +189,19 @@ class Controller:
         if self._lock is None or not self._lock.held:
             self._lock = SessionLock(self.folder)
         return self._lock.held
+
+    def check_owner(self) -> None:
+        """Make sure that the session is still ours.
+
+        Raises:
+            NotOwner: another has it.
+        """
+        if self._lock is not None:
+            self._lock.check()
+
+    def refusal(self) -> NotOwner:
+        """Say who has the session in our place."""
+        return NotOwner(self._lock.refusal() if self._lock is not None else "not claimed")
 
     def let_go(self) -> None:
         """Read no more of a Claude that goes on; its host is still reaped when it ends."""
@@ -211,22 +255,32 @@ class Controller:
             self.wire,
             index,
             processors=[
+                JournalSync(self.folder, self._options.durability, self._note_failure),
                 *built_in,
                 *(GuardedProcessor(process, self._logger) for process in self._options.processors),
             ],
             sinks=[guard_sink(sink, self._logger) for sink in self._options.sinks],
             start=start,
             is_over=is_over or self._is_over,
+            joins=True,
         )
+
+    def _note_failure(self, error: StorageError) -> None:
+        if self.session is not None:
+            self.session.failure = error
 
     def _is_over(self) -> bool:
         """Tell whether nothing more will be written to the journal."""
         if self.folder.exit_file.exists():
-            return True
+            return not self.revive()
         if self._recorder is not None or self.process.poll() is None:
             return False
-        self.input.close()  # our own hold on the feed must not count as a host
-        return not self.folder.has_host()
+        if not self.folder.host_is_dead():
+            self.input.close()  # our own hold on the feed must not count as a host
+            over = not self.folder.has_host()
+        else:
+            over = self.folder.has_ended()
+        return over and not self.revive()
 
     # --- end --------------------------------------------------------------------------------
 
@@ -255,13 +309,9 @@ class Controller:
         Args:
             over: set when the output is over; None where nobody reads it now.
         """
-        for step in (self._end_input, self._terminate, self._kill):
-            if self._is_gone():
-                break
-            step()
-            if self._wait(over):
-                break
-        self.process.poll()  # reaps it
+        Ending(
+            self.folder, self._environment, self.process, self._options.stop_timeout, self._end_input
+        ).run(over, hosted=self.hosted)
 
     def release(self) -> None:
         """Let go of everything; the folder keeps what is to be kept. Safe to call twice."""
@@ -284,11 +334,9 @@ class Controller:
             self._told.close()
         if self.session is not None:
             self.session.close()
-        if self.process is not None and self._is_gone() and self.folder.exit_file.exists():
+        over = self.process is not None and self.process.poll() is not None
+        if over and self.folder.exit_file.exists():
             self.folder.remove_host()
-
-    def _is_gone(self) -> bool:
-        return self.process.poll() is not None
 
     def _end_input(self) -> None:
         with suppress(MPMError):  # it has ended, which is what is wanted, or the disk is full
@@ -296,26 +344,3 @@ class Controller:
                 self.input.control("interrupt", cancel_queued=True)
         with suppress(MPMError):
             self.input.end()
-
-    def _terminate(self) -> None:
-        self.process.terminate()
-
-    def _kill(self) -> None:
-        pids = self.folder.pids() if self.hosted else None
-        if pids:
-            with suppress(MPMError):  # it cannot be reached, or is gone
-                self._environment.signal(pids[1], signal.SIGKILL)
-            if self._wait(None):
-                return
-        self.process.kill()
-
-    def _wait(self, over: threading.Event | None) -> bool:
-        """Wait for the end; where somebody reads the output, that is quicker to hear of it."""
-        timeout = self._options.stop_timeout
-        if over is not None and not over.wait(timeout):
-            return False
-        try:
-            self.process.wait(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            return False
-        return True

@@ -54,7 +54,9 @@ class Conversation:
         self._controller: Controller | None = None
         self._turns = TurnTracker(self._announce)
         self._asking = threading.local()
-        self._lines = LineQueue(options.batch_size, self._turns.take_line)
+        self._lines = LineQueue(
+            options.batch_size, self._turns.take_line, lambda: self._turns.active is not None
+        )
         self._questions = QuestionDesk(
             give=lambda answer: self._control().input.answer(answer),
             given=lambda: read_answers(self._control().folder),

@@ -26,12 +26,13 @@ class Input:
 
     Args:
         folder: the session's folder.
+        durable: whether a message is on the disk itself before Claude hears of it.
     """
 
-    def __init__(self, folder: SessionFolder) -> None:
+    def __init__(self, folder: SessionFolder, *, durable: bool = True) -> None:
         self.ended = False
         self._folder = folder
-        self._inbox = Inbox(folder)
+        self._inbox = Inbox(folder, durable=durable)
         self._pipe: Any = None
 
     def open_before_host(self) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from claude_mpm.errors import UsageError
-
-if TYPE_CHECKING:
-    import os
+from claude_mpm.redaction import Redactor, fingerprints, secrets_of
 
 _OFF = logging.CRITICAL + 10
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -34,7 +32,16 @@ def make_logger(name: str, level: str, log_dir: str | os.PathLike[str] | None) -
     logger.parent = logging.getLogger("claude_mpm")
     if wanted != "OFF":
         logger.addHandler(_handler(log_dir))
+        logger.addFilter(_without_secrets)
     return logger
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """Take the secrets of this process's environment out of what is logged."""
+    salt = record.name
+    redactor = Redactor(fingerprints(secrets_of(os.environ), salt), salt)
+    record.msg, record.args = redactor.text(record.getMessage()), ()
+    return True
 
 
 def close_logger(logger: logging.Logger) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claude_mpm.environments.base import Environment
+    from claude_mpm.journal.durability import Durability
     from claude_mpm.orchestration.question import Question
     from claude_mpm.wire.events import Event
 
@@ -60,6 +61,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         end_timeout: seconds after a result until Claude says that it is idle.
         on_stall: what is done at them: "warn" in the log, "interrupt" the turn, or "end" the
             session; after a result, the turn just counts as over.
+        resume_lost: how often a turn is taken up again, in a fresh Claude, whose Claude has died.
+        durability: what is on the disk itself when, so that a power cut does not take it: "none"
+            leaves that to the operating system, "turn" has each prompt there before Claude hears of
+            it, and the journal at the end of each turn, "event" the journal before anything of it
+            is handed on.
         start_retries: how often a start that failed is tried again.
         retry_backoff: seconds before the first new try; doubled before each further one.
         batch_size: how many lines are handed on together; 1 for each at once.
@@ -101,6 +107,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tool_timeout: float | None = None
     end_timeout: float | None = 60.0
     on_stall: Literal["warn", "interrupt", "end"] = "warn"
+    resume_lost: int = 0
+    durability: Durability = "turn"
     start_retries: int = 0
     retry_backoff: float = 1.0
     batch_size: int = 1

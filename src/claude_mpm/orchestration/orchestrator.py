@@ -202,8 +202,11 @@ class MPMOrchestrator(Conversation, AsyncFace):
 
     def _output_reader(self) -> None:
         """Hand each line of Claude's text to `_process_output_line`; runs in the reader thread."""
-        errors = 0
-        for line in self.process.stdout:
+        output, errors = self.process.stdout, 0
+        if isinstance(output, ClaudeOutput) and self._has_default("_process_output_line"):
+            output.hand_on(self._lines.add_all)
+            return
+        for line in output:
             try:
                 self._process_output_line(line.rstrip("\r\n"))
                 errors = 0
@@ -222,6 +225,11 @@ class MPMOrchestrator(Conversation, AsyncFace):
             for event in controller.record(line, self._cwd()):
                 self._turns.observe(event)
         self._lines.add(line)
+
+    def _has_default(self, hook: str) -> bool:
+        """Tell whether nobody has put something else in a hook's place."""
+        default = getattr(MPMOrchestrator, hook)
+        return hook not in vars(self) and getattr(type(self), hook) is default
 
     def _flush_buffer(self) -> None:
         """Hand on the lines that wait for their batch; called at the end of a turn and of all."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import threading
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from claude_mpm.wire.text_lines import LineAssembler
+from claude_mpm.wire.text_lines import SAYING, LineAssembler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from claude_mpm.session import Session
     from claude_mpm.wire.events import Event
@@ -46,7 +47,8 @@ class ClaudeOutput(io.TextIOBase):
         self._observe = observe
         self._on_idle = on_idle
         self._on_end = on_end
-        self._steps = self._read_session()
+        self._lots = self._read_session()
+        self._lot: deque[str] = deque()  # lines that were read and not given out
         self._reading = threading.Lock()
         self._changed = threading.Condition()
         self._holder: threading.Thread | None = None  # has a line in hand
@@ -74,9 +76,33 @@ class ClaudeOutput(io.TextIOBase):
             if self.finished.is_set():
                 self._end()
                 return ""
+        self._wait_until_closed()
+        return ""
+
+    def hand_on(self, take: Callable[[Sequence[str]], None]) -> None:
+        """Read to the end and hand on the lines, without newlines, as many at once as there are.
+
+        Args:
+            take: called with the lines; what it raises ends the reading.
+        """
+        while self._descriptor is None:
+            with self._reading:
+                lines = [*self._lot]
+                self._lot.clear()
+                lines = lines or self._next_lot()
+            if lines:
+                self._hold(threading.current_thread())
+                take(lines)
+                self._hold(None)
+            elif self.finished.is_set():
+                self._end()
+                return
+        self._wait_until_closed()
+
+    def _wait_until_closed(self) -> None:
+        """Wait, once the lines come out of the descriptor."""
         with self._changed:
             self._changed.wait_for(lambda: self.closed)
-        return ""
 
     def __next__(self) -> str:  # type: ignore[override]
         """Return the next line, as iteration over a file does."""
@@ -107,7 +133,7 @@ class ClaudeOutput(io.TextIOBase):
             os.close(descriptor)
         self._session.wake()
         with self._reading:
-            self._steps.close()
+            self._lots.close()
         self.finished.set()
         self._end()
         with self._changed:
@@ -115,27 +141,37 @@ class ClaudeOutput(io.TextIOBase):
 
     def _step(self) -> str | None:
         """Return the next line; None where none came for a while, or the output is over."""
+        if not self._lot:
+            self._lot.extend(self._next_lot())
+        return self._lot.popleft() if self._lot else None
+
+    def _next_lot(self) -> Sequence[str]:
+        """Return the lines of the next event that has some; none as `_step` returns None."""
         try:
-            return next(self._steps)
+            return next(self._lots)
         except StopIteration:
             self.finished.set()
-            return None
+            return ()
 
-    def _read_session(self) -> Generator[str | None, None, None]:
+    def _read_session(self) -> Generator[Sequence[str], None, None]:
+        """Yield the lines of each event; it is observed when they were given out."""
         assembler = LineAssembler()
+        observe = self._observe
         while not self._session.ended:
             events = self._session.read(_IDLE_INTERVAL)
             for event in events:
-                yield from assembler.feed(event)
-                self._observe(event)
+                if event.kind in SAYING and (lines := assembler.feed(event)):
+                    yield lines
+                observe(event)
             if not events:
                 self._on_idle()
-                yield None
+                yield ()
 
     def _hold(self, thread: threading.Thread | None) -> None:
-        with self._changed:
-            self._holder = thread
-            self._changed.notify_all()
+        self._holder = thread
+        if self._descriptor is not None:  # somebody waits for it
+            with self._changed:
+                self._changed.notify_all()
 
     def _end(self) -> None:
         on_end, self._on_end = self._on_end, _nothing

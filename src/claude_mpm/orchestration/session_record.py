@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,16 @@ from claude_mpm.errors import UsageError
 from claude_mpm.framework import agents_json
 from claude_mpm.journal.layout import Meta, Start
 from claude_mpm.orchestration.options import kept_options
+from claude_mpm.redaction import fingerprints, secrets_of
 from claude_mpm.status import has_conversation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from claude_mpm.framework import Framework
     from claude_mpm.index import Index
     from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.orchestration.claude_record import ClaudeRecord
     from claude_mpm.orchestration.options import Options
     from claude_mpm.wire import Wire
 
@@ -61,8 +66,18 @@ class SessionRecord:
             place=self._place,
         )
 
-    def with_start(self, wire: Wire, cwd: str, framework: Framework | None, index: Index) -> Meta:
+    def with_start(
+        self,
+        wire: Wire,
+        cwd: str,
+        framework: Framework | None,
+        index: Index,
+        record: ClaudeRecord | None = None,
+    ) -> Meta:
         """Return the session's record with one more start.
+
+        Args:
+            record: Claude's own record, where it may be asked whether there is a conversation.
 
         Raises:
             UsageError: a session is to be resumed that there is not.
@@ -74,14 +89,32 @@ class SessionRecord:
         start = Start(
             at=time.time(),
             offset=self._folder.journal.stat().st_size if known else 0,
-            resumed=bool(meta.starts) and has_conversation(self._folder, index),
+            resumed=bool(meta.starts) and self._is_known(meta, index, record),
             framework_sha256=framework.sha256 if framework else "",
             framework_source=framework.source if framework else "",
             agents_source=framework.agents_source if framework else "",
         )
         meta.wire = wire.name
+        known = fingerprints(secrets_of(self._environ()), meta.claude_session_id)
+        meta.secrets = [*meta.secrets, *(each for each in known if each not in meta.secrets)]
         meta.starts = [*meta.starts, start]
         return meta
+
+    def _is_known(self, meta: Meta, index: Index, record: ClaudeRecord | None) -> bool:
+        """Tell whether Claude can go on with the conversation.
+
+        It keeps it on the disk with the end of its first turn at the latest; what was begun before
+        may be lost with a Claude that was killed.
+        """
+        if any(turn.prompts for turn in index.turns(meta.session_id)):
+            return True
+        if not has_conversation(self._folder, index):
+            return False
+        known = record.has_conversation(meta.claude_session_id) if record is not None else None
+        return known is not False
+
+    def _environ(self) -> Mapping[str, str]:
+        return os.environ if self._options.environ is None else self._options.environ
 
     def write_framework(self, framework: Framework | None) -> None:
         """Put what Claude is given by file into the session's folder."""

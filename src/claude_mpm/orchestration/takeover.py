@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import SessionEnded, UsageError
+from claude_mpm.fate import Fate
 from claude_mpm.journal.prompts import Prompt, prompts
-from claude_mpm.status import read_status, undelivered
+from claude_mpm.status import prompt_fates, read_status
 
 if TYPE_CHECKING:
     from claude_mpm.framework import FrameworkLoader
@@ -26,6 +27,7 @@ class Takeover(msgspec.Struct, frozen=True):
         attached: whether Claude ran already.
         current: the prompt whose turn runs, or was the last; its turn is read from its beginning.
         undelivered: prompts to give to Claude again.
+        resumed: the uuids of those whose turns Claude did not live to end.
         over: the ids of questions of the current turn that nobody need be asked.
     """
 
@@ -33,6 +35,7 @@ class Takeover(msgspec.Struct, frozen=True):
     attached: bool
     current: Prompt | None = None
     undelivered: tuple[Prompt, ...] = ()
+    resumed: frozenset[str] = frozenset()
     over: frozenset[str] = frozenset()
 
 
@@ -40,10 +43,11 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
     """Follow the session where it runs, or start its conversation again.
 
     Prompts that Claude was never heard to acknowledge are to be given to it again: it runs none
-    twice. Only one of those who follow a session does that, so that none waits for a turn that
+    twice. So are those whose turns it did not live to end: it goes on with them. Only one of those who follow a session does that, so that none waits for a turn that
     another has had.
 
     Raises:
+        NotOwner: another is starting it.
         MPMError: there is no such session, or it cannot be started.
     """
     folder = controller.folder
@@ -51,13 +55,24 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
         raise UsageError(f"there is no session {folder.path.name} to resume")
     alone = controller.claim()
     controller.rejoin()
-    runs = folder.has_host() and folder.exit_status() is None
+    runs = folder.exit_status() is None and folder.has_host() and not folder.has_ended()
+    if not runs and not alone:
+        raise controller.refusal()
     store.catch_up(folder)
     left: tuple[Prompt, ...] = ()
+    cut: list[Prompt] = []
     if alone and not folder.closed.exists():
-        left = tuple(undelivered(folder, store.index))
+        known = prompt_fates(folder, store.index)
+        cut = [prompt for prompt, fate in known if fate is Fate.CUT]
+        wanted = (Fate.UNDELIVERED, Fate.CUT)
+        left = tuple(prompt for prompt, fate in known if fate in wanted)
     if not runs:
-        return Takeover(controller.launch(loader.load()), attached=False, undelivered=left)
+        since = read_status(folder, store.index).begin if cut else None
+        process = controller.launch(loader.load(), cut=cut, since=since)
+        resumed = frozenset(prompt.uuid for prompt in cut)
+        return Takeover(
+            process, attached=False, undelivered=left, resumed=resumed
+        )
     status = read_status(folder, store.index)
     process = controller.attach(status.begin)
     if alone and not folder.closed.exists():

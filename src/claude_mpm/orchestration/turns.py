@@ -48,6 +48,8 @@ class TurnTracker:
 
     def observe(self, event: Event) -> None:
         """Take an event in its place between the lines of the answer."""
+        if self._active is None and not self._waiting and event.kind != "system":
+            return
         with self._lock:
             if event.kind == "system":
                 self._note_state(event.data)

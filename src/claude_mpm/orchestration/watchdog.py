@@ -52,6 +52,8 @@ class Watchdog:
         if turn is not self._turn:
             self._turn = turn
             self._begin()
+        if turn is None:
+            return
         if event.type == "system/api_retry":
             self._retries.append(str(event.data.error or "unknown error"))
             return

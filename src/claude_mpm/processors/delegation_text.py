@@ -51,6 +51,10 @@ class DelegationFinder:
     def __init__(self) -> None:
         self._blocks = BlockTracker()
 
+    def skips(self, text: str) -> bool:
+        """Return whether none of the next lines need be fed: there is nothing in them."""
+        return _PHRASE not in text and self._blocks.is_unmoved_by(text)
+
     def feed(self, line: str) -> FoundDelegation | None:
         """Take the next line of a text, and return the delegation that it announces, if any."""
         line = line.rstrip("\r\n")

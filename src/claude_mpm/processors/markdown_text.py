@@ -40,6 +40,11 @@ class FenceTracker:
     def __init__(self) -> None:
         self._fence = ""
 
+    @property
+    def inside(self) -> bool:
+        """Whether a fence is open."""
+        return bool(self._fence)
+
     def feed(self, line: str) -> bool:
         """Return whether `line` (without its line break) is code or a fence of code.
 
@@ -60,6 +65,10 @@ class FenceTracker:
         return True
 
 
+# Without any of these, lines begin and end no block.
+_BLOCK_SIGNS = ("```", "~~~", "|", "#", "@@ ", "diff --git ")
+
+
 class BlockTracker:
     """Tells line by line whether text is code, a quotation, a diff or a table."""
 
@@ -68,6 +77,12 @@ class BlockTracker:
         self._in_diff = False
         self._in_table = False
         self.under_done_heading = False
+
+    def is_unmoved_by(self, text: str) -> bool:
+        """Return whether we are in no block, and `text`, of any number of lines, begins none."""
+        if self._in_diff or self._in_table or self._fences.inside:
+            return False
+        return not any([sign in text for sign in _BLOCK_SIGNS])
 
     def feed(self, line: str) -> bool:
         """Return whether `line` (without its line break) is something else than prose."""

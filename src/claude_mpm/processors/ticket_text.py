@@ -131,6 +131,14 @@ class _Scanner:
             return []
         return self.flush()
 
+    def skips(self, text: str) -> bool:
+        if self._pending is not None or self._pattern.may_match(text):
+            return False
+        if not self._blocks.is_unmoved_by(text):
+            return False
+        self._number += text.count("\n") + 1
+        return True
+
     def flush(self) -> list[FoundTicket]:
         pending, self._pending = self._pending, None
         return pending.finished() if pending else []
@@ -187,6 +195,10 @@ class TicketFinder:
         A ticket comes back when a line shows that nothing more belongs to it, or with `flush`.
         """
         return self._scanner.feed(line)
+
+    def skips(self, text: str) -> bool:
+        """Take the next lines, if there is nothing in them; else return False for `feed`."""
+        return self._scanner.skips(text)
 
     def flush(self) -> list[FoundTicket]:
         """End the text that `feed` took, and return its last tickets; the next line is line 0."""

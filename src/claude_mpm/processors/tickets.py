@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from claude_mpm.processors.ticket_text import DEFAULT_MARKERS, FoundTicket, TicketFinder
 from claude_mpm.records import Ticket
 from claude_mpm.wire.events import Event
+from claude_mpm.wire.plain_text import each_line
 from claude_mpm.wire.text_lines import SYNTHETIC_MODEL
 
 if TYPE_CHECKING:
@@ -41,9 +42,17 @@ class TicketProcessor:
         if event.kind == "assistant":
             return self._from_assistant(event)
         if event.kind == "text":
-            self._last = event
-            return [self._event(found, event) for found in self._plain.feed(event.data.text)]
+            return self._from_lines(event)
         return ()
+
+    def _from_lines(self, event: Event) -> list[Event]:
+        if self._plain.skips(event.data.text):
+            return []
+        found = []
+        for line in each_line(event):
+            self._last = line
+            found += [self._event(ticket, line) for ticket in self._plain.feed(line.data.text)]
+        return found
 
     def finish(self) -> Iterable[Event]:
         """Return the ticket whose continuation lines were still being waited for."""

@@ -61,7 +61,7 @@ def check(options: ClaudeAgentOptions) -> None:
     Raises:
         UsageError: an option that cannot be meant here, or that this release does not know.
     """
-    default = claude_agent_sdk.ClaudeAgentOptions()
+    default = type(options)()
     for field in dataclasses.fields(options):
         name = field.name
         if name in _KNOWN or getattr(options, name) == getattr(default, name):

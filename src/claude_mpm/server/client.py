@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from claude_mpm.server.peer import Refused
+from claude_mpm.wire.remote import Input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -52,7 +53,8 @@ class Client:
         except TimeoutError as error:
             raise Refused(f"there was no message for {idle:g} seconds", again=True) from error
         self.check()
-        await self._pace.take()
+        if not (isinstance(message, Input) and message.offset and message.data):
+            await self._pace.take()  # a message in pieces is one
         return message
 
     def check(self) -> None:

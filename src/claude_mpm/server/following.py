@@ -30,7 +30,8 @@ async def pieces(folder: SessionFolder, offset: int) -> AsyncIterator[bytes]:
     silence, size = 0.0, _FIRST_PIECE
     try:
         while True:
-            over = folder.has_ended()  # looked at first: what is written is written before
+            # Looked at first: what is written is written before.
+            over = folder.has_ended() or not folder.meta_file.exists()
             if piece := os.pread(journal, size, offset):
                 offset += len(piece)
                 silence, size = 0.0, min(2 * size, CHUNK)

@@ -167,7 +167,7 @@ class Lifecycle(msgspec.Struct, frozen=True, gc=False, tag="command_lifecycle"):
 
 
 class PlainText(msgspec.Struct, frozen=True, gc=False):
-    """A line of Claude's text, on the wire that has nothing else."""
+    """A line of Claude's text, on the wire that has nothing else; several where they came fast."""
 
     text: str
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 
-class Line(NamedTuple):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """One line of a journal.
 
     Args:
@@ -41,12 +41,11 @@ class LineFramer:
         datas = [b"".join(self._tail), *rest[:-1]]
         self._tail = [rest[-1]]
         lines = []
-        offset = self.offset
+        end = self.offset
         for data in datas:
-            end = offset + len(data) + 1
+            offset, end = end, end + len(data) + 1
             lines.append(Line(offset, data, end))
-            offset = end
-        self.offset = offset
+        self.offset = end
         return lines
 
     def flush(self) -> Line | None:

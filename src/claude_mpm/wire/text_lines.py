@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from claude_mpm.wire.events import Event
 
 SYNTHETIC_MODEL = "<synthetic>"
+# The kinds of event that can have lines.
+SAYING = frozenset({"assistant", "text", "stream_event"})
 
 
 def said(event: Event) -> str | None:
@@ -22,7 +24,13 @@ def said(event: Event) -> str | None:
     message = event.data.message
     if message.model == SYNTHETIC_MODEL:
         return None
-    texts = [block.text for block in message.blocks if block.type == "text" and block.text]
+    content = message.content
+    if isinstance(content, str):
+        return content or None
+    if len(content) == 1:  # as Claude Code writes it: a line for each block
+        block = content[0]
+        return (block.text or None) if block.type == "text" else None
+    texts = [block.text for block in content if block.type == "text" and block.text]
     return "\n".join(texts) if texts else None
 
 
@@ -66,9 +74,11 @@ class LineAssembler:
         return lines
 
     def _feed_block(self, text: str) -> list[str]:
-        given = "".join(f"{line}\n" for line in self._given)
-        self._reset()
-        rest = text[len(given) :] if text.startswith(given) else text
+        rest = text
+        if self._given or self._tail:
+            given = "".join(f"{line}\n" for line in self._given)
+            self._reset()
+            rest = text[len(given) :] if text.startswith(given) else text
         if not rest:
             return []
         return rest.removesuffix("\n").split("\n")

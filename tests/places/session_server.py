@@ -1,4 +1,4 @@
-"""What the places need beside a Docker Engine and an sshd: a server of sessions, with TLS."""
+"""A server of sessions with TLS, for the tests of the place `remote`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,82 @@
+"""Claude Code's native interface on the person's terminal, as a screen of a session."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from claude_mpm.errors import SessionEnded
+from claude_mpm.wire import Transcript
+
+if TYPE_CHECKING:
+    from claude_mpm.cli.app import App
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+
+TERMINAL = "terminal"
+
+
+def on_terminal() -> bool:
+    """Tell whether there is a terminal to type on and to be shown."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def is_meant(app: App) -> bool:
+    """Tell whether the native interface is what a person wants who names no command."""
+    chosen = app.settings.orchestrator == TERMINAL
+    return on_terminal() and (chosen or app.resolved.origin["orchestrator"] == "default")
+
+
+def has_screen(folder: SessionFolder) -> bool:
+    """Tell whether a session is to be shown on the terminal, as one that was begun on one."""
+    return on_terminal() and folder.read_meta().wire == Transcript.name
+
+
+def open_screen(app: App) -> int:
+    """Start a session in the native interface and return the exit status."""
+    app.choose_orchestrator(TERMINAL)
+    return show(app, app.orchestrator())
+
+
+def show(app: App, claude: MPMOrchestrator) -> int:
+    """Show a session until its Claude ends or this terminal does; return the exit status.
+
+    Claude is ended where it was started by us and we are told to end; where the terminal has gone,
+    it waits for the next follower, as the linger rule has it.
+    """
+    from claude_mpm.cli.chat import say_goodbye
+    from claude_mpm.terminal.client import Ending, show_screen
+
+    _wait_for_screen(claude)
+    claude.start_or_raise()
+    folder = claude.store.folder(claude.session_id)
+    ending = None
+    try:
+        ending = show_screen(_socket(folder))
+    finally:
+        if ending is Ending.ENDED:
+            claude.process.wait()
+        if claude.process.poll() is None and (ending is not None or claude.attached):
+            claude.detach()
+            name = claude.session_id[:8]
+            app.note(f"session {name} is left running; claude-mpm attach {name} goes on with it")
+        else:
+            claude.stop()
+    say_goodbye(app, claude)
+    return folder.exit_status() or 0
+
+
+def _wait_for_screen(claude: MPMOrchestrator) -> None:
+    """Let Claude begin on this very terminal: it asks what that can do."""
+    from claude_mpm.environments.terminal import Terminal
+
+    if isinstance(claude.environment, Terminal):
+        claude.environment.screen = True
+
+
+def _socket(folder: SessionFolder) -> str:
+    try:
+        return folder.screen.read_text("utf-8").strip()
+    except FileNotFoundError as error:
+        name = folder.path.name[:8]
+        raise SessionEnded(f"session {name} has ended; claude-mpm resume {name}") from error

@@ -1,0 +1,75 @@
+"""Claude Code's own record of a conversation: whether a start can go on with it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from claude_mpm.environments.local import Local
+from claude_mpm.errors import MPMError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claude_mpm.environments.base import Environment
+    from claude_mpm.journal.layout import SessionFolder
+
+# With it, `claude --resume` goes on with a turn that it did not live to end, unasked.
+GO_ON = "CLAUDE_CODE_RESUME_INTERRUPTED_TURN"
+_LOOK = """
+for record in "${1:-${CLAUDE_CONFIG_DIR:-${HOME:-/nowhere}/.claude}}"/projects/*/"$2.jsonl"; do
+    [ ! -s "$record" ] || { echo conversation; [ -z "$3" ] || grep -oF "$3" "$record" || :; }
+done
+"""
+
+
+class ClaudeRecord:
+    """Looks at it, where it is; Claude writes it some tenths of a second after what it says.
+
+    Args:
+        place: where Claude runs.
+        folder: the session's.
+        environ: Claude's environment.
+    """
+
+    def __init__(
+        self, place: Environment, folder: SessionFolder, environ: Mapping[str, str]
+    ) -> None:
+        self._place = place
+        self._folder = folder
+        self._environ = environ
+
+    def has_conversation(self, conversation: str) -> bool | None:
+        """Tell whether Claude knows a conversation; None where nobody can look."""
+        found = self._look(conversation, "")
+        return None if found is None else bool(found)
+
+    def has_prompt(self, conversation: str, uuid: str) -> bool | None:
+        """Tell whether it knows a prompt of a conversation; None where nobody can look."""
+        found = self._look(conversation, uuid)
+        return None if found is None else uuid in found
+
+    def _look(self, conversation: str, text: str) -> list[str] | None:
+        config = self._config
+        if config is None:
+            return None
+        place = Local() if config else self._place
+        try:
+            said = place.run(["sh", "-c", _LOOK, "look", config, conversation, text])
+        except (MPMError, NotImplementedError):
+            return None
+        return said.decode("utf-8", "replace").split()
+
+    @cached_property
+    def _config(self) -> str | None:
+        """Claude's folder on this machine; empty: the place's own; None where it is out of reach.
+
+        A container that is made for each start keeps it in the session's folder.
+        """
+        in_the_session = self._folder.path / "claude"
+        if in_the_session.is_dir():
+            return str(in_the_session)
+        if self._place.shares_files:
+            home = self._environ.get("HOME", "/nowhere")
+            return self._environ.get("CLAUDE_CONFIG_DIR") or f"{home}/.claude"
+        return "" if self._place.keeps_files else None

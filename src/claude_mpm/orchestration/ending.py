@@ -1,0 +1,129 @@
+"""The end of a session's Claude, step by step, also where its host is gone already."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from claude_mpm.errors import LaunchError, MPMError
+from claude_mpm.journal import leftovers
+from claude_mpm.journal.watch import subscribe
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from claude_mpm.environments.base import Environment
+    from claude_mpm.journal.layout import SessionFolder
+
+_KILLED = 128 + signal.SIGKILL
+_WITHOUT_HOST = 2.0  # seconds for a Claude whose host is gone to end by itself
+
+
+class Ending:
+    """Ends Claude: end of input, terminate, kill; each step bounded.
+
+    Args:
+        folder: the session's.
+        place: where Claude runs.
+        process: the host's.
+        patience: seconds that each step waits before the next, harder one.
+        end_input: interrupts Claude and ends its input.
+    """
+
+    def __init__(
+        self,
+        folder: SessionFolder,
+        place: Environment,
+        process: Any,
+        patience: float,
+        end_input: Callable[[], None],
+    ) -> None:
+        self._folder = folder
+        self._place = place
+        self._process = process
+        self._patience = patience
+        self._end_input = end_input
+
+    def run(self, over: threading.Event | None, *, hosted: bool) -> None:
+        """Go as far as it takes.
+
+        Args:
+            over: set when the output is over; None where nobody reads it now.
+            hosted: whether the process is a host.
+        """
+        self._hosted = hosted
+        for step in (self._end_input, self._process.terminate, self._kill):
+            if self._is_gone() or self._is_without_host():
+                break
+            step()
+            if self._wait(over, self._patience):
+                break
+        if self._is_without_host():
+            self._end_without_host(over)
+        self._process.poll()  # reaps it
+
+    def _is_gone(self) -> bool:
+        return self._process.poll() is not None
+
+    def _is_without_host(self) -> bool:
+        """Tell whether the host was killed, so that nobody sees to the end of Claude but we."""
+        linked = self._folder.link_file.exists()
+        return self._hosted and not linked and self._folder.host_is_dead()
+
+    def _end_without_host(self, over: threading.Event | None) -> None:
+        """Do what the host would have done."""
+        pids = self._folder.pids()
+        if pids is not None and leftovers.belongs(pids[1], self._folder.path):
+            self._end_input()
+            self._wait(over, min(_WITHOUT_HOST, self._patience))
+        leftovers.end(self._folder.path)
+        if pids is not None and leftovers.belongs(pids[1], self._folder.path):
+            self._signal(pids[1])
+        leftovers.remove_temporary(self._folder.temporary)
+        if self._folder.exit_status() is None:
+            with suppress(MPMError):  # a full disk; it shows without it, too, that nobody is there
+                self._folder.write(self._folder.exit_file, f"{_KILLED}\n".encode())
+        self._wait(over, self._patience)
+
+    def _kill(self) -> None:
+        pids = self._folder.pids() if self._hosted else None
+        if pids:
+            self._signal(pids[1])
+            if self._wait(None, self._patience):
+                return
+        self._process.kill()
+
+    def _signal(self, pid: int) -> None:
+        with suppress(MPMError):  # it cannot be reached, or is gone
+            self._place.signal(pid, signal.SIGKILL)
+
+    def _wait(self, over: threading.Event | None, timeout: float) -> bool:
+        """Wait for the end; where somebody reads the output, that is quicker to hear of it."""
+        if over is not None and not over.wait(timeout):
+            return False
+        try:
+            self._process.wait(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+def wait_for_host(folder: SessionFolder, process: Any, timeout: float) -> None:
+    """Wait until a host takes what is announced, or has ended.
+
+    Raises:
+        LaunchError: it did neither within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    changes = subscribe(folder.path)
+    try:
+        while folder.pids() is None and not folder.exit_file.exists() and process.poll() is None:
+            if time.monotonic() > deadline:
+                raise LaunchError(f"the host of session {folder.path.name} does not begin")
+            changes.wait(0.1)
+    finally:
+        changes.close()

@@ -1,0 +1,131 @@
+"""A real terminal for tests: a pane of a tmux server of its own, with a shell in it."""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import subprocess
+import time
+import uuid
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SECONDS = 60.0
+
+
+class Pane:
+    """Types into a shell on a terminal, and waits for what is on its screen.
+
+    Args:
+        tmux: the command.
+        folder: an empty folder for what is needed beside it.
+        environ: the shell's whole environment.
+        columns, rows: the size of the terminal.
+    """
+
+    def __init__(
+        self,
+        tmux: str,
+        folder: Path,
+        environ: Mapping[str, str],
+        *,
+        columns: int = 100,
+        rows: int = 30,
+    ) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._command = [tmux, "-L", f"mpm-{uuid.uuid4().hex[:12]}", "-f", "/dev/null"]
+        self._environ = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color"}
+        shell = ["env", "-i", *(f"{name}={value}" for name, value in environ.items())]
+        # A shell with job control; tmux says what terminal it is.
+        words = shlex.join([*shell, "PS1=ready$ ", "TERM=screen-256color", "bash", "--norc", "-i"])
+        self.tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), words)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Have all that is shown copied into a FIFO, so that we can wait for a change."""
+        changes = self._folder / "changes"
+        os.mkfifo(changes)
+        self._changes = os.open(changes, os.O_RDONLY | os.O_NONBLOCK)
+        self.tmux("pipe-pane", f"cat >{shlex.quote(str(changes))}")
+        self.expect("ready$")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.tmux("kill-server")
+        os.close(self._changes)
+
+    def tmux(self, *words: str) -> str:
+        """Run a tmux command and return what it prints."""
+        done = subprocess.run(
+            [*self._command, *words],
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=True,
+        )
+        return done.stdout
+
+    def type(self, text: str) -> None:
+        """Type a text; it has no line ends."""
+        self.tmux("send-keys", "-l", text)
+
+    def press(self, *keys: str) -> None:
+        """Press keys by the names that tmux has for them: Enter, Escape, C-c."""
+        self.tmux("send-keys", *keys)
+
+    def paste(self, text: str) -> None:
+        """Paste a text as a terminal does: between brackets, where the program asked for them."""
+        self.tmux("set-buffer", text)
+        self.tmux("paste-buffer", "-p")
+
+    def enter(self, text: str) -> None:
+        """Type a line."""
+        self.type(text)
+        self.press("Enter")
+
+    @property
+    def screen(self) -> str:
+        """What can be read on the screen."""
+        return self.tmux("capture-pane", "-p")
+
+    def is_(self, *flags: str) -> tuple[str, ...]:
+        """Return what tmux knows of the terminal, such as `alternate_on`; `1` is yes."""
+        wanted = ",".join(f"#{{{flag}}}" for flag in flags)
+        return tuple(self.tmux("display-message", "-p", wanted).strip().split(","))
+
+    def expect(self, text: str, *, gone: str = "") -> str:
+        """Wait until a text is on the screen, and another is not; return the screen."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            screen = self.screen
+            if text in screen and not (gone and gone in screen):
+                return screen
+            assert time.monotonic() < deadline, f"{text!r} is not shown:\n{screen}"
+            self._wait_for_change()
+
+    def _wait_for_change(self) -> None:
+        """Wait until something is shown; some changes, as of the size, show nothing by themselves."""
+        if select.select([self._changes], [], [], 0.2)[0]:
+            os.read(self._changes, 1 << 16)
+
+    def run(self, command: str) -> str:
+        """Run a command in the shell to its end, and return what it prints."""
+        output = self._folder / uuid.uuid4().hex
+        done = f"done-{output.name}"
+        signal = shlex.join([*self._command, "wait-for", "-S", done])
+        self.enter(f"{command} >{shlex.quote(str(output))} 2>&1; {signal}")
+        self.tmux("wait-for", done)
+        return output.read_text("utf-8")
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change the size of the terminal."""
+        self.tmux("resize-window", "-x", str(columns), "-y", str(rows))
