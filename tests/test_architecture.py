@@ -30,7 +30,7 @@ LAYERS = (
     ("store",),  # all sessions of a state folder
     ("orchestration",),  # the face
     ("",),  # the package itself: the public names
-    ("server", "testing"),
+    ("server", "testing", "sdk"),
     ("cli",),
 )
 MAX_FILE_LINES = 350

@@ -167,7 +167,9 @@ class Session:
         """Return the processors that want events of a kind; those that do not tell want all."""
         wanting = self._by_kind.get(kind)
         if wanting is None:
-            wanting = [p for p in self._processors if kind in getattr(p, "kinds", (kind,))]
+            kinds = [getattr(process, "kinds", None) for process in self._processors]
+            both = zip(self._processors, kinds, strict=True)
+            wanting = [process for process, wanted in both if wanted is None or kind in wanted]
             self._by_kind[kind] = wanting
         return wanting
 

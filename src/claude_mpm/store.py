@@ -172,7 +172,7 @@ class Store:
         folder = self.folder(record.session)
         note = {"at": time.time(), kind: record.key, "state": state}
         with storage_errors(folder.decisions):
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             with open(os.open(folder.decisions, flags, 0o600), "ab") as file:
                 file.write(msgspec.json.encode(note) + b"\n")
         self.index.set_state(kind, record.session, record.key, state)

@@ -15,7 +15,7 @@ import pytest
 from claude_mpm import Outcome
 from claude_mpm.environments.docker import Docker
 from claude_mpm.environments.ssh import SSH
-from claude_mpm.errors import LaunchError
+from claude_mpm.errors import LaunchError, StorageError
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.testing import Call, Stall
 from command import SECONDS, Command, said_in
@@ -169,6 +169,31 @@ def test_from_the_outside_no_secret_is_seen(make: Make, model: ScriptedModel, ho
         folder = claude.store.folder(claude.session_id).path
     kept = [path for path in folder.rglob("*") if path.is_file() and SECRET in path.read_text()]
     assert not kept
+
+
+def test_nothing_that_is_written_here_follows_a_link_that_was_made_inside(
+    make: Make, tmp_path: Path
+) -> None:
+    target = tmp_path / "mine"
+    target.write_text("mine\n")
+    script = (
+        'cd "${CLAUDE_CONFIG_DIR%/*}" && for name in err.log host.log decisions.jsonl; do'
+        f' rm -f "$name"; ln -s {target} "$name"; done; touch inbox/1 || mv inbox other;'
+        " ls inbox; echo done; tail -f /dev/null"
+    )
+    options = {"wire": "plain-text", "claude_path": "/bin/sh", "claude_args": ["-c", script]}
+    claude = make(**options, use_framework=False)
+    with claude:
+        assert claude.get_output() == "done"
+        folder = claude.store.folder(claude.session_id)
+        engine("kill", *containers(claude.session_id))
+        claude.process.wait(SECONDS)
+    assert folder.errors.is_symlink()
+    assert target.read_text() == "mine\n"
+    assert list(folder.inbox.iterdir()) == []
+    with pytest.raises(StorageError):
+        make(session_id=claude.session_id, resume=True).start_or_raise()
+    assert target.read_text() == "mine\n"
 
 
 def test_what_was_asked_for_is_what_the_container_gets(

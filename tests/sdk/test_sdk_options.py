@@ -56,7 +56,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "thinking": {"type": "enabled", "budget_tokens": 2000, "display": "summarized"},
         "effort": "high",
         "output_format": {"type": "json_schema", "schema": {"type": "object"}},
-        "session_store": InMemorySessionStore(),
         "task_budget": {"total": 1000},
     },
     "others": {
@@ -136,6 +135,8 @@ def test_every_option_of_the_sdk_is_taken_or_refused_with_a_reason() -> None:
 def test_what_would_have_no_effect_is_refused() -> None:
     with pytest.raises(UsageError, match="name it with session_id"):
         PlaceTransport(ClaudeAgentOptions(continue_conversation=True))
+    with pytest.raises(UsageError, match="'session_store'"):
+        PlaceTransport(ClaudeAgentOptions(session_store=InMemorySessionStore()))
     with pytest.raises(UsageError, match="one of the two"):
         PlaceTransport(ClaudeAgentOptions(can_use_tool=allow, permission_prompt_tool_name="x"))
     with pytest.raises(UsageError, match="must be JSON"):

@@ -113,7 +113,7 @@ class Pane:
             self._wait_for_change()
 
     def _wait_for_change(self) -> None:
-        """Wait until something is shown; some changes, as of the size, show nothing by themselves."""
+        """Wait until something is shown; the end of a program, for one, may show nothing."""
         if select.select([self._changes], [], [], 0.2)[0]:
             os.read(self._changes, 1 << 16)
 

@@ -32,11 +32,13 @@ class Environment(ABC):
         name: what messages and the record call it.
         wire: how Claude's journal there is read.
         shares_files: whether the place sees the session's folder under its path here.
+        keeps_files: whether a command there finds what the one before it has left.
     """
 
     name: str = ""
     wire: str = "stream-json"
     shares_files: bool = False
+    keeps_files: bool = True
 
     @abstractmethod
     def wrap(self, argv: Sequence[str]) -> list[str]:

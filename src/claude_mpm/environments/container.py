@@ -70,13 +70,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         words = ["create", *self.hardened()]
         for folder in (session, config):
             words += ["--mount", bind(folder, folder)]
-        words += [
-            "--name",
-            f"claude-mpm-{name}-{os.urandom(3).hex()}",
-            "--label",
-            f"{LABEL}={name}",
-        ]
-        words += ["--env", f"CLAUDE_CONFIG_DIR={config}"]
+        # A link in its place would lead a message, which is written here, out of the session.
+        words += ["--mount", bind(f"{session}/inbox", f"{session}/inbox", read_only=True)]
+        # The name is free, though an earlier container of the session may be about to go.
+        words += ["--name", f"claude-mpm-{name}-{os.urandom(2).hex()}"]
+        words += ["--label", f"{LABEL}={name}", "--env", f"CLAUDE_CONFIG_DIR={config}"]
         words += ["--workdir", order.cwd] if order.cwd else []
         host = host_command(order, f"{session}/host.sh", session)
         begin = _BEGIN if order.cwd else _AT_HOME + _BEGIN

@@ -20,17 +20,19 @@ _SESSION, _CONFIG, _USER = "\0session\0", "\0config\0", "\0user\0"
 _START = """config=${{session%/far/*}}/claude/{name}
     user=$(id -u):$(id -g)
     [ "$user" != 0:0 ] || user=1000:1000
-    mkdir -p "$config" && container=$({create}) || {{ rm -rf "$session"; return 1; }}
-    container=${{container##*
-}}
+    refused() {{
+        rm -rf "$session"
+        echo "$said" | grep -Ev '^$|^Usage:|--help|failed to start' | tail -n 1
+        return 1
+    }}
+    said=$(mkdir -p "$config" && {create} 2>&1) || {{ refused; return; }}
+    container=$(echo "$said" | grep -Ex '[0-9a-f]{{64}}')
     echo "$container" >"$session/container"
     echo "container=$container" >>"$session/expected"
     [ "$(id -u)" != 0 ] || chown -R {user} "$session" "$config"
     said=$({engine} start "$container" 2>&1) && return
     {engine} rm --force "$container" >/dev/null
-    rm -rf "$session"
-    echo "$said" | head -n 1
-    false"""
+    refused"""
 _KILL = """if [ "$1" = KILL ]; then
     {engine} kill "$(cat container)"
 else

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.environments.host_command import HOST_SCRIPT
 from claude_mpm.environments.linked import write_variables
 from claude_mpm.environments.process import AdoptedHost
-from claude_mpm.errors import LaunchError
+from claude_mpm.errors import LaunchError, StorageError
 from claude_mpm.journal.watch import subscribe
 
 if TYPE_CHECKING:
@@ -58,17 +58,10 @@ class ContainerHost(AdoptedHost):
             self._engine.quietly("kill", self._container)
 
     def _is_dead(self) -> bool:
-        """Tell whether the host has let go of its end of `alive`, as only its end does."""
-        try:
-            alive = os.open(self._folder.alive, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:  # it is removed right before the exit status is written
-            return not self._engine.runs(self._container)
-        try:
-            return os.read(alive, 1) == b""
-        except BlockingIOError:
-            return False
-        finally:
-            os.close(alive)
+        if self._folder.alive.exists():
+            return self._folder.host_is_dead()
+        # It is removed right before the exit status is written.
+        return not self._engine.runs(self._container)
 
     def _end(self) -> int:
         """Wait until the container is gone, and return how Claude ended."""
@@ -86,7 +79,8 @@ class ContainerHost(AdoptedHost):
         signals = re.findall(r"^kill (\d+)", happened, re.MULTILINE)
         by = f" with signal {signals[-1]}" if signals else ""
         reason = _NO_MEMORY if "oom" in happened else f"the container was killed{by}"
-        self._folder.append(self._folder.errors, reason)
+        with suppress(StorageError):  # what ran in it may have put a link in the file's place
+            self._folder.append(self._folder.errors, reason)
 
 
 def start_container(
@@ -101,7 +95,7 @@ def start_container(
     _check_access(order.cwd, folder.path, recipe.user)
     config = folder.path / "claude"
     config.mkdir(mode=0o700, exist_ok=True)
-    shutil.copyfile(HOST_SCRIPT, folder.path / "host.sh")
+    folder.write(folder.path / "host.sh", Path(HOST_SCRIPT).read_bytes())
     write_variables(order)
     made = engine.run(
         *recipe.create(order, str(folder.path), str(config)),

@@ -113,7 +113,7 @@ def to_tell_again(folder: SessionFolder, inbox: Inbox, questions: Iterable[str])
 @contextmanager
 def _locked(folder: SessionFolder) -> Iterator[int]:
     """Open the file with its lock, which the kernel takes from one who dies."""
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.open(folder.answers, flags, 0o600)
     try:
         give_to_owner(file, folder.path)

@@ -42,12 +42,12 @@ class JournalSync:
         self._durability = durability
         self._on_failure = on_failure
         self._synced = 0  # bytes
+        # Of the events that it is to be given; None for all.
+        self.kinds = {"none": frozenset(), "turn": frozenset({"result"})}.get(durability)
 
     def __call__(self, event: Event) -> Iterable[Event]:
         """Sync where the event asks for it and is not on the disk yet."""
-        due = self._durability == "event" or (
-            self._durability == "turn" and event.kind == "result"
-        )
+        due = self._durability == "event" or (self._durability == "turn" and event.kind == "result")
         if due and event.offset >= self._synced:
             try:
                 self._synced = sync(self._journal)

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import StorageError, UsageError
-from claude_mpm.redaction import Fingerprint
 from claude_mpm.journal.leftovers import belongs, exists
+from claude_mpm.redaction import Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+# A container may write into the folder, too: what is written here follows no link of its making.
+_HERE = os.O_NOFOLLOW | os.O_CLOEXEC
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -117,7 +119,7 @@ class SessionFolder:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.inbox.mkdir(mode=0o700, exist_ok=True)
             for file in (self.journal, self.errors):
-                os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                os.close(os.open(file, os.O_WRONLY | os.O_CREAT | _HERE, 0o600))
 
     def prepare_host(self) -> None:
         """Make the FIFOs anew and forget how an earlier host ended."""
@@ -131,9 +133,9 @@ class SessionFolder:
 
     def remove_host(self) -> None:
         """Remove what only a living host needs."""
-        left = (self.feed, self.lease, self.stdin, self.alive, self.pid_file, self.closed)
-        left += (self.environ, self.expected_place, self.terminal, self.screen, self.temporary)
-        for file in left:
+        fifos = (self.feed, self.lease, self.stdin, self.alive)
+        files = (self.pid_file, self.closed, self.environ, self.expected_place, self.temporary)
+        for file in (*fifos, *files, self.terminal, self.screen):
             file.unlink(missing_ok=True)
 
     def note_failed_start(self, reason: str) -> None:
@@ -162,8 +164,10 @@ class SessionFolder:
 
     def append(self, file: Path, line: str) -> None:
         """Add a line to one of the folder's files."""
-        with storage_errors(file), file.open("a") as stream:
-            stream.write(f"{line}\n")
+        with storage_errors(file):
+            descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _HERE, 0o600)
+            with open(descriptor, "a", encoding="utf-8") as stream:
+                stream.write(f"{line}\n")
 
     def read_meta(self) -> Meta:
         """Return the session's record.
@@ -244,7 +248,7 @@ class SessionFolder:
             os.close(alive)
 
     def end_torn_line(self) -> bool:
-        """End a last line of the journal that its writer did not live to end; tell if there was one.
+        """End a last line of the journal that its writer did not live to end; tell if it did so.
 
         It is a line of its own from then on, so that nothing is taken for its rest.
         """
@@ -288,7 +292,7 @@ def write_whole(file: Path, data: bytes) -> None:
     """Replace `file` by `data` in one step, readable by its owner alone."""
     # Two threads may write the same file, as two processes may.
     draft = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _HERE, 0o600)
     try:
         with open(descriptor, "wb") as stream:
             give_to_owner(descriptor, file.parent)

@@ -68,9 +68,7 @@ class _Inotify:
         self._descriptor = -1
         self._wake_read = self._wake_write = -1
 
-    def subscribe(
-        self, folder: Path, on_wake: Callable[[], None] | None = None
-    ) -> Subscription:
+    def subscribe(self, folder: Path, on_wake: Callable[[], None] | None = None) -> Subscription:
         with self._lock:
             if self._descriptor < 0:
                 self._start()

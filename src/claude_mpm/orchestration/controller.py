@@ -73,6 +73,7 @@ class Controller:
         self.hosted = False
         # Asked when Claude's output is over: whether it was started again, and there is more.
         self.revive: Callable[[], bool] = lambda: False
+        self.starting = threading.Lock()  # held while it is
         self._options = options
         self._environment = environment
         self._store = store
@@ -130,7 +131,11 @@ class Controller:
         if cut and record.has_prompt(meta.claude_session_id, cut[0].uuid):
             environ[GO_ON] = "1"
         arguments = claude_arguments(
-            self._options, self.folder, meta.claude_session_id, resumed=start.resumed
+            self._options,
+            self.folder,
+            meta.claude_session_id,
+            resumed=start.resumed,
+            untrusted=is_untrusted(self._options, cwd),
         )
         self.folder.write_meta(meta)
         self.input.open_before_host()
@@ -309,9 +314,10 @@ class Controller:
         Args:
             over: set when the output is over; None where nobody reads it now.
         """
-        Ending(
-            self.folder, self._environment, self.process, self._options.stop_timeout, self._end_input
-        ).run(over, hosted=self.hosted)
+        timeout = self._options.stop_timeout
+        with self.starting:
+            ending = Ending(self.folder, self._environment, self.process, timeout, self._end_input)
+        ending.run(over, hosted=self.hosted)
 
     def release(self) -> None:
         """Let go of everything; the folder keeps what is to be kept. Safe to call twice."""

@@ -20,8 +20,8 @@ from claude_mpm.orchestration.log import close_logger, make_logger
 from claude_mpm.orchestration.options import make_options
 from claude_mpm.orchestration.output import ClaudeOutput
 from claude_mpm.orchestration.place_settings import take_place_settings
-from claude_mpm.orchestration.takeover import Takeover, take_over
-from claude_mpm.orchestration.turn import Turn
+from claude_mpm.orchestration.revival import Revival
+from claude_mpm.orchestration.takeover import take_over, turns_of
 from claude_mpm.orchestration.watchdog import Watchdog
 from claude_mpm.wire.text_lines import reported_error
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.environments.base import Environment
     from claude_mpm.orchestration.controller import Controller
+    from claude_mpm.orchestration.turn import Turn
     from claude_mpm.wire.events import Event
 
 
@@ -130,7 +131,10 @@ class MPMOrchestrator(Conversation, AsyncFace):
         controller = self._control()
         if self.options.resume:
             taken = take_over(controller, self.store, self.framework_loader)
-            self._take_turns(taken)
+            self._questions.over_before = taken.over
+            self.turns_before = turns_of(taken, self.interrupt)
+            for turn in self.turns_before:
+                self._turns.add(turn)
             self.process = taken.process
             self.attached = taken.attached
         else:
@@ -143,19 +147,21 @@ class MPMOrchestrator(Conversation, AsyncFace):
         self._start_io_threads()
         if self._handshake is not None and self._reader is not None:
             self._handshake.wait(self.options.start_timeout)
+        controller.revive = self._revival(controller)
         if self.options.metadata is not None:
             self.session_metadata["start_time"] = datetime.now()
             self._save_session_metadata()
 
-    def _take_turns(self, taken: Takeover) -> None:
-        """Make turns of what was asked before; they are known before anything is read."""
-        self._questions.over_before = taken.over
-        for prompt in ((taken.current,) if taken.current else ()) + taken.undelivered:
-            turn = Turn(prompt.text, timeout=None, interrupt=self.interrupt)
-            turn.uuid = prompt.uuid
-            turn.name = "" if prompt is taken.current else prompt.name
-            self.turns_before.append(turn)
-            self._turns.add(turn)
+    def _revival(self, controller: Controller) -> Revival:
+        return Revival(
+            controller,
+            self._turns,
+            self.framework_loader,
+            self.options.resume_lost,
+            self.logger,
+            self._stopped,
+            on_start=lambda process: setattr(self, "process", process),
+        )
 
     def _start_io_threads(self) -> None:
         """Start to read; called by `start`, and by subclasses that made `process` themselves."""

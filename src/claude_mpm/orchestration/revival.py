@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,14 +11,18 @@ from claude_mpm.orchestration.takeover import find_prompt
 
 if TYPE_CHECKING:
     import logging
+    import threading
+    from collections.abc import Callable
 
     from claude_mpm.framework import FrameworkLoader
+    from claude_mpm.journal.prompts import Prompt
     from claude_mpm.orchestration.controller import Controller
+    from claude_mpm.orchestration.turn import Turn
     from claude_mpm.orchestration.turns import TurnTracker
 
 
 class Revival:
-    """Starts Claude again, each turn at most so many times.
+    """Starts Claude again, in each turn at most so many times.
 
     Args:
         controller: of the session.
@@ -28,6 +31,7 @@ class Revival:
         times: how often.
         logger: where it is told.
         over: set once the session is being stopped or let go of.
+        on_start: told of each new process.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Revival:
         times: int,
         logger: logging.Logger,
         over: threading.Event,
+        on_start: Callable[[Any], None],
     ) -> None:
         self._controller = controller
         self._turns = turns
@@ -45,7 +50,7 @@ class Revival:
         self._times = times
         self._logger = logger
         self._over = over
-        self._starting = threading.Lock()
+        self._on_start = on_start
 
     def __call__(self) -> bool:
         """Start Claude again if it was lost in a turn; tell whether there is one now.
@@ -53,27 +58,30 @@ class Revival:
         Called by whoever reads, when the output is over.
         """
         turn = self._turns.active
-        controller = self._controller
-        if turn is None or turn.done or turn.results or not controller.wire.greets:
+        if turn is None or not self._is_lost(turn):
             return False
-        if turn.known.resumed >= self._times or not controller.hosted:
-            return False
-        prompt = find_prompt(controller.folder, turn.uuid)
-        if not prompt.name or turn.known.interrupted or turn.known.timed_out:
-            return False
-        with self._starting:
-            if self._over.is_set() or not controller.claim():
+        prompt = find_prompt(self._controller.folder, turn.uuid)
+        with self._controller.starting:
+            if not prompt.name or self._over.is_set() or not self._controller.claim():
                 return False
-            self._logger.warning("%s; it is started again", controller.ending())
             turn.known = msgspec.structs.replace(turn.known, resumed=turn.known.resumed + 1)
-            try:
-                controller.relaunch(self._loader.load(), prompt)
-            except MPMError as error:
-                self._logger.error("cannot go on with the turn: %s", error)
-                return False
-        return True
+            return self._go_on(prompt)
 
-    def hold(self) -> None:
-        """Wait for a start that is under way; called once `over` is set."""
-        with self._starting:
-            return
+    def _is_lost(self, turn: Turn) -> bool:
+        known, controller = turn.known, self._controller
+        wanted = not (turn.done or turn.results or known.interrupted or known.timed_out)
+        left = self._times - known.resumed
+        return wanted and left > 0 and controller.hosted and controller.wire.greets
+
+    def _go_on(self, prompt: Prompt) -> bool:
+        controller = self._controller
+        self._logger.warning("%s; it is started again", controller.ending())
+        output = controller.process.stdout
+        try:
+            controller.relaunch(self._loader.load(), prompt)
+        except MPMError as error:
+            self._logger.error("cannot go on with the turn: %s", error)
+            return False
+        controller.process.stdout = output
+        self._on_start(controller.process)
+        return True

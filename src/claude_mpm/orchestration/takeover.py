@@ -10,9 +10,12 @@ import msgspec
 from claude_mpm.errors import SessionEnded, UsageError
 from claude_mpm.fate import Fate
 from claude_mpm.journal.prompts import Prompt, prompts
+from claude_mpm.orchestration.turn import Turn
 from claude_mpm.status import prompt_fates, read_status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from claude_mpm.framework import FrameworkLoader
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.controller import Controller
@@ -43,8 +46,8 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
     """Follow the session where it runs, or start its conversation again.
 
     Prompts that Claude was never heard to acknowledge are to be given to it again: it runs none
-    twice. So are those whose turns it did not live to end: it goes on with them. Only one of those who follow a session does that, so that none waits for a turn that
-    another has had.
+    twice. So are those whose turns it did not live to end: it goes on with them. Only one of those
+    who follow a session does that, so that none waits for a turn that another has had.
 
     Raises:
         NotOwner: another is starting it.
@@ -70,9 +73,7 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
         since = read_status(folder, store.index).begin if cut else None
         process = controller.launch(loader.load(), cut=cut, since=since)
         resumed = frozenset(prompt.uuid for prompt in cut)
-        return Takeover(
-            process, attached=False, undelivered=left, resumed=resumed
-        )
+        return Takeover(process, attached=False, undelivered=left, resumed=resumed)
     status = read_status(folder, store.index)
     process = controller.attach(status.begin)
     if alone and not folder.closed.exists():
@@ -86,6 +87,18 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
         undelivered=left,
         over=status.over.union(status.unheard),
     )
+
+
+def turns_of(taken: Takeover, interrupt: Callable[[], None]) -> list[Turn]:
+    """Make turns of what was asked before; they must be known before anything is read."""
+    turns = []
+    for prompt in ((taken.current,) if taken.current else ()) + taken.undelivered:
+        turn = Turn(prompt.text, timeout=None, interrupt=interrupt)
+        turn.uuid = prompt.uuid
+        turn.name = "" if prompt is taken.current else prompt.name
+        turn.known = msgspec.structs.replace(turn.known, resumed=int(turn.uuid in taken.resumed))
+        turns.append(turn)
+    return turns
 
 
 def find_prompt(folder: SessionFolder, uuid: str) -> Prompt:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _SWITCHES = {
     "include_hook_events": "--include-hook-events",
     "strict_mcp_config": "--strict-mcp-config",
-    "session_store": "--session-mirror",
 }
 _VALUES = {
     "fallback_model": "--fallback-model",
@@ -51,6 +50,7 @@ _REFUSED = {
     "fork_session": _ONE_SESSION,
     "resume_session_at": _ONE_SESSION,
     "resume_drops_turn": _ONE_SESSION,
+    "session_store": "the SDK would look for the conversation here, and it is in its place",
     "user": "the place says who Claude is there",
 }
 

@@ -175,7 +175,7 @@ class Hosting:
         if pids and folder.has_host():
             self._environment.signal(pids[1 if signum == signal.SIGKILL else 0], signum)
         elif signum == signal.SIGKILL and self._environment.shares_files:
-            end_all(folder.path.name)  # nobody else does, once the host was killed
+            end_all(folder)  # nobody else does, once the host was killed
 
     def reap(self) -> None:
         """Take note of hosts that have ended."""

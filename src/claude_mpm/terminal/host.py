@@ -35,6 +35,7 @@ from claude_mpm.terminal.typist import Typist
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.terminal.activity import Activity
 
 _DEFAULT_SIZE = Size(40, 120)
 _FIRST_SCREEN = 15.0  # seconds to wait for one, where the program is to wait for it
@@ -202,13 +203,13 @@ class Host:
         if now < self._looked + _LIVELY:
             return  # a program that shows much must not make us look more often
         self._looked = now
-        self._tell_ready()
         self._follow_claude(now)
         self._end_if_due(now)
         self._watch_program()
 
     def _follow_claude(self, now: float) -> None:
         activity = read_activity(self._configuration, self._program.pid)
+        self._tell_ready(activity)
         arrived = self._typist.has_typed and self._keeper.prompt_waits()
         self._typist.act(activity, now, arrived=arrived)
         self._keeper.keep(activity, now)
@@ -220,9 +221,10 @@ class Host:
         except (OSError, msgspec.DecodeError, LookupError, TypeError) as error:
             _complain(self._folder, f"message {name} cannot be typed: {error!r}")
 
-    def _tell_ready(self) -> None:
-        """Note that the program has begun: Claude reads keys, any other just runs."""
-        if not self._ready and (not self._order.conversation or self._program.has_terminal()):
+    def _tell_ready(self, activity: Activity) -> None:
+        """Note that Claude can be talked with, if it is by its first question; others just run."""
+        has_begun = activity.session_id or self._modes.takes_pastes or not self._order.conversation
+        if has_begun and not self._ready:
             self._ready = True
             self._folder.write_pids(os.getpid(), self._program.pid)
 

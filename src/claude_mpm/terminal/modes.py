@@ -76,6 +76,11 @@ class Modes:
         else:
             self._private[mode] = on
 
+    @property
+    def takes_pastes(self) -> bool:
+        """Whether the program wants to know what is pasted: it has begun to be talked with."""
+        return b"2004" in self._private
+
     def entering(self) -> bytes:
         """Return what brings another terminal into the same modes."""
         switches = [_private(mode, on) for mode, on in self._in_order()]

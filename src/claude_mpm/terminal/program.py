@@ -68,10 +68,6 @@ class Program:
         self._size = size
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
 
-    def has_terminal(self) -> bool:
-        """Tell whether the program has taken the terminal: it reads keys, not lines."""
-        return not termios.tcgetattr(self.master)[3] & termios.ICANON
-
     def read(self) -> bytes | None:
         """Return what the program has written, if anything; None once nobody can write more."""
         try:

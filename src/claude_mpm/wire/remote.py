@@ -213,7 +213,7 @@ def decode_start(data: bytes) -> Start:
 def _shape(complaint: str) -> str:
     """Return a complaint without the value that it may quote."""
     place = complaint.rpartition(" - at ")[2].strip("`") if " - at " in complaint else "$"
-    return f"`{place}` is not what it must be" if "Invalid value" in complaint else complaint
+    return f"`{place}` is not what it must be" if "'" in complaint else complaint
 
 
 class TooLong(ValueError):
