@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common import tell
 
-from claude_mpm.journal.cursor import CHUNK, Cursor
+from claude_mpm.journal.cursor import LARGE_CHUNK as CHUNK, Cursor
 
 path, rounds = Path(sys.argv[1]), int(sys.argv[2])
 

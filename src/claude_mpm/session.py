@@ -77,11 +77,12 @@ class Session:
         self._by_kind: dict[str, Sequence[Processor]] = {}
         # Nobody but our own processors sees the events, and these take several lines at once.
         ours = not sinks and all(hasattr(process, "kinds") for process in processors)
-        self._together = getattr(wire, "decode_together", None) if ours and joins else None
+        self._together = ours and joins and wire.joins
         self.position = index.position(folder.path.name)
         self._is_over = is_over
         self._keeps = keeps
-        self._cursor = Cursor(folder.journal, self.position.cursor if start is None else start)
+        begin = self.position.cursor if start is None else start
+        self._cursor = Cursor(folder.journal, begin, together=self._together)
         self._changes = subscribe(folder.path)
         self._let_go = False
 
@@ -139,7 +140,8 @@ class Session:
         return [rest] if rest else []
 
     def _process(self, lines: Sequence[Line]) -> list[Event]:
-        decoded = self._decode(lines)
+        decode = self._wire.decode
+        decoded = [event for line in lines for event in decode(line)]
         events: list[Event] = []
         made: list[Event] = []
         for event in decoded:
@@ -156,12 +158,6 @@ class Session:
             for event in events:
                 sink(event)
         return events
-
-    def _decode(self, lines: Sequence[Line]) -> list[Event]:
-        if self._together is not None:
-            return self._together(lines)
-        decode = self._wire.decode
-        return [event for line in lines for event in decode(line)]
 
     def _wanting(self, kind: str) -> Sequence[Processor]:
         """Return the processors that want events of a kind; those that do not tell want all."""
@@ -189,19 +185,21 @@ class Session:
         end = lines[-1].end if lines else self._cursor.offset
         if not self._keeps or (end <= before.cursor and not self.ended):
             return
-        counted: Sequence[Event | Line] = decoded if self._together is None else lines
+        if self._together:
+            events = sum(_lines_behind(line, before.cursor) for line in lines)
+        else:
+            events = len(decoded)
         if lines and lines[0].offset < before.cursor:  # a part of it is known
-            counted = [each for each in counted if each.offset >= before.cursor]
+            decoded = [event for event in decoded if event.offset >= before.cursor]
+            events = events if self._together else len(decoded)
             made = [event for event in made if event.offset >= before.cursor]
         found = [event for event in made if event.kind in FOUND]
         turns = [event.data for event in found if event.kind == "turn"]
         costs = [event.data for event in found if event.kind in ("turn", "cost")]
-        not_json = sum(
-            [event.kind == "not-json" and event.offset >= before.cursor for event in decoded]
-        )
+        not_json = sum([event.kind == "not-json" for event in decoded])
         self.position = Position(
             cursor=max(end, before.cursor),
-            events=before.events + len(counted),
+            events=before.events + events,
             not_json=before.not_json + not_json,
             total_cost_usd=costs[-1].total_cost_usd if costs else before.total_cost_usd,
             cost_usd=before.cost_usd + sum(cost.cost_usd for cost in costs),
@@ -219,6 +217,12 @@ class Session:
             # what comes later would hide the gap.
             self.failure = error
             self._keeps = False
+
+
+def _lines_behind(line: Line, offset: int) -> int:
+    """Return how many of the lines that were read together begin at an offset or behind it."""
+    known = max(0, offset - line.offset)
+    return line.data.count(b"\n", known) + (known <= len(line.data))
 
 
 def built_in_processors(

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CHUNK = 1 << 18
+# How much is read at once, in bytes: little while it comes slowly, much where much is there.
+CHUNK, LARGE_CHUNK = 1 << 16, 1 << 20
 
 
 class Cursor:
@@ -20,12 +21,14 @@ class Cursor:
     Args:
         journal: the file; it must exist.
         offset: where to start, in bytes: 0, or the end of a line.
+        together: whether lines that are there at once are given out as one.
     """
 
-    def __init__(self, journal: Path, offset: int = 0) -> None:
+    def __init__(self, journal: Path, offset: int = 0, *, together: bool = False) -> None:
         self._file = os.open(journal, os.O_RDONLY | os.O_CLOEXEC)
-        self._framer = LineFramer(offset)
+        self._framer = LineFramer(offset, together=together)
         self._read_to = offset
+        self._chunk = CHUNK
 
     @property
     def offset(self) -> int:
@@ -34,8 +37,9 @@ class Cursor:
 
     def read(self) -> list[Line]:
         """Return the lines of the next chunk; an empty list where there is nothing new yet."""
-        while chunk := os.pread(self._file, CHUNK, self._read_to):
+        while chunk := os.pread(self._file, self._chunk, self._read_to):
             self._read_to += len(chunk)
+            self._chunk = LARGE_CHUNK if len(chunk) == self._chunk else CHUNK
             lines = self._framer.feed(chunk)
             if lines:
                 return lines

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class LinkCut(Exception):
@@ -80,8 +83,8 @@ class Far(Protocol):
         """Read the far journal from a byte on."""
         ...
 
-    def fetch(self, file: str, offset: int) -> bytes:
-        """Return what one of the far folder's files holds from a byte on; empty for no file."""
+    def fetch(self, file: str, offset: int) -> Iterator[bytes]:
+        """Yield what one of the far folder's files holds from a byte on; nothing for no file."""
         ...
 
     def put(self, name: str, message: bytes) -> None:

@@ -11,6 +11,7 @@ import importlib
 import os
 import queue
 import select
+import shutil
 import signal
 import threading
 from contextlib import suppress
@@ -135,17 +136,25 @@ class Link:
                 self._far.signal(signal.SIGKILL)
         self._retry(self._fetch_rest)
         for file in (self._folder.errors, self._folder.host_errors):
-            data = self._retry(partial(self._far.fetch, file.name, 0))
-            with file.open("ab") as copy:
-                copy.write(data)
+            self._retry(partial(self._copy, file))
         self._retry(self._remove)
         self._finish(_LOST if state.exit is None else state.exit)
 
     def _fetch_rest(self) -> None:
         size = self._far.state().size
-        self._append(self._far.fetch(self._folder.journal.name, self._here()))
+        for piece in self._far.fetch(self._folder.journal.name, self._here()):
+            self._append(piece)
         if self._here() < size:
             raise LinkCut("the rest of the journal was cut short")
+
+    def _copy(self, file: Path) -> None:
+        """Add a far file to the one here, once it has come whole."""
+        draft = file.with_name(f".{file.name}")
+        with draft.open("wb") as whole:
+            whole.writelines(self._far.fetch(file.name, 0))
+        with draft.open("rb") as whole, file.open("ab") as copy:
+            shutil.copyfileobj(whole, copy)
+        draft.unlink()
 
     def _remove(self) -> None:
         with suppress(FarFailed):  # it is gone already

@@ -14,6 +14,7 @@ from claude_mpm.link.far import FarFailed, FarState, LinkCut
 from claude_mpm.wire.remote import CHUNK, Input, Output, Start
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from claude_mpm.journal.layout import SessionFolder
@@ -79,15 +80,11 @@ class RemoteFar:
         """Read the far journal from a byte on."""
         return RemoteStream(Connection(self._spec.server, self._spec.session, offset), offset)
 
-    def fetch(self, file: str, offset: int) -> bytes:
-        """Return what one of the far files holds from a byte on."""
-        pieces: list[bytes] = []
-        while True:
-            here = offset + sum(map(len, pieces))
-            piece = self._ask(Input(do="fetch", name=file, offset=here)).data
-            if not piece:
-                return b"".join(pieces)
-            pieces.append(piece)
+    def fetch(self, file: str, offset: int) -> Iterator[bytes]:
+        """Yield what one of the far files holds from a byte on."""
+        while piece := self._ask(Input(do="fetch", name=file, offset=offset)).data:
+            offset += len(piece)
+            yield piece
 
     def put(self, name: str, message: bytes) -> None:
         """Give Claude a message."""

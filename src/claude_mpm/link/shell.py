@@ -8,14 +8,14 @@ import signal
 import subprocess
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
 from claude_mpm.link.far import FarFailed, FarState, LinkCut
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from claude_mpm.journal.layout import SessionFolder
 
@@ -104,9 +104,20 @@ class ShellFar:
         """Read the far journal from a byte on."""
         return ShellStream(self._spec.far, offset)
 
-    def fetch(self, file: str, offset: int) -> bytes:
-        """Return what one of the far files holds from a byte on."""
-        return self._run(self._spec.far, f"fetch {file} {offset}\n".encode())
+    def fetch(self, file: str, offset: int) -> Iterator[bytes]:
+        """Yield what one of the far files holds from a byte on."""
+        question = f"fetch {file} {offset}\n".encode()
+        with _start(self._spec.far) as process:
+            words, answer = _pipes(process)
+            try:
+                words.write(question)
+                words.close()
+            except OSError as error:
+                raise LinkCut(f"{self._spec.place}: {error}") from error
+            while chunk := os.read(answer.fileno(), _CHUNK):
+                yield chunk
+        if process.returncode:
+            raise LinkCut(f"{self._spec.place}: {file} was cut short (status {process.returncode})")
 
     def put(self, name: str, message: bytes) -> None:
         """Give Claude a message."""
@@ -146,19 +157,8 @@ class ShellStream:
     """A far journal, through the standard output of a long-running command."""
 
     def __init__(self, command: Sequence[str], offset: int) -> None:
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-            )
-        except OSError as error:
-            raise LinkCut(str(error)) from error
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._words, self._bytes = self._process.stdin, self._process.stdout
+        self._process = _start(command)
+        self._words, self._bytes = _pipes(self._process)
         self._writing = threading.Lock()
         self._say(f"follow {offset}")
 
@@ -199,6 +199,25 @@ class ShellStream:
                 self._words.write(word.encode() + b"\n")
             except (OSError, ValueError) as error:
                 raise LinkCut(str(error)) from error
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+    except OSError as error:
+        raise LinkCut(str(error)) from error
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return process.stdin, process.stdout
 
 
 def _start_script(spec: ShellSpec, folder: SessionFolder) -> str:

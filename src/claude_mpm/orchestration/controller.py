@@ -14,7 +14,7 @@ from claude_mpm.errors import MPMError, NotOwner, SessionEnded, StorageError
 from claude_mpm.journal import leftovers
 from claude_mpm.journal.durability import JournalSync
 from claude_mpm.journal.layout import Meta, SessionFolder, storage_errors
-from claude_mpm.journal.lease import Lease, SessionLock
+from claude_mpm.journal.lease import Lease, Owner, SessionLock
 from claude_mpm.journal.recorder import Recorder
 from claude_mpm.orchestration.claude_record import GO_ON, ClaudeRecord
 from claude_mpm.orchestration.ending import Ending, wait_for_host
@@ -194,6 +194,11 @@ class Controller:
         if self._lock is None or not self._lock.held:
             self._lock = SessionLock(self.folder)
         return self._lock.held
+
+    @property
+    def owner(self) -> Owner | None:
+        """Who has the session, as far as it was asked for."""
+        return self._lock.owner if self._lock is not None else None
 
     def check_owner(self) -> None:
         """Make sure that the session is still ours.

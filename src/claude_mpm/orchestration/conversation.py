@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from claude_mpm.environments.base import Environment
+    from claude_mpm.journal.lease import Owner
     from claude_mpm.journal.answers import Answer
     from claude_mpm.orchestration.options import Options
     from claude_mpm.orchestration.question import Question
@@ -180,7 +181,15 @@ class Conversation:
         It answers after `stop` too, until all is read. Lines of a turn that was asked for with
         `ask` are the turn's.
         """
-        return self._lines.get(timeout)
+        try:
+            return self._lines.ready.popleft()  # here: this runs once a line
+        except IndexError:
+            return self._lines.get(timeout)
+
+    @property
+    def owner(self) -> Owner | None:
+        """Who alone may start this session's Claude, this object or another; None before `start`."""
+        return self._controller.owner if self._controller else None
 
     @property
     def storage_error(self) -> MPMError | None:

@@ -18,6 +18,9 @@ class LineQueue:
         batch_size: how many lines are handed on together.
         take: offered each line first; true where it took the line.
         is_wanted: whether somebody may take lines now.
+
+    Attributes:
+        ready: the lines for `get_output`.
     """
 
     def __init__(
@@ -27,7 +30,7 @@ class LineQueue:
         self._take = take
         self._is_wanted = is_wanted
         self._batch: list[str] = []
-        self._lines: deque[str] = deque()
+        self.ready: deque[str] = deque()
         self._waiting = 0
         self._came = threading.Condition(threading.Lock())
 
@@ -61,12 +64,12 @@ class LineQueue:
     def get(self, timeout: float) -> str | None:
         """Return the next line; None where there is none for `timeout` seconds."""
         try:
-            return self._lines.popleft()
+            return self.ready.popleft()
         except IndexError:
             return self._wait(timeout) if timeout > 0 else None
 
     def _put(self, lines: Sequence[str]) -> None:
-        self._lines.extend(lines)
+        self.ready.extend(lines)
         # Whoever waits has said so before it looked, so it finds the lines or is woken.
         if lines and self._waiting:
             with self._came:
@@ -77,7 +80,7 @@ class LineQueue:
         with self._came:
             self._waiting += 1
             try:
-                while not self._lines and (left := deadline - time.monotonic()) > 0:
+                while not self.ready and (left := deadline - time.monotonic()) > 0:
                     self._came.wait(left)
             finally:
                 self._waiting -= 1

@@ -12,7 +12,7 @@ import msgspec
 from claude_mpm.processors.delegation_text import DelegationFinder
 from claude_mpm.records import Delegation
 from claude_mpm.wire.events import Block, Event
-from claude_mpm.wire.plain_text import each_line
+from claude_mpm.wire.plain_text import in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,7 +54,7 @@ class DelegationProcessor:
         if event.type == "queue-operation" and self._running:
             return self._report(event, str(event.data.fields.get("content") or ""))
         if event.kind == "text" and not self._phrases.skips(event.data.text):
-            return (found for line in each_line(event) for found in self._phrase(line))
+            return (found for line in in_pieces(event, 1) for found in self._phrase(line))
         return ()
 
     def _calls(self, event: Event) -> Iterator[Event]:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from claude_mpm.processors.ticket_text import DEFAULT_MARKERS, FoundTicket, TicketFinder
 from claude_mpm.records import Ticket
 from claude_mpm.wire.events import Event
-from claude_mpm.wire.plain_text import each_line
+from claude_mpm.wire.plain_text import in_pieces
 from claude_mpm.wire.text_lines import SYNTHETIC_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+# Of lines that came together, as many are looked at together; one by one where there is a reason.
+PIECE = 50
 
 
 class TicketProcessor:
@@ -46,12 +49,15 @@ class TicketProcessor:
         return ()
 
     def _from_lines(self, event: Event) -> list[Event]:
+        found: list[Event] = []
         if self._plain.skips(event.data.text):
-            return []
-        found = []
-        for line in each_line(event):
-            self._last = line
-            found += [self._event(ticket, line) for ticket in self._plain.feed(line.data.text)]
+            return found
+        for piece in in_pieces(event, PIECE):
+            if self._plain.skips(piece.data.text):
+                continue
+            for line in in_pieces(piece, 1):
+                self._last = line
+                found += [self._event(ticket, line) for ticket in self._plain.feed(line.data.text)]
         return found
 
     def finish(self) -> Iterable[Event]:

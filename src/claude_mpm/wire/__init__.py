@@ -19,6 +19,7 @@ class Wire(Protocol):
     Attributes:
         name: what `meta.json` and the command line call it.
         structured: whether it says where a turn ends and what a tool does.
+        joins: whether lines that are there at once may be decoded as one.
         greets: whether Claude answers before it has a prompt, so that a start can be seen.
     """
 
@@ -26,6 +27,8 @@ class Wire(Protocol):
     def name(self) -> str: ...
     @property
     def structured(self) -> bool: ...
+    @property
+    def joins(self) -> bool: ...
     @property
     def greets(self) -> bool: ...
     def decode(self, line: Line) -> list[Event]: ...

@@ -6,11 +6,11 @@ import msgspec
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """One line of a journal.
+    """One line of a journal, or several that were read together.
 
     Args:
         offset: where its first byte stands in the journal, in bytes.
-        data: the bytes, without the newline.
+        data: the bytes, without the last newline.
         end: where the next line starts; `offset + len(data)` for an unfinished last line.
     """
 
@@ -24,15 +24,17 @@ class LineFramer:
 
     Args:
         offset: the place in the journal of the first byte that will be fed, in bytes.
+        together: whether the lines that a chunk completes come as one.
     """
 
-    def __init__(self, offset: int = 0) -> None:
+    def __init__(self, offset: int = 0, *, together: bool = False) -> None:
         self.offset = offset
+        self._together = together
         self._tail: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[Line]:
         """Return the lines that `chunk` completes."""
-        head, *rest = chunk.split(b"\n")
+        head, *rest = chunk.rsplit(b"\n", 1) if self._together else chunk.split(b"\n")
         self._tail.append(head)
         if not rest:
             return []

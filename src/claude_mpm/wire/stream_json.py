@@ -56,6 +56,7 @@ class StreamJson:
 
     name = "stream-json"
     structured = True
+    joins = False
     greets = True
 
     def decode(self, line: Line) -> list[Event]:

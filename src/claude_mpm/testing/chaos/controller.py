@@ -1,0 +1,86 @@
+"""A controller in a process of its own, to be killed: it takes a session up and goes on with it.
+
+    python -m claude_mpm.testing.chaos.controller < ORDER
+
+It ends with status 0 once all was asked and answered, and with 3 when a turn was lost.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.journal.prompts import prompts
+from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+from claude_mpm.verdict import Outcome
+
+if TYPE_CHECKING:
+    from claude_mpm.orchestration.turn import Turn
+
+LOST = 3
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What such a process is to do.
+
+    Args:
+        options: of the orchestrator.
+        prompts: what is asked, one after the other.
+        verdicts: the file in which each verdict is noted.
+    """
+
+    options: dict[str, Any]
+    prompts: list[str]
+    verdicts: str
+
+
+def spawn(task: Task) -> subprocess.Popen[bytes]:
+    """Start the process; its standard error is a pipe."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "claude_mpm.testing.chaos.controller"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    with process.stdin as order:
+        order.write(msgspec.json.encode(task))
+    process.stdin = None
+    return process
+
+
+def main() -> int:
+    """Do what the task says; return the exit status."""
+    task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
+    claude = MPMOrchestrator(**task.options)
+    folder = claude.store.folder(claude.session_id)
+    if folder.meta_file.exists():
+        claude = MPMOrchestrator(**task.options, resume=True)
+    claude.start_or_raise()
+    lost = False
+    for turn in claude.turns_before:
+        lost = _note(turn, task) or lost
+    for prompt in task.prompts[len(prompts(folder)) :]:
+        lost = lost or _note(claude.ask(prompt), task)
+    claude.stop()
+    return LOST if lost else 0
+
+
+def _note(turn: Turn, task: Task) -> bool:
+    """Keep what a turn came to; tell if it was lost."""
+    turn.wait()
+    note = {"uuid": turn.uuid, "outcome": turn.verdict.outcome, "reason": turn.verdict.reason}
+    with Path(task.verdicts).open("ab") as verdicts:
+        verdicts.write(msgspec.json.encode(note) + b"\n")
+    return turn.verdict.outcome is Outcome.LOST
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)

@@ -1,0 +1,108 @@
+"""What really happened in a session, as its journal says, read without the engine that wrote it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from claude_mpm.status import prompt_fates
+from claude_mpm.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from claude_mpm.fate import Fate
+    from claude_mpm.testing.chaos.world import World
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """The traces of one session.
+
+    Args:
+        texts: every prompt that was put, by its uuid.
+        results: how many results without an error each prompt has.
+        ran: how often the command of each turn ran.
+        torn: lines of the journal that are none.
+        tickets: the titles of the tickets in the index.
+        lost_events: by how much the index differs from one that is built anew.
+        fates: what the engine says has become of each prompt.
+        verdicts: the last verdict on each prompt.
+    """
+
+    texts: dict[str, str]
+    results: Counter[str]
+    ran: Counter[str]
+    torn: int
+    tickets: list[str]
+    lost_events: int
+    fates: dict[str, Fate]
+    verdicts: dict[str, str]
+
+
+def gather(world: World, session: str, verdicts: Path) -> Evidence:
+    """Look at all that a session has left."""
+    folder = world.folder(session)
+    events, torn = _events(folder.journal)
+    results: Counter[str] = Counter()
+    for event in events:
+        if event["type"] == "result" and not event["is_error"]:
+            results.update(event.get("user_message_uuids") or ())
+    ran = world.cwd(session) / "ran"
+    store = Store(world.state)
+    try:
+        store.catch_up(folder)
+        before = _indexed(store, session)
+        tickets = [ticket.title for ticket in store.index.tickets(session)]
+        fates = {prompt.uuid: fate for prompt, fate in prompt_fates(folder, store.index)}
+        store.index.forget(session)
+        store.catch_up(folder)
+        lost = sum((before - _indexed(store, session)).values())
+        lost += sum((_indexed(store, session) - before).values())
+    finally:
+        store.close()
+    return Evidence(
+        texts=_texts(folder.inbox),
+        results=results,
+        ran=Counter(ran.read_text().split() if ran.exists() else ()),
+        torn=torn,
+        tickets=tickets,
+        lost_events=lost,
+        fates=fates,
+        verdicts=_verdicts(verdicts),
+    )
+
+
+def _events(journal: Path) -> tuple[list[dict[str, object]], int]:
+    events, torn = [], 0
+    for line in journal.read_bytes().splitlines():
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            torn += bool(line)
+    return events, torn
+
+
+def _texts(inbox: Path) -> dict[str, str]:
+    texts = {}
+    for file in sorted(inbox.iterdir()):
+        message = json.loads(file.read_bytes())
+        if message["type"] == "user":
+            texts[message["uuid"]] = message["message"]["content"]
+    return texts
+
+
+def _indexed(store: Store, session: str) -> Counter[bytes]:
+    index = store.index
+    found = [*index.tickets(session), *index.delegations(session), *index.turns(session)]
+    position = index.position(session)
+    return Counter(map(msgspec.json.encode, [*found, position]))
+
+
+def _verdicts(file: Path) -> dict[str, str]:
+    if not file.exists():
+        return {}
+    notes = [json.loads(line) for line in file.read_bytes().splitlines()]
+    return {note["uuid"]: note["outcome"] for note in notes}

@@ -1,0 +1,135 @@
+"""A stop in every state that a session can be in: nothing is left, and it does not take long."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claude_mpm.journal import leftovers
+from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+from claude_mpm.orchestration.question import Question
+from claude_mpm.testing.chaos.figures import Clock, Figures
+from claude_mpm.testing.chaos.world import World, worlds
+from claude_mpm.testing.remains import Remains
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from claude_mpm.testing.chaos.faults import Dice
+
+STATES = ("starting", "idle", "stream", "tool", "background", "ask")
+_PATIENCE = 60.0
+
+
+def stops(number: int, dice: Dice, share: float) -> Figures:
+    """Stop so many sessions, in one state after the other."""
+    figures = Figures(
+        title="Stops in every state",
+        must_not=(
+            "processes left", "files and FIFOs left", "temporary files left", "threads left",
+            "descriptors left", "stops that failed",
+        ),
+    )  # fmt: skip
+    clock = Clock()
+    for make, cases in worlds(number, share):
+        with make() as world:
+            for case in range(cases):
+                _Stop(world, STATES[case % len(STATES)], dice, figures).run()
+    figures.took = clock.seconds
+    return figures
+
+
+class _Stop:
+    def __init__(self, world: World, state: str, dice: Dice, figures: Figures) -> None:
+        self._state = state
+        self._dice = dice
+        self._figures = figures
+        self._name = str(uuid.uuid4())
+        self._folder = world.folder(self._name)
+        self._where = f"{world.kind}, {state}, session {self._name}"
+        options = world.options(self._name)
+        if state == "ask":
+            options["permissions"] = "ask"
+        self._claude = MPMOrchestrator(**options)
+        self._temporary = Path(options["environ"]["CLAUDE_CODE_TMPDIR"])
+
+    def run(self) -> None:
+        """Bring a session into its state, stop it, and look at what is left."""
+        threads, descriptors = _threads(), _descriptors()
+        if self._state == "starting":
+            starting = threading.Thread(target=self._claude.start)
+            starting.start()
+            threading.Event().wait(self._dice.moment(0.0, 0.6))
+            self._stop()
+            starting.join()
+            self._claude.stop()
+        else:
+            self._claude.start_or_raise()
+            self._reach()
+            self._stop()
+        figures, where = self._figures, self._where
+        figures.counts[f"stops, {self._state}"] += 1
+        left = [each for each in Remains(self._folder).found() if not each.startswith("process")]
+        figures.found("files and FIFOs left", len(left), f"{where}: {left}")
+        processes = leftovers.marked().get(self._folder.path, [])
+        figures.found("processes left", len(processes), where)
+        kept = [each.name for each in self._temporary.glob("mpm.*")]
+        figures.found("temporary files left", len(kept), f"{where}: {kept}")
+        figures.found("threads left", _settled(lambda: _threads() - threads), where)
+        figures.found("descriptors left", _settled(lambda: _descriptors() - descriptors), where)
+
+    def _stop(self) -> None:
+        clock = Clock()
+        self._claude.stop()
+        self._figures.measure("stop", clock.seconds)
+        self._figures.measure(f"stop, {self._state}", clock.seconds)
+
+    def _reach(self) -> None:
+        if self._state == "idle":
+            return
+        turn = self._claude.ask(self._state)
+        if self._state == "background":
+            turn.wait(_PATIENCE)
+            return
+        for item in turn.stream():
+            if self._state == "ask" and isinstance(item, Question):
+                return
+            if self._state == "stream" and isinstance(item, str):
+                return
+            if self._state == "tool" and not isinstance(item, str | Question):
+                if item.kind == "assistant" and self._runs_tool():
+                    return
+
+    def _runs_tool(self) -> bool:
+        """Wait until the command is there, with what it starts."""
+        nobody = threading.Event()
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline:
+            if len(leftovers.marked().get(self._folder.path, [])) > _OF_AN_IDLE_SESSION:
+                return True
+            nobody.wait(0.02)
+        return False
+
+
+_OF_AN_IDLE_SESSION = 4  # the host with its two helpers, and Claude
+
+
+def _threads() -> int:
+    return sum(thread.name.startswith("claude-mpm") for thread in threading.enumerate())
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _settled(count: Callable[[], int]) -> int:
+    """Return a count once it is 0, or after a while; a thread that is told to end needs a moment."""
+    nobody = threading.Event()
+    deadline = time.monotonic() + 2.0
+    while (left := max(0, count())) and time.monotonic() < deadline:
+        nobody.wait(0.02)
+    return left
