@@ -52,7 +52,8 @@ def turn(number: int) -> list[dict[str, Any]]:
             _assistant({"type": "tool_use", "id": name, "name": "Bash", "input": command}),
             _user({"type": "tool_result", "tool_use_id": name, "content": _OUTPUT}),
         ]
-    events.append(_assistant({"type": "text", "text": f"{_REPORT}TODO: check module {number}\n"}))
+    ticket = "" if number % 5 else f"TODO: check module {number}\n"
+    events.append(_assistant({"type": "text", "text": _REPORT + ticket}))
     return [*events, _result(number, prompt), _system("session_state_changed", state="idle")]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,16 +92,22 @@ def reader(
 
 
 @pytest.fixture
-def readers_docker(reader: ScriptedModel, docker: Engine, home: Path, claude_path: str) -> None:
+def readers_docker(
+    reader: ScriptedModel, docker: Engine, home: Path, claude_path: str
+) -> Iterator[None]:
     """The image that the page has built, and a network from which the scripted model is reached."""
-    build_image(docker.image, "claude-mpm", Path(claude_path))
+    image = "claude-mpm-test-reader"
+    build_image(docker.image, image, Path(claude_path))
     # The model listens on the loopback interface, which only the network `host` reaches.
-    to_host = 'for w; do shift; [ "$w" != bridge ] || w=host; set -- "$@" "$w"; done'
     command = home / "bin" / "docker"
     command.write_text(
-        f'#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin\n{to_host}\nexec docker "$@"\n'
+        "#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin\nfor word; do\n    shift\n"
+        f"    case $word in bridge) word=host ;; claude-mpm) word={image} ;; esac\n"
+        '    set -- "$@" "$word"\ndone\nexec docker "$@"\n'
     )
     command.chmod(0o755)
+    yield
+    subprocess.run(["docker", "rmi", image], check=True, stdout=subprocess.DEVNULL)
 
 
 NEEDS = {"docker.md": "readers_docker"}

@@ -55,6 +55,9 @@ class _FrontMatter(msgspec.Struct, rename="camel", kw_only=True):
 _FIELDS = _FrontMatter.__struct_encode_fields__
 _NAME_RULE = "begin with a letter or digit, then use only letters, digits, `-`, `_` and `.`"
 _LISTS = ("tools", "disallowedTools", "skills")
+# Front matter that means in YAML just what it says: no sign or word in it has a meaning of its own.
+_PLAIN = re.compile(r"(name|description|tools|model): ([A-Za-z](?:[\w ,.;()/!?*'-]*[\w.)!?*'])?)")
+_NO_TEXTS = frozenset({"yes", "no", "true", "false", "on", "off", "null"})
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,25 @@ def _split(path: Path, text: str) -> tuple[str, str]:
 
 def _parse(path: Path, head: str) -> tuple[dict[str, Any], dict[str, int]]:
     """Return the front matter and the line in the file of each of its keys."""
+    if plain := _parse_plain(head):
+        return plain
     node, values = _load_yaml(path, head)
     if not isinstance(values, dict):
         _fail(path, 2, "the front matter is not a list of `key: value` lines; write it as one")
     return values, _key_lines(path, node)
+
+
+def _parse_plain(head: str) -> tuple[dict[str, Any], dict[str, int]] | None:
+    """Return what `_parse` does where no YAML is needed to read it: that takes 25 ms to import."""
+    values: dict[str, Any] = {}
+    for line in head.splitlines():
+        match = _PLAIN.fullmatch(line)
+        if match is None or match[1] in values or match[2].lower() in _NO_TEXTS:
+            return None
+        values[match[1]] = match[2]
+    if "name" not in values or "description" not in values:
+        return None
+    return values, {key: number + 2 for number, key in enumerate(values)}
 
 
 def _load_yaml(path: Path, head: str) -> tuple[Any, Any]:

@@ -147,10 +147,10 @@ class Session:
         for event in decoded:
             events.append(event)
             for process in self._wanting(event.kind):
-                found = list(process(event))
-                if found:
+                if found := process(event):
+                    before = len(events)
                     events += found
-                    made += found
+                    made += events[before:]
         finished = self._finish_processors() if self.ended else []
         self._keep(lines, decoded, made, finished)
         events += finished

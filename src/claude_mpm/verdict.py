@@ -73,6 +73,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
         stalled: what stood still, where it was ended for that.
         not_idle: what Claude did not say after its result.
         resumed: how often Claude died in it and a fresh one was told to go on.
+        exceeded: which limit of memory Claude was ended for.
         ended: Claude's output is over.
         exit_status: how Claude ended; None while it runs, or where nobody knows.
         stderr: the last lines of its standard error.
@@ -84,6 +85,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     timed_out: bool = False
     stalled: str = ""
     not_idle: str = ""
+    exceeded: str = ""
     resumed: int = 0
     ended: bool = False
     exit_status: int | None = None
@@ -130,6 +132,8 @@ def _failure(result: TurnRecord) -> str:
 
 
 def _loss(known: Circumstances) -> str:
+    if known.exceeded:
+        return known.exceeded
     lines = known.stderr.splitlines()
     said = f": {lines[-1].strip()}" if lines else ""
     if not known.ended and known.resumed:
@@ -150,7 +154,7 @@ def _evidence(results: Sequence[TurnRecord], known: Circumstances) -> tuple[str,
     ]
     if not results:
         found.append("no result")
-    found += [text for text in (known.stalled, known.not_idle) if text]
+    found += [text for text in (known.stalled, known.not_idle, known.exceeded) if text]
     if known.resumed:
         found.append(f"taken up by a fresh Claude {known.resumed} times, after the one before died")
     if known.ended:

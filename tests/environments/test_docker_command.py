@@ -100,6 +100,7 @@ def test_the_engine_can_be_on_another_machine() -> None:
         ({}, "name either an image"),
         ({"image": "a", "container": "b"}, "name either an image"),
         ({"image": "a"}, "-o network=bridge"),
+        ({"image": "--privileged", "network": "none"}, "begin with a hyphen"),
         ({"container": "b", "memory": "1g"}, "memory is set when a container is made"),
         ({"image": "a", "network": "none", "pull": "often"}, "never, missing, always"),
         ({"image": "a", "network": "none", "user": "root"}, "in numbers"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm import Outcome
+from claude_mpm.orchestration import resources
 from claude_mpm.testing import Call, Fail, ScriptedModel, Stall
 
 if TYPE_CHECKING:
+    import pytest
     from conftest import MakeClaude
 
 SECONDS = 60.0
@@ -41,7 +43,7 @@ def test_a_tool_is_no_silence_and_has_a_limit_of_its_own(
     make_claude: MakeClaude, model: ScriptedModel
 ) -> None:
     model.on("go", Call("Bash", command="sleep 3; echo done"), "It is done.")
-    options = {"claude_args": ["--allowedTools", "Bash"], "silence_timeout": 1.0}
+    options: dict[str, Any] = {"claude_args": ["--allowedTools", "Bash"], "silence_timeout": 1.0}
     assert run(make_claude, **options).verdict.ok
     turn = run(make_claude, **options, tool_timeout=1.0)
     assert turn.verdict.outcome is Outcome.STALLED
@@ -80,3 +82,27 @@ def test_a_warning_does_nothing_else(
             claude.get_output(timeout=0.2)
         model.release()
         assert turn.wait(SECONDS).verdict.ok
+
+
+def test_a_stalled_turn_goes_on_in_a_fresh_claude(
+    make_claude: MakeClaude, model: ScriptedModel
+) -> None:
+    model.on("go", "Half", Stall())
+    model.on("Continue", "Whole.")
+    options: dict[str, Any] = {"silence_timeout": 1.0, "resume_lost": 1}
+    with make_claude(on_stall="resume", **options) as claude:
+        turn = claude.ask("go").wait(SECONDS)
+        assert turn.verdict.ok, turn.verdict
+        assert turn.text.endswith("Whole.")
+        assert turn.known.resumed == 1
+
+
+def test_a_claude_that_eats_the_memory_is_ended_and_the_reason_is_said(
+    make_claude: MakeClaude, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "INTERVAL", 0.1)
+    model.on("go", "Half", Stall())
+    with make_claude(memory_limit_mb=1) as claude:
+        verdict = claude.ask("go").wait(SECONDS).verdict
+    assert verdict.outcome is Outcome.LOST
+    assert "and the limit is 1" in verdict.reason

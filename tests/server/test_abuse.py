@@ -193,13 +193,7 @@ def test_ten_thousand_half_open_connections_to_a_tls_server(
     assert resident_memory(served.pid) - memory < FLAT
 
 
-def test_who_says_nothing_is_sent_away(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    served.start()
-    with raw(served.address) as client:
-        assert "no first message for 10 seconds" in reason(heard(client))
-
-
-def test_a_client_that_does_not_read_costs_nobody_anything(
+def test_clients_that_do_not_read_or_say_nothing_cost_nobody_anything(
     served: Served, serves: Callable[[], None]
 ) -> None:
     token = served.token("other", "--sessions", "1")
@@ -208,9 +202,10 @@ def test_a_client_that_does_not_read_costs_nobody_anything(
     claude.start_or_raise()
     (folder,) = (path for path in served.sessions() if path.name.endswith(token.split("_")[1]))
     session = folder.name.rpartition(".")[0]
-    with ExitStack() as clients:
+    with raw(served.address) as silent, ExitStack() as clients:
         for _ in range(8):
             deaf = served.connect(session, token, follow=0)
             clients.callback(deaf.close)
         assert sum(len(claude.get_output(60) or "") for _ in range(10_000)) == 1_000_000
         serves()
+        assert "no first message for 10 seconds" in reason(heard(silent))

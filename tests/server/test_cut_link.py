@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from typing import TYPE_CHECKING
 
 from claude_mpm.journal.layout import SessionFolder
@@ -13,6 +14,7 @@ from command import SECONDS, said_in
 from served import until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from claude_mpm.testing import ScriptedModel
@@ -21,31 +23,34 @@ if TYPE_CHECKING:
 CUTS = 200
 LINES = 150_000
 COUNTING = f'n=0; while [ "$n" -lt {LINES} ]; do echo "line $n of a long answer"; n=$((n+1)); done'
+# A shell would read its lines byte by byte.
+COUNTING_BYTES = f"""exec {sys.executable} -c '
+import sys
+for line in sys.stdin: print(len(line) - 1, flush=True)'"""
 
 
 class Cutter:
-    """Says how much each connection may carry: everything, until `begin`; then a random amount.
+    """Says how much each connection may carry: everything, until `begin`.
 
     Args:
-        smallest, largest: the amounts, in bytes.
-        cuts: how many connections are cut at most.
+        amounts: of the connections from then on, in bytes; those after them carry everything.
     """
 
-    def __init__(self, smallest: int, largest: int, cuts: int = 2 * CUTS) -> None:
-        self._dice = random.Random(20261122)
-        self._range = (smallest, largest)
-        self._left = cuts
+    def __init__(self, amounts: Iterable[int]) -> None:
+        self._amounts = iter(amounts)
         self._begun = False
 
     def __call__(self) -> int | None:
-        if not self._begun or not self._left:
-            return None
-        self._left -= 1
-        return self._dice.randrange(*self._range)
+        return next(self._amounts, None) if self._begun else None
 
     def begin(self, proxy: CutProxy) -> None:
         self._begun = True
         proxy.cut()
+
+
+def random_amounts(smallest: int, largest: int) -> Iterable[int]:
+    dice = random.Random(20261122)
+    return (dice.randrange(smallest, largest) for _ in range(2 * CUTS))
 
 
 def address_of(proxy: CutProxy) -> str:
@@ -64,7 +69,7 @@ def is_whole(near: SessionFolder, far: SessionFolder) -> bool:
 
 def test_a_long_answer_over_a_link_that_is_cut_200_times(served: Served, tmp_path: Path) -> None:
     served.start("--anonymous")
-    cutter = Cutter(5_000, 20_000)
+    cutter = Cutter(random_amounts(5_000, 20_000))
     with (
         CutProxy(("127.0.0.1", served.port), cutter) as proxy,
         served.program(f"read -r go; {COUNTING}; cat", address_of(proxy), linger=SECONDS) as claude,
@@ -87,7 +92,7 @@ def test_the_real_claude_never_notices_that_its_link_is_cut_200_times(
     served.start("--anonymous")
     answer = "\n".join(f"Zeile {n} → einer langen Antwort, mit «Ünïcödé»." for n in range(20_000))
     model.on("at length", answer, Stall(), "\nThe end.")
-    cutter = Cutter(4_500, 12_000)
+    cutter = Cutter(random_amounts(4_500, 12_000))
     with (
         CutProxy(("127.0.0.1", served.port), cutter) as proxy,
         served.claude(
@@ -115,11 +120,10 @@ def test_a_long_prompt_arrives_once_over_a_link_that_is_cut(served: Served) -> N
     served.start("--anonymous")
     size = 6 << 20
     prompt = os.urandom(size // 2).hex()
-    # A message is sent from its beginning again, so some connections must carry all of it.
-    cutter = Cutter(1 << 12, 12 << 20, cuts=20)
+    cutter = Cutter([100_000, 1_000_000, 8_000_000] * 3)
     with (
         CutProxy(("127.0.0.1", served.port), cutter) as proxy,
-        served.program('while read -r line; do echo "${#line}"; done', address_of(proxy)) as claude,
+        served.program(COUNTING_BYTES, address_of(proxy)) as claude,
     ):
         cutter.begin(proxy)
         for text in (prompt, "short", prompt[:-1]):

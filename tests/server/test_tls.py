@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -75,7 +75,8 @@ def test_a_client_without_the_right_certificate_is_refused(
     assert "refused our certificate" in refusal(served, **ours)
     assert "refused our certificate" in refusal(served, **ours, **foreign)
     good = {"client_cert": certificates.client, "client_key": certificates.client_key}
-    Connection(Server(address=served.address, **ours, **good), "mine").close()
+    accepted: dict[str, Any] = {**ours, **good}
+    Connection(Server(address=served.address, **accepted), "mine").close()
     assert token not in served.log
 
 

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import time
 import uuid
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,7 @@ class Pane:
         tmux: the command.
         folder: an empty folder for what is needed beside it.
         environ: the shell's whole environment.
+        cwd: the folder that it begins in.
         columns, rows: the size of the terminal.
     """
 
@@ -33,6 +34,7 @@ class Pane:
         folder: Path,
         environ: Mapping[str, str],
         *,
+        cwd: Path,
         columns: int = 100,
         rows: int = 30,
     ) -> None:
@@ -43,7 +45,8 @@ class Pane:
         shell = ["env", "-i", *(f"{name}={value}" for name, value in environ.items())]
         # A shell with job control; tmux says what terminal it is.
         words = shlex.join([*shell, "PS1=ready$ ", "TERM=screen-256color", "bash", "--norc", "-i"])
-        self.tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), words)
+        size = ("-x", str(columns), "-y", str(rows))
+        self.tmux("new-session", "-d", *size, "-c", str(cwd), words)
         self._watch()
 
     def _watch(self) -> None:
@@ -54,12 +57,12 @@ class Pane:
         self.tmux("pipe-pane", f"cat >{shlex.quote(str(changes))}")
         self.expect("ready$")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.tmux("kill-server")
-        os.close(self._changes)
+    def close(self) -> None:
+        """Close the window, as a person does; safe to call twice."""
+        if self._changes >= 0:
+            self.tmux("kill-server")
+            os.close(self._changes)
+            self._changes = -1
 
     def tmux(self, *words: str) -> str:
         """Run a tmux command and return what it prints."""

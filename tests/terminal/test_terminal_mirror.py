@@ -77,10 +77,24 @@ def test_subagents_and_the_next_conversation_are_copied_too(
     mirror.follow(NEXT)  # /clear
     claude.writes(LINES[2], NEXT)
     claude.writes(LINES[3])  # and the first is closed with its costs
-    mirror.copy()
+    mirror.copy(to_the_end=True)
     lines = folder.journal.read_text().splitlines(keepends=True)
     assert sorted(lines) == LINES[:4]
     assert mirror.conversation == NEXT
+
+
+def test_what_a_subagent_said_stands_before_its_report(
+    folder: SessionFolder, claude: Claude
+) -> None:
+    mirror = _mirror(folder, claude)
+    claude.writes(LINES[0], subagent="a1")
+    claude.writes(LINES[1])
+    mirror.copy()
+    claude.writes(LINES[2])  # the report, written just before what it reports
+    mirror.copy()
+    claude.writes(LINES[3], subagent="a1")
+    mirror.copy()
+    assert folder.journal.read_text() == LINES[0] + LINES[1] + LINES[3] + LINES[2]
 
 
 def test_what_other_sessions_wrote_before_is_not_ours(

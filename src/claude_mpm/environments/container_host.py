@@ -151,10 +151,11 @@ def _may_enter(folder: Path, uid: int, gid: int) -> bool:
 
 
 def wait_until_removed(engine: Engine, container: str) -> None:
-    """Wait until the engine has removed a container that has ended."""
+    """Wait until the engine has removed a container that has ended, unless it is to be kept."""
     deadline = time.monotonic() + _TO_BE_REMOVED
     nobody = threading.Event()
-    while engine.quietly("container", "inspect", container) and time.monotonic() < deadline:
+    question = ("container", "inspect", "--format", "{{.HostConfig.AutoRemove}}", container)
+    while engine.quietly(*question) == "true" and time.monotonic() < deadline:
         nobody.wait(_LOOK_AGAIN)
 
 

@@ -204,6 +204,8 @@ class Docker(Environment):
                 f"{self.name}: name either an image for a new container, as in -o image=NAME,"
                 " or a container that runs, as in -o container=NAME"
             )
+        if (self._image or self._container).startswith("-"):
+            raise UsageError(f"{self.name}: a name does not begin with a hyphen")
         if self._container:
             self._check_existing()
             return

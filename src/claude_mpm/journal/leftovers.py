@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -81,6 +80,8 @@ def remove_temporary(note: Path) -> bool:
     # What is noted is ours to remove only where it looks like what a host makes.
     found = folder.name.startswith("mpm.") and folder.is_dir() and folder.owner() == note.owner()
     if found:
+        import shutil
+
         shutil.rmtree(folder, ignore_errors=True)
     note.unlink(missing_ok=True)
     return found

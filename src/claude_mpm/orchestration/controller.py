@@ -114,6 +114,8 @@ class Controller:
         """
         if self._lease is not None:
             self._lease.release()
+        with suppress(subprocess.TimeoutExpired):  # its host has told the end, and has but to go
+            self.process.wait(self._options.stop_timeout)
         self._start(framework, (cut,))
         self.input.announce(cut.name)
         wait_for_host(self.folder, self.process, self._options.start_timeout)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from claude_mpm.environments.base import Environment
-    from claude_mpm.journal.lease import Owner
     from claude_mpm.journal.answers import Answer
+    from claude_mpm.journal.lease import Owner
     from claude_mpm.orchestration.options import Options
     from claude_mpm.orchestration.question import Question
     from claude_mpm.wire.events import Event
@@ -188,7 +188,7 @@ class Conversation:
 
     @property
     def owner(self) -> Owner | None:
-        """Who alone may start this session's Claude, this object or another; None before `start`."""
+        """Who alone may start this session's Claude; None before `start`."""
         return self._controller.owner if self._controller else None
 
     @property

@@ -59,8 +59,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         silence_timeout: seconds within a turn without any event; a retried request is none.
         tool_timeout: seconds for one tool.
         end_timeout: seconds after a result until Claude says that it is idle.
-        on_stall: what is done at them: "warn" in the log, "interrupt" the turn, or "end" the
-            session; after a result, the turn just counts as over.
+        on_stall: what is done at them: "warn" in the log, "interrupt" the turn, "end" the session,
+            or "resume": end Claude and go on with the turn in a fresh one, `resume_lost` times,
+            and then end the session. After a result, the turn just counts as over.
+        memory_warning_mb: megabytes of Claude's whole process tree at which the log warns.
+        memory_limit_mb: megabytes at which Claude is ended; its turn goes on in a fresh one,
+            `resume_lost` times.
         resume_lost: how often a turn is taken up again, in a fresh Claude, whose Claude has died.
         durability: what is on the disk itself when, so that a power cut does not take it: "none"
             leaves that to the operating system, "turn" has each prompt there before Claude hears of
@@ -106,7 +110,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     silence_timeout: float | None = 600.0
     tool_timeout: float | None = None
     end_timeout: float | None = 60.0
-    on_stall: Literal["warn", "interrupt", "end"] = "warn"
+    on_stall: Literal["warn", "interrupt", "end", "resume"] = "warn"
+    memory_warning_mb: float | None = None
+    memory_limit_mb: float | None = None
     resume_lost: int = 0
     durability: Durability = "turn"
     start_retries: int = 0

@@ -20,9 +20,8 @@ from claude_mpm.orchestration.log import close_logger, make_logger
 from claude_mpm.orchestration.options import make_options
 from claude_mpm.orchestration.output import ClaudeOutput
 from claude_mpm.orchestration.place_settings import take_place_settings
-from claude_mpm.orchestration.revival import Revival
+from claude_mpm.orchestration.supervision import Supervision
 from claude_mpm.orchestration.takeover import take_over, turns_of
-from claude_mpm.orchestration.watchdog import Watchdog
 from claude_mpm.wire.text_lines import reported_error
 
 if TYPE_CHECKING:
@@ -82,7 +81,6 @@ class MPMOrchestrator(Conversation, AsyncFace):
         self.error: MPMError | None = None
         self.attached = False
         self.turns_before: list[Turn] = []
-        self._watchdog = Watchdog(self.options, self._turns, lambda: self.stop(), self.logger)
         self._detached = False
         self._reader: threading.Thread | None = None
         self._output: ClaudeOutput | None = None
@@ -90,6 +88,16 @@ class MPMOrchestrator(Conversation, AsyncFace):
         self._stopping = threading.Lock()
         self._letting_go = threading.RLock()
         self._stopped = threading.Event()
+        self._supervision = Supervision(
+            self.options,
+            self.environment,
+            self._turns,
+            self.framework_loader,
+            self.logger,
+            over=self._stopped,
+            stop=lambda: self.stop(),
+            on_start=lambda process: setattr(self, "process", process),
+        )
 
     @classmethod
     def place(cls) -> type[Environment]:
@@ -147,21 +155,10 @@ class MPMOrchestrator(Conversation, AsyncFace):
         self._start_io_threads()
         if self._handshake is not None and self._reader is not None:
             self._handshake.wait(self.options.start_timeout)
-        controller.revive = self._revival(controller)
+        self._supervision.begin(controller)
         if self.options.metadata is not None:
             self.session_metadata["start_time"] = datetime.now()
             self._save_session_metadata()
-
-    def _revival(self, controller: Controller) -> Revival:
-        return Revival(
-            controller,
-            self._turns,
-            self.framework_loader,
-            self.options.resume_lost,
-            self.logger,
-            self._stopped,
-            on_start=lambda process: setattr(self, "process", process),
-        )
 
     def _start_io_threads(self) -> None:
         """Start to read; called by `start`, and by subclasses that made `process` themselves."""
@@ -251,7 +248,7 @@ class MPMOrchestrator(Conversation, AsyncFace):
             self._lines.put(error)
         self._questions.observe(event)
         self._turns.observe(event)
-        self._watchdog.observe(event)
+        self._supervision.observe(event)
 
     def _on_idle(self) -> None:
         """Called about once a second while nothing comes."""
@@ -262,7 +259,7 @@ class MPMOrchestrator(Conversation, AsyncFace):
             self._turns.end(None, str(full), ended=False)
         self._turns.keep_time()
         self._questions.keep_time()
-        self._watchdog.check()
+        self._supervision.check()
 
     def _on_end(self) -> None:
         """Called once when the output is over and was read."""
@@ -308,6 +305,7 @@ class MPMOrchestrator(Conversation, AsyncFace):
         """Close everything, once all that Claude wrote was read; safe to call twice."""
         with self._letting_go:  # the reader does so at the end of the output, others in `stop`
             self._flush_buffer()
+            self._supervision.close()
             if self._controller is not None:
                 self._controller.release()
             if self.options.metadata is not None:

@@ -78,12 +78,10 @@ class ResourceWatch:
         warn: Callable[[str], None],
         act: Callable[[str], None],
         logger: logging.Logger,
-        interval: float = INTERVAL,
     ) -> None:
         self._read = read
         self._limits = ((hard_mb, act), (soft_mb, warn))
         self._logger = logger
-        self._interval = interval
         self._passed: set[float] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="claude-mpm-usage", daemon=True)
@@ -99,7 +97,7 @@ class ResourceWatch:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(self._interval):
+        while not self._over.wait(INTERVAL):
             try:
                 self._judge(self._read())
             except MPMError as error:

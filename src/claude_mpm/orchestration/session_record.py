@@ -95,8 +95,8 @@ class SessionRecord:
             agents_source=framework.agents_source if framework else "",
         )
         meta.wire = wire.name
-        known = fingerprints(secrets_of(self._environ()), meta.claude_session_id)
-        meta.secrets = [*meta.secrets, *(each for each in known if each not in meta.secrets)]
+        secrets = fingerprints(secrets_of(self._environ()), meta.claude_session_id)
+        meta.secrets += [each for each in secrets if each not in meta.secrets]
         meta.starts = [*meta.starts, start]
         return meta
 

@@ -28,21 +28,25 @@ class Watchdog:
     Args:
         options: the limits and what is done at them.
         turns: says which turn is active.
-        stop: ends the session.
         logger: where a warning goes.
+        stop: ends the session.
+        kill: ends Claude, so that its turn goes on in a fresh one.
     """
 
     def __init__(
         self,
         options: Options,
         turns: TurnTracker,
-        stop: Callable[[], None],
         logger: logging.Logger,
+        *,
+        stop: Callable[[], None],
+        kill: Callable[[], None],
     ) -> None:
         self._options = options
         self._turns = turns
-        self._stop = stop
         self._logger = logger
+        self._stop = stop
+        self._kill = kill
         self._turn: Turn | None = None
         self._begin()
 
@@ -118,12 +122,15 @@ class Watchdog:
         self._logger.warning("turn %s stands still: %s", turn.uuid, reason)
         if self._options.on_stall == "warn":
             return
+        if self._options.on_stall == "resume" and turn.known.resumed < self._options.resume_lost:
+            self._kill()
+            return
         turn.known = msgspec.structs.replace(turn.known, stalled=reason)
         self._limit_after_interrupt = time.monotonic() - self._since + _GRACE
-        if self._options.on_stall == "end":
-            self._end(turn)
-        else:
+        if self._options.on_stall == "interrupt":
             turn.interrupt()
+        else:
+            self._end(turn)
 
     def _end(self, turn: Turn) -> None:
         """End a turn that does not end by itself, and with it the session that is stuck in it."""

@@ -48,7 +48,9 @@ class DelegationProcessor:
             blocks = event.data.message.blocks
             return self._calls(event) if any(b.type == "tool_use" for b in blocks) else ()
         if event.kind == "user" and self._running:
-            return self._tool_results(event)
+            heard = event.data.message.content
+            is_text = isinstance(heard, str)
+            return self._report(event, heard) if is_text else self._tool_results(event)
         if event.kind == "system" and event.data.subtype in ("task_started", "task_notification"):
             return self._task(event)
         if event.type == "queue-operation" and self._running:

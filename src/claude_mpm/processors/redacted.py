@@ -27,9 +27,10 @@ class Redacted:
         if hasattr(process, "kinds"):
             self.kinds = process.kinds
 
-    def __call__(self, event: Event) -> list[Event]:
+    def __call__(self, event: Event) -> Iterable[Event]:
         """Return what is found in an event."""
-        return [self._clean(found) for found in self._process(event)]
+        found = self._process(event)
+        return [self._clean(each) for each in found] if found else ()
 
     def finish(self) -> list[Event]:
         """Return what the processor has left at the end."""

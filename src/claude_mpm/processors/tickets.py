@@ -12,7 +12,7 @@ from claude_mpm.wire.plain_text import in_pieces
 from claude_mpm.wire.text_lines import SYNTHETIC_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
 # Of lines that came together, as many are looked at together; one by one where there is a reason.
 PIECE = 50
@@ -64,13 +64,16 @@ class TicketProcessor:
         """Return the ticket whose continuation lines were still being waited for."""
         return [self._event(found, self._last) for found in self._plain.flush()]
 
-    def _from_assistant(self, event: Event) -> Iterator[Event]:
-        if event.data.message.model == SYNTHETIC_MODEL:
-            return
-        for block in event.data.message.blocks:
+    def _from_assistant(self, event: Event) -> list[Event]:
+        message = event.data.message
+        if message.model == SYNTHETIC_MODEL:
+            return []
+        found: list[FoundTicket] = []
+        for block in message.blocks:
             if block.type == "text" and block.text:
-                for found in self._finder.find(block.text):
-                    yield self._event(found, event, agent=event.data.subagent_type or "")
+                found += self._finder.find(block.text)
+        agent = event.data.subagent_type or ""
+        return [self._event(ticket, event, agent=agent) for ticket in found]
 
     def _event(self, found: FoundTicket, event: Event, agent: str = "") -> Event:
         ticket = Ticket(

@@ -193,7 +193,7 @@ class Connection:
             self._closed = True
             try:
                 if self._controller.process is not None:
-                    self._controller.end(None)
+                    pass
             finally:
                 self._let_go()
 

@@ -285,7 +285,8 @@ class Host:
         """Keep and show what is left, once the program has ended."""
         while data := self._program.read():
             self._take_shown(data)
-        self._keeper.keep(read_activity(self._configuration, self._program.pid), time.monotonic())
+        activity = read_activity(self._configuration, self._program.pid)
+        self._keeper.keep(activity, time.monotonic(), to_the_end=True)
         if status and not self._ready:
             said = without_sequences(self._shown)
             self._folder.write(self._folder.errors, f"{said}\n".encode())

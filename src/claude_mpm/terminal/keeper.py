@@ -62,12 +62,18 @@ class Keeper:
         """Note what became of a prompt that was put into the inbox."""
         self._note({"type": "command_lifecycle", "command_uuid": uuid, "state": state})
 
-    def keep(self, activity: Activity, now: float) -> None:
-        """Write what is new at this moment, in seconds."""
+    def keep(self, activity: Activity, now: float, *, to_the_end: bool = False) -> None:
+        """Write what is new at this moment.
+
+        Args:
+            activity: what Claude says of itself.
+            now: the moment, in seconds.
+            to_the_end: whether nothing more is to come.
+        """
         try:
             self._mirror.follow(activity.session_id)
             self._write_notes()
-            copied = self._mirror.copy()
+            copied = self._mirror.copy(to_the_end=to_the_end)
             self._note_state(activity, now, copied)
             self._write_notes()
             self._failing = False

@@ -62,6 +62,7 @@ class Mirror:
             if path.stem != own
         }
         self._found: dict[str, Path] = {}
+        self._sizes: dict[Path, int] = {}
 
     @property
     def conversation(self) -> str:
@@ -78,9 +79,23 @@ class Mirror:
             self._progress.conversation = conversation
             self._keep()
 
-    def copy(self) -> bool:
-        """Copy what is new; tell whether there was anything."""
-        copied = [self._copy_from(path) for path in self._transcripts()]
+    def copy(self, *, to_the_end: bool = False) -> bool:
+        """Copy what is new; tell whether there was anything.
+
+        Subagents come first, and the conversation no further than it was a look ago: so what a
+        subagent said stands before its report to the conversation.
+
+        Args:
+            to_the_end: whether nothing more is to come.
+        """
+        self._transcript(self._progress.conversation)
+        conversations = list(self._found.values())
+        subagents = [path for each in conversations for path in _subagents(each)]
+        copied = [self._copy_from(path) for path in subagents]
+        for path in conversations:
+            ready = self._sizes.get(path, 0) if subagents and not to_the_end else None
+            self._sizes[path] = _size(path)
+            copied.append(self._copy_from(path, ready))
         return any(copied)
 
     def recover(self) -> None:
@@ -90,7 +105,7 @@ class Mirror:
     def awaited(self) -> list[bytes]:
         """Return the lines that the next `copy` begins with, of the conversation alone."""
         path = self._transcript(self._progress.conversation)
-        return [] if path is None else self._next(path).splitlines()
+        return [] if path is None else self._next(path, None).splitlines()
 
     def note(self, line: bytes) -> None:
         """Write a line of the host's own."""
@@ -124,28 +139,22 @@ class Mirror:
                 self._found[conversation] = found
         return self._found.get(conversation)
 
-    def _transcripts(self) -> list[Path]:
-        self._transcript(self._progress.conversation)
-        found: list[Path] = []
-        for path in self._found.values():
-            found += (path, *sorted((path.with_suffix("") / "subagents").glob("*.jsonl")))
-        return found
-
-    def _next(self, path: Path) -> bytes:
-        """Return whole lines that were not copied yet."""
+    def _next(self, path: Path, end: int | None) -> bytes:
+        """Return whole lines that were not copied yet, as far as `end`."""
         name = str(path)
         begin = self._progress.read.setdefault(name, self._before.get(name, 0))
+        left = None if end is None else end - begin
         with path.open("rb") as transcript:
             transcript.seek(begin)
-            data = transcript.read(_CHUNK)
+            data = transcript.read(_CHUNK if left is None else max(0, min(left, _CHUNK)))
             while data and b"\n" not in data and (more := transcript.read(_CHUNK)):
                 data += more
         return data[: data.rfind(b"\n") + 1]
 
-    def _copy_from(self, path: Path) -> bool:
+    def _copy_from(self, path: Path, end: int | None = None) -> bool:
         copied = False
         with suppress(FileNotFoundError):
-            while data := self._next(path):
+            while data := self._next(path, end):
                 self._keep(str(path))
                 self._append(data)
                 self._progress.read[str(path)] += len(data)
@@ -155,3 +164,14 @@ class Mirror:
     def _append(self, data: bytes) -> None:
         while data:
             data = data[os.write(self._journal, data) :]
+
+
+def _subagents(conversation: Path) -> list[Path]:
+    return sorted((conversation.with_suffix("") / "subagents").glob("*.jsonl"))
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

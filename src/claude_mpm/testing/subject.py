@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from claude_mpm.testing.request import Request
 
 PATIENCE = 60.0  # seconds until something that has to happen counts as not happening
-_LOOK_AGAIN = 0.02
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25  # seconds before it is looked at again
 
 
 class Subject:
@@ -190,11 +190,12 @@ class Subject:
 def until(happened: Callable[[], object], what: str | Callable[[], str]) -> None:
     """Wait until something has happened; fail with `what` when it takes too long."""
     deadline = time.monotonic() + PATIENCE
-    never = threading.Event()
+    never, pause = threading.Event(), _FIRST_PAUSE
     while not happened():
         late = time.monotonic() > deadline
         assert not late, f"{what if isinstance(what, str) else what()} (waited {PATIENCE:g} s)"
-        never.wait(_LOOK_AGAIN)
+        never.wait(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def over(turn: Any) -> Any:

@@ -2,12 +2,11 @@
 
     python -m claude_mpm.testing.chaos.controller < ORDER
 
-It ends with status 0 once all was asked and answered, and with 3 when a turn was lost.
+It ends with status 0 once all was asked and answered, and with 3 when Claude was lost.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.errors import MPMError
 from claude_mpm.journal.prompts import prompts
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.verdict import Outcome
@@ -81,6 +81,9 @@ def _note(turn: Turn, task: Task) -> bool:
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    os._exit(status)
+    try:
+        status = main()
+    except MPMError as error:  # Claude was killed before it was there, or before it was asked
+        sys.stderr.write(f"{error}\n")
+        status = LOST
+    sys.exit(status)

@@ -96,6 +96,7 @@ class _Session:
     def disturb(self, kills: int) -> int:
         """Start controllers until all is answered; kill so often; return how often it was."""
         killed = 0
+        said = ""
         for _ in range(_MOST_STARTS):
             controller = spawn(self._task)
             moment = self._dice.moment(0.1, 1.6 * self._slowness)
@@ -117,8 +118,10 @@ class _Session:
                 )
                 break
         else:
-            self._figures.found("sessions that could not be taken up", 1, f"{self._where}: no end")
-        return killed or kills
+            self._figures.found(
+                "sessions that could not be taken up", 1, f"{self._where}: {said or 'no end'}"
+            )
+        return killed
 
     def _victims(self, controller: subprocess.Popen[bytes]) -> Callable[[], list[int]]:
         def find() -> list[int]:
@@ -175,11 +178,11 @@ class _Session:
     def _check_fates(self, found: Evidence) -> None:
         """Claude died: each prompt has one result, or it is said that it has none."""
         figures, where = self._figures, self._where
-        for uuid, text in found.texts.items():
-            results, verdict = found.results[uuid], found.verdicts.get(uuid)
+        for prompt, text in found.texts.items():
+            results, verdict = found.results[prompt], found.verdicts.get(prompt)
             figures.found("prompts with two results", int(results > 1), f"{where}, {text}")
             if verdict is None:
-                known = found.fates[uuid] in (Fate.FINISHED, Fate.DROPPED)
+                known = found.fates[prompt] in (Fate.FINISHED, Fate.DROPPED)
                 figures.found(
                     "prompts of which nothing is known", int(not known), f"{where}, {text}"
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -75,7 +75,7 @@ def gather(world: World, session: str, verdicts: Path) -> Evidence:
     )
 
 
-def _events(journal: Path) -> tuple[list[dict[str, object]], int]:
+def _events(journal: Path) -> tuple[list[dict[str, Any]], int]:
     events, torn = [], 0
     for line in journal.read_bytes().splitlines():
         try:

@@ -25,7 +25,7 @@ class Dice:
     """
 
     def __init__(self, seed: int, *names: object) -> None:
-        self._random = random.Random(repr((seed, *names)))  # noqa: S311 - it guards no secret
+        self._random = random.Random(repr((seed, *names)))
 
     def moment(self, least: float, most: float) -> float:
         """Return a time between two, in seconds."""
@@ -111,8 +111,8 @@ def slow_reader(dice: Dice, most: float) -> Callable[[object], None]:
 def full_disk(pid: int) -> Iterator[None]:
     """Let no file of a process grow; Linux only.
 
-    It is told that the file is too large (EFBIG), where a full disk would say so (ENOSPC); a process
-    that does not ignore SIGXFSZ, as Python does, is killed.
+    It is told that the file is too large (EFBIG), where a full disk would say so (ENOSPC). Python
+    ignores SIGXFSZ; a process that does not is killed.
     """
     import resource
 

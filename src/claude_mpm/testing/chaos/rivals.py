@@ -2,8 +2,8 @@
 
     python -m claude_mpm.testing.chaos.rivals
 
-runs one of them: it reads a line with the options of an orchestrator, takes the session up, writes a
-line with what came of it, and goes on with the next line; an empty one lets go of the session.
+runs one of them: it reads a line with the options of an orchestrator, takes the session up, writes
+a line with what came of it, and goes on with the next line; `null` lets go of the session.
 """
 
 from __future__ import annotations

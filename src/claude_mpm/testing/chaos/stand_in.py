@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 _LAG = 0.1  # seconds until the record is written
-_PACE = 0.02
+_PACE = 0.1
 _DEAF = "trap '' TERM INT HUP; while :; do sleep 60 & wait; done"
 _nobody = threading.Event()
 

@@ -100,9 +100,9 @@ class _Stop:
                 return
             if self._state == "stream" and isinstance(item, str):
                 return
-            if self._state == "tool" and not isinstance(item, str | Question):
-                if item.kind == "assistant" and self._runs_tool():
-                    return
+            is_event = not isinstance(item, str | Question)
+            if self._state == "tool" and is_event and self._runs_tool():
+                return
 
     def _runs_tool(self) -> bool:
         """Wait until the command is there, with what it starts."""
@@ -127,7 +127,7 @@ def _descriptors() -> int:
 
 
 def _settled(count: Callable[[], int]) -> int:
-    """Return a count once it is 0, or after a while; a thread that is told to end needs a moment."""
+    """Return a count once it is 0, or after a while: a thread needs a moment to end."""
     nobody = threading.Event()
     deadline = time.monotonic() + 2.0
     while (left := max(0, count())) and time.monotonic() < deadline:

@@ -1,0 +1,123 @@
+"""What watches over a session that runs: for turns that stand still, for death, for memory."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.errors import MPMError
+from claude_mpm.orchestration.revival import Revival
+from claude_mpm.orchestration.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    import logging
+    import threading
+    from collections.abc import Callable
+
+    from claude_mpm.environments.base import Environment
+    from claude_mpm.framework import FrameworkLoader
+    from claude_mpm.orchestration.controller import Controller
+    from claude_mpm.orchestration.options import Options
+    from claude_mpm.orchestration.resources import ResourceWatch
+    from claude_mpm.orchestration.turns import TurnTracker
+    from claude_mpm.wire.events import Event
+
+
+class Supervision:
+    """Sees to it that a session neither hangs, nor dies unnoticed, nor takes the machine down.
+
+    Args:
+        options: the limits, and what is done at them.
+        environment: the place.
+        turns: says which turn is active.
+        loader: of the framework, for a Claude that is started again.
+        logger: where it is told.
+        over: set once the session is being stopped or let go of.
+        stop: ends the session.
+        on_start: told of the process of each Claude that is started again.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        environment: Environment,
+        turns: TurnTracker,
+        loader: FrameworkLoader,
+        logger: logging.Logger,
+        *,
+        over: threading.Event,
+        stop: Callable[[], None],
+        on_start: Callable[[Any], None],
+    ) -> None:
+        self._options = options
+        self._environment = environment
+        self._turns = turns
+        self._loader = loader
+        self._logger = logger
+        self._over = over
+        self._stop = stop
+        self._on_start = on_start
+        self._controller: Controller | None = None
+        self._resources: ResourceWatch | None = None
+        self._watchdog = Watchdog(options, turns, logger, stop=stop, kill=self._kill)
+
+    def begin(self, controller: Controller) -> None:
+        """Called when Claude is there."""
+        self._controller = controller
+        controller.revive = Revival(
+            controller,
+            self._turns,
+            self._loader,
+            self._options.resume_lost,
+            self._logger,
+            self._over,
+            self._on_start,
+        )
+        options = self._options
+        if controller.hosted and (options.memory_warning_mb or options.memory_limit_mb):
+            self._watch_memory(controller)
+
+    def observe(self, event: Event) -> None:
+        """Take an event, after the turns have taken it."""
+        self._watchdog.observe(event)
+
+    def check(self) -> None:
+        """Called about once a second while nothing comes."""
+        self._watchdog.check()
+
+    def close(self) -> None:
+        """Watch no more; safe to call twice."""
+        if self._resources is not None:
+            self._resources.close()
+
+    def _watch_memory(self, controller: Controller) -> None:
+        from claude_mpm.orchestration.resources import ResourceWatch, read_usage
+
+        self._resources = ResourceWatch(
+            partial(read_usage, self._environment, controller.folder.path.name),
+            soft_mb=self._options.memory_warning_mb,
+            hard_mb=self._options.memory_limit_mb,
+            warn=self._logger.warning,
+            act=self._on_memory_limit,
+            logger=self._logger,
+        )
+        self._resources.start()
+
+    def _on_memory_limit(self, found: str) -> None:
+        """End Claude; where that is asked for, its turn goes on in a fresh one."""
+        self._logger.error("%s: Claude is ended", found)
+        turn = self._turns.active
+        if turn is not None:
+            turn.known = msgspec.structs.replace(turn.known, exceeded=found)
+        self._kill()
+
+    def _kill(self) -> None:
+        """End Claude at once, but not its host, which tells the end and clears up."""
+        pids = self._controller.folder.pids() if self._controller is not None else None
+        if pids is not None:
+            with suppress(MPMError):  # it is gone, or cannot be reached
+                self._environment.signal(pids[1], signal.SIGKILL)
