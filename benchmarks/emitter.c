@@ -25,6 +25,7 @@ static const char LINE[] =
 static const char RESULT[] =
     "{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"\",\"num_turns\":1,"
     "\"duration_ms\":1,\"duration_api_ms\":1,"
+    "\"user_message_uuids\":[\"%.36s\"],"
     "\"session_id\":\"11111111-2222-4333-8444-555555555555\",\"total_cost_usd\":0,\"usage\":{}}\n";
 
 static void put(const char *data, size_t size)
@@ -64,8 +65,10 @@ static void emit_lines(double pause, long times)
     }
 }
 
-static void emit(struct timespec came)
+static void emit(const char *prompt, struct timespec came)
 {
+    char result[1024];
+    const char *uuid = strstr(prompt, "\"uuid\":\"");
     const char *file = getenv("EMIT_FILE"), *pause = getenv("EMIT_PAUSE");
     const char *text = getenv("EMIT_TIMES");
     long times = text ? atol(text) : 1;
@@ -76,7 +79,7 @@ static void emit(struct timespec came)
     else
         say_time(came);
     if (file || pause)
-        put(RESULT, sizeof RESULT - 1);
+        put(result, snprintf(result, sizeof result, RESULT, uuid ? uuid + 8 : ""));
 }
 
 static void answer(const char *line)
@@ -104,7 +107,7 @@ int main(int count, char **words)
         if (strstr(line, "\"control_request\""))
             answer(line);
         if (at_once || strstr(line, "\"type\":\"user\"") || strstr(line, "\"type\": \"user\""))
-            emit(came);
+            emit(line, came);
         at_once = 0;
     }
     return 0;

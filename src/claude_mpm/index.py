@@ -40,6 +40,8 @@ CREATE TABLE turns (session TEXT, offset INTEGER, body BLOB, PRIMARY KEY (sessio
 UNFINISHED = ("running", "announced")
 _UNFINISHED = f"state IN {UNFINISHED}"
 _encode = msgspec.json.Encoder().encode
+_decode_turn = msgspec.json.Decoder(TurnRecord).decode
+_LAST = 2**63 - 1  # the greatest number that SQLite has
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -169,7 +171,25 @@ class Index:
     def turns(self, session: str | None = None) -> list[TurnRecord]:
         """Return turns in the order in which they ended."""
         rows = self._all("turns", "body", session=session)
-        return [msgspec.json.decode(row[0], type=TurnRecord) for row in rows]
+        return [_decode_turn(row[0]) for row in rows]
+
+    def newest_turns(self, session: str, before: int | None = None) -> Iterator[TurnRecord]:
+        """Yield a session's turns, the last one first, and read no more than are asked for.
+
+        Args:
+            before: only those that ended at this byte of the journal, or earlier.
+        """
+        while True:
+            rows = self._run(
+                "SELECT body FROM turns WHERE session = ? AND offset < ?"
+                " ORDER BY offset DESC LIMIT 16",
+                (session, _LAST if before is None else before),
+            )
+            turns = [_decode_turn(row[0]) for row in rows]
+            yield from turns
+            if not turns:
+                return
+            before = turns[-1].offset
 
     def set_state(self, kind: str, session: str, key: str, state: str) -> None:
         """Note what the user decided about a "ticket", or an unfinished "delegation"."""

@@ -85,6 +85,9 @@ class Session:
         self._cursor = Cursor(folder.journal, begin, together=self._together)
         self._changes = subscribe(folder.path)
         self._let_go = False
+        # A host says that it is over by a file that it renames; only then, and once in a while in
+        # case it died, is it asked.
+        self._may_be_over = True
 
     def read(self, timeout: float) -> list[Event]:
         """Return the next events; empty where nothing came for `timeout` seconds, or at the end.
@@ -97,14 +100,15 @@ class Session:
                 self.ended = True
                 break
             lines = self._cursor.read()
-            if not lines and self._is_over():
+            if not lines and self._may_be_over and self._is_over():
                 lines = self._cursor.read() or self._finish()
             if lines or self.ended:
                 return self._process(lines)
+            self._may_be_over = False
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 break
-            self._changes.wait(min(remaining, LIVENESS_INTERVAL))
+            self._may_be_over = self._changes.wait(min(remaining, LIVENESS_INTERVAL))
         return []
 
     def catch_up(self) -> None:
@@ -236,10 +240,10 @@ def built_in_processors(
 ) -> list[Processor]:
     """Return the processors of every session, in the state they had at the offset `start`."""
     session = meta.session_id
-    before = [turn for turn in index.turns(session) if turn.end <= start]
+    last = next(index.newest_turns(session, before=start), None)
     running = [d for d in index.delegations(session, state="running") if d.offset < start]
     processors: list[Processor] = [
-        _turn_processor(meta, folder, before, start),
+        _turn_processor(meta, folder, last, start),
         DelegationProcessor(session, running),
     ]
     if tickets:
@@ -252,15 +256,15 @@ def built_in_processors(
 
 
 def _turn_processor(
-    meta: Meta, folder: SessionFolder, before: Sequence[TurnRecord], start: int
+    meta: Meta, folder: SessionFolder, last: TurnRecord | None, start: int
 ) -> Processor:
     if meta.wire != Transcript.name:
-        total = before[-1].total_cost_usd if before else 0.0
+        total = last.total_cost_usd if last else 0.0
         return UsageProcessor(meta.session_id, meta.starts, total)
     from claude_mpm.processors.transcript_turns import TranscriptTurns, primed
 
     turns = TranscriptTurns(meta.session_id, meta.starts)
-    return primed(turns, read_lines(folder.journal), before[-1].end if before else 0, start)
+    return primed(turns, read_lines(folder.journal), last.end if last else 0, start)
 
 
 def open_beside(folder: SessionFolder, index: Index, start: int, *, follow: bool = True) -> Session:

@@ -9,12 +9,12 @@ import msgspec
 
 from claude_mpm.fate import Fate, fates
 from claude_mpm.journal.cursor import read_lines
-from claude_mpm.journal.prompts import Prompt, answered_requests
+from claude_mpm.journal.prompts import Prompt, answered_requests, prompts
 from claude_mpm.processors.transcript_turns import TranscriptTurns
 from claude_mpm.wire import WIRES, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator
 
     from claude_mpm.index import Index
     from claude_mpm.journal.layout import Meta, SessionFolder
@@ -86,7 +86,7 @@ def read_status(folder: SessionFolder, index: Index) -> Status:
         StorageError: the session's record is damaged.
     """
     meta = folder.read_meta()
-    tail = _Tail(_begin_of_last_turn(meta, index.turns(meta.session_id)))
+    tail = _Tail(_begin_of_last_turn(meta, index.newest_turns(meta.session_id)))
     wire = WIRES[meta.wire]
     turns = TranscriptTurns(meta.session_id) if meta.wire == Transcript.name else None
     for line in read_lines(folder.journal, tail.begin):
@@ -112,9 +112,9 @@ def read_status(folder: SessionFolder, index: Index) -> Status:
 def prompt_fates(folder: SessionFolder, index: Index) -> list[tuple[Prompt, Fate]]:
     """Return every prompt with what has become of it, oldest first; as `read_status`."""
     meta = folder.read_meta()
-    answered = {uuid for turn in index.turns(meta.session_id) for uuid in turn.prompts}
     start = meta.starts[-1].offset if meta.starts else 0
     runs = folder.exit_status() is None and not folder.has_ended()
+    answered = _answered(folder, index)
     return fates(folder, answered, start=start, runs=runs)
 
 
@@ -126,18 +126,32 @@ def undelivered(folder: SessionFolder, index: Index) -> list[Prompt]:
 
 def has_conversation(folder: SessionFolder, index: Index) -> bool:
     """Tell whether Claude has begun a turn, and with it its own record of the conversation."""
-    if any(turn.prompts for turn in index.turns(folder.path.name)):
+    if any(turn.prompts for turn in index.newest_turns(folder.path.name)):
         return True
     wire = WIRES["stream-json"]
     lines = read_lines(folder.journal)
     return any(event.type == "system/init" for line in lines for event in wire.decode(line))
 
 
-def _begin_of_last_turn(meta: Meta, turns: Sequence[TurnRecord]) -> int:
+def _answered(folder: SessionFolder, index: Index) -> set[str]:
+    """Return the uuids of prompts in the inbox that have a result: most often it is the newest."""
+    missing = {prompt.uuid for prompt in prompts(folder)}
+    answered: set[str] = set()
+    for turn in index.newest_turns(folder.path.name) if missing else ():
+        answered.update(turn.prompts)
+        if missing <= answered:
+            break
+    return answered
+
+
+def _begin_of_last_turn(meta: Meta, newest_first: Iterator[TurnRecord]) -> int:
     """Return where the last turn that a prompt started begins: behind all that was before it."""
     start = meta.starts[-1].offset if meta.starts else 0
-    last = next((n for n in reversed(range(len(turns))) if not turns[n].origin), 0)
-    return max(start, turns[last - 1].end if last else 0)
+    for turn in newest_first:
+        if not turn.origin:
+            break
+    before = next(newest_first, None)
+    return max(start, before.end if before else 0)
 
 
 def _state(folder: SessionFolder, meta: Meta, tail: _Tail, questions: tuple[Asked, ...]) -> State:

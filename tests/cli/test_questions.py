@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from terminal import Terminal
-
 from calls import call, make_session
+
 from claude_mpm.journal.answers import Answer, read_answers, settle
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.testing import Call
 from command import PROGRAM, Command
+from terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def test_a_question_vanishes_from_the_terminal_when_somebody_else_answers_it(
     command: Command, model: ScriptedModel
 ) -> None:
     target = wants_to_write(model)
-    with Terminal([str(PROGRAM)], command.environ) as terminal:
+    with Terminal([str(PROGRAM), "--orchestrator", "local"], command.environ) as terminal:
         terminal.expect("› ")
         terminal.type("write\r")
         terminal.expect("allow once")
@@ -54,7 +54,7 @@ def test_a_question_can_be_left_open_and_is_then_answered_by_command(
     command: Command, model: ScriptedModel
 ) -> None:
     target = wants_to_write(model)
-    with Terminal([str(PROGRAM)], command.environ) as terminal:
+    with Terminal([str(PROGRAM), "--orchestrator", "local"], command.environ) as terminal:
         terminal.expect("› ")
         terminal.type("write\r")
         terminal.expect("allow once")
@@ -73,7 +73,7 @@ def test_what_was_typed_before_a_question_does_not_answer_it(
     command: Command, model: ScriptedModel
 ) -> None:
     target = wants_to_write(model)
-    with Terminal([str(PROGRAM)], command.environ) as terminal:
+    with Terminal([str(PROGRAM), "--orchestrator", "local"], command.environ) as terminal:
         terminal.expect("› ")
         terminal.type("write\ry\ry\r")
         terminal.expect("allow once")
@@ -95,7 +95,7 @@ def test_choices_are_made_at_the_terminal_by_number_and_in_words(
     which = {"question": "Which?", "header": "x", "options": options, "multiSelect": False}
     why = {"question": "Why?", "header": "y", "options": options, "multiSelect": True}
     model.on("choose", Call("AskUserQuestion", questions=[which, why]), "Chosen.")
-    with Terminal([str(PROGRAM)], command.environ) as terminal:
+    with Terminal([str(PROGRAM), "--orchestrator", "local"], command.environ) as terminal:
         terminal.expect("› ")
         terminal.type("choose\r")
         terminal.expect("Which?")

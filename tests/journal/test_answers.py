@@ -125,6 +125,12 @@ def test_a_damaged_line_is_said_where_it_is(folder: SessionFolder) -> None:
         read_answers(folder)
 
 
+def test_what_is_said_of_an_answer_is_one_line_that_steers_no_terminal() -> None:
+    said = str(Answer(question="q", tool="Write", decision="deny", reason="no,\n\x1b[2Jnever"))
+    assert said.startswith("denied by api at 19")
+    assert said.endswith(": no, [2Jnever")
+
+
 def test_answers_are_their_owners_alone(folder: SessionFolder) -> None:
     settle(folder, Inbox(folder), answer("a"))
     assert stat.S_IMODE(folder.answers.stat().st_mode) == 0o600

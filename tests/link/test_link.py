@@ -64,7 +64,7 @@ def folder_of(claude: MPMOrchestrator) -> SessionFolder:
 
 
 def far_sessions(home: Path) -> list[Path]:
-    return list((home / ".local/state/claude-mpm/far").iterdir())
+    return list((home / ".local/state/claude-mpm/far").glob("*/*"))
 
 
 def children(pid: int) -> list[int]:
@@ -149,12 +149,13 @@ def test_a_killed_host_there_ends_the_session_here(
     claude = make()
     claude.start_or_raise()
     (far,) = far_sessions(far_home)
-    host, _ = map(int, (far / "pid").read_text().split())
+    host, last = map(int, (far / "pid").read_text().split())
     os.kill(host, signal.SIGKILL)
     folder = folder_of(claude)
     wait_until(folder, lambda: folder.exit_status() is not None)
     assert folder.exit_status() == 137
     assert "the host was killed" in folder.host_errors.read_text()
+    wait_until(folder, lambda: not Path(f"/proc/{last}").exists())
 
 
 def test_nobody_follows_so_claude_ends_there_and_here(

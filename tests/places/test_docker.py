@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from claude_mpm.environments.ssh import SSH
 from claude_mpm.errors import LaunchError, StorageError
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.testing import Call, Stall
+from claude_mpm.testing.processes import commands
 from command import SECONDS, Command, said_in
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from conftest import MakeClaude
     from real_places import Engine, SSHServer
 
-SECRET = "sk-a-secret-that-nobody-may-see"
+SECRET = f"sk-{secrets.token_hex(16)}"
 BASH = ["--allowedTools=Bash"]
 Make = Callable[..., Any]
 
@@ -147,23 +149,21 @@ def test_from_the_inside_there_is_nothing_to_break_out_with(
 
 def test_from_the_outside_no_secret_is_seen(make: Make, model: ScriptedModel, home: Path) -> None:
     model.on("look", Call("Bash", command='echo "${#A_SECRET}"'), Stall(), "Done.")
-    environ = model.environment(home, A_SECRET=SECRET)
+    environ = model.environment(home, A_SECRET=SECRET, ANTHROPIC_API_KEY=f"{SECRET}-key")
     with make(environ=environ, variables={"ANOTHER": SECRET}) as claude:
         turn = claude.ask("look")
         model.wait_for_stall()
         results = [each.text for request in model.requests for each in request.tool_results]
         assert results == [str(len(SECRET))], "Claude itself has it"
         (container,) = containers(claude.session_id)
-        commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
         seen = {
-            "docker inspect": engine("inspect", container).encode(),
-            "docker logs": engine("logs", container).encode(),
-            "docker ps": engine("ps", "--no-trunc").encode(),
-            "a list of processes": b"\n".join(commands),
+            "docker inspect": engine("inspect", container),
+            "docker logs": engine("logs", container),
+            "docker ps": engine("ps", "--no-trunc"),
+            "a list of processes": commands(),
         }
-        for where, text in seen.items():
-            assert SECRET.encode() not in text, where
-            assert environ["ANTHROPIC_API_KEY"].encode() not in text, where
+        assert claude.session_id in seen["a list of processes"]
+        assert not [where for where, text in seen.items() if SECRET in text]
         model.release()
         turn.check()
         folder = claude.store.folder(claude.session_id).path

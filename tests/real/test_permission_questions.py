@@ -62,7 +62,8 @@ def orphaned(command: Command, **environ: str) -> SessionFolder:
     asked(controller)
     controller.kill()
     assert controller.wait(SECONDS) == -signal.SIGKILL
-    return command.session()
+    session: SessionFolder = command.session()
+    return session
 
 
 def waiting(command: Command, number: int = 1) -> list[dict[str, Any]]:
@@ -222,11 +223,11 @@ def test_a_subagent_in_the_background_still_asks_after_the_turn(
     command: Command, model: ScriptedModel
 ) -> None:
     target = Path("late.txt").absolute()
-    does = [Call("Write", file_path=str(target), content="x"), "It is written."]
-    model.on(
-        "go", Delegate("general-purpose", "do it", background=True, does=does, when_done=["Heard."]),
-        "It is under way.",
-    )  # fmt: skip
+    writes = Call("Write", file_path=str(target), content="x")
+    late = Delegate(
+        "general-purpose", "do it", background=True, does=[writes, "Done."], when_done="Heard."
+    )
+    model.on("go", late, "It is under way.")
     session = command("run", "--detach", "go", "--permissions", "ask").stdout.strip()
     waiting(command)
     deadline = time.monotonic() + SECONDS
@@ -257,7 +258,9 @@ def test_a_withdrawn_question_disappears_and_an_answer_to_it_says_so(
         with pytest.raises(QuestionOver, match="no longer asks"):
             question.allow()
         assert claude.answers() == []
-        assert "no question 'x'" in command("answer", claude.session_id, "x", "deny", status=2).stderr
+        assert (
+            "no question 'x'" in command("answer", claude.session_id, "x", "deny", status=2).stderr
+        )
     ended = command("answer", claude.session_id, "allow", status=1)
     assert "has ended" in ended.stderr
 
@@ -294,7 +297,9 @@ def test_a_choice_of_claudes_is_made_by_command(command: Command, model: Scripte
     assert '"Which?"="B"' in tool_results(model)
 
 
-def test_a_plan_is_approved_and_claude_goes_on(make_claude: MakeClaude, model: ScriptedModel) -> None:
+def test_a_plan_is_approved_and_claude_goes_on(
+    make_claude: MakeClaude, model: ScriptedModel
+) -> None:
     model.on("plan", Call("ExitPlanMode", plan="1. do it"), "Under way.")
     with make_claude(permissions="ask", permission_mode="plan") as claude:
         turn = claude.ask("plan")

@@ -13,6 +13,7 @@ from claude_mpm.errors import LaunchError, UsageError
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.link.far import FarFailed, LinkCut
 from claude_mpm.testing import Stall
+from claude_mpm.testing.processes import processes
 from claude_mpm.wire.remote import Input
 from command import SECONDS, wait_until_gone
 
@@ -140,6 +141,25 @@ def test_the_servers_own_command_sees_and_ends_what_it_hosts(
     assert folder.read_meta().environment == "local"
     os.kill((folder.pids() or (0, 0))[1], signal.SIGTERM)
     assert claude.process.wait(SECONDS) == 143
+
+
+def test_a_host_that_is_killed_leaves_nothing_on_the_server(served: Served) -> None:
+    token = served.token()
+    served.start()
+    script = "sleep 12345 & setsid sleep 12345 & echo begun; cat"
+    claude = served.program(script, token=token)
+    claude.start_or_raise()
+    assert claude.get_output(SECONDS) == "begun"
+    folder = session_of(served)
+    pids = folder.pids()
+    assert pids is not None
+    mark = f"CLAUDE_MPM_FOLDER={folder.path}"
+    belonging = [each.pid for each in processes().values() if mark in each.environ]
+    assert len(belonging) >= 3
+    os.kill(pids[0], signal.SIGKILL)
+    assert claude.process.wait(SECONDS) == 137
+    wait_until_gone(belonging)
+    assert served.sessions() == []
 
 
 def test_a_start_without_a_server_says_so_at_once(served: Served) -> None:

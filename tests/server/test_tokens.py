@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import time
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from claude_mpm.errors import LaunchError
 from claude_mpm.link.far import FarFailed, LinkCut
 from claude_mpm.wire.remote import Input
-from served import raw, reason, say
+from served import raw, reason, say, until
 
 if TYPE_CHECKING:
     from served import Served
@@ -100,6 +101,17 @@ def test_no_more_sessions_than_allowed(served: Served) -> None:
     second.start_or_raise()
     second.send_input("hello")
     assert second.get_output(60) == "hello"
+
+
+def test_no_more_connections_than_its_sessions_need(served: Served) -> None:
+    token = served.token("ann", "--sessions", "1")
+    served.start()
+    with ExitStack() as connections:
+        with pytest.raises(LinkCut, match="this token has 14 connections already"):
+            for _ in range(100):
+                connections.enter_context(closing(served.connect("mine", token)))
+    until(lambda: "gone" in served.log, "the server did not hear that they are closed")
+    served.connect("mine", served.token("bob")).close()
 
 
 def test_no_longer_message_than_allowed(served: Served) -> None:

@@ -58,7 +58,7 @@ def test_a_broken_orchestrator_is_found(
 
 
 def test_what_a_session_leaves_behind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("claude_mpm.testing.subject.PATIENCE", 1.0)
+    monkeypatch.setattr("claude_mpm.testing.subject.PATIENCE", 8.0)
     why = tried(broken.Untidy, "nothing-is-left-behind", is_place=False)
     assert "left behind: threads" in why
     assert "left-behind (" in why

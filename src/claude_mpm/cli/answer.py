@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App, common_options, one_line
 from claude_mpm.cli.pick import pick_session, status_now, taken_up
 from claude_mpm.cli.question_view import question_line, telling
 from claude_mpm.errors import QuestionOver, SessionEnded, UsageError
@@ -63,7 +63,7 @@ def answer(
     if app.json:
         app.print_json({"session": folder.path.name, **msgspec.to_builtins(meant.answer)})
     else:
-        what = telling(meant.input)
+        what = one_line(telling(meant.input))
         click.echo(f"{folder.path.name[:8]}  {meant.tool} {what}: {meant.answer}")
 
 

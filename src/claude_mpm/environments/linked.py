@@ -94,8 +94,8 @@ def _host(order: Order, folder: str) -> str:
 
 
 def _unique(order: Order) -> str:
-    """Return a name that no other machine's session of the same name has there."""
-    return f"{order.folder.path.name}-{os.urandom(4).hex()}"
+    """Return a path that no other machine's session of the same name has there."""
+    return f"{os.urandom(4).hex()}/{order.folder.path.name}"
 
 
 def _probe(place: Reachable, claude: str, cwd: str, needs: Sequence[str]) -> str:

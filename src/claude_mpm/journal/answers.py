@@ -50,9 +50,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     response: dict[str, Any] = {}
 
     def __str__(self) -> str:
-        """Say who answered, when and what."""
+        """Say who answered, when and what, in one line."""
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.at))
-        said = f": {self.reason}" if self.reason else ""
+        text = "".join(each if each.isprintable() else " " for each in self.reason)
+        said = f": {' '.join(text.split())}" if text.strip() else ""
         return f"{_DONE.get(self.decision, self.decision)} by {self.by} at {when}{said}"
 
 

@@ -35,16 +35,28 @@ class Subscription:
         self.polls = polls
         self._on_wake = on_wake
         self._rung = threading.Event()
+        self._renamed = False
         self._longest = POLL_INTERVAL if polls else threading.TIMEOUT_MAX
         self._on_close: Callable[[], None] | None = None
 
-    def wait(self, timeout: float) -> None:
-        """Wait until the folder may have changed, `wake` was called or `timeout` seconds passed."""
-        self._rung.wait(max(0.0, min(timeout, self._longest)))
-        self._rung.clear()
+    def wait(self, timeout: float) -> bool:
+        """Wait until the folder may have changed, `wake` was called or `timeout` seconds passed.
 
-    def wake(self) -> None:
-        """End the wait, from any thread."""
+        Returns:
+            False where files were written to, and that is all.
+        """
+        rung = self._rung.wait(max(0.0, min(timeout, self._longest)))
+        self._rung.clear()
+        renamed, self._renamed = self._renamed, False
+        return renamed or not rung or self.polls
+
+    def wake(self, *, renamed: bool = True) -> None:
+        """End the wait, from any thread.
+
+        Args:
+            renamed: whether more may have happened than that a file was written to.
+        """
+        self._renamed = self._renamed or renamed
         self._rung.set()
         if self._on_wake is not None:
             self._on_wake()
@@ -123,15 +135,21 @@ class _Inotify:
             os.close(wake)
 
     def _ring(self, notices: bytes) -> None:
-        position, changed = 0, set()
+        position, changed = 0, dict[int, int]()
         while position < len(notices):
-            watch, _, _, length = _EVENT_HEAD.unpack_from(notices, position)
-            changed.add(watch)
+            watch, mask, _, length = _EVENT_HEAD.unpack_from(notices, position)
+            changed[watch] = changed.get(watch, 0) | mask
             position += _EVENT_HEAD.size + length
         with self._lock:
-            rung = [s for watch in changed for s in self._watches.get(watch, ())]
-        for subscription in rung:
-            subscription.wake()
+            rung = [(s, mask) for watch, mask in changed.items() for s in self._of(watch)]
+        for subscription, mask in rung:
+            subscription.wake(renamed=mask != _IN_MODIFY)
+
+    def _of(self, watch: int) -> list[Subscription]:
+        """Return a folder's subscriptions; all of them where notices were lost."""
+        if watch >= 0:
+            return self._watches.get(watch, [])
+        return [each for subscriptions in self._watches.values() for each in subscriptions]
 
 
 _inotify: _Inotify | None = None

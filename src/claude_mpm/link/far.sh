@@ -80,15 +80,26 @@ expect_word() { # ends `follow` when the other end has been silent for too long
     kill "$$" "$tailing"
 }
 
+send() { # SIGNAL: to the host; KILL to Claude and to all that a host cannot end any more
+    read -r host claude <pid || return 0
+    [ "$1" = KILL ] || { sh ./kill.sh "$1" "$host" || :; return; }
+    sh ./kill.sh KILL "$claude" || :
+    left=$(grep -lzxF "CLAUDE_MPM_FOLDER=$session" /proc/[0-9]*/environ)
+    for file in $left; do
+        file=${file%/environ}
+        kill -s KILL "${file##*/}" || :
+    done
+}
+
 read -r verb first second
 case $verb in
 state) state ;;
 put) put "$first" "$second" ;;
 follow) follow "$first" ;;
 fetch) [ ! -f "$first" ] || tail -c "+$((second + 1))" "$first" ;;
-signal) # one that is gone already is no error
-    [ ! -f pid ] || { read -r host _ <pid && sh ./kill.sh "$first" "$host" 2>/dev/null; }
-    echo ok
+signal) send "$first" 2>/dev/null && echo ok ;;
+remove)
+    cd / && rm -rf "$session" && echo ok
+    rmdir "${session%/*}" 2>/dev/null
     ;;
-remove) cd / && rm -rf "$session" && echo ok ;;
 esac

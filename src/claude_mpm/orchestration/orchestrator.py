@@ -19,6 +19,7 @@ from claude_mpm.orchestration.handshake import Handshake
 from claude_mpm.orchestration.log import close_logger, make_logger
 from claude_mpm.orchestration.options import make_options
 from claude_mpm.orchestration.output import ClaudeOutput
+from claude_mpm.orchestration.pacing import in_turn
 from claude_mpm.orchestration.place_settings import take_place_settings
 from claude_mpm.orchestration.supervision import Supervision
 from claude_mpm.orchestration.takeover import take_over, turns_of
@@ -115,7 +116,8 @@ class MPMOrchestrator(Conversation, AsyncFace):
         pause = self.options.retry_backoff
         for attempt in range(self.options.start_retries + 1):
             try:
-                self._start_once()
+                with in_turn(self.options.start_timeout):
+                    self._start_once()
                 return True
             except MPMError as error:
                 self.error = error

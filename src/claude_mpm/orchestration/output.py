@@ -87,9 +87,8 @@ class ClaudeOutput(io.TextIOBase):
         """
         while self._descriptor is None:
             with self._reading:
-                lines = [*self._lot]
+                lines = [*self._lot] or self._next_lot()
                 self._lot.clear()
-                lines = lines or self._next_lot()
             if lines:
                 self._hold(threading.current_thread())
                 take(lines)

@@ -106,7 +106,7 @@ class SessionRecord:
         It keeps it on the disk with the end of its first turn at the latest; what was begun before
         may be lost with a Claude that was killed.
         """
-        if any(turn.prompts for turn in index.turns(meta.session_id)):
+        if any(turn.prompts for turn in index.newest_turns(meta.session_id)):
             return True
         if not has_conversation(self._folder, index):
             return False

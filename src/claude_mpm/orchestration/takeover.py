@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from claude_mpm.framework import FrameworkLoader
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.controller import Controller
+    from claude_mpm.status import Status
     from claude_mpm.store import Store
 
 
@@ -77,9 +78,7 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
     status = read_status(folder, store.index)
     process = controller.attach(status.begin)
     if alone and not folder.closed.exists():
-        unheard = [*status.unheard, *(asked.request_id for asked in status.questions)]
-        with suppress(SessionEnded):  # meanwhile; then there is nobody to tell
-            controller.input.answer_again(unheard)
+        _answer_again(controller, status)
     return Takeover(
         process,
         attached=True,
@@ -87,6 +86,13 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
         undelivered=left,
         over=status.over.union(status.unheard),
     )
+
+
+def _answer_again(controller: Controller, status: Status) -> None:
+    """Give Claude the answers that it may not have got from one who died."""
+    unheard = [*status.unheard, *(asked.request_id for asked in status.questions)]
+    with suppress(SessionEnded):  # meanwhile; then there is nobody to tell
+        controller.input.answer_again(unheard)
 
 
 def turns_of(taken: Takeover, interrupt: Callable[[], None]) -> list[Turn]:

@@ -193,7 +193,7 @@ class Connection:
             self._closed = True
             try:
                 if self._controller.process is not None:
-                    pass
+                    self._controller.end(None)
             finally:
                 self._let_go()
 

@@ -123,7 +123,6 @@ class Subject:
             ),
             "claude_args": ["--allowedTools=Bash"],
             "permission_mode": "default",
-            "start_timeout": PATIENCE,
         }
         return {**defaults, **options}
 

@@ -69,8 +69,8 @@ class StreamJson:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return _decode_other(line)
         kind = type_ = _KINDS[type(data)]
-        if (kind == "system" or kind == "result") and data.subtype:  # type: ignore[union-attr]
-            type_ = f"{kind}/{data.subtype}"  # type: ignore[union-attr]
+        if (kind == "system" or kind == "result") and data.subtype:
+            type_ = f"{kind}/{data.subtype}"
         return [Event(kind, data, line.offset, line.end, line.data, type_)]
 
     def prompt(self, text: str, uuid: str) -> bytes:
