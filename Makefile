@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo places places-stop places-table test check format docs coverage guide tickets-report lock clean
+.PHONY: help venv demo places places-stop places-table test check format docs coverage guide bench bench-quick tickets-report lock clean
 
 # The first Python that is new enough; another one: make PYTHON=/path/to/python …
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -65,6 +65,12 @@ coverage: ## Run all tests; fail below 90 % of the lines
 
 guide: $(INSTALLED) ## Run the guide's own tests, where they are at hand
 	@if test -f $(GUIDE); then $(BIN)/python -m pytest -p no:cacheprovider $(GUIDE); else echo "no $(GUIDE) here"; fi
+
+bench: $(INSTALLED) ## Measure everything beside the peers; write docs/benchmarks.md
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-quick: $(INSTALLED) ## Measure a part of it, in two minutes
+	$(BIN)/python benchmarks/run.py --quick $(ARGS)
 
 tickets-report: $(INSTALLED) ## Report precision and recall of tickets
 	$(BIN)/python tools/ticket_report.py --output reports/tickets.md

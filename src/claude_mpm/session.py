@@ -104,7 +104,6 @@ class Session:
                 lines = self._cursor.read() or self._finish()
             if lines or self.ended:
                 return self._process(lines)
-            self._may_be_over = False
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 break

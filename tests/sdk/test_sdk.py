@@ -31,6 +31,7 @@ from sessions import Official, answer, ask, folder_of
 
 from claude_mpm.environments.docker import Docker
 from claude_mpm.environments.ssh import SSH
+from claude_mpm.journal.answers import read_answers
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.testing import Call, Fail, ScriptedModel, Stall
 from claude_mpm.testing.remains import Remains
@@ -306,9 +307,46 @@ def test_a_question_is_denied_once_and_allowed_once(
         assert "not today" in ((await ask(client, "touch")).result or "")
         await ask(client, "touch")
 
-    official.talk(talk, official.options(can_use_tool=decide))
+    transport = official.talk(talk, official.options(can_use_tool=decide))
     assert made == [False, False]
     assert Path("here").exists()
+    kept = read_answers(folder_of(transport)).values()
+    assert [(answer.tool, answer.decision, answer.reason) for answer in kept] == [
+        ("Bash", "deny", "not today"),
+        ("Bash", "allow", ""),
+    ]
+
+
+def test_a_question_that_somebody_else_answers_is_over(
+    official: Official, model: ScriptedModel, command: Command
+) -> None:
+    model.on("touch", Call("Bash", command="touch here"), printed)
+    transport = official.transport(official.options(can_use_tool=_never))
+
+    async def talk(client: ClaudeSDKClient) -> None:
+        await client.query("touch")
+        (question,) = await asyncio.to_thread(_questions, command)
+        await asyncio.to_thread(command, "answer", question, "deny")
+        await answer(client)
+
+    official.talk(talk, official.options(can_use_tool=_never), transport)
+    assert not Path("here").exists()
+
+
+async def _never(*_: Any) -> PermissionResultAllow:
+    await asyncio.Event().wait()
+    return PermissionResultAllow()
+
+
+def _questions(command: Command) -> list[str]:
+    found: list[str] = []
+
+    def asked() -> bool:
+        found.extend(each["question"] for each in command.json("questions"))
+        return bool(found)
+
+    until(asked, "Claude asks nothing")
+    return found
 
 
 def test_an_interrupted_turn_ends_and_the_conversation_goes_on(

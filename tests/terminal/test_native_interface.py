@@ -1,21 +1,22 @@
-"""Claude Code's native interface in a real terminal, with the real Claude and the scripted model."""
+"""Claude Code's native interface in a real terminal, with the scripted model behind it."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from pane import Pane
 
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.terminal.first_start import answer_first_questions
 from claude_mpm.testing import Call, ScriptedModel, Stall
 from command import wait_until_gone
-from pane import Pane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,8 +55,8 @@ def open_pane(
         return opened[-1]
 
     yield open_pane
+    subprocess.run([PROGRAMS / "claude-mpm", "stop", "--all"], env=environ, check=False)
     for pane in opened:
-        pane.run("claude-mpm stop --all --quiet")
         pane.close()
 
 
@@ -237,7 +238,9 @@ def test_the_first_questions_are_the_persons(
     pane.enter("claude-mpm")
     pane.expect("trust")
     assert str(elsewhere) not in config.read_text()
-    pane.press("Up", "Enter") if "❯ 2" in pane.screen else pane.press("Enter")
+    pane.press("Down")
+    pane.expect("❯ Yes")
+    pane.press("Enter")
     pane.expect(BOX, gone="trust")
     pane.enter("Here")
     pane.expect("Claude heard: Here")

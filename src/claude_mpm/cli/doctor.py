@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--rebuild-index", is_flag=True, help="Build the index anew from the journals.")
+@click.option(
+    "--sweep", is_flag=True, help="End and remove what sessions that were killed have left."
+)
 @common_options
 @click.pass_context
-def doctor(context: click.Context, *, rebuild_index: bool) -> None:
+def doctor(context: click.Context, *, rebuild_index: bool, sweep: bool) -> None:
     """Look for what would stop claude-mpm from working here.
 
     Nothing is sent anywhere, and no key is looked at. Below the checks stands every setting with
@@ -30,6 +33,11 @@ def doctor(context: click.Context, *, rebuild_index: bool) -> None:
     app = context.ensure_object(App)
     if rebuild_index:
         _rebuild(app)
+        return
+    if sweep:
+        from claude_mpm.cli.doctor_sweep import show
+
+        show(app)
         return
     resolved, problem = _settings(app)
     checks = [*([problem] if problem else []), *_checks(resolved)]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.errors import MPMError, SessionEnded, UsageError
+from claude_mpm.journal.answers import Answer
 from claude_mpm.journal.cursor import Cursor
 from claude_mpm.journal.prompts import answered_requests
 from claude_mpm.orchestration.controller import Controller
@@ -64,6 +66,7 @@ class Connection:
         self._first = first
         self._shows_state = shows_state
         self._answered: frozenset[str] = frozenset()
+        self._asked: dict[str, str] = {}  # what Claude asks for, by its name for the question
         self._named: set[str] = set()  # the prompts that have their identity from us
         self._errors: Cursor | None = None
         self._unfinished = ""
@@ -106,6 +109,7 @@ class Connection:
         self._answered = status.over | answered_requests(folder)
         unfinished = status.state in (State.WORKING, State.WAITING) and not self._is_over(status)
         controller.attach(status.begin if unfinished else folder.journal.stat().st_size)
+        controller.input.answer_again([*status.unheard, *(q.request_id for q in status.questions)])
         return True
 
     def _is_over(self, status: Status) -> bool:
@@ -122,21 +126,40 @@ class Connection:
         """
         *lines, self._unfinished = (self._unfinished + data).split("\n")
         for line in filter(str.strip, lines):
-            self._controller.input.send(self._message(line))
+            self._send(line)
 
-    def _message(self, line: str) -> bytes:
-        """Return a line as it is kept: a prompt has an identity, so that Claude runs it once."""
+    def _send(self, line: str) -> None:
         try:
             message = json.loads(line)
         except ValueError as error:
             raise UsageError(f"this is no line of JSON, so it was not sent: {line[:80]}") from error
         match message:
-            case {"type": "user"} if not message.get("uuid"):
+            case {
+                "type": "control_response",
+                "response": {"request_id": question, "response": {"behavior": _} as told},
+            } if question in self._asked:
+                self._answer(question, told)
+                return
+            case {"type": "user"} if not message.get("uuid"):  # Claude is to run it once
                 message["uuid"] = str(uuid.uuid4())
                 self._named.add(message["uuid"])
             case {"type": "control_request", "request": {"subtype": "initialize"} as request}:
                 request.update(self._first)
-        return json.dumps(message).encode() + b"\n"
+        self._controller.input.send(json.dumps(message).encode() + b"\n")
+
+    def _answer(self, question: str, told: dict[str, Any]) -> None:
+        """Answer a question, unless somebody else was faster, and keep the answer."""
+        answer = Answer(
+            question=question,
+            tool=self._asked.pop(question),
+            decision=told["behavior"],
+            reason=told.get("message", ""),
+            at=time.time(),
+            response=told,
+        )
+        stands = self._controller.input.answer(answer)
+        if stands != answer:
+            _logger.warning("%s was answered before: %s", answer.tool, stands)
 
     def end_input(self) -> None:
         """End Claude's input, after all that was written before."""
@@ -163,8 +186,11 @@ class Connection:
         if not event.raw or event.kind == "not-json":
             return None
         message: dict[str, Any] = json.loads(event.raw)
-        if event.kind == "control_request" and message["request_id"] in self._answered:
-            return None
+        if event.kind == "control_request":
+            if message["request_id"] in self._answered:
+                return None
+            if message["request"].get("subtype") == "can_use_tool":
+                self._asked[message["request_id"]] = str(message["request"].get("tool_name"))
         if event.kind == "command_lifecycle" and message["command_uuid"] in self._named:
             return None  # or the SDK takes an error for over that came before it
         if event.type == "system/session_state_changed" and not self._shows_state:

@@ -1,0 +1,133 @@
+"""`claude-mpm doctor --sweep`: ending and removing what nobody sees to any more."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from claude_mpm.journal import leftovers
+from claude_mpm.journal.layout import SessionFolder
+from claude_mpm.journal.lease import SessionLock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from claude_mpm.cli.app import App
+    from claude_mpm.store import Store
+
+_PATIENCE = 60.0  # seconds for an answer of a container engine
+_LABEL = "claude-mpm.session"
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """What was left of one session.
+
+    Args:
+        session: its id.
+        what: how much of what, as "processes", "FIFOs", "temporary folders", "containers".
+    """
+
+    session: str
+    what: dict[str, int]
+
+
+def sweep(store: Store) -> list[Swept]:
+    """End what sessions without a host, without a folder or without an end have left.
+
+    A session that somebody follows or starts is left alone, and so is one whose Claude has a host:
+    the linger rule sees to it.
+    """
+    found: dict[str, Counter[str]] = {}
+    processes = leftovers.marked()
+    folders = {folder.path: folder for folder in store.sessions()}
+    for path in {*folders, *processes}:
+        folder = folders.get(path) or SessionFolder(path)
+        if path not in folders and path.exists():
+            continue  # of another state folder
+        left = _sweep_session(folder, has_processes=path in processes)
+        found.setdefault(path.name, Counter()).update(left)
+    for session in _sweep_containers(store):
+        found.setdefault(session, Counter())["containers"] += 1
+    return [Swept(name, dict(+left)) for name, left in sorted(found.items()) if +left]
+
+
+def _sweep_session(folder: SessionFolder, *, has_processes: bool) -> Counter[str]:
+    left: Counter[str] = Counter()
+    if not folder.path.exists():
+        left["processes"] = leftovers.end(folder.path)
+        return left
+    fifos = [entry for entry in folder.path.iterdir() if stat.S_ISFIFO(entry.lstat().st_mode)]
+    if not (fifos or has_processes or folder.temporary.exists()) or folder.link_file.exists():
+        return left
+    lock = SessionLock(folder)
+    if not lock.held:
+        return left
+    try:
+        if folder.has_host() and not folder.host_is_dead():
+            return left
+        if has_processes:
+            left["processes"] = leftovers.end(folder.path)
+        left["temporary folders"] = int(leftovers.remove_temporary(folder.temporary))
+        left["FIFOs"] = len(fifos)
+        folder.remove_host()
+    finally:
+        lock.release()
+    return left
+
+
+def _sweep_containers(store: Store) -> Iterator[str]:
+    """Remove containers of sessions of this store that are over; yield the sessions' ids."""
+    engines = {"docker"}
+    over = {}
+    for folder in store.sessions():
+        meta = folder.read_meta()
+        if meta.environment == "docker" and folder.has_ended():
+            over[meta.session_id] = folder
+            engines.add(str(meta.place.get("engine", "docker")))
+    for engine in sorted(engines) if over else ():
+        for container, session in _containers(engine):
+            if session in over:
+                _ask(engine, "rm", "--force", container)
+                yield session
+
+
+def _containers(engine: str) -> list[tuple[str, str]]:
+    form = '{{.ID}} {{.Label "%s"}}' % _LABEL  # noqa: UP031 - braces are the engine's own
+    said = _ask(engine, "ps", "--all", "--filter", f"label={_LABEL}", "--format", form)
+    return [(words[0], words[1]) for words in map(str.split, said.splitlines()) if len(words) == 2]
+
+
+def _ask(engine: str, *words: str) -> str:
+    program = shutil.which(engine)
+    if program is None:
+        return ""
+    done = subprocess.run(
+        [program, *words], capture_output=True, text=True, timeout=_PATIENCE, check=False
+    )
+    return done.stdout
+
+
+def show(app: App) -> None:
+    """Sweep, and say what was found."""
+    store = app.store()
+    try:
+        swept = sweep(store)
+    finally:
+        store.close()
+    if app.json:
+        app.print_json({"swept": swept})
+        return
+    rows = [(each.session, _said(each.what)) for each in swept]
+    if rows:
+        app.print_table(("session", "ended and removed"), rows)
+    app.note(f"{len(rows)} sessions had left something" if rows else "nothing was left")
+
+
+def _said(what: dict[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in what.items())
