@@ -17,13 +17,10 @@ PEERS = {
 }
 
 
-def installed() -> dict[str, str]:
-    """Return the Python of each peer that is there already, also beside this program."""
-    found = {name: str(_python(name)) for name in PEERS if (FOLDER / name / "ready").exists()}
-    for name, module in PEERS.items():
-        if name != "claude-mpm" and name not in found and importlib.util.find_spec(module):
-            found[name] = sys.executable
-    return found
+def beside() -> dict[str, str]:
+    """Return the peers that are installed beside this program, with its Python."""
+    others = {name: module for name, module in PEERS.items() if name != "claude-mpm"}
+    return {name: sys.executable for name in others if importlib.util.find_spec(others[name])}
 
 
 def install() -> dict[str, str]:
@@ -40,7 +37,7 @@ def install() -> dict[str, str]:
             print(f"{name} cannot be installed, and is left out: {done.stderr.strip()[-200:]}")
         else:
             ready.touch()
-    return installed()
+    return {name: str(_python(name)) for name in PEERS if (FOLDER / name / "ready").exists()}
 
 
 def version(name: str, python: str) -> str:

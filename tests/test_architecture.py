@@ -23,7 +23,7 @@ LAYERS = (
     ("checks", "records", "redaction", "settings_fields", "trust"),
     ("settings", "agent_file", "claude_binary", "verdict", "wire"),
     ("framework", "journal"),
-    ("link",),  # keeps a session that lives elsewhere in step with its folder here
+    ("link", "terminal"),  # what stands for the host: of a session elsewhere, of a native screen
     ("environments",),
     ("processors", "index", "fate"),
     ("session", "status"),  # one journal, read to its end through one pipeline; what its end says

@@ -32,9 +32,7 @@ __all__ = [
 PROJECT_FILE = ".claude-mpm.toml"
 _PATHS = frozenset({"framework", "agents_dir", "cwd", "claude_path", "state_dir", "log_dir"})
 # Variables that begin like one of a setting, and are none.
-_NO_SETTINGS = frozenset(
-    {"CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN"}
-)
+_NO_SETTINGS = frozenset({"CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN"})
 # A project's file comes with a cloned repository: it must not be able to choose what is run.
 _RULES = ("allowed_tools", "disallowed_tools")
 _NOT_OF_A_PROJECT = frozenset({"claude_path", "claude_args", "plugins", *_RULES})

@@ -45,7 +45,9 @@ def test_what_is_no_orchestrator_is_refused(thing: object) -> None:
 
 
 def test_an_unknown_name_names_the_nearest_and_all() -> None:
-    with pytest.raises(UnknownOrchestrator, match=r"did you mean 'local'\? there are: local"):
+    with pytest.raises(
+        UnknownOrchestrator, match=r"did you mean 'local'\? there are: docker, local, remote, ssh"
+    ):
         create_orchestrator("locl")
 
 

@@ -325,8 +325,8 @@ def test_a_question_that_somebody_else_answers_is_over(
 
     async def talk(client: ClaudeSDKClient) -> None:
         await client.query("touch")
-        (question,) = await asyncio.to_thread(_questions, command)
-        await asyncio.to_thread(command, "answer", question, "deny")
+        await asyncio.to_thread(until, lambda: command.json("questions"), "Claude asks nothing")
+        await asyncio.to_thread(command, "answer", transport.session_id, "deny")
         await answer(client)
 
     official.talk(talk, official.options(can_use_tool=_never), transport)
@@ -336,17 +336,6 @@ def test_a_question_that_somebody_else_answers_is_over(
 async def _never(*_: Any) -> PermissionResultAllow:
     await asyncio.Event().wait()
     return PermissionResultAllow()
-
-
-def _questions(command: Command) -> list[str]:
-    found: list[str] = []
-
-    def asked() -> bool:
-        found.extend(each["question"] for each in command.json("questions"))
-        return bool(found)
-
-    until(asked, "Claude asks nothing")
-    return found
 
 
 def test_an_interrupted_turn_ends_and_the_conversation_goes_on(

@@ -157,6 +157,9 @@ def test_a_host_that_is_killed_leaves_nothing_on_the_server(served: Served) -> N
     belonging = [each.pid for each in processes().values() if mark in each.environ]
     assert len(belonging) >= 3
     os.kill(pids[0], signal.SIGKILL)
+    claude.send_input("still here")
+    assert claude.get_output(SECONDS) == "still here"
+    claude.stop()
     assert claude.process.wait(SECONDS) == 137
     wait_until_gone(belonging)
     assert served.sessions() == []

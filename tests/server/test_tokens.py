@@ -106,10 +106,12 @@ def test_no_more_sessions_than_allowed(served: Served) -> None:
 def test_no_more_connections_than_its_sessions_need(served: Served) -> None:
     token = served.token("ann", "--sessions", "1")
     served.start()
-    with ExitStack() as connections:
-        with pytest.raises(LinkCut, match="this token has 14 connections already"):
-            for _ in range(100):
-                connections.enter_context(closing(served.connect("mine", token)))
+    with (
+        ExitStack() as connections,
+        pytest.raises(LinkCut, match="this token has 14 connections already"),
+    ):
+        for _ in range(100):
+            connections.enter_context(closing(served.connect("mine", token)))
     until(lambda: "gone" in served.log, "the server did not hear that they are closed")
     served.connect("mine", served.token("bob")).close()
 

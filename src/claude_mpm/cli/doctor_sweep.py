@@ -6,11 +6,11 @@ import shutil
 import stat
 import subprocess
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.errors import StorageError
 from claude_mpm.journal import leftovers
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.journal.lease import SessionLock
@@ -60,7 +60,9 @@ def sweep(store: Store) -> list[Swept]:
 def _sweep_session(folder: SessionFolder, *, has_processes: bool) -> Counter[str]:
     left: Counter[str] = Counter()
     if not folder.path.exists():
-        left["processes"] = leftovers.end(folder.path)
+        # In a container, it may well exist.
+        if all(map(leftovers.sees_our_files, leftovers.marked().get(folder.path, ()))):
+            left["processes"] = leftovers.end(folder.path)
         return left
     fifos = [entry for entry in folder.path.iterdir() if stat.S_ISFIFO(entry.lstat().st_mode)]
     if not (fifos or has_processes or folder.temporary.exists()) or folder.link_file.exists():
@@ -86,8 +88,12 @@ def _sweep_containers(store: Store) -> Iterator[str]:
     engines = {"docker"}
     over = {}
     for folder in store.sessions():
-        meta = folder.read_meta()
-        if meta.environment == "docker" and folder.has_ended():
+        try:
+            meta = folder.read_meta()
+        except StorageError:
+            continue  # nobody can tell where it ran; the check of sessions names it
+        elsewhere = meta.environment != "docker" or meta.place.get("inside")
+        if not elsewhere and folder.has_ended():
             over[meta.session_id] = folder
             engines.add(str(meta.place.get("engine", "docker")))
     for engine in sorted(engines) if over else ():

@@ -86,6 +86,7 @@ class SessionLock:
 
     def __init__(self, folder: SessionFolder) -> None:
         self._folder = folder
+        self._lost = False
         # The folder itself: it is there before all that is in it, and outlives every host.
         self._descriptor = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -112,15 +113,17 @@ class SessionLock:
         return self._descriptor >= 0
 
     def check(self) -> None:
-        """Make sure that the session is still ours, before something is done that only one may do.
+        """Make sure, before something is done that only one may do, that nobody took the session.
 
         Raises:
-            NotOwner: another has it.
+            NotOwner: it was ours, and another has it now.
         """
         found = read_owner(self._folder)
-        if not self.held or found.number != self.owner.number:
+        if self.held and found.number != self.owner.number:
             self._close()
             self.owner = found
+            self._lost = True
+        if self._lost:
             raise NotOwner(self.refusal())
 
     def refusal(self) -> str:
@@ -152,6 +155,43 @@ class SessionLock:
         if self.held:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+class Ownership:
+    """A controller's attempts to own a session."""
+
+    def __init__(self, folder: SessionFolder) -> None:
+        self._folder = folder
+        self._lock: SessionLock | None = None
+
+    @property
+    def owner(self) -> Owner | None:
+        """Who has the session, as far as it was tried to have it."""
+        return self._lock.owner if self._lock is not None else None
+
+    def claim(self) -> bool:
+        """Try to own the session; tell if we do."""
+        if self._lock is None or not self._lock.held:
+            self._lock = SessionLock(self._folder)
+        return self._lock.held
+
+    def check(self) -> None:
+        """Make sure that nobody took it from us; who only follows is not concerned.
+
+        Raises:
+            NotOwner: another has it now.
+        """
+        if self._lock is not None:
+            self._lock.check()
+
+    def refusal(self) -> NotOwner:
+        """Say who has it in our place."""
+        return NotOwner(self._lock.refusal() if self._lock is not None else "it was not tried")
+
+    def release(self) -> None:
+        """Let go; safe to call twice."""
+        if self._lock is not None:
+            self._lock.release()
 
 
 def _may_run_elsewhere(folder: SessionFolder, owner: Owner) -> bool:

@@ -51,6 +51,14 @@ def marked() -> dict[Path, list[int]]:
     return found
 
 
+def sees_our_files(pid: int) -> bool:
+    """Tell whether a process has the same files under the same paths as this one."""
+    try:
+        return (_PROC / str(pid) / "ns/mnt").readlink() == (_PROC / "self/ns/mnt").readlink()
+    except OSError:  # it is gone, or another's
+        return False
+
+
 def end(session: Path) -> int:
     """End the processes that a session has on this machine; return how many there were.
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from claude_mpm.checks import disk_is_full
 from claude_mpm.environments.order import Order
-from claude_mpm.errors import MPMError, NotOwner, SessionEnded, StorageError
+from claude_mpm.errors import MPMError, SessionEnded, StorageError
 from claude_mpm.journal import leftovers
 from claude_mpm.journal.durability import JournalSync
 from claude_mpm.journal.layout import Meta, SessionFolder, storage_errors
-from claude_mpm.journal.lease import Lease, Owner, SessionLock
+from claude_mpm.journal.lease import Lease, Ownership
 from claude_mpm.journal.recorder import Recorder
 from claude_mpm.orchestration.claude_record import GO_ON, ClaudeRecord
 from claude_mpm.orchestration.ending import Ending, wait_for_host
@@ -82,8 +82,8 @@ class Controller:
             self.folder, options, orchestrator=kind, environment=environment.name, place=place
         )
         self.input = Input(self.folder, durable=options.durability != "none")
+        self.ownership = Ownership(self.folder)
         self._lease: Lease | None = None
-        self._lock: SessionLock | None = None
         self._recorder: Recorder | None = None
         self._told: Session | None = None
         self._released = False
@@ -151,7 +151,7 @@ class Controller:
             linger=self._options.linger,
             linger_limit=self._options.linger_limit,
         )
-        self.check_owner()
+        self.ownership.check()
         try:
             self.process = place.start(order)
         except MPMError as error:
@@ -164,7 +164,7 @@ class Controller:
         self.folder.create()
         self._store.index.position(self.folder.path.name)  # one that cannot be opened stops it here
         if not self.claim():
-            raise self.refusal()
+            raise self.ownership.refusal()
         if self.folder.pids() is not None:  # the last host went without a word
             leftovers.end(self.folder.path)
             leftovers.remove_temporary(self.folder.temporary)
@@ -193,27 +193,7 @@ class Controller:
 
     def claim(self) -> bool:
         """Try to become the one who starts Claude and gives it what was put; tell if we are."""
-        if self._lock is None or not self._lock.held:
-            self._lock = SessionLock(self.folder)
-        return self._lock.held
-
-    @property
-    def owner(self) -> Owner | None:
-        """Who has the session, as far as it was asked for."""
-        return self._lock.owner if self._lock is not None else None
-
-    def check_owner(self) -> None:
-        """Make sure that the session is still ours.
-
-        Raises:
-            NotOwner: another has it.
-        """
-        if self._lock is not None:
-            self._lock.check()
-
-    def refusal(self) -> NotOwner:
-        """Say who has the session in our place."""
-        return NotOwner(self._lock.refusal() if self._lock is not None else "not claimed")
+        return self.ownership.claim()
 
     def let_go(self) -> None:
         """Read no more of a Claude that goes on; its host is still reaped when it ends."""
@@ -332,8 +312,7 @@ class Controller:
         if self._lease is not None:
             self._lease.release()
             self._lease = None
-        if self._lock is not None:
-            self._lock.release()
+        self.ownership.release()
         if self._recorder is not None:
             self._recorder.join(self._options.stop_timeout)
         for name in ("stdin", "stdout", "stderr"):

@@ -7,6 +7,8 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from claude_mpm.checks import check_prompt
 from claude_mpm.errors import MPMError, SessionEnded
 from claude_mpm.journal.answers import read_answers
@@ -45,6 +47,7 @@ class Conversation:
     session_id: str
     environment: Environment
     place_settings: dict[str, Any]
+    session_metadata: dict[str, Any]
     logger: logging.Logger
 
     def __init__(self, options: Options) -> None:
@@ -126,6 +129,7 @@ class Conversation:
         if not turn.name:
             return
         try:
+            self._control().ownership.check()
             self._control().input.announce(turn.name)
         except MPMError as error:
             self.logger.error("prompt not delivered: %s", error)
@@ -189,13 +193,24 @@ class Conversation:
     @property
     def owner(self) -> Owner | None:
         """Who alone may start this session's Claude; None before `start`."""
-        return self._controller.owner if self._controller else None
+        return self._controller.ownership.owner if self._controller else None
 
     @property
     def storage_error(self) -> MPMError | None:
         """Why the index does not have what was found; the journal has it all the same."""
         session = self._controller.session if self._controller else None
         return session.failure if session else None
+
+    def _save_session_metadata(self) -> None:
+        """Keep `session_metadata` in the session's folder; called by subclasses, or on request.
+
+        Raises:
+            StorageError: it could not be kept.
+        """
+        folder = self.store.folder(str(self.session_id))
+        folder.create()
+        data = {"session_id": str(self.session_id), **self.session_metadata}
+        folder.write(folder.metadata, msgspec.json.encode(data, enc_hook=str) + b"\n")
 
     def _control(self) -> Controller:
         if self._controller is None:

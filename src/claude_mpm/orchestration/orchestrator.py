@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import uuid
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -14,27 +13,25 @@ from claude_mpm.environments.local import Local
 from claude_mpm.errors import LaunchError, MPMError, UsageError
 from claude_mpm.framework import FrameworkLoader
 from claude_mpm.orchestration.async_face import AsyncFace
-from claude_mpm.orchestration.conversation import Conversation
 from claude_mpm.orchestration.handshake import Handshake
 from claude_mpm.orchestration.log import close_logger, make_logger
 from claude_mpm.orchestration.options import make_options
-from claude_mpm.orchestration.output import ClaudeOutput
 from claude_mpm.orchestration.pacing import in_turn
 from claude_mpm.orchestration.place_settings import take_place_settings
+from claude_mpm.orchestration.reading import Reading
 from claude_mpm.orchestration.supervision import Supervision
 from claude_mpm.orchestration.takeover import take_over, turns_of
-from claude_mpm.wire.text_lines import reported_error
 
 if TYPE_CHECKING:
     import os
 
     from claude_mpm.environments.base import Environment
     from claude_mpm.orchestration.controller import Controller
+    from claude_mpm.orchestration.output import ClaudeOutput
     from claude_mpm.orchestration.turn import Turn
-    from claude_mpm.wire.events import Event
 
 
-class MPMOrchestrator(Conversation, AsyncFace):
+class MPMOrchestrator(Reading, AsyncFace):
     """Runs Claude Code in a place, and hands on what goes in and comes out.
 
     A subclass overrides any hook; each default calls the next hook through `self`.
@@ -89,16 +86,7 @@ class MPMOrchestrator(Conversation, AsyncFace):
         self._stopping = threading.Lock()
         self._letting_go = threading.RLock()
         self._stopped = threading.Event()
-        self._supervision = Supervision(
-            self.options,
-            self.environment,
-            self._turns,
-            self.framework_loader,
-            self.logger,
-            over=self._stopped,
-            stop=lambda: self.stop(),
-            on_start=lambda process: setattr(self, "process", process),
-        )
+        self._supervision = self._make_supervision()
 
     @classmethod
     def place(cls) -> type[Environment]:
@@ -108,6 +96,18 @@ class MPMOrchestrator(Conversation, AsyncFace):
     def make_environment(self) -> Environment:
         """Return the place where Claude runs; called by the constructor."""
         return self.options.environment or self.place()(**self.place_settings)
+
+    def _make_supervision(self) -> Supervision:
+        return Supervision(
+            self.options,
+            self.environment,
+            self._turns,
+            self.framework_loader,
+            self.logger,
+            over=self._stopped,
+            stop=lambda: self.stop(),
+            on_start=lambda process: setattr(self, "process", process),
+        )
 
     # --- start ------------------------------------------------------------------------------
 
@@ -162,23 +162,6 @@ class MPMOrchestrator(Conversation, AsyncFace):
             self.session_metadata["start_time"] = datetime.now()
             self._save_session_metadata()
 
-    def _start_io_threads(self) -> None:
-        """Start to read; called by `start`, and by subclasses that made `process` themselves."""
-        controller = self._control()
-        if controller.session is None:
-            controller.adopt(self.process, self._cwd())
-        assert controller.session is not None
-        self._output = self.process.stdout = ClaudeOutput(
-            controller.session,
-            observe=self._observe,
-            on_idle=self._on_idle,
-            on_end=self._on_end,
-        )
-        self._reader = threading.Thread(
-            target=self._read_output, name=f"claude-mpm-{self.session_id[:8]}", daemon=True
-        )
-        self._reader.start()
-
     def _abandon(self) -> None:
         if self._controller is not None:
             if self._controller.process is not None:
@@ -194,85 +177,6 @@ class MPMOrchestrator(Conversation, AsyncFace):
         self._handshake = None
         self.turns_before = []
         self._stopped.clear()
-
-    def _cwd(self) -> str:
-        return str(Path(self.options.cwd or ".").expanduser().absolute())
-
-    # --- output -----------------------------------------------------------------------------
-
-    def _read_output(self) -> None:
-        self._output_reader()
-        if self._stopped.is_set():  # a hook stopped the session, and the rest is read now
-            self._let_go()
-
-    def _output_reader(self) -> None:
-        """Hand each line of Claude's text to `_process_output_line`; runs in the reader thread."""
-        output, errors = self.process.stdout, 0
-        if isinstance(output, ClaudeOutput) and self._has_default("_process_output_line"):
-            output.hand_on(self._lines.add_all)
-            return
-        for line in output:
-            try:
-                self._process_output_line(line.rstrip("\r\n"))
-                errors = 0
-            except Exception as error:  # noqa: BLE001 -- a hook of a subclass may raise anything
-                errors += 1
-                self.logger.error("output hook failed (%d): %r", errors, error)
-                if errors >= self.options.max_output_errors:
-                    self.logger.critical("too many errors in a row, stopping")
-                    self.stop()
-                    return
-
-    def _process_output_line(self, line: str) -> None:
-        """Hand on one line; called by the reader, or by a subclass that reads by itself."""
-        controller = self._control()
-        if controller.session is None:
-            for event in controller.record(line, self._cwd()):
-                self._turns.observe(event)
-        self._lines.add(line)
-
-    def _has_default(self, hook: str) -> bool:
-        """Tell whether nobody has put something else in a hook's place."""
-        default = getattr(MPMOrchestrator, hook)
-        return hook not in vars(self) and getattr(type(self), hook) is default
-
-    def _flush_buffer(self) -> None:
-        """Hand on the lines that wait for their batch; called at the end of a turn and of all."""
-        self._lines.flush()
-
-    def _observe(self, event: Event) -> None:
-        """Take an event in its place between the lines; called by whatever reads the output."""
-        if event.kind == "control_response" and self._handshake is not None:
-            self._handshake.note_answer(event.data.response)
-        elif event.kind == "turn":
-            self._flush_buffer()
-        elif self._turns.active is None and (error := reported_error(event)):
-            self._lines.put(error)
-        self._questions.observe(event)
-        self._turns.observe(event)
-        self._supervision.observe(event)
-
-    def _on_idle(self) -> None:
-        """Called about once a second while nothing comes."""
-        controller = self._control()
-        full = controller.full_disk() if self._turns.active is not None else None
-        if full is not None and controller.session is not None:
-            controller.session.failure = full
-            self._turns.end(None, str(full), ended=False)
-        self._turns.keep_time()
-        self._questions.keep_time()
-        self._supervision.check()
-
-    def _on_end(self) -> None:
-        """Called once when the output is over and was read."""
-        self._flush_buffer()
-        controller = self._control()
-        self.running = False
-        if self._handshake is not None:
-            self._handshake.note_end()
-        self._turns.end(
-            controller.exit_status(), controller.folder.stderr_tail(), ended=not self._detached
-        )
 
     # --- stop -------------------------------------------------------------------------------
 
@@ -355,19 +259,6 @@ class MPMOrchestrator(Conversation, AsyncFace):
         """Stop Claude."""
         self.stop()
 
-    # --- the session's own data -------------------------------------------------------------
-
     def _generate_session_id(self) -> str:
         """Return a new name for a session; called by the constructor and by subclasses."""
         return str(uuid.uuid4())
-
-    def _save_session_metadata(self) -> None:
-        """Keep `session_metadata` in the session's folder; called by subclasses, or on request.
-
-        Raises:
-            StorageError: it could not be kept.
-        """
-        folder = self.store.folder(str(self.session_id))
-        folder.create()
-        data = {"session_id": str(self.session_id), **self.session_metadata}
-        folder.write(folder.metadata, msgspec.json.encode(data, enc_hook=str) + b"\n")

@@ -11,7 +11,7 @@ from claude_mpm.errors import SessionEnded, UsageError
 from claude_mpm.fate import Fate
 from claude_mpm.journal.prompts import Prompt, prompts
 from claude_mpm.orchestration.turn import Turn
-from claude_mpm.status import prompt_fates, read_status
+from claude_mpm.status import prompt_fates, read_status, undelivered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,23 +61,15 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
     controller.rejoin()
     runs = folder.exit_status() is None and folder.has_host() and not folder.has_ended()
     if not runs and not alone:
-        raise controller.refusal()
+        raise controller.ownership.refusal()
     store.catch_up(folder)
-    left: tuple[Prompt, ...] = ()
-    cut: list[Prompt] = []
-    if alone and not folder.closed.exists():
-        known = prompt_fates(folder, store.index)
-        cut = [prompt for prompt, fate in known if fate is Fate.CUT]
-        wanted = (Fate.UNDELIVERED, Fate.CUT)
-        left = tuple(prompt for prompt, fate in known if fate in wanted)
     if not runs:
-        since = read_status(folder, store.index).begin if cut else None
-        process = controller.launch(loader.load(), cut=cut, since=since)
-        resumed = frozenset(prompt.uuid for prompt in cut)
-        return Takeover(process, attached=False, undelivered=left, resumed=resumed)
+        return _start_again(controller, store, loader)
+    gives = alone and not folder.closed.exists()
+    left = tuple(undelivered(folder, store.index)) if gives else ()
     status = read_status(folder, store.index)
     process = controller.attach(status.begin)
-    if alone and not folder.closed.exists():
+    if gives:
         _answer_again(controller, status)
     return Takeover(
         process,
@@ -86,6 +78,27 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
         undelivered=left,
         over=status.over.union(status.unheard),
     )
+
+
+def _start_again(controller: Controller, store: Store, loader: FrameworkLoader) -> Takeover:
+    """Start Claude, and with it what it did not live to do; that is read from its beginning."""
+    known = prompt_fates(controller.folder, store.index)
+    cut = [prompt for prompt, fate in known if fate is Fate.CUT]
+    since = read_status(controller.folder, store.index).begin if cut else None
+    return Takeover(
+        controller.launch(loader.load(), cut=cut, since=since),
+        attached=False,
+        undelivered=tuple(p for p, fate in known if fate in (Fate.UNDELIVERED, Fate.CUT)),
+        resumed=frozenset(prompt.uuid for prompt in cut),
+    )
+
+
+def _left_over(folder: SessionFolder, store: Store) -> tuple[tuple[Prompt, ...], list[Prompt]]:
+    """Return the prompts that have no answer, and those of them in which Claude died."""
+    known = prompt_fates(folder, store.index)
+    cut = [prompt for prompt, fate in known if fate is Fate.CUT]
+    left = (prompt for prompt, fate in known if fate in (Fate.UNDELIVERED, Fate.CUT))
+    return tuple(left), cut
 
 
 def _answer_again(controller: Controller, status: Status) -> None:

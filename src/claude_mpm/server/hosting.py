@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from claude_mpm.environments.order import Order
 from claude_mpm.errors import UsageError
+from claude_mpm.journal import leftovers
 from claude_mpm.journal.layout import Meta, SessionFolder
 from claude_mpm.journal.layout import Start as StartRecord
-from claude_mpm.journal.watch import subscribe
+from claude_mpm.orchestration.ending import wait_for_host
 from claude_mpm.server.leases import STARTER, Leases
-from claude_mpm.server.leftovers import end_all
 from claude_mpm.server.peer import Refused
 from claude_mpm.wire.remote import CHUNK, Start, State
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 # What a client may read of its session's folder.
 _SHOWN = frozenset({"out.jsonl", "err.log", "host.log", "place", "exit"})
+_ENDS = (signal.SIGTERM, signal.SIGKILL)
 _HOST_PATIENCE = 60.0  # seconds for a host to say that it is there
-_CHECK = 0.2
 
 
 class Hosting:
@@ -127,7 +127,7 @@ class Hosting:
         process = place.start(order)
         if isinstance(process, subprocess.Popen):
             self._hosts.append(process)
-        _wait_for_host(folder, process)
+        _begin(folder, process)
 
     def _environ(self, token: Token, given: Mapping[str, str]) -> dict[str, str]:
         """Return Claude's variables: the server's own, and what the client gives.
@@ -172,10 +172,10 @@ class Hosting:
         if signum not in {*signal.Signals}:
             raise Refused(f"there is no signal {signum}")
         pids = folder.pids()
-        if pids and folder.has_host():
+        if pids and folder.has_host() and not folder.host_is_dead():
             self._environment.signal(pids[1 if signum == signal.SIGKILL else 0], signum)
-        elif signum == signal.SIGKILL and self._environment.shares_files:
-            end_all(folder)  # nobody else does, once the host was killed
+        elif signum in _ENDS and self._environment.shares_files:
+            leftovers.end(folder.path)  # nobody else does, once the host was killed
 
     def reap(self) -> None:
         """Take note of hosts that have ended."""
@@ -228,6 +228,7 @@ def remove(folder: SessionFolder) -> None:
     """
     if folder.has_host():
         raise Refused("the session runs; end it first")
+    leftovers.remove_temporary(folder.temporary)
     shutil.rmtree(folder.path, ignore_errors=True)
 
 
@@ -236,16 +237,7 @@ def _here(word: str, there: str, folder: SessionFolder) -> str:
     return f"{folder.path}{word[len(there) :]}" if word.startswith(f"{there}/") else word
 
 
-def _wait_for_host(folder: SessionFolder, process: Any) -> None:
-    deadline = time.monotonic() + _HOST_PATIENCE
-    changes = subscribe(folder.path)
-    try:
-        while not folder.pid_file.exists() and not folder.exit_file.exists():
-            ended = process.poll() is not None
-            if ended and not folder.exit_file.exists():
-                raise Refused(f"the host ended at once: {folder.stderr_tail()}")
-            if time.monotonic() > deadline:
-                raise Refused("the host does not say that it is there", again=True)
-            changes.wait(_CHECK)
-    finally:
-        changes.close()
+def _begin(folder: SessionFolder, process: Any) -> None:
+    wait_for_host(folder, process, _HOST_PATIENCE)
+    if folder.pids() is None and not folder.exit_file.exists():
+        raise Refused(f"the host ended at once: {folder.stderr_tail()}")

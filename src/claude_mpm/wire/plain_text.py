@@ -20,7 +20,9 @@ class PlainLines:
 
     def decode(self, line: Line) -> list[Event]:
         """Return one event for the line, or lines; bytes that are not UTF-8 are replaced, never fatal."""
-        return [Event("text", PlainText(_text(line.data)), line.offset, line.end, line.data, "text")]
+        return [
+            Event("text", PlainText(_text(line.data)), line.offset, line.end, line.data, "text")
+        ]
 
     def prompt(self, text: str, uuid: str) -> bytes:
         """Return the prompt as a line; this wire has no identities, so `uuid` does not travel."""
