@@ -26,7 +26,8 @@ static const char RESULT[] =
     "{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"\",\"num_turns\":1,"
     "\"duration_ms\":1,\"duration_api_ms\":1,"
     "\"user_message_uuids\":[\"%.36s\"],"
-    "\"session_id\":\"11111111-2222-4333-8444-555555555555\",\"total_cost_usd\":0,\"usage\":{}}\n";
+    "\"session_id\":\"11111111-2222-4333-8444-555555555555\",\"total_cost_usd\":0,\"usage\":{}}\n"
+    "{\"type\":\"system\",\"subtype\":\"session_state_changed\",\"state\":\"idle\"}\n";
 
 static void put(const char *data, size_t size)
 {

@@ -22,38 +22,36 @@ def many(world: World) -> Iterator[Figure]:
     state = world.fresh() / "state"
     ticking = {"EMIT_PAUSE": str(1 / _LINES), "EMIT_TIMES": "100000"}
 
-    def run(side: str, busy: int) -> Callable[[], Numbers]:
-        what = (world.emitter, count, wait, busy)
-        env = {**os.environ, **(ticking if busy else {})}
+    def run(side: str) -> Callable[[], Numbers]:
+        env = {**os.environ, "EMIT_PAUSE": str(1 / _LINES), "EMIT_TIMES": "100000"}
         if side == "sdk":
-            return lambda: script(
-                "sdk_many", *what, python=world.peers["claude-agent-sdk"], env=env
-            )
-        return lambda: script("our_many", state, *what, env=env)
+            sdk = world.peers["claude-agent-sdk"]
+            return lambda: script("sdk_many", world.emitter, count, wait, python=sdk, env=env)
+        return lambda: script("our_many", state, world.emitter, count, wait, env=env)
 
     with files_open(16 * count):
-        idle = interleave(rounds, sdk=run("sdk", 0), ours=run("ours", 0))
-        busy = interleave(rounds, sdk=run("sdk", 1), ours=run("ours", 1))
-    memory = {name: f"{median(runs, 'memory') / 1024:.1f} KiB" for name, runs in idle.items()}
+        runs = interleave(rounds, sdk=run("sdk"), ours=run("ours"))
+    memory = {name: f"{median(found, 'memory') / 1024:.1f} KiB" for name, found in runs.items()}
     yield Figure(
         "g", f"memory of each of {count} idle sessions, over the SDK",
-        *ratio(idle["ours"], idle["sdk"], "memory"), 0.6, sides=memory,
+        *ratio(runs["ours"], runs["sdk"], "memory"), 0.6, sides=memory,
         note="Private memory of the one process that holds them.",
     )  # fmt: skip
     yield Figure(
         "g", f"processor time of {count} idle sessions, of a core",
-        *alone(idle["ours"], "cpu", 100), 1.0, unit=" %",
-        sides={"SDK": f"{median(idle['sdk'], 'cpu') * 100:.2f} %"},
+        *alone(runs["ours"], "idle", 100), 1.0, unit=" %",
+        sides={"SDK": f"{median(runs['sdk'], 'idle') * 100:.2f} %"},
     )  # fmt: skip
     per_line = {
-        name: [{"each": run["cpu"] / run["lines"]} for run in runs] for name, runs in busy.items()
+        name: [{"each": run["busy"] / run["lines"]} for run in found]
+        for name, found in runs.items()
     }
-    lines = {name: f"{median(runs, 'lines'):,.0f} lines/s" for name, runs in busy.items()}
-    used = {name: f"{median(runs, 'cpu') * 100:.0f} % of a core" for name, runs in busy.items()}
+    lines = {name: f"{median(found, 'lines'):,.0f} lines/s" for name, found in runs.items()}
+    used = {name: f"{median(found, 'busy') * 100:.0f} % of a core" for name, found in runs.items()}
     yield Figure(
         "h", f"{count} sessions at {_LINES} lines a second each: processor time, over the SDK",
         *ratio(per_line["ours"], per_line["sdk"], "each"), 0.35,
-        sides={name: f"{used[name]}, {lines[name]}" for name in busy},
+        sides={name: f"{used[name]}, {lines[name]}" for name in runs},
         note="Processor time for each line that came through, so that a side that falls behind"
         " gains nothing by it.",
     )  # fmt: skip

@@ -1,7 +1,9 @@
-"""claude-mpm holds many sessions in one process: STATE EMITTER SESSIONS SECONDS LINES_EACH."""
+"""claude-mpm holds many sessions in one process: STATE EMITTER SESSIONS SECONDS."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 import time
@@ -13,7 +15,7 @@ from memory import private_memory
 
 from claude_mpm import create_orchestrator
 
-state, emitter, (sessions, wait, lines) = sys.argv[1], sys.argv[2], map(int, sys.argv[3:6])
+state, emitter, (sessions, wait) = sys.argv[1], sys.argv[2], map(int, sys.argv[3:5])
 heard = said = 0
 
 
@@ -39,22 +41,30 @@ def drain(claudes: list[Any], over: threading.Event) -> None:
                 said += 1
 
 
+def used(seconds: int) -> tuple[float, float]:
+    """Return the processor time and the events of a second, over some seconds."""
+    begun, cpu, events = time.perf_counter(), time.process_time(), heard
+    time.sleep(seconds)
+    took = time.perf_counter() - begun
+    return (time.process_time() - cpu) / took, (heard - events) / took
+
+
 start(0).stop()  # what is imported and opened but once
 before = private_memory()
 with ThreadPoolExecutor(8) as pool:
     claudes = list(pool.map(start, range(sessions)))
     time.sleep(1)
 each = (private_memory() - before) / sessions
+idle, _ = used(wait)
 over = threading.Event()
-if lines:
-    threading.Thread(target=drain, args=(claudes, over), daemon=True).start()
-    for claude in claudes:
-        claude.send_input("go")
-begun, cpu, before_lines = time.perf_counter(), time.process_time(), heard
-time.sleep(wait)
-took, used, got = time.perf_counter() - begun, time.process_time() - cpu, heard - before_lines
+threading.Thread(target=drain, args=(claudes, over), daemon=True).start()
+for claude in claudes:
+    claude.send_input("go")
+busy, got = used(wait)
 over.set()
-tell(memory=each, cpu=used / took, lines=got / took)
+tell(memory=each, idle=idle, busy=busy, lines=got)
 sys.stdout.flush()
-with ThreadPoolExecutor(8) as pool:
+for claude in claudes:  # they do not read their input while they write
+    os.kill(claude.store.folder(claude.session_id).pids()[1], signal.SIGTERM)
+with ThreadPoolExecutor(16) as pool:
     list(pool.map(lambda claude: claude.stop(), claudes))

@@ -1,8 +1,10 @@
-"""claude-agent-sdk holds many sessions in one process: EMITTER SESSIONS SECONDS LINES_EACH."""
+"""claude-agent-sdk holds many sessions in one process: EMITTER SESSIONS SECONDS."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import time
 
@@ -10,7 +12,7 @@ from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient
 from common import tell
 from memory import private_memory
 
-emitter, sessions, wait, lines = sys.argv[1], *map(int, sys.argv[2:5])
+emitter, sessions, wait = sys.argv[1], *map(int, sys.argv[2:4])
 heard = 0
 
 
@@ -21,7 +23,17 @@ async def read(client: ClaudeSDKClient) -> None:
         heard += 1
 
 
+async def used(seconds: int) -> tuple[float, float]:
+    """Return the processor time and the messages of a second, over some seconds."""
+    begun, cpu, count = time.perf_counter(), time.process_time(), heard
+    await asyncio.sleep(seconds)
+    took = time.perf_counter() - begun
+    return (time.process_time() - cpu) / took, (heard - count) / took
+
+
 async def main() -> None:
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     before = private_memory()
     gate = asyncio.Semaphore(8)
 
@@ -33,18 +45,15 @@ async def main() -> None:
 
     clients = await asyncio.gather(*(connect() for _ in range(sessions)))
     readers = [asyncio.create_task(read(client)) for client in clients]
+    assert readers
     await asyncio.sleep(1)
     each = (private_memory() - before) / sessions
-    if lines:
-        await asyncio.gather(*(client.query("go") for client in clients))
-    begun, cpu, count = time.perf_counter(), time.process_time(), heard
-    await asyncio.sleep(wait)
-    took, used = time.perf_counter() - begun, time.process_time() - cpu
-    got = heard - count
-    for reader in readers:
-        reader.cancel()
-    tell(memory=each, cpu=used / took, lines=got / took)
-    await asyncio.gather(*(client.disconnect() for client in clients))
+    idle, _ = await used(wait)
+    await asyncio.gather(*(client.query("go") for client in clients))
+    busy, got = await used(wait)
+    tell(memory=each, idle=idle, busy=busy, lines=got)
+    sys.stdout.flush()
+    os.killpg(0, signal.SIGTERM)  # they do not read their input while they write
 
 
 asyncio.run(main())

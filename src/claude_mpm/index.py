@@ -61,12 +61,16 @@ class Index:
     Args:
         path: the database file; it is made where it is missing.
 
+    Attributes:
+        holders: how many share it; whoever shares it counts.
+
     Raises:
         StorageError: the file cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.holders = 0
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -77,8 +81,16 @@ class Index:
             weakref.finalize(self, self._database.close)
             with _alone(path.parent):
                 self._prepare()
+            self._file = path.stat()
         except (OSError, sqlite3.Error) as error:
             raise self._refusal(error) from error
+
+    def is_in_place(self) -> bool:
+        """Tell whether the file is still the one that was opened."""
+        try:
+            return os.path.samestat(self.path.stat(), self._file)
+        except FileNotFoundError:
+            return False
 
     def _prepare(self) -> None:
         execute = self._database.execute

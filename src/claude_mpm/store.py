@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -34,6 +36,29 @@ def default_state_dir() -> Path:
     return user_state_path("claude-mpm", appauthor=False)
 
 
+# One connection for each index of this process: each takes 100 KiB and three open files.
+_indexes: WeakValueDictionary[Path, Index] = WeakValueDictionary()
+_sharing = threading.Lock()
+
+
+def _shared_index(path: Path) -> Index:
+    with _sharing:
+        index = _indexes.get(path)
+        if index is None or not index.is_in_place():
+            index = _indexes[path] = Index(path)
+        index.holders += 1
+        return index
+
+
+def _release(index: Index) -> None:
+    with _sharing:
+        index.holders -= 1
+        if index.holders == 0:
+            index.close()
+            if _indexes.get(index.path) is index:
+                del _indexes[index.path]
+
+
 class Store:
     """Opens, lists and re-reads sessions.
 
@@ -53,7 +78,7 @@ class Store:
             StorageError: it cannot be read or written.
         """
         if self._index is None:
-            self._index = Index(self.path / "index.sqlite")
+            self._index = _shared_index(self.path / "index.sqlite")
         return self._index
 
     def folder(self, session_id: str) -> SessionFolder:
@@ -180,7 +205,7 @@ class Store:
     def close(self) -> None:
         """Close the index; safe to call twice."""
         if self._index is not None:
-            self._index.close()
+            _release(self._index)
             self._index = None
 
 

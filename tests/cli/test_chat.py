@@ -38,7 +38,7 @@ def test_a_conversation_with_tickets_delegations_and_a_summary(
         Delegate("qa", "Check it", does=[Call("Bash", command="echo checked"), "All green."]),
         "It is checked.\nTODO: Announce the release",
     )
-    with open_terminal() as terminal:
+    with open_terminal("--orchestrator", "local") as terminal:
         terminal.expect("› ")
         terminal.type("\rShip it\r")
         terminal.expect("⚙ Agent qa: Check it")
@@ -63,7 +63,7 @@ def test_ctrl_c_interrupts_the_answer_and_ctrl_d_leaves(
     open_terminal: Open, model: ScriptedModel
 ) -> None:
     model.on("Talk", Say("the beginning\nand"), Stall(), "never said")
-    with open_terminal() as terminal:
+    with open_terminal("--orchestrator", "local") as terminal:
         terminal.expect("› ")
         terminal.type("Talk\r")
         terminal.expect("the beginning")
@@ -84,7 +84,7 @@ def test_ctrl_c_at_a_question_interrupts_the_turn_and_at_the_prompt_nothing(
     open_terminal: Open, model: ScriptedModel
 ) -> None:
     model.on("Wait", Call("Write", file_path="x", content="y"), "never said")
-    with open_terminal() as terminal:
+    with open_terminal("--orchestrator", "local") as terminal:
         terminal.expect("› ")
         terminal.type("Wait\r")
         terminal.expect("allow once")
@@ -109,7 +109,7 @@ def test_a_question_is_answered_at_the_terminal(
 ) -> None:
     target = Path("out.txt").absolute()
     model.on("Write", Call("Write", file_path=str(target), content="written"), "Answered.")
-    with open_terminal() as terminal:
+    with open_terminal("--orchestrator", "local") as terminal:
         terminal.expect("› ")
         terminal.type("Write\r")
         terminal.expect("? Claude wants to use Write: out.txt")

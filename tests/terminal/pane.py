@@ -115,10 +115,16 @@ class Pane:
             assert time.monotonic() < deadline, f"{text!r} is not shown:\n{screen}"
             self._wait_for_change()
 
-    def _wait_for_change(self) -> None:
+    def settle(self) -> None:
+        """Wait until nothing more is shown for a second."""
+        while self._wait_for_change(1.0):
+            pass
+
+    def _wait_for_change(self, seconds: float = 0.2) -> bool:
         """Wait until something is shown; the end of a program, for one, may show nothing."""
-        if select.select([self._changes], [], [], 0.2)[0]:
-            os.read(self._changes, 1 << 16)
+        if not select.select([self._changes], [], [], seconds)[0]:
+            return False
+        return bool(os.read(self._changes, 1 << 16))
 
     def run(self, command: str) -> str:
         """Run a command in the shell to its end, and return what it prints."""

@@ -126,7 +126,7 @@ def test_keys_and_pastes_reach_claude_as_they_are(open_pane: Open, model: Script
 def test_ctrl_c_interrupts_the_turn_and_not_the_session(
     open_pane: Open, model: ScriptedModel
 ) -> None:
-    model.on("Talk", "The beginning", Stall(), "never said")
+    model.on("Talk", "The beginning\nof it", Stall(), "never said")
     pane = open_pane()
     pane.enter("claude-mpm")
     pane.expect(BOX)
@@ -198,14 +198,16 @@ def test_two_terminals_show_the_same_session(open_pane: Open) -> None:
     assert second.is_(*MODES) == AT_REST
 
 
-def test_a_program_sends_a_prompt_to_what_a_person_sees(open_pane: Open) -> None:
+def test_a_program_sends_a_prompt_to_what_a_person_sees(open_pane: Open, state: Path) -> None:
     pane, beside = open_pane(), open_pane()
     pane.enter("claude-mpm")
     pane.expect(BOX)
-    beside.run("claude-mpm send -i 'From beside'")
-    pane.expect("Claude heard: From beside")
-    assert "Claude heard: From beside" in beside.run("claude-mpm wait")
-    beside.run("claude-mpm stop --all")
+    name = _session(state).path.name
+    assert "Claude heard: One" in beside.run(f"claude-mpm send --wait {name} One")
+    pane.expect("Claude heard: One")
+    beside.run(f"claude-mpm send {name} Two")
+    pane.expect("Claude heard: Two")
+    assert "ended with status 0" in beside.run(f"claude-mpm stop {name}")
     pane.expect("claude-mpm resume")
 
 
@@ -236,7 +238,8 @@ def test_the_first_questions_are_the_persons(
     config = tmp_path / "claude-home" / ".claude" / ".claude.json"
     pane.run(f"cd {elsewhere}")
     pane.enter("claude-mpm")
-    pane.expect("trust")
+    pane.expect("Enter to confirm")
+    pane.settle()  # Claude begins the question anew while it starts
     assert str(elsewhere) not in config.read_text()
     pane.press("Down")
     pane.expect("❯ Yes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -70,6 +71,7 @@ def _one_turn(app: App, folder: SessionFolder, prompt: str) -> int:
     """Run what was left undelivered and then a prompt, if there is one."""
     claude = taken_up(app, folder)
     claude.start_or_raise()
+    _note_owner(app, claude)
     try:
         if not prompt:
             return show_turns_before(app, claude, asks=False)
@@ -81,12 +83,19 @@ def _one_turn(app: App, folder: SessionFolder, prompt: str) -> int:
     return turn.verdict.exit_status
 
 
+def _note_owner(app: App, claude: MPMOrchestrator) -> None:
+    """Say who else has the session."""
+    owner = claude.owner
+    if claude.attached and owner is not None and owner.pid != os.getpid():
+        app.note(f"session {claude.session_id[:8]} is followed beside {owner}, which has it")
+
+
 def _note_turns_before(app: App, claude: MPMOrchestrator) -> None:
     """Say that the answer has to wait; what is said meanwhile is no answer to the prompt."""
     given_again = [turn for turn in claude.turns_before if turn.name]
     if given_again:
         name = claude.session_id[:8]
-        app.note(f"{len(given_again)} undelivered prompts come first; see claude-mpm logs {name}")
+        app.note(f"{len(given_again)} earlier prompts come first; see claude-mpm logs {name}")
 
 
 def _converse(app: App, folder: SessionFolder) -> int:

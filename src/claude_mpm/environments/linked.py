@@ -79,6 +79,7 @@ def start_linked(
         cwd=order.cwd,
         host=host or _host(order, folder),
         kill=kill or KILL,
+        linger=order.linger,
         base=order.folder.journal.stat().st_size,
     )
     write_variables(order)

@@ -5,6 +5,7 @@
 #
 # SESSION  the session's folder, with the FIFOs `feed` and `lease` in it; also
 #          `environ`: variables for Claude in the shell's syntax, removed once they are read
+#          `patience`: seconds to wait for the first follower, where that is not LINGER
 #          `expected`: lines that must be in the statement of where this runs
 # LINGER   seconds to wait for the next follower once the last one is gone
 # LIMIT    seconds that Claude then has to end by itself, before it is terminated
@@ -56,10 +57,10 @@ feed() { # names of inbox files come in, their contents go out
     done
 }
 
-alarm() { # says `expired` on the lease after LINGER seconds, unless it is terminated before
+alarm() { # says `expired` on the lease after `patience` seconds, unless it is terminated before
     nap=
     trap '[ -z "$nap" ] || kill "$nap"; exit' TERM
-    sleep "$linger" &
+    sleep "$patience" &
     nap=$!
     wait "$nap"
     [ ! -p "$session/lease" ] || echo expired >"$session/lease"
@@ -67,6 +68,8 @@ alarm() { # says `expired` on the lease after LINGER seconds, unless it is termi
 
 watch() { # ends Claude's input once nobody has followed for LINGER seconds
     exec 5>&-
+    patience=$linger
+    [ ! -f "$session/patience" ] || read -r patience <"$session/patience"
     while [ -p "$session/lease" ]; do # without its folder, nobody can follow any more
         alarm &
         ringing=$!
@@ -78,6 +81,7 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
             continue
         fi
         kill "$ringing"
+        patience=$linger
         while read -r holder <&4; do :; done
         exec 4<&-
     done

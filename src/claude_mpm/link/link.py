@@ -94,8 +94,11 @@ class Link:
             if state.exit is not None or state.dead:
                 self._end(state)
                 return
-            with suppress(LinkCut):
+            try:
                 self._follow()
+            except LinkCut as error:
+                self._say(f"link cut: {error}")
+                self._impatient.wait(_FIRST_PAUSE)
 
     def _look(self) -> FarState:
         """Ask how things are there, and note what is new."""

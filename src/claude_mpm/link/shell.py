@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
 _CHUNK = 1 << 18
+_FIRST_FOLLOWER = 60.0  # seconds
 _PATIENCE = 30.0  # seconds for one answer, beside what its data take
 _SLOWEST = 20_000  # bytes a second
 KILL = 'kill -s "$1" "$2"'
@@ -42,6 +43,7 @@ class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
         cwd: the folder to work in; empty for the place's own choice.
         host: the command that starts the host there, in the folder's own shell.
         kill: a script that sends signal $1 to process $2 of the session.
+        linger: seconds to wait for the next follower once the last one is gone.
         base: the byte of the near journal that is the first of the far one.
     """
 
@@ -53,6 +55,7 @@ class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
     cwd: str
     host: str
     kill: str = KILL
+    linger: float = 0.0
     base: int = 0
 
 
@@ -246,7 +249,7 @@ def _start_script(spec: ShellSpec, folder: SessionFolder) -> str:
 }}
 lay() {{
     cd "$session" || return
-    mkdir inbox && : >out.jsonl && mkfifo feed lease || return
+    mkdir inbox && : >out.jsonl && mkfifo feed lease && echo {_patience(spec)} >patience || return
 {laid}
     {_change_folder(spec.cwd)}
     {spec.host}
@@ -255,6 +258,11 @@ exec 2>&1
 start </dev/null
 exit 0
 """
+
+
+def _patience(spec: ShellSpec) -> str:
+    """Return how long the host waits for its first follower, who has a way to go, in seconds."""
+    return f"{max(_FIRST_FOLLOWER, spec.linger):.0f}"
 
 
 def _change_folder(cwd: str) -> str:

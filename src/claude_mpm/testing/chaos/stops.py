@@ -9,12 +9,14 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_mpm.errors import MPMError
 from claude_mpm.journal import leftovers
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.orchestration.question import Question
 from claude_mpm.testing.chaos.figures import Clock, Figures
 from claude_mpm.testing.chaos.world import World, worlds
 from claude_mpm.testing.remains import Remains
+from claude_mpm.wire.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +40,11 @@ def stops(number: int, dice: Dice, share: float) -> Figures:
     for make, cases in worlds(number, share):
         with make() as world:
             for case in range(cases):
-                _Stop(world, STATES[case % len(STATES)], dice, figures).run()
+                one = _Stop(world, STATES[case % len(STATES)], dice, figures)
+                try:
+                    one.run()
+                except MPMError as error:
+                    figures.found("stops that failed", 1, f"{one.where}: {error}")
     figures.took = clock.seconds
     return figures
 
@@ -50,10 +56,11 @@ class _Stop:
         self._figures = figures
         self._name = str(uuid.uuid4())
         self._folder = world.folder(self._name)
-        self._where = f"{world.kind}, {state}, session {self._name}"
+        self.where = f"{world.kind}, {state}, session {self._name}"
         options = world.options(self._name)
         if state == "ask":
             options["permissions"] = "ask"
+        options["partial"] = True
         self._claude = MPMOrchestrator(**options)
         self._temporary = Path(options["environ"]["CLAUDE_CODE_TMPDIR"])
 
@@ -71,7 +78,7 @@ class _Stop:
             self._claude.start_or_raise()
             self._reach()
             self._stop()
-        figures, where = self._figures, self._where
+        figures, where = self._figures, self.where
         figures.counts[f"stops, {self._state}"] += 1
         left = [each for each in Remains(self._folder).found() if not each.startswith("process")]
         figures.found("files and FIFOs left", len(left), f"{where}: {left}")
@@ -100,8 +107,7 @@ class _Stop:
                 return
             if self._state == "stream" and isinstance(item, str):
                 return
-            is_event = not isinstance(item, str | Question)
-            if self._state == "tool" and is_event and self._runs_tool():
+            if self._state == "tool" and _starts_tool(item) and self._runs_tool():
                 return
 
     def _runs_tool(self) -> bool:
@@ -116,6 +122,11 @@ class _Stop:
 
 
 _OF_AN_IDLE_SESSION = 4  # the host with its two helpers, and Claude
+
+
+def _starts_tool(item: object) -> bool:
+    """Tell whether Claude has asked for a tool; the stand-in just says that it runs one."""
+    return isinstance(item, Event) and item.kind == "assistant"
 
 
 def _threads() -> int:

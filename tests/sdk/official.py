@@ -9,13 +9,15 @@ from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage
 
 from claude_mpm.sdk import PlaceTransport
 from claude_mpm.store import Store
+from claude_mpm.testing.remains import Remains
+from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from claude_mpm.journal.layout import SessionFolder
-    from claude_mpm.testing import ScriptedModel
+    from claude_mpm.testing import Request, ScriptedModel
 
     Talk = Callable[[ClaudeSDKClient], Awaitable[None]]
 
@@ -72,3 +74,14 @@ async def answer(client: ClaudeSDKClient) -> ResultMessage:
 def folder_of(transport: PlaceTransport) -> SessionFolder:
     """Return the session's folder, in the default state folder."""
     return Store().folder(transport.session_id)
+
+
+def printed(request: Request) -> str:
+    """Say what the last tool said."""
+    return "It printed: " + request.tool_results[-1].text
+
+
+def nothing_is_left(transport: PlaceTransport) -> None:
+    """Wait until there is nothing of the session but its record."""
+    remains = Remains(folder_of(transport))
+    until(lambda: not remains.found(), "something of the session is left")
