@@ -31,7 +31,7 @@ class Figure:
         value, low, high: the ratio (or difference) of medians, and its spread over the rounds.
         target: what it must reach.
         at_least: whether more is better; else less is.
-        unit: "×", "ms", "MB", …
+        unit: what stands behind the value.
         sides: each side's median, in words.
         note: what the sides do.
     """

@@ -20,7 +20,6 @@ def many(world: World) -> Iterator[Figure]:
         return
     count, wait, rounds = world.pick(1000, 150, 3), world.pick(10, 5, 1), world.pick(2, 1, 1)
     state = world.fresh() / "state"
-    ticking = {"EMIT_PAUSE": str(1 / _LINES), "EMIT_TIMES": "100000"}
 
     def run(side: str) -> Callable[[], Numbers]:
         env = {**os.environ, "EMIT_PAUSE": str(1 / _LINES), "EMIT_TIMES": "100000"}

@@ -24,19 +24,25 @@ def whole_process(world: World) -> Iterator[Figure]:
     """a: `claude-mpm run` over bare `claude -p`."""
     with ScriptedModel() as model:
         folder = world.fresh()
-        env = model.environment(
-            folder / "home", CLAUDE_PATH=world.claude, CLAUDE_MPM_STATE_DIR=str(folder / "state")
-        )
+
+        def env(side: str) -> dict[str, str]:
+            # A home and a project of its own: a peer leaves hooks and settings where it ran.
+            home = folder / side
+            more = {"CLAUDE_PATH": world.claude, "CLAUDE_MPM_STATE_DIR": str(home / "state")}
+            return model.environment(home, **more)
+
         heard = "Claude heard:"
         sides = {
-            "bare": _process([world.claude, "-p", "hi"], env, heard),
-            "ours": _process([_PROGRAM, "run", "--quiet", "hi"], env, heard),
+            "bare": _process([world.claude, "-p", "hi"], env("bare"), heard),
+            "ours": _process([_PROGRAM, "run", "--quiet", "hi"], env("ours"), heard),
         }
         if sdk := world.peers.get("claude-agent-sdk"):
             query = str(Path(__file__).parent / "sides" / "sdk_query.py")
-            sides["sdk"] = _process([sdk, query, world.claude, "hi"], env, heard)
+            sides["sdk"] = _process([sdk, query, world.claude, "hi"], env("sdk"), heard)
         if ancestor := world.peers.get("claude-mpm"):
-            sides["ancestor"] = _ancestor(ancestor, world.claude, env)
+            sides["ancestor"] = _ancestor(ancestor, world.claude, env("ancestor"))
+        for side in sides.values():  # what is made once
+            side()
         runs = interleave(world.pick(9, 5, 1), **sides)
     said = {
         "bare `claude -p`": "bare", "`claude-mpm run`": "ours", "SDK `query()`": "sdk",

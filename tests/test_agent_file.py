@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
+
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_mpm import agent_file
+
+if TYPE_CHECKING:
+    import pytest
 
 _LINE = st.builds(
     "{}: {}".format,

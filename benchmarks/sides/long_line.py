@@ -9,7 +9,8 @@ from pathlib import Path
 
 from common import tell
 
-from claude_mpm.journal.cursor import LARGE_CHUNK as CHUNK, Cursor
+from claude_mpm.journal.cursor import LARGE_CHUNK as CHUNK
+from claude_mpm.journal.cursor import Cursor
 
 path, rounds = Path(sys.argv[1]), int(sys.argv[2])
 

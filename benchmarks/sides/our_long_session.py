@@ -1,4 +1,4 @@
-"""A session with a long journal, whose Claude runs and whose index is empty: STATE EMITTER PART SIZE."""
+"""Make a session with a long journal whose Claude runs on: STATE EMITTER PART SIZE."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common import tell
 from claude_mpm import create_orchestrator
 
 sys.path.append(str(Path(__file__).parents[1]))
-import workload  # noqa: E402
+import workload
 
 state, emitter, part, size = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
 lines = workload.write(part, min(size // 4, 1 << 26))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 MEASURES = ("a", "b", "l", "m", "b2", "c", "d", "ef", "i2", "gh", "i", "jk")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from claude_mpm.errors import StorageError
 from claude_mpm.journal import durability
 from claude_mpm.journal.cursor import read_lines
 from claude_mpm.journal.durability import JournalSync
@@ -19,6 +18,7 @@ from claude_mpm.wire import WIRES
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from claude_mpm.errors import StorageError
     from claude_mpm.journal.durability import Durability
 
 LINES = (

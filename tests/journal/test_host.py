@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from claude_mpm.environments.host_command import HOST_SCRIPT
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.journal.lease import Lease
+from claude_mpm.journal.watch import subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,6 +130,21 @@ def test_a_follower_in_time_keeps_claude(folder: SessionFolder, start: Host) -> 
     assert folder.journal.read_text() == "still here\n"
     second.release()
     inbox.close()
+
+
+def test_a_folder_that_was_removed_leaves_no_claude_running(
+    folder: SessionFolder, start: Host
+) -> None:
+    lease = Lease(folder)
+    host = start("cat", linger=0.5)
+    changes = subscribe(folder.path)
+    while folder.pids() is None:
+        changes.wait(SECONDS)
+    changes.close()
+    shutil.rmtree(folder.path)
+    lease.release()
+    host.wait(SECONDS)
+    assert_nothing_left(host)
 
 
 def test_without_any_follower_claude_is_not_left_running(

@@ -206,7 +206,10 @@ def test_variables_reach_claude_but_no_process_list(
     claude = make(
         environ={"ANTHROPIC_API_KEY": secret, "HOME": "/here"},
         claude_path="sh",
-        claude_args=["-c", 'read -r _; printf %s "$ANTHROPIC_API_KEY" >key; echo "$HOME"; read -r _'],
+        claude_args=[
+            "-c",
+            'read -r _; printf %s "$ANTHROPIC_API_KEY" >key; echo "$HOME"; read -r _',
+        ],
         cwd=str(far_home),
         wire="plain-text",
         quiet=0.3,

@@ -60,10 +60,12 @@ feed() { # names of inbox files come in, their contents go out
 alarm() { # says `expired` on the lease after `patience` seconds, unless it is terminated before
     nap=
     trap '[ -z "$nap" ] || kill "$nap"; exit' TERM
-    sleep "$patience" &
+    command exec 6<>"$session/lease" || exit # held, so that it is heard though the folder is gone
+    echo armed >&6 # from here on it hears when it is terminated
+    sleep "$patience" 6>&- &
     nap=$!
     wait "$nap"
-    [ ! -p "$session/lease" ] || echo expired >"$session/lease"
+    echo expired >&6
 }
 
 watch() { # ends Claude's input once nobody has followed for LINGER seconds
@@ -73,8 +75,12 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
     while [ -p "$session/lease" ]; do # without its folder, nobody can follow any more
         alarm &
         ringing=$!
-        exec 4<"$session/lease"
-        read -r holder <&4 || holder=
+        command exec 4<"$session/lease" || break
+        armed= holder=
+        while [ -z "$armed" ] || [ -z "$holder" ]; do
+            read -r word <&4 || kill -0 "$ringing" 2>/dev/null || break 2
+            [ "$word" = armed ] && armed=yes || holder=$word
+        done
         if [ "$holder" = expired ]; then
             is_asked || break
             sleep 1 # where LINGER is 0

@@ -19,7 +19,7 @@ class PlainLines:
     greets = False
 
     def decode(self, line: Line) -> list[Event]:
-        """Return one event for the line, or lines; bytes that are not UTF-8 are replaced, never fatal."""
+        """Return one event for the line, or the lines; what is not UTF-8 is replaced."""
         return [
             Event("text", PlainText(_text(line.data)), line.offset, line.end, line.data, "text")
         ]
