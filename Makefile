@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo places places-stop places-table test check format docs coverage guide bench bench-quick tickets-report lock clean
+.PHONY: chaos help venv demo places places-stop places-table test check format docs coverage guide bench bench-quick tickets-report lock clean
 
 # The first Python that is new enough; another one: make PYTHON=/path/to/python …
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -13,6 +13,9 @@ INSTALLED := $(VENV)/.installed
 UV ?= uv
 # Arguments for pytest: make test ARGS="-k tickets"
 ARGS ?=
+# How much chaos, and how its dice fall.
+N ?= 100
+SEED ?= 1
 # The tests of the guide for writing orchestrators, where they are at hand.
 GUIDE ?= ../shared/guide/test_guide.py
 COVERAGE := --cov --cov-report=term --cov-fail-under=90
@@ -71,6 +74,9 @@ bench: $(INSTALLED) ## Measure everything beside the peers; write docs/benchmark
 
 bench-quick: $(INSTALLED) ## Measure a part of it, in two minutes
 	$(BIN)/python benchmarks/run.py --quick $(ARGS)
+
+chaos: $(INSTALLED) ## Kill, stop and race on purpose; report what held: make chaos N=500 SEED=1
+	$(BIN)/python -m claude_mpm.testing.chaos --number $(N) --seed $(SEED) --output reports/chaos.md
 
 tickets-report: $(INSTALLED) ## Report precision and recall of tickets
 	$(BIN)/python tools/ticket_report.py --output reports/tickets.md

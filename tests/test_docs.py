@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from claude_mpm.testing import ScriptedModel
-    from real_places import Engine
+    from real_places import Engine, SSHServer
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -110,7 +110,19 @@ def readers_docker(
     subprocess.run(["docker", "rmi", image], check=True, stdout=subprocess.DEVNULL)
 
 
-NEEDS = {"docker.md": "readers_docker"}
+@pytest.fixture
+def readers_ssh(reader: ScriptedModel, sshd: SSHServer, home: Path) -> None:
+    """A host `build` that the reader's `ssh` knows."""
+    command = home / "bin" / "ssh"
+    command.write_text(
+        "#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin\nfor word; do\n    shift\n"
+        f'    [ "$word" = build ] && word={sshd.host}\n'
+        f'    set -- "$@" "$word"\ndone\nexec ssh -F "{sshd.config}" "$@"\n'
+    )
+    command.chmod(0o755)
+
+
+NEEDS = {"docker.md": "readers_docker", "ssh.md": "readers_ssh"}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(_blocks(page, "python"))])

@@ -1,4 +1,4 @@
-"""Whoever dies, each prompt is run once, or it is said that it was not; with the real Claude Code."""
+"""Whoever dies, each prompt is run once, or it is said that it was not."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from claude_mpm.journal.layout import SessionFolder
-    from claude_mpm.testing import Request, ScriptedModel
+    from claude_mpm.testing import ScriptedModel
     from conftest import MakeClaude, Orchestrator
 
 SECONDS = 60.0
-GO_ON = "Continue from where you left off"
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -58,13 +57,18 @@ def pids_of(claude: Orchestrator) -> tuple[int, int]:
 def slow(model: ScriptedModel) -> ScriptedModel:
     """A model whose turn stands still after its first command."""
     model.on("slowly", "first", Call("Bash", command="echo ran >>ran"), Stall(), "last")
-    model.on(GO_ON, _rest)
     return model
 
 
-def _rest(request: Request) -> str:
-    remembers = "echo ran" in str(request.messages)
-    return "the rest" if remembers else "all of it"
+def end_of(turn: Orchestrator, model: ScriptedModel) -> Orchestrator:
+    """Let the model go on, as often as it takes, until a turn is over."""
+
+    def released() -> bool:
+        model.release()
+        return bool(turn.done)
+
+    until(released, "the end of the turn")
+    return turn
 
 
 def stand_still(claude: Orchestrator, model: ScriptedModel, tmp_path: Path) -> Orchestrator:
@@ -85,11 +89,10 @@ def test_a_turn_that_was_cut_is_lost_and_goes_on_when_the_session_is_taken_up(
         assert turn.verdict.outcome is Outcome.LOST
         folder, store = folder_of(first), first.store
         assert [fate for _, fate in prompt_fates(folder, store.index)] == [Fate.CUT]
-    slow.release()
     with make_claude(session_id="cut", resume=True) as second:
         (again,) = second.turns_before
         assert (again.prompt, again.uuid) == ("slowly", turn.uuid)
-        assert again.text == "first\nthe rest"
+        assert end_of(again, slow).text == "first\nlast"
         assert again.verdict.ok
         assert any("taken up by a fresh Claude" in line for line in again.verdict.evidence)
         assert second.ask("next").text == "Claude heard: next"
@@ -108,13 +111,9 @@ def test_a_turn_of_which_claude_remembers_nothing_is_run_from_its_beginning(
         model.wait_for_request("early")
         kill([pids_of(first)[1]])
         assert turn.verdict.outcome is Outcome.LOST
-    model.release()
-    model.on(GO_ON, "all of it")
     with make_claude(session_id="early", resume=True) as second:
         (again,) = second.turns_before
-        model.release()
-        until(lambda: model.release() or again.done, "the turn")
-        assert again.verdict.ok
+        assert end_of(again, model).verdict.ok
         assert again.text == "all of it"
         assert len(again.results) == 1
 
@@ -126,7 +125,7 @@ def test_a_turn_goes_on_by_itself_where_that_was_asked_for(
         turn = stand_still(claude, slow, tmp_path)
         before = claude.process
         kill([pids_of(claude)[1]])
-        assert turn.text == "first\nthe rest"
+        assert end_of(turn, slow).text == "first\nlast"
         assert turn.verdict.ok
         assert turn.known.resumed == 1
         assert claude.process is not before
@@ -139,15 +138,13 @@ def test_a_turn_goes_on_by_itself_where_that_was_asked_for(
 def test_it_goes_on_only_as_often_as_was_asked_for(
     make_claude: MakeClaude, slow: ScriptedModel, tmp_path: Path
 ) -> None:
-    slow.on(GO_ON, Stall(), "never")
     with make_claude(resume_lost=1, claude_args=["--allowedTools=Bash"]) as claude:
         turn = stand_still(claude, slow, tmp_path)
         first = pids_of(claude)[1]
         kill([first])
         until(lambda: (folder_of(claude).pids() or (0, first))[1] != first, "a fresh Claude")
         kill([pids_of(claude)[1]])
-        # It may have been quick enough to end the turn; then it ended well.
-        assert turn.verdict.outcome in (Outcome.LOST, Outcome.COMPLETED)
+        assert turn.verdict.outcome is Outcome.LOST
         assert turn.known.resumed == 1
         assert len(folder_of(claude).read_meta().starts) == 2
 
@@ -195,12 +192,6 @@ def test_whoever_lost_the_session_gives_claude_no_prompt_again(
     folder = folder_of(first)
     Inbox(folder).put(StreamJson().prompt("left over", "11111111-2222-4333-8444-555555555555"))
     second = make_claude(session_id="taken", resume=True)
-    announce = Inbox.announce
-
-    def taken(inbox: Inbox, name: str) -> None:
-        announce(inbox, name)
-
-    assert announce is Inbox.announce
     third = Owner(number=99, host="another-machine", pid=1, at=1.0)
     ownership = second._control().ownership
     assert ownership.claim()
@@ -208,7 +199,20 @@ def test_whoever_lost_the_session_gives_claude_no_prompt_again(
     assert not second.start()
     assert isinstance(second.error, NotOwner)
     assert "1@another-machine" in str(second.error)
-    assert taken is not announce
+    assert [request.prompt for request in model.requests if request.prompt] == ["hello"]
+
+
+def test_whoever_loses_the_session_while_claude_runs_gives_it_nothing_more(
+    make_claude: MakeClaude, model: ScriptedModel
+) -> None:
+    with make_claude() as claude:
+        claude.ask("hello").check()
+        third = Owner(number=99, host="another-machine", pid=1, at=1.0)
+        folder = folder_of(claude)
+        folder.write(folder.owner, msgspec.json.encode(third))
+        turn = claude.ask("too late")
+        assert turn.verdict.outcome is Outcome.LOST
+        assert "1@another-machine" in turn.verdict.reason
     assert [request.prompt for request in model.requests if request.prompt] == ["hello"]
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import typing
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from claude_mpm.errors import UsageError
 
@@ -13,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    import msgspec
-
     from claude_mpm.errors import MPMError
 
+# What msgspec raises for bytes that are not the JSON that they should be.
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _WORDS = {
     "str": "text",
     "int": "a whole number",
@@ -70,6 +73,14 @@ def read_text(path: Path, error: type[MPMError], missing: str = "check the path"
             f"{path}, line {line}: the byte at offset {start} is not UTF-8; save the file as UTF-8"
         ) from problem
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def local_time(seconds: float) -> str:
+    """Say a time in seconds since the epoch, which may be anything, as a clock here shows it."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds:g} s"
 
 
 def check_prompt(prompt: str) -> None:

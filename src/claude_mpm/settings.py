@@ -135,7 +135,7 @@ def _environment_layer(environ: Mapping[str, str]) -> _Layer:
         if name not in names:
             likely = nearest(name, names)
             hint = f"did you mean {likely}?" if likely else "unset it"
-            raise SettingsError(f"{name}: there is no such setting; {hint}")
+            raise SettingsError(f"{_printable(name)}: there is no such setting; {hint}")
         if environ[name]:  # an empty variable is one that is not set
             key = names[name]
             value = _convert(key, _from_text(key, environ[name], name), name, strict=False)
@@ -220,7 +220,12 @@ def _line(text: str, key: str) -> str:
 def _unknown(key: str) -> str:
     likely = nearest(key, Settings.__struct_fields__)
     hint = f"did you mean `{likely}`?" if likely else "remove it"
-    return f"there is no setting `{key}`; {hint}"
+    return f"there is no setting `{_printable(key)}`; {hint}"
+
+
+def _printable(name: str) -> str:
+    """Return a name that anybody may have written, in one line."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _convert(key: str, value: object, where: str, *, strict: bool = True) -> object:
@@ -229,3 +234,5 @@ def _convert(key: str, value: object, where: str, *, strict: bool = True) -> obj
     except msgspec.ValidationError as problem:
         reason, shown = explain(problem, Settings, key), repr(value)[:80]
         raise SettingsError(f"{where}: `{key}`: {reason}; correct {shown}") from problem
+    except UnicodeEncodeError as problem:  # a variable can have any bytes
+        raise SettingsError(f"{where}: `{key}`: not UTF-8; correct {value!r:.80}") from problem

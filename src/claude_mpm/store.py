@@ -12,10 +12,10 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError, UnknownSession
 from claude_mpm.index import Index
 from claude_mpm.journal.layout import Meta, SessionFolder, session_path, storage_errors
-from claude_mpm.session import Session, built_in_processors
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
@@ -124,10 +124,15 @@ class Store:
         if meta.wire not in WIRES:
             raise StorageError(f"{folder.meta_file}: there is no wire {meta.wire!r}")
         with storage_errors(folder.journal):
-            if start != folder.journal.stat().st_size:
+            size = folder.journal.stat().st_size
+            if start > size:  # a power cut took what the index knows of
+                self._rebuild_one(folder)
+            elif start != size:
                 self._read_from(folder, meta, start)
 
     def _read_from(self, folder: SessionFolder, meta: Meta, start: int) -> None:
+        from claude_mpm.session import Session, built_in_processors
+
         processors = built_in_processors(
             meta,
             folder,
@@ -221,5 +226,5 @@ def decisions(folder: SessionFolder) -> list[dict[str, Any]]:
         return []
     try:
         return [msgspec.json.decode(line, type=dict[str, Any]) for line in lines]
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise StorageError(f"{folder.decisions}: a line is damaged ({error})") from error

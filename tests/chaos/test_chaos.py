@@ -37,7 +37,7 @@ def test_what_is_broken_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class _Everything(dict[object, list[int]]):
-    def get(self, *_: object) -> list[int]:  # type: ignore[override]
+    def get(self, *_: object) -> list[int]:
         return [1]
 
 

@@ -54,7 +54,7 @@ def read(folder: SessionFolder, sync: JournalSync) -> None:
 def test_a_journal_is_synced_as_often_as_was_chosen(
     folder: SessionFolder, synced: list[int], choice: Durability, times: int
 ) -> None:
-    sync = JournalSync(folder, choice, pytest.fail)
+    sync = JournalSync(folder, choice, lambda error: pytest.fail(str(error)))
     read(folder, sync)
     assert synced == [len(LINES)] * times, "what was read together is synced together"
     with folder.journal.open("ab") as journal:

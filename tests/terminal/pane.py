@@ -11,7 +11,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 SECONDS = 60.0
@@ -95,6 +95,13 @@ class Pane:
         self.type(text)
         self.press("Enter")
 
+    def say(self, text: str) -> None:
+        """Type a prompt for Claude, and send it once it is shown: a quick Enter is taken for text."""
+        self.type(text)
+        self.expect(text.rpartition(" ")[2])
+        self.settle(0.1)
+        self.press("Enter")
+
     @property
     def screen(self) -> str:
         """What can be read on the screen."""
@@ -115,9 +122,16 @@ class Pane:
             assert time.monotonic() < deadline, f"{text!r} is not shown:\n{screen}"
             self._wait_for_change()
 
-    def settle(self) -> None:
-        """Wait until nothing more is shown for a second."""
-        while self._wait_for_change(1.0):
+    def expect_flags(self, flags: Sequence[str], values: Sequence[str]) -> None:
+        """Wait until tmux knows this of the terminal."""
+        deadline = time.monotonic() + SECONDS
+        while (known := self.is_(*flags)) != tuple(values):
+            assert time.monotonic() < deadline, f"{flags} are {known}"
+            self._wait_for_change()
+
+    def settle(self, seconds: float = 1.0) -> None:
+        """Wait until nothing more is shown for a while."""
+        while self._wait_for_change(seconds):
             pass
 
     def _wait_for_change(self, seconds: float = 0.2) -> bool:

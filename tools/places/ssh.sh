@@ -67,7 +67,7 @@ write_server_config() { # PORT; every path is absolute, because sshd goes to / a
 		MaxSessions 100
 		PrintMotd no
 		Subsystem sftp internal-sftp
-		SetEnv DOCKER_HOST=${DOCKER_HOST:-unix://$places/docker.sock}
+		SetEnv DOCKER_HOST=${DOCKER_HOST:-unix://$places/docker.sock} PATH=$places:/usr/local/bin:/usr/bin:/bin
 	CONFIG
 }
 

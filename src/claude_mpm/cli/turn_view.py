@@ -95,7 +95,9 @@ def _system_line(event: Event) -> list[str]:
 
 def summary(turn: Turn, session_id: str) -> str:
     """Return a finished turn in one line."""
-    parts = [str(turn.verdict), f"${turn.cost_usd:.4f}"]
+    parts = [str(turn.verdict)]
+    if turn.cost_usd or not any(result.input_tokens for result in turn.results):
+        parts.append(f"${turn.cost_usd:.4f}")  # else nobody has told it: so on a terminal
     if turn.tickets:
         parts.append(count(len(turn.tickets), "ticket"))
     if turn.delegations:

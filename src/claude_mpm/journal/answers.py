@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON, local_time
 from claude_mpm.errors import StorageError
 from claude_mpm.journal.layout import give_to_owner, storage_errors
 from claude_mpm.journal.prompts import answer_messages
@@ -51,7 +51,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Say who answered, when and what, in one line."""
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.at))
+        when = local_time(self.at)
         text = "".join(each if each.isprintable() else " " for each in self.reason)
         said = f": {' '.join(text.split())}" if text.strip() else ""
         return f"{_DONE.get(self.decision, self.decision)} by {self.by} at {when}{said}"
@@ -138,7 +138,7 @@ def _decode(folder: SessionFolder, data: bytes) -> dict[str, Answer]:
     lines = data[: data.rfind(b"\n") + 1].splitlines()
     try:
         answers = [msgspec.json.decode(line, type=Answer) for line in lines]
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise StorageError(
             f"{folder.answers}: a line is damaged ({error}); take that line out"
         ) from error

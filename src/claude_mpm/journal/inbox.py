@@ -61,7 +61,7 @@ class Inbox:
 
     def names(self) -> list[str]:
         """Return the names of all messages, oldest first."""
-        return sorted(name for name in os.listdir(self._folder.inbox) if name.isdigit())
+        return sorted(filter(_is_number, os.listdir(self._folder.inbox)), key=int)
 
     def read(self, name: str) -> bytes:
         """Return a message as it was put."""
@@ -118,6 +118,11 @@ class Inbox:
             self._feed = None
 
 
+def _is_number(name: str) -> bool:
+    """Tell whether a name is that of a message; what others leave there is none."""
+    return name.isascii() and name.isdigit()
+
+
 def _sync_names(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -127,7 +132,7 @@ def _sync_names(folder: Path) -> None:
 
 
 def _link_under_next_number(draft: str, inbox: Path) -> str:
-    newest = max((int(name) for name in os.listdir(inbox) if name.isdigit()), default=0)
+    newest = max(map(int, filter(_is_number, os.listdir(inbox))), default=0)
     for number in itertools.count(newest + 1):
         name = f"{number:06}"
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.journal.leftovers import belongs, exists
 from claude_mpm.redaction import Fingerprint
@@ -179,7 +180,7 @@ class SessionFolder:
             data = self.meta_file.read_bytes()
         try:
             return msgspec.json.decode(data, type=Meta)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             message = f"{self.meta_file}: not a session's record ({error})"
             raise StorageError(message) from error
 
@@ -194,10 +195,11 @@ class SessionFolder:
     def pids(self) -> tuple[int, int] | None:
         """Return the process ids of the host and of Claude; None before the start."""
         try:
-            host, claude = self.pid_file.read_text().split()
+            host, claude = map(int, self.pid_file.read_text().split())
         except (FileNotFoundError, ValueError):
             return None
-        return int(host), int(claude)
+        # To signal -1 is to signal everybody.
+        return (host, claude) if max(host, claude) < 2**31 and min(host, claude) >= 0 else None
 
     def write_pids(self, host: int, claude: int) -> None:
         """Keep the process ids of what stands for the host, and of Claude."""

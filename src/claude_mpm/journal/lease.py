@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON, local_time
 from claude_mpm.errors import NotOwner, StorageError
 from claude_mpm.journal.layout import storage_errors, write_whole
 
@@ -57,7 +58,7 @@ class Owner(msgspec.Struct, frozen=True):
     released: bool = False
 
     def __str__(self) -> str:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.at))
+        since = local_time(self.at)
         return f"{self.pid}@{self.host} since {since}"
 
 
@@ -65,7 +66,7 @@ def read_owner(folder: SessionFolder) -> Owner:
     """Return who owns a session, or did so last; number 0 where nobody ever did."""
     try:
         return msgspec.json.decode(folder.owner.read_bytes(), type=Owner)
-    except (FileNotFoundError, msgspec.DecodeError):  # damaged by a power cut: begin anew
+    except (FileNotFoundError, *NOT_JSON):  # damaged by a power cut: begin anew
         return Owner()
 
 

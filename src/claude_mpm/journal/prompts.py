@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON
 from claude_mpm.journal.inbox import Inbox
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def interrupts(folder: SessionFolder) -> dict[str, str]:
     return {
         str(m.get("request_id")): name
         for name, m in requests
-        if m.get("request", {}).get("subtype") == "interrupt"
+        if _part(m, "request").get("subtype") == "interrupt"
     }
 
 
@@ -56,7 +57,7 @@ def answered_requests(folder: SessionFolder) -> frozenset[str]:
 def answer_messages(folder: SessionFolder) -> dict[str, str]:
     """Return the names of the messages that answer Claude's questions, by the question's id."""
     answers = (
-        (name, message["response"])
+        (name, _part(message, "response"))
         for name, message in _messages(folder)
         if message["type"] == "control_response"
     )
@@ -71,7 +72,7 @@ def _messages(
     for name in reversed(inbox.names()) if newest_first else inbox.names():
         try:
             message = msgspec.json.decode(inbox.read(name))
-        except msgspec.DecodeError:
+        except NOT_JSON:
             continue
         if isinstance(message, dict) and "type" in message:
             yield name, message
@@ -80,4 +81,10 @@ def _messages(
 def _prompt(name: str, message: dict[str, Any]) -> Prompt | None:
     if message["type"] != "user" or not message.get("uuid"):
         return None
-    return Prompt(name, str(message["uuid"]), str(message["message"]["content"]))
+    return Prompt(name, str(message["uuid"]), str(_part(message, "message").get("content", "")))
+
+
+def _part(message: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an object within a message; an empty one where there is none."""
+    part = message.get(name)
+    return part if isinstance(part, dict) else {}

@@ -27,7 +27,6 @@ from claude_mpm.orchestration.launch import (
     wire_of,
 )
 from claude_mpm.orchestration.session_record import SessionRecord
-from claude_mpm.session import Session, built_in_processors
 from claude_mpm.wire import WIRES, Wire
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from claude_mpm.framework import Framework
     from claude_mpm.journal.prompts import Prompt
     from claude_mpm.orchestration.options import Options
+    from claude_mpm.session import Session
     from claude_mpm.store import Store
     from claude_mpm.wire.events import Event
 
@@ -233,6 +233,9 @@ class Controller:
     def _read(
         self, meta: Meta, *, start: int, is_over: Callable[[], bool] | None = None
     ) -> Session:
+        # Here, since Claude is starting beside us by now.
+        from claude_mpm.session import Session, built_in_processors
+
         index = self._store.index
         built_in = built_in_processors(
             meta,

@@ -21,7 +21,6 @@ from claude_mpm.orchestration.questions import QuestionDesk
 from claude_mpm.orchestration.takeover import end_session
 from claude_mpm.orchestration.turn import Turn
 from claude_mpm.orchestration.turns import TurnTracker
-from claude_mpm.session import read_events
 from claude_mpm.store import Store
 
 if TYPE_CHECKING:
@@ -177,6 +176,8 @@ class Conversation:
             follow: whether to wait for more until the output is over.
         """
         folder = self._control().folder
+        from claude_mpm.session import read_events
+
         return read_events(folder, self.store.index, since=since, follow=follow)
 
     def get_output(self, timeout: float = 0.1) -> str | None:
@@ -197,9 +198,11 @@ class Conversation:
 
     @property
     def storage_error(self) -> MPMError | None:
-        """Why the index does not have what was found; the journal has it all the same."""
-        session = self._controller.session if self._controller else None
-        return session.failure if session else None
+        """Why what was said or found could not be kept; the journal has what it could take."""
+        controller = self._controller
+        if controller is None or controller.session is None:
+            return None
+        return controller.session.failure or controller.full_disk()
 
     def _save_session_metadata(self) -> None:
         """Keep `session_metadata` in the session's folder; called by subclasses, or on request.

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _BY_A_PERSON = frozenset({"typed", "queued"})
 _INTERRUPTED = "[Request interrupted by user"
+# Types without a class of their own; any other line that comes as "unknown" has a wrong shape.
+_BOOK_KEEPING = frozenset({"queue-operation", "cost-state"})
+_MOST_TASKS = 1000  # whatever number a line claims
 _ABORTED = {"subtype": "error_during_execution", "terminal_reason": "aborted"}
 
 
@@ -58,6 +61,8 @@ class TranscriptTurns:
 
     def __call__(self, event: Event) -> Iterable[Event]:
         """Return what `event` says of turns and of their cost."""
+        if event.kind == "unknown" and event.type not in _BOOK_KEEPING:
+            return ()
         match event.type:
             case "user":
                 return self._user(event, entry_of(event))
@@ -129,7 +134,7 @@ class TranscriptTurns:
             )
 
     def _duration(self, event: Event, entry: Entry) -> Iterator[Event]:
-        pending = range(entry.pending_background_agent_count)
+        pending = range(min(entry.pending_background_agent_count, _MOST_TASKS))
         tasks = [{"task_id": str(n), "task_type": "local_agent"} for n in pending]
         told = System(subtype="background_tasks_changed", tasks=tasks)
         yield _made(event, "system", told, "system/background_tasks_changed")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.journal.layout import storage_errors, write_whole
 
@@ -85,7 +86,7 @@ class Tokens:
         """Return the token that a client has shown; None where it is none of ours."""
         known = self._read().get(given.rpartition("_")[0].removeprefix("mpm_"))
         kept = known.sha256 if known is not None else _hash("")
-        return known if hmac.compare_digest(kept, _hash(given)) else None
+        return known if hmac.compare_digest(kept.encode(), _hash(given).encode()) else None
 
     def holds(self, token: Token) -> bool:
         """Tell whether a token that was found once is still valid."""
@@ -147,7 +148,7 @@ class Tokens:
             data = self.file.read_bytes()
         try:
             tokens = msgspec.json.decode(data, type=list[Token])
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise StorageError(f"{self.file}: not a list of tokens ({error})") from error
         self._seen, self._tokens = seen, {token.id: token for token in tokens}
         return self._tokens

@@ -18,8 +18,8 @@ while read -r line; do
     [ "$line" = done ] && exit
     reset=$line
 done
+printf '%b' "$reset" # first, and at once: a shell is about to print its prompt
 stty "$1" <&1
-printf '%b' "$reset"
 """
 
 

@@ -119,7 +119,7 @@ class Mirror:
     def _recovered(self) -> _Progress:
         try:
             progress = msgspec.json.decode(self._file.read_bytes(), type=_Progress)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, *NOT_JSON):
             return _Progress()
         if progress.copying:
             copied = os.fstat(self._journal).st_size - progress.journal

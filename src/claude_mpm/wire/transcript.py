@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON
 from claude_mpm.wire.events import Origin  # noqa: TC001 -- msgspec reads it
 from claude_mpm.wire.stream_json import StreamJson
 
@@ -79,7 +80,7 @@ def entry_of(event: Event) -> Entry:
     """Return what else the line of an event says; nothing where it is of another shape."""
     try:
         return _decode(event.raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return Entry()
 
 

@@ -1,0 +1,163 @@
+"""`claude-mpm doctor --sweep`: what a killed session or a power cut left is ended and removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from claude_mpm.cli.doctor_sweep import sweep
+from claude_mpm.cli.main import main
+from claude_mpm.journal import leftovers
+from claude_mpm.journal.lease import SessionLock
+from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+from claude_mpm.store import Store
+from claude_mpm.testing.chaos import kill
+from claude_mpm.testing.chaos.world import StandInWorld
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from claude_mpm.journal.layout import SessionFolder
+
+SECONDS = 60.0
+
+
+@pytest.fixture
+def world() -> Iterator[StandInWorld]:
+    with StandInWorld() as world:
+        yield world
+        for path in list(leftovers.marked()):
+            if path.is_relative_to(world.path):
+                leftovers.end(path)
+
+
+def left_running(world: StandInWorld, session: str) -> SessionFolder:
+    """Start a session whose Claude has left a command running, and let go of it."""
+    claude = MPMOrchestrator(**world.options(session))
+    claude.start_or_raise()
+    claude.ask("background").wait(SECONDS)
+    claude.detach()
+    return world.folder(session)
+
+
+def kill_all_but_the_command(folder: SessionFolder) -> int:
+    """Kill host, helpers and Claude; return the command that Claude left."""
+    processes = leftovers.marked()[folder.path]
+    (tool,) = [pid for pid in processes if b"trap" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    host, claude = folder.pids() or (0, 0)
+    helpers = [pid for pid in processes if b"host.sh" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    kill([*helpers, claude])
+    assert host in helpers
+    return tool
+
+
+def run(world: StandInWorld, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[str, str]:
+    with pytest.MonkeyPatch.context() as environ, pytest.raises(SystemExit) as ended:
+        environ.setenv("CLAUDE_MPM_STATE_DIR", str(world.state))
+        main(["doctor", "--sweep", *words])
+    assert not ended.value.code
+    captured = capsys.readouterr()
+    return captured.out, captured.err
+
+
+def test_what_a_killed_session_left_goes(
+    world: StandInWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = left_running(world, "killed")
+    temporary = Path(folder.temporary.read_text().strip())
+    tool = kill_all_but_the_command(folder)
+    assert leftovers.belongs(tool, folder.path)
+    out, err = run(world, capsys)
+    assert "killed\t" in out
+    assert "1 temporary folders" in out
+    assert "FIFOs" in out
+    assert "1 sessions had left something" in err
+    assert folder.path not in leftovers.marked()
+    assert not temporary.exists()
+    assert not folder.feed.exists()
+    out, err = run(world, capsys)
+    assert (out, err) == ("", "nothing was left\n")
+
+
+def test_a_session_that_runs_is_left_alone(
+    world: StandInWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = left_running(world, "running")
+    before = sorted(leftovers.marked()[folder.path])
+    out, _ = run(world, capsys, "--json")
+    assert json.loads(out) == {"swept": []}
+    assert set(before) >= {*(folder.pids() or ())}
+    assert folder.has_host()
+    with MPMOrchestrator(**world.options("running"), resume=True) as claude:
+        assert claude.attached
+
+
+def test_a_session_that_somebody_starts_is_left_alone(world: StandInWorld) -> None:
+    folder = left_running(world, "starting")
+    tool = kill_all_but_the_command(folder)
+    lock = SessionLock(folder)
+    assert sweep(Store(world.state)) == []
+    assert leftovers.belongs(tool, folder.path)
+    lock.release()
+    (swept,) = sweep(Store(world.state))
+    assert swept.what["processes"]
+    assert not leftovers.belongs(tool, folder.path)
+
+
+def test_processes_of_a_session_whose_folder_was_removed_go(world: StandInWorld) -> None:
+    folder = left_running(world, "removed")
+    tool = kill_all_but_the_command(folder)
+    shutil.rmtree(folder.path)
+    (swept,) = [each for each in sweep(Store(world.state)) if each.session == "removed"]
+    assert list(swept.what) == ["processes"]
+    assert not leftovers.belongs(tool, folder.path)
+
+
+def test_sessions_of_another_state_folder_are_left_alone(
+    world: StandInWorld, tmp_path: Path
+) -> None:
+    folder = left_running(world, "elsewhere")
+    tool = kill_all_but_the_command(folder)
+    assert sweep(Store(tmp_path / "state")) == []
+    assert leftovers.belongs(tool, folder.path)
+
+
+def test_containers_of_sessions_that_are_over_go(
+    world: StandInWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for the engine's command: that of a session that runs stays."""
+    for session in ("over", "unknown"):
+        folder = world.folder(session)
+        folder.create()
+        folder.write(folder.exit_file, b"0\n")
+    meta: dict[str, Any] = {
+        "session_id": "over", "claude_session_id": "x", "orchestrator": "docker",
+        "environment": "docker", "wire": "stream-json", "cwd": "/", "created_at": 1.0,
+    }  # fmt: skip
+    world.folder("over").meta_file.write_text(json.dumps(meta))
+    log = tmp_path / "log"
+    engine = tmp_path / "docker"
+    engine.write_text(
+        '#!/bin/sh\n[ "$1" = ps ] && { echo aaa over; echo bbb unknown; exit; }\n'
+        f'echo "$@" >>"{log}"\n'
+    )
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    (swept,) = sweep(Store(world.state))
+    assert (swept.session, swept.what) == ("over", {"containers": 1})
+    assert log.read_text() == "rm --force aaa\n"
+
+
+def test_without_an_engine_there_are_no_containers(
+    world: StandInWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert sweep(Store(world.state)) == []
+    with pytest.raises(FileNotFoundError):
+        subprocess.run(["docker"], check=False)
