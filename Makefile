@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: chaos help venv demo places places-stop places-table test check format docs coverage guide bench bench-quick tickets-report lock clean
+.PHONY: chaos help venv demo places places-stop places-table test check format docs screenshot coverage guide bench bench-quick tickets-report lock clean
 
 # The first Python that is new enough; another one: make PYTHON=/path/to/python …
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -59,6 +59,9 @@ check: $(INSTALLED) ## Check format, style and types
 format: $(INSTALLED) ## Bring the code into its format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+screenshot: $(INSTALLED) ## Take the pictures of the native interface anew (needs tmux)
+	PYTHONPATH=tests/terminal $(BIN)/python tools/screenshot.py
 
 docs: $(INSTALLED) ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

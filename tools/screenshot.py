@@ -1,5 +1,5 @@
-"""Takes the picture of the native interface in docs/terminal.md: the real Claude Code in a real
-terminal, with a model that plays a script. `make screenshot` runs it.
+"""Takes the pictures in docs/terminal.md: the real Claude Code in a real terminal, with a model that
+plays a script. `make screenshot` runs it.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,8 +20,8 @@ from claude_mpm.claude_binary import find_claude
 from claude_mpm.terminal.first_start import answer_first_questions
 from claude_mpm.testing import Call, ScriptedModel
 
-PICTURE = Path(__file__).parents[1] / "docs" / "images" / "terminal.svg"
-COLUMNS, ROWS = 100, 38
+PICTURES = Path(__file__).parents[1] / "docs" / "images"
+COLUMNS, ROWS = 100, 28
 PROMPT = "The import of prices.csv loses rows. Find out why, and note what is left to do."
 ANSWER = """The reader stops at an empty line, so whatever follows it is lost.
 
@@ -36,9 +35,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="claude-mpm-") as folder, ScriptedModel() as model:
         model.on(PROMPT, Call("Bash", command="wc -l prices.csv importer.py"), ANSWER)
         home = Path(folder)
-        screen = _screen(home, _project(home), model)
-    PICTURE.write_text(_svg(screen), "utf-8")
-    print(f"{PICTURE}: {COLUMNS} x {ROWS} characters")
+        screens = _screens(home, _project(home), model)
+    for name, screen in zip(("terminal.svg", "terminal-after.svg"), screens, strict=True):
+        (PICTURES / name).write_text(_svg(screen), "utf-8")
+        print(PICTURES / name)
 
 
 def _project(home: Path) -> Path:
@@ -49,8 +49,8 @@ def _project(home: Path) -> Path:
     return project
 
 
-def _screen(home: Path, project: Path, model: ScriptedModel) -> str:
-    """Hold the conversation, and return the screen as it is then, with its colours."""
+def _screens(home: Path, project: Path, model: ScriptedModel) -> tuple[str, str]:
+    """Hold the conversation; return the screen in it and after it, with their colours."""
     programs = Path(sys.executable).parent
     environ = model.environment(
         home,
@@ -67,9 +67,13 @@ def _screen(home: Path, project: Path, model: ScriptedModel) -> str:
         pane.say(PROMPT)
         pane.expect("spreadsheet")
         pane.settle()
-        return pane.tmux("capture-pane", "-p", "-e")
+        during = pane.tmux("capture-pane", "-p", "-e")
+        pane.press("C-c", "C-c")
+        pane.expect("claude-mpm resume")
+        pane.enter("claude-mpm tickets")
+        pane.expect("spreadsheet")
+        return during, pane.tmux("capture-pane", "-p", "-e")
     finally:
-        subprocess.run([programs / "claude-mpm", "stop", "--all"], env=environ, check=False)
         pane.close()
 
 

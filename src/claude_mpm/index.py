@@ -8,19 +8,22 @@ import sqlite3
 import threading
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError
 from claude_mpm.records import Delegation, Ticket, TurnRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from claude_mpm.wire.events import Event
 
+T = TypeVar("T")
+Found = TypeVar("Found", Ticket, Delegation)
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 30.0
 _SCHEMA = """
@@ -41,6 +44,8 @@ UNFINISHED = ("running", "announced")
 _UNFINISHED = f"state IN {UNFINISHED}"
 _encode = msgspec.json.Encoder().encode
 _decode_turn = msgspec.json.Decoder(TurnRecord).decode
+# By the disk, by SQLite, or because a number or a text is none that it can keep.
+_REFUSED = (sqlite3.Error, OverflowError, UnicodeError)
 _LAST = 2**63 - 1  # the greatest number that SQLite has
 
 
@@ -82,7 +87,7 @@ class Index:
             with _alone(path.parent):
                 self._prepare()
             self._file = path.stat()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *_REFUSED) as error:
             raise self._refusal(error) from error
 
     def is_in_place(self) -> bool:
@@ -117,7 +122,7 @@ class Index:
             " FROM sessions WHERE session = ?",
             (session,),
         )
-        return Position(*rows[0]) if rows else Position()
+        return self._decoded(_as_position, rows[0]) if rows else Position()
 
     def store(self, session: str, found: Iterable[Event], position: Position) -> None:
         """Keep what was found up to `position`, and that it was read so far, or nothing of both.
@@ -131,7 +136,7 @@ class Index:
                     self._store_one(event.data)
                 self._advance(session, position)
                 self._database.execute("COMMIT")
-            except sqlite3.Error as error:
+            except _REFUSED as error:
                 raise self._refusal(error) from error
             finally:
                 if self._database.in_transaction:
@@ -172,18 +177,18 @@ class Index:
         """Return tickets in the order in which they were said."""
         rows = self._all("tickets", "body, state", session=session, state=state)
         decode = msgspec.json.Decoder(Ticket).decode
-        return [msgspec.structs.replace(decode(body), state=state) for body, state in rows]
+        return [self._with_state(decode, row) for row in rows]
 
     def delegations(self, session: str | None = None, state: str | None = None) -> list[Delegation]:
         """Return delegations in the order in which they were made."""
         rows = self._all("delegations", "body, state", session=session, state=state)
         decode = msgspec.json.Decoder(Delegation).decode
-        return [msgspec.structs.replace(decode(body), state=state) for body, state in rows]
+        return [self._with_state(decode, row) for row in rows]
 
     def turns(self, session: str | None = None) -> list[TurnRecord]:
         """Return turns in the order in which they ended."""
         rows = self._all("turns", "body", session=session)
-        return [_decode_turn(row[0]) for row in rows]
+        return [self._decoded(_decode_turn, row[0]) for row in rows]
 
     def newest_turns(self, session: str, before: int | None = None) -> Iterator[TurnRecord]:
         """Yield a session's turns, the last one first, and read no more than are asked for.
@@ -197,7 +202,7 @@ class Index:
                 " ORDER BY offset DESC LIMIT 16",
                 (session, _LAST if before is None else before),
             )
-            turns = [_decode_turn(row[0]) for row in rows]
+            turns = [self._decoded(_decode_turn, row[0]) for row in rows]
             yield from turns
             if not turns:
                 return
@@ -230,14 +235,28 @@ class Index:
         with self._lock:
             try:
                 return self._database.execute(query, values).fetchall()
-            except sqlite3.Error as error:
+            except _REFUSED as error:
                 raise self._refusal(error) from error
+
+    def _with_state(self, decode: Callable[[Any], Found], row: tuple[Any, ...]) -> Found:
+        return msgspec.structs.replace(self._decoded(decode, row[0]), state=row[1])
+
+    def _decoded(self, decode: Callable[[Any], T], kept: Any) -> T:
+        """Return what was kept; the file may be damaged."""
+        try:
+            return decode(kept)
+        except (TypeError, *NOT_JSON) as error:
+            raise self._refusal(error) from error
 
     def _refusal(self, error: Exception) -> StorageError:
         return StorageError(
             f"cannot keep the index in {self.path}: {error};"
             " check the disk, or remove the file: it is built anew"
         )
+
+
+def _as_position(row: tuple[Any, ...]) -> Position:
+    return msgspec.convert(dict(zip(Position.__struct_fields__, row, strict=True)), Position)
 
 
 @contextmanager

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.errors import StorageError
 from claude_mpm.index import Position
-from claude_mpm.journal.cursor import Cursor, read_lines
+from claude_mpm.journal.cursor import LARGE_CHUNK, Cursor, read_lines
 from claude_mpm.journal.watch import subscribe
 from claude_mpm.processors.delegations import DelegationProcessor
 from claude_mpm.processors.redacted import Redacted
 from claude_mpm.processors.usage import UsageProcessor
 from claude_mpm.redaction import Redactor
-from claude_mpm.wire import WIRES, Transcript
+from claude_mpm.wire import WIRES, PlainLines, Transcript
+from claude_mpm.wire.framing import LineFramer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -250,8 +251,21 @@ def built_in_processors(
         from claude_mpm.processors.tickets import TicketProcessor
 
         processors.append(TicketProcessor(session, markers))
+    if start and meta.wire == PlainLines.name:
+        _remember(processors, folder, start)
     redactor = Redactor(meta.secrets, meta.claude_session_id)
     return [Redacted(process, redactor) for process in processors]
+
+
+def _remember(processors: Sequence[Processor], folder: SessionFolder, start: int) -> None:
+    """Bring processors of text to an offset: a block of code may be open there, or a ticket."""
+    wire, framer = PlainLines(), LineFramer(together=True)
+    with folder.journal.open("rb") as journal:
+        while chunk := journal.read(min(LARGE_CHUNK, start - journal.tell())):
+            for line in framer.feed(chunk):
+                for event in wire.decode(line):
+                    for process in processors:
+                        list(process(event))
 
 
 def _turn_processor(
@@ -263,7 +277,7 @@ def _turn_processor(
     from claude_mpm.processors.transcript_turns import TranscriptTurns, primed
 
     turns = TranscriptTurns(meta.session_id, meta.starts)
-    return primed(turns, read_lines(folder.journal), last.end if last else 0, start)
+    return primed(turns, read_lines(folder.journal), start)
 
 
 def open_beside(folder: SessionFolder, index: Index, start: int, *, follow: bool = True) -> Session:

@@ -96,7 +96,7 @@ class Pane:
         self.press("Enter")
 
     def say(self, text: str) -> None:
-        """Type a prompt for Claude, and send it once it is shown: a quick Enter is taken for text."""
+        """Type a prompt for Claude and send it, once it is shown: a quick Enter is a line end."""
         self.type(text)
         self.expect(text.rpartition(" ")[2])
         self.settle(0.1)

@@ -14,7 +14,7 @@ import msgspec
 from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.journal.leftovers import belongs, exists
-from claude_mpm.redaction import Fingerprint
+from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.processors.claimed import amount
 from claude_mpm.processors.delegation_text import DelegationFinder
 from claude_mpm.records import Delegation
 from claude_mpm.wire.events import Block, Event
@@ -21,6 +22,7 @@ AGENT_TOOLS = frozenset({"Task", "Agent"})
 # What the tool answers for an agent that goes on in the background (Claude Code 2.1).
 _LAUNCHED = "Async agent launched"
 _REPORTED = re.compile(r"<(tool-use-id|status|summary|result|duration_ms)>(.*?)</\1>", re.DOTALL)
+_DIGITS = re.compile(r"[0-9]{1,15}")
 _ENDS = {"completed": "completed", "failed": "failed", "stopped": "stopped", "killed": "stopped"}
 
 
@@ -102,8 +104,8 @@ class DelegationProcessor:
                 msgspec.structs.replace(delegation, background=background, agent=agent), event
             )
             return
-        duration = (system.usage or {}).get("duration_ms")
-        seconds = duration / 1000 if isinstance(duration, int | float) else None
+        duration = amount((system.usage or {}).get("duration_ms"))
+        seconds = duration / 1000 if duration is not None else None
         if delegation.background and system.status in _ENDS:
             state, report = _ENDS[system.status], system.summary or ""
             yield self._end(delegation, state, report, seconds, event)
@@ -117,8 +119,8 @@ class DelegationProcessor:
         told: dict[str, str] = dict(_REPORTED.findall(report))
         delegation = self._running.get(told.get("tool-use-id", ""))
         if delegation is not None and told.get("status") in _ENDS:
-            milliseconds = told.get("duration_ms", "")
-            seconds = int(milliseconds) / 1000 if milliseconds.isdigit() else None
+            milliseconds = _DIGITS.fullmatch(told.get("duration_ms", ""))
+            seconds = int(milliseconds[0]) / 1000 if milliseconds else None
             result = told.get("result") or told.get("summary", "")
             yield self._end(delegation, _ENDS[told["status"]], result, seconds, event)
 
@@ -166,7 +168,7 @@ def _text(block: Block) -> str:
 def _seconds(timestamp: str | None) -> float | None:
     try:
         return datetime.fromisoformat(timestamp).timestamp() if timestamp else None
-    except ValueError:
+    except (ValueError, OverflowError):  # a year that no clock has
         return None
 
 

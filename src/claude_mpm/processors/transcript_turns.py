@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.processors.claimed import amount, count
 from claude_mpm.records import Cost, TurnRecord
 from claude_mpm.wire.events import Event, Lifecycle, System
 from claude_mpm.wire.text_lines import reported_error
@@ -130,7 +131,7 @@ class TranscriptTurns:
                 event,
                 is_error=True,
                 message=reported_error(event) or "",
-                api_error_status=entry.api_error_status,
+                api_error_status=count(entry.api_error_status) or None,
             )
 
     def _duration(self, event: Event, entry: Entry) -> Iterator[Event]:
@@ -139,7 +140,7 @@ class TranscriptTurns:
         told = System(subtype="background_tasks_changed", tasks=tasks)
         yield _made(event, "system", told, "system/background_tasks_changed")
         if self._turn is not None:
-            yield self._end(event, duration=entry.duration_ms / 1000)
+            yield self._end(event, duration=(amount(entry.duration_ms) or 0.0) / 1000)
 
     def _idle(self, event: Event) -> Iterator[Event]:
         turn = self._turn
@@ -180,33 +181,32 @@ class TranscriptTurns:
         return self._starts[place - 1].framework_sha256 if place else ""
 
     def _cost(self, event: Event, entry: Entry) -> Iterator[Event]:
-        if entry.total_cost is None:
+        total = amount(entry.total_cost)
+        if total is None:
             return
-        cost = entry.total_cost - self._costs.get(entry.session_id, 0.0)
-        self._costs[entry.session_id] = entry.total_cost
+        cost = total - self._costs.get(entry.session_id, 0.0)
+        self._costs[entry.session_id] = total
         self._total += cost
         if cost > 0:
             found = Cost(session=self._session, cost_usd=cost, total_cost_usd=self._total)
             yield _made(event, "cost", found)
 
 
-def primed(
-    turns: TranscriptTurns, lines: Iterable[Line], begin: int, start: int
-) -> TranscriptTurns:
+def primed(turns: TranscriptTurns, lines: Iterable[Line], start: int) -> TranscriptTurns:
     """Bring a processor into the state it had at an offset, and return it.
+
+    It has to hear all: a prompt may have been put long before its turn begins.
 
     Args:
         lines: of the journal, from its beginning.
-        begin: where the last turn before that offset ended, in bytes.
         start: the offset.
     """
     wire = Transcript()
     for line in lines:
         if line.end > start:
             break
-        if line.offset >= begin or b'"cost-state"' in line.data:
-            for event in wire.decode(line):
-                list(turns(event))
+        for event in wire.decode(line):
+            list(turns(event))
     return turns
 
 
@@ -220,5 +220,4 @@ def _first_text(event: Event) -> str:
 
 
 def _sum(turn: _Open, name: str) -> int:
-    values = [usage.get(name) for usage in turn.usage.values()]
-    return sum(value for value in values if isinstance(value, int))
+    return count(sum(count(usage.get(name)) for usage in turn.usage.values()))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from claude_mpm.processors.claimed import amount, count
 from claude_mpm.records import TurnRecord
 from claude_mpm.wire.events import Event, Result
 
@@ -43,7 +44,8 @@ class UsageProcessor:
         return (Event("turn", record, event.offset, event.end, type="turn"),)
 
     def _record(self, event: Event, result: Result) -> TurnRecord:
-        total = result.total_cost_usd if result.total_cost_usd is not None else self._total
+        told = amount(result.total_cost_usd)
+        total = told if told is not None else self._total
         # A sum that went down was begun anew, so it is the cost itself.
         cost = total - self._total if total >= self._total else total
         self._total = total
@@ -58,14 +60,14 @@ class UsageProcessor:
             is_error=bool(result.is_error),
             terminal_reason=result.terminal_reason or "",
             message=_message(result),
-            api_error_status=result.api_error_status,
+            api_error_status=count(result.api_error_status) or None,
             cost_usd=cost,
             total_cost_usd=total,
-            input_tokens=_count(usage, "input_tokens"),
-            output_tokens=_count(usage, "output_tokens"),
-            cache_read_tokens=_count(usage, "cache_read_input_tokens"),
-            cache_write_tokens=_count(usage, "cache_creation_input_tokens"),
-            duration=(result.duration_ms or 0.0) / 1000,
+            input_tokens=count(usage.get("input_tokens")),
+            output_tokens=count(usage.get("output_tokens")),
+            cache_read_tokens=count(usage.get("cache_read_input_tokens")),
+            cache_write_tokens=count(usage.get("cache_creation_input_tokens")),
+            duration=(amount(result.duration_ms) or 0.0) / 1000,
             denials=len(result.permission_denials or ()),
             framework=self._framework_at(event.offset),
         )
@@ -86,8 +88,3 @@ def _message(result: Result) -> str:
     if result.errors:
         return "; ".join(str(error) for error in result.errors)
     return (result.result or "") if result.is_error else ""
-
-
-def _count(usage: dict[str, Any], name: str) -> int:
-    value = usage.get(name)
-    return value if isinstance(value, int) else 0

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON
+
 if TYPE_CHECKING:
     from pathlib import Path
 

@@ -131,13 +131,32 @@ def _split(text: str) -> list[tuple[str, dict[str, Any]]] | None:
     while position < len(text):
         try:
             value, end = decoder.raw_decode(text, position)
+            piece = text[position:end]
+            if "\\u" in piece:
+                value = without_halves(value)
+                piece = json.dumps(value)
         except (ValueError, RecursionError):
             return None
         if not isinstance(value, dict):
             return None
-        found.append((text[position:end], value))
+        found.append((piece, value))
         position = end + len(text[end:]) - len(text[end:].lstrip())
     return found
+
+
+def without_halves(value: Any) -> Any:
+    """Return a JSON value whose texts have no half of a character.
+
+    JavaScript writes them where a text was cut within a character outside its 16 bits, such as an
+    emoji; nothing else can read or keep them.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [without_halves(each) for each in value]
+    if isinstance(value, dict):
+        return {without_halves(key): without_halves(each) for key, each in value.items()}
+    return value
 
 
 def _decode_piece(piece: str, fields: dict[str, Any], line: Line) -> Event:

@@ -8,13 +8,14 @@ Code 2.1.330.)
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from claude_mpm.checks import NOT_JSON
 from claude_mpm.wire.events import Origin  # noqa: TC001 -- msgspec reads it
-from claude_mpm.wire.stream_json import StreamJson
+from claude_mpm.wire.stream_json import StreamJson, without_halves
 
 if TYPE_CHECKING:
     from claude_mpm.wire.events import Assistant, Event
@@ -81,6 +82,14 @@ def entry_of(event: Event) -> Entry:
     try:
         return _decode(event.raw)
     except NOT_JSON:
+        return _entry_with_halves(event.raw)
+
+
+def _entry_with_halves(line: bytes) -> Entry:
+    """Read a line that may hold half a character."""
+    try:
+        return _decode(json.dumps(without_halves(json.loads(line))))
+    except (ValueError, *NOT_JSON):
         return Entry()
 
 
