@@ -66,7 +66,7 @@ def test_a_reader_that_is_behind_does_not_turn_the_cursor_back(tmp_path: Path) -
 def test_a_failure_in_the_middle_keeps_nothing(tmp_path: Path) -> None:
     index = Index(tmp_path / "index.sqlite")
     bad = Ticket(key="b", session="s", type="task", title="t", offset=1 << 70)
-    with pytest.raises(OverflowError):
+    with pytest.raises(StorageError):
         index.store("s", [found(ticket("a")), found(bad)], Position(cursor=5))
     assert index.tickets() == []
     assert index.position("s") == Position()

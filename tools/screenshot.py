@@ -1,6 +1,4 @@
-"""Takes the pictures in docs/terminal.md: the real Claude Code in a real terminal, with a model that
-plays a script. `make screenshot` runs it.
-"""
+"""Takes the pictures in docs/terminal.md: the real Claude Code in a real terminal, on a script."""
 
 from __future__ import annotations
 
@@ -32,9 +30,11 @@ FEATURE: Import prices from a spreadsheet"""
 
 def main() -> None:
     """Take the picture."""
-    with tempfile.TemporaryDirectory(prefix="claude-mpm-") as folder, ScriptedModel() as model:
+    # The shell of the terminal, as it ends, may still write its history.
+    folder = tempfile.TemporaryDirectory(prefix="claude-mpm-", ignore_cleanup_errors=True)
+    with folder, ScriptedModel() as model:
         model.on(PROMPT, Call("Bash", command="wc -l prices.csv importer.py"), ANSWER)
-        home = Path(folder)
+        home = Path(folder.name)
         screens = _screens(home, _project(home), model)
     for name, screen in zip(("terminal.svg", "terminal-after.svg"), screens, strict=True):
         (PICTURES / name).write_text(_svg(screen), "utf-8")
@@ -70,6 +70,7 @@ def _screens(home: Path, project: Path, model: ScriptedModel) -> tuple[str, str]
         during = pane.tmux("capture-pane", "-p", "-e")
         pane.press("C-c", "C-c")
         pane.expect("claude-mpm resume")
+        pane.settle()
         pane.enter("claude-mpm tickets")
         pane.expect("spreadsheet")
         return during, pane.tmux("capture-pane", "-p", "-e")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from terminal import CTRL_D, Terminal
 
 from claude_mpm.testing import Call, Delegate, Say, Stall
+from terminal import CTRL_D, Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

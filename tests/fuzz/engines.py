@@ -8,7 +8,6 @@ from random import Random
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-
 from judging import Judge, Target, try_one
 from mutation import mutate
 
@@ -23,8 +22,9 @@ def all_targets() -> list[Target]:
 def inputs(target: Target) -> st.SearchStrategy[bytes]:
     """Return a strategy for inputs: seeds with a few pieces changed, or anything at all."""
     random = st.integers(0, 2**32).map(Random)
-    piece = st.one_of(st.binary(max_size=40), st.sampled_from((b"\n", *target.tokens)),
-                      st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace")))  # fmt: skip
+    text = st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace"))
+    token = st.sampled_from((b"\n", *target.tokens))
+    piece = st.one_of(st.binary(max_size=40), token, text)
     changed = st.builds(
         lambda data, dice: mutate(data, dice, target.seeds, target.tokens),
         st.sampled_from(target.seeds), random,

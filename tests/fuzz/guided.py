@@ -1,4 +1,7 @@
-"""One target under atheris, which looks for inputs that reach new code: guided.py TARGET SEED SECONDS FOLDER."""
+"""One target under atheris, which looks for inputs that reach new code.
+
+Arguments: the target, the seed, how long in seconds, and a folder for the result.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from random import Random
 
-import atheris
+import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports(include=["claude_mpm"]):
     from engines import all_targets
@@ -48,8 +51,10 @@ def main() -> None:
 
     watch_for_hangs()
     write()
-    flags = [f"-seed={seed}", f"-max_total_time={max(1, round(float(seconds)))}", "-max_len=8192",
-             f"-artifact_prefix={folder}/", f"-dict={tokens}", "-timeout=60", "-rss_limit_mb=2048"]  # fmt: skip
+    longest = max(1, round(float(seconds)))
+    flags = [f"-seed={seed}", f"-max_total_time={longest}", "-max_len=8192", "-timeout=60"]
+    flags += [f"-artifact_prefix={folder}/", "-rss_limit_mb=2048"]
+    flags += [f"-dict={tokens}"] * bool(escaped)  # it takes no empty one
     atheris.Setup([sys.argv[0], *flags, str(corpus)], one, custom_mutator=custom)
     atheris.Fuzz()
 

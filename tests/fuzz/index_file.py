@@ -8,6 +8,9 @@ from functools import cache
 from random import Random
 
 import msgspec
+from judging import Target
+from samples import JSON_TOKENS, PLAIN_TEXT, STREAM_JSON, TRANSCRIPT
+from workspace import section, workspace
 
 from claude_mpm.errors import StorageError
 from claude_mpm.index import Index, Position
@@ -15,10 +18,6 @@ from claude_mpm.journal.layout import Meta, SessionFolder
 from claude_mpm.records import TurnRecord
 from claude_mpm.store import Store
 from claude_mpm.wire.events import Event
-
-from judging import Target
-from samples import JSON_TOKENS, PLAIN_TEXT, STREAM_JSON, TRANSCRIPT
-from workspace import section, workspace
 
 _WIRES = ("stream-json", "transcript", "plain-text")
 

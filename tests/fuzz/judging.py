@@ -8,9 +8,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
 from claude_mpm.errors import MPMError
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 # Processor seconds: other programs may have the machine for a while.
 LONGEST, ENDLESS = 1.0, 10.0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from random import Random
 
 # What has broken readers before: numbers beyond 64 bits, digits that are none, half a character.
 VALUES: tuple[Any, ...] = (

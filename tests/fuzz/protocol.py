@@ -7,6 +7,11 @@ import shutil
 from functools import cache
 from typing import Any
 
+from judging import Target
+from samples import JSON_TOKENS
+from wires import chunks
+from workspace import workspace
+
 from claude_mpm.environments.local import Local
 from claude_mpm.errors import ClaudeNotFound, MPMError
 from claude_mpm.journal.layout import Meta, SessionFolder
@@ -28,11 +33,6 @@ from claude_mpm.wire.remote import (
     decode,
     encode,
 )
-
-from judging import Target
-from samples import JSON_TOKENS
-from workspace import workspace
-from wires import chunks
 
 _JOURNAL = b'{"type":"x"}\n' * 300
 _INIT = b'{"type":"init","protocol":1,"session":"s"}\n'

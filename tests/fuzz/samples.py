@@ -50,7 +50,7 @@ STREAM_JSON = (
         },
         _SAID,
         _END,
-    ),  # fmt: skip
+    ),
     _lines(_CALL, _DONE, _ASKED, {"type": "control_cancel_request", "request_id": "r1"}, _END),
     _lines(_END) + _lines(_END).strip() + _lines({"type": "rate_limit_event", "x": 1}) + b"no json",
     _lines(
@@ -72,7 +72,7 @@ TRANSCRIPT = (
             "pendingBackgroundAgentCount": 2,
         },
         {"type": "cost-state", "sessionId": "s", "totalCostUSD": 0.25},
-    ),  # fmt: skip
+    ),
     _lines(
         {"type": "command_lifecycle", "command_uuid": "u1", "state": "started"},
         {"type": "command_lifecycle", "command_uuid": "u2", "state": "refused"},
@@ -85,7 +85,7 @@ TRANSCRIPT = (
         },
         {"type": "system", "subtype": "host_state", "state": "idle"},
         {"type": "system", "subtype": "local_command"},
-    ),  # fmt: skip
+    ),
     _lines(
         {"type": "user", "uuid": "u1", "promptSource": "typed", "message": {"content": "hello"}},
         _CALL,
@@ -97,7 +97,7 @@ TRANSCRIPT = (
         {**_SAID, "isSidechain": True, "agentId": "a", "attributionAgent": "qa"},
         {**_SAID, "isApiErrorMessage": True, "apiErrorStatus": 500},
         {"type": "user", "message": {"content": "[Request interrupted by user"}},
-    ),  # fmt: skip
+    ),
 )
 PLAIN_TEXT = (
     b"TODO: write tests\n- more\nI will delegate this to qa: test it\n",

@@ -7,6 +7,9 @@ import shutil
 from functools import cache
 
 import msgspec
+from judging import Target
+from samples import JSON_TOKENS, STREAM_JSON
+from workspace import SEPARATOR, section, sections, workspace
 
 from claude_mpm.cli.session_view import cells, read_record, read_row
 from claude_mpm.errors import MPMError, StorageError
@@ -18,10 +21,6 @@ from claude_mpm.journal.prompts import answer_messages, interrupts, last_prompt,
 from claude_mpm.status import read_status, undelivered
 from claude_mpm.store import Store
 from claude_mpm.wire import StreamJson
-
-from judging import Target
-from samples import JSON_TOKENS, STREAM_JSON
-from workspace import SEPARATOR, section, sections, workspace
 
 _FILES = ("place", "pid", "exit", "meta.json", "answers.jsonl", "link.json", "owner", "err.log",
           "decisions.jsonl", "out.jsonl", "inbox/000001", "transcripts.json", "temporary",
@@ -58,11 +57,13 @@ def _input(**files: bytes) -> bytes:
 
 _SEEDS = (
     _input(meta_json=_META_JSON, place=b"host=a\ncwd=/\n", pid=b"99999999 99999998\n", exit=b"0\n"),
-    _input(meta_json=_META_JSON, pid=b"0 0\n", answers_jsonl=_ANSWER, owner=b'{"number":1,"pid":1}\n'),
+    _input(meta_json=_META_JSON, pid=b"0 0\n", answers_jsonl=_ANSWER,
+           owner=b'{"number":1,"pid":1}\n'),
     _input(meta_json=_META_JSON, link_json=_LINK, exit=b"137\n", err_log=b"bad\n", temporary=b"/x"),
     _input(meta_json=_WITH_STARTS, out_jsonl=STREAM_JSON[0], inbox__000001=_PROMPT,
            decisions_jsonl=b'{"at":1.0,"ticket":"k","state":"closed"}\n'),
-    _input(meta_json=_META_JSON, inbox__000001=_PROMPT, inbox__000002=_INTERRUPT, out_jsonl=STREAM_JSON[1]),
+    _input(meta_json=_META_JSON, inbox__000001=_PROMPT,
+           inbox__000002=_INTERRUPT, out_jsonl=STREAM_JSON[1]),
     _input(meta_json=_META_JSON, inbox__000001=_TOLD, inbox__000002=_PROMPT, inbox__x=b"{}"),
 )  # fmt: skip
 
@@ -128,9 +129,9 @@ def inbox(data: bytes) -> None:
     before = put.names()
     for read in (prompts, last_prompt, interrupts, answer_messages):
         read(folder)
-    name = put.put(b"one more\n")
-    assert put.read(name) == b"one more\n"
-    assert put.names() == [*before, name], "a new message is not the last one"
+    new = put.put(b"one more\n")
+    assert put.read(new) == b"one more\n"
+    assert put.names() == [*before, new], "a new message is not the last one"
 
 
 def beside_others(data: bytes) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 import msgspec
+from judging import Target
+from workspace import at_home, workspace
 
 from claude_mpm.agent_file import read_agent
 from claude_mpm.errors import MPMError
@@ -12,9 +14,6 @@ from claude_mpm.framework import FrameworkLoader, agents_json
 from claude_mpm.server.tokens import Tokens
 from claude_mpm.settings import Settings, load_settings, user_settings_file
 from claude_mpm.trust import commands_of, is_trusted, trusted_file
-
-from judging import Target
-from workspace import at_home, workspace
 
 _TOML = (
     b'model = "opus"\ntimeout = 5\nuse_framework = false\n[ticket_markers]\nHACK = "task"\n',
@@ -30,12 +29,13 @@ _ENVIRON = (
 _NAMES = tuple(f"\0CLAUDE_MPM_{key.upper()}=".encode() for key in Settings.__struct_fields__)
 _AGENTS = (
     b"---\nname: qa\ndescription: Tests things\ntools: Read, Bash(git log:*)\n---\nYou test.\n",
-    b"---\nname: 'dev'\ndescription: >\n  Writes\n  code\nmodel: opus\nmaxTurns: 3\nhooks: {a: [1]}\n"
-    b"mcpServers: [x, {y: {}}]\neffort: high\n---\nYou write.\n",
+    b"---\nname: 'dev'\ndescription: >\n  Writes\n  code\nmodel: opus\nmaxTurns: 3\n"
+    b"hooks: {a: [1]}\nmcpServers: [x, {y: {}}]\neffort: high\n---\nYou write.\n",
     b"---\nname: a\ndescription: &x b\ninitialPrompt: *x\nmemory: user\nbackground: yes\n---\np\n",
 )
 _YAML = (b"!!python/object:x ", b"&a [*a]", b": ", b"- ", b"? ", b"!!binary ", b"2001-01-01",
-         b"<<: *x", b"%YAML 1.1", b"0x1f", b".inf", b"!!set", b"\t", b"|", b"---\n", b"1:30")  # fmt: skip
+         b"<<: *x", b"%YAML 1.1", b"0x1f", b".inf", b"!!set", b"\t", b"|",
+         b"---\n", b"1:30")  # fmt: skip
 _CLAUDE = (b'{"projects":{"/p":{"hasTrustDialogAccepted":true}},"hooks":{},"env":{}}',)
 _TOKENS = (
     b'[{"name":"a","id":"i","sha256":"x","created_at":1.0,"limits":{"sessions":1,"rate":2.0}}]',

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from random import Random
+from typing import TYPE_CHECKING
+
+from judging import Target
+from samples import JSON_TOKENS, PLAIN_TEXT, STREAM_JSON, TRANSCRIPT
 
 from claude_mpm.processors.delegations import DelegationProcessor
 from claude_mpm.processors.tickets import TicketProcessor
 from claude_mpm.processors.transcript_turns import TranscriptTurns
 from claude_mpm.processors.usage import UsageProcessor
 from claude_mpm.wire import WIRES
-from claude_mpm.wire.events import Event
 from claude_mpm.wire.framing import Line, LineFramer
 from claude_mpm.wire.plain_text import in_pieces
 from claude_mpm.wire.remote import Lines, Malformed, TooLong, decode, decode_start, encode
 from claude_mpm.wire.text_lines import LineAssembler, reported_error
 
-from judging import Target
-from samples import JSON_TOKENS, PLAIN_TEXT, STREAM_JSON, TRANSCRIPT
+if TYPE_CHECKING:
+    from claude_mpm.wire.events import Event
 
 LIMIT = 4096
 REMOTE = (
@@ -43,7 +46,7 @@ def lines_of(pieces: list[bytes], *, together: bool = False) -> list[Line]:
     framer = LineFramer(together=together)
     lines = [line for piece in pieces for line in framer.feed(piece)]
     rest = framer.flush()
-    return lines + [rest] * (rest is not None)
+    return [*lines, rest] if rest else lines
 
 
 def framing(data: bytes) -> None:
@@ -121,7 +124,8 @@ def remote_codec(data: bytes) -> None:
 
 def _messages(pieces: list[bytes]) -> list[object]:
     """Return what a connection says, up to the first thing for which it would be closed."""
-    lines, found = Lines(LIMIT), []
+    lines = Lines(LIMIT)
+    found: list[object] = []
     for piece in pieces:
         lines.feed(piece)
         try:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import atexit
 import os
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MEMORY = Path("/dev/shm")
 SEPARATOR = b"\x1e"

@@ -219,8 +219,8 @@ def test_a_reader_may_begin_in_the_middle_of_a_turn() -> None:
         cost(0.5), prompt("Zero"), answer("0"), duration(), prompt("Go"), answer("a"),
         answer("b", id="msg_2"), duration(), cost(0.75),
     )  # fmt: skip
-    begin, start = lines[3].end, lines[5].end
-    turns = primed(TranscriptTurns(SESSION), lines, begin, start)
+    start = lines[5].end
+    turns = primed(TranscriptTurns(SESSION), lines, start)
     wire = Transcript()
     events = [event for line in lines if line.offset >= start for event in wire.decode(line)]
     made = [each for event in events for each in turns(event)]

@@ -10,6 +10,7 @@ from claude_mpm.testing import Call, Fail, ScriptedModel, Stall
 
 if TYPE_CHECKING:
     import pytest
+
     from conftest import MakeClaude
 
 SECONDS = 60.0

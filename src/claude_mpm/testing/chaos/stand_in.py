@@ -40,6 +40,7 @@ class Record:
         if self.file.exists():
             self.turns = json.loads(self.file.read_text())
         self._changed = threading.Event()
+        self._writing = threading.Lock()
         threading.Thread(target=self._write_later, daemon=True).start()
 
     def note(self, prompt: str, **fields: Any) -> None:
@@ -49,10 +50,11 @@ class Record:
 
     def write(self) -> None:
         """Write it now."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.file.with_suffix(".draft")
-        draft.write_text(json.dumps(self.turns))
-        draft.replace(self.file)
+        with self._writing:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            draft = self.file.with_suffix(".draft")
+            draft.write_text(json.dumps(self.turns))
+            draft.replace(self.file)
 
     def _write_later(self) -> None:
         while self._changed.wait():

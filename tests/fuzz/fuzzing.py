@@ -9,14 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
-from engines import MODULES, all_targets, by_generator, by_hypothesis
+from engines import all_targets, by_generator, by_hypothesis
 from judging import Finding, Judge, Target, watch_for_hangs
 
 HERE = Path(__file__).parent
+_NOTHING: dict[str, Any] = {"inputs": 0, "slowest": 0.0, "findings": []}
 
 
 @dataclass
@@ -38,11 +40,12 @@ def by_atheris(name: str, seed: int, seconds: float) -> Outcome:
         result = Path(folder) / "result.json"
         command = [sys.executable, str(HERE / "guided.py"), name, str(seed), str(seconds), folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not result.exists():
-            last = " ".join(done.stderr.split("\n")[-12:])
-            return Outcome(findings=[Finding("crash", f"the fuzzer died: {last}", name, b"")])
-        told = json.loads(result.read_text())
+        told = json.loads(result.read_text()) if result.exists() else _NOTHING
+        artifacts = [file.read_bytes() for file in Path(folder).glob("*-*")]
     found = [Finding(**{**each, "data": bytes.fromhex(each["data"])}) for each in told["findings"]]
+    if done.returncode:
+        last = " ".join(done.stderr.strip().split("\n")[-6:])
+        found.append(Finding("crash", f"the fuzzer died: {last}", name, b"".join(artifacts)))
     return Outcome(told["inputs"], told["slowest"], found)
 
 
