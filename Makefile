@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: chaos help venv demo places places-stop places-table test check format docs screenshot coverage guide bench bench-quick tickets-report lock clean
+.PHONY: chaos fuzz help venv demo places places-stop places-table test check format docs screenshot coverage guide bench bench-quick tickets-report lock clean
 
 # The first Python that is new enough; another one: make PYTHON=/path/to/python …
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -13,8 +13,9 @@ INSTALLED := $(VENV)/.installed
 UV ?= uv
 # Arguments for pytest: make test ARGS="-k tickets"
 ARGS ?=
-# How much chaos, and how its dice fall.
+# How much chaos, how long to fuzz, and how the dice of both fall.
 N ?= 100
+MINUTES ?= 10
 SEED ?= 1
 # The tests of the guide for writing orchestrators, where they are at hand.
 GUIDE ?= ../shared/guide/test_guide.py
@@ -81,6 +82,12 @@ bench-quick: $(INSTALLED) ## Measure a part of it, in two minutes
 chaos: $(INSTALLED) ## Kill, stop and race on purpose; report what held: make chaos N=500 SEED=1
 	$(BIN)/python -m claude_mpm.testing.chaos --number $(N) --seed $(SEED) --output reports/chaos.md
 
+FUZZER := .fuzz
+fuzz: $(INSTALLED) ## Feed garbage to every reader; report what broke: make fuzz MINUTES=40 SEED=1
+	@test -d $(FUZZER) || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(FUZZER) atheris \
+		|| echo "there is no atheris for this Python; fuzzing without it" >&2
+	PYTHONPATH=$(FUZZER) $(BIN)/python tests/fuzz/fuzzing.py --minutes $(MINUTES) --seed $(SEED) --output reports/fuzz.md
+
 tickets-report: $(INSTALLED) ## Report precision and recall of tickets
 	$(BIN)/python tools/ticket_report.py --output reports/tickets.md
 
@@ -89,5 +96,5 @@ lock: ## Pin the newest dependencies in requirements.lock (needs uv)
 	$(UV) export --quiet --all-extras --all-groups --no-emit-project --no-header --format requirements-txt --output-file requirements.lock
 
 clean: places-stop ## Remove everything that was made, .venv too
-	rm -rf $(VENV) site dist reports .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site dist reports .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis $(FUZZER)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from claude_mpm import Outcome
-from claude_mpm.errors import NotOwner
+from claude_mpm.errors import NotOwner, UsageError
 from claude_mpm.fate import Fate
 from claude_mpm.journal import leftovers
 from claude_mpm.journal.inbox import Inbox
@@ -247,3 +247,12 @@ def test_what_a_power_cut_tore_is_set_apart_and_the_session_goes_on(
     again = store.index.position("torn")
     assert (again.not_json, again.turns) == (1, counted.turns)
     store.close()
+
+
+@pytest.mark.parametrize("option", [{"durability": "always"}, {"on_stall": "hope"}])
+def test_a_choice_that_there_is_not_is_named(
+    make_claude: MakeClaude, option: dict[str, str]
+) -> None:
+    (name,) = option
+    with pytest.raises(UsageError, match=f"{name} is one of"):
+        make_claude(**option)

@@ -249,8 +249,9 @@ class Index:
             raise self._refusal(error) from error
 
     def _refusal(self, error: Exception) -> StorageError:
+        reason = " ".join(str(error).split())  # SQLite quotes what it finds in the file
         return StorageError(
-            f"cannot keep the index in {self.path}: {error};"
+            f"cannot keep the index in {self.path}: {reason};"
             " check the disk, or remove the file: it is built anew"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -84,6 +85,7 @@ def report(done: dict[str, dict[str, Outcome]], command: str, took: float) -> st
             "Inputs of each engine, ways to break a target, and the slowest input in processor",
             "seconds; more than one is a hang.", "", *rows, "",
             "## What was found", "", *(broken or ["Nothing."]), "",
+            "What earlier runs found is in `tests/fuzz/test_found.py`, each as a test.", "",
         ]
     )  # fmt: skip
 
@@ -98,11 +100,12 @@ def main() -> None:
     given = parser.parse_args()
     os.nice(10)
     watch_for_hangs()
+    guided = importlib.util.find_spec("atheris") is not None and not given.no_guided
     targets = [target for target in all_targets() if given.only in target.name]
     began, done = time.monotonic(), {}
     for target in targets:
         seconds = given.minutes * 60 / len(targets)
-        each = done[target.name] = fuzz(target, given.seed, seconds, guided=not given.no_guided)
+        each = done[target.name] = fuzz(target, given.seed, seconds, guided=guided)
         found = sum(len(o.findings) for o in each.values())
         counts = ", ".join(f"{o.inputs:,} {engine}" for engine, o in each.items())
         sys.stderr.write(f"{target.name}: {counts}; {found} found\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from functools import cache
+from typing import TYPE_CHECKING
 
 import msgspec
 from judging import Target
@@ -18,9 +19,13 @@ from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import Meta, SessionFolder
 from claude_mpm.journal.lease import read_owner
 from claude_mpm.journal.prompts import answer_messages, interrupts, last_prompt, prompts
+from claude_mpm.link.link import read_far
 from claude_mpm.status import read_status, undelivered
 from claude_mpm.store import Store
 from claude_mpm.wire import StreamJson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _FILES = ("place", "pid", "exit", "meta.json", "answers.jsonl", "link.json", "owner", "err.log",
           "decisions.jsonl", "out.jsonl", "inbox/000001", "transcripts.json", "temporary",
@@ -92,6 +97,13 @@ def _laid(data: bytes) -> tuple[Store, SessionFolder]:
     return store, folder
 
 
+def _refused(read: Callable[[SessionFolder], object], folder: SessionFolder) -> None:
+    try:
+        read(folder)
+    except StorageError as error:
+        assert "\n" not in str(error), f"an error of several lines: {error}"
+
+
 def host_files(data: bytes) -> None:
     """Each file by itself, as the engine reads it."""
     _, folder = _laid(data)
@@ -102,6 +114,8 @@ def host_files(data: bytes) -> None:
     folder.has_ended()
     folder.host_is_dead()
     folder.ending()
+    if folder.link_file.exists():
+        _refused(read_far, folder)
     owner = read_owner(folder)
     str(owner)
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +16,7 @@ from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import Meta, SessionFolder
 from claude_mpm.journal.lease import Owner, read_owner
 from claude_mpm.journal.prompts import answer_messages, interrupts, prompts
+from claude_mpm.link.link import read_far
 from claude_mpm.processors.delegations import DelegationProcessor
 from claude_mpm.processors.transcript_turns import TranscriptTurns
 from claude_mpm.processors.usage import UsageProcessor
@@ -119,6 +122,17 @@ def test_strange_times_of_a_delegation_are_passed_over() -> None:
     assert [(each.state, each.duration) for each in found][-1] == ("completed", None)
 
 
+def test_a_tool_result_that_is_no_utf_8_ends_its_delegation() -> None:
+    use = {"type": "tool_use", "id": "t", "name": "Task", "input": {}}
+    (call,) = events("stream-json", {"type": "assistant", "message": {"content": [use]}})
+    result = b'{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"\xc3x"}]}'
+    line = b'{"type":"user","message":{"content":[' + result + b"]}}"
+    (told,) = WIRES["stream-json"].decode(Line(0, line, len(line) + 1))
+    process = DelegationProcessor("s")
+    found = [each.data for event in (call, told) for each in process(event)]
+    assert [each.state for each in found] == ["running", "completed"]
+
+
 # --- a reader that takes up where another was -----------------------------------------------
 
 
@@ -165,6 +179,15 @@ def test_bytes_that_are_no_json_are_told_in_one_line(folder: SessionFolder, data
     tokens.chmod(0o600)
     with pytest.raises(StorageError):
         Tokens(folder.path).all()
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"kind":"lock"}', '{"kind":"x\\u0000"}', '{"kind":"shell"}']
+)
+def test_a_damaged_link_file_is_told_in_one_line(folder: SessionFolder, text: str) -> None:
+    folder.link_file.write_text(text)
+    with pytest.raises(StorageError, match="resume the session"):
+        read_far(folder)
 
 
 def test_a_time_that_no_clock_shows_can_be_said() -> None:
@@ -223,3 +246,14 @@ def test_a_record_that_is_damaged_in_the_index_is_told_in_one_line(tmp_path: Pat
     with pytest.raises(StorageError):
         index.position("s")
     index.close()
+
+
+def test_what_sqlite_quotes_of_a_damaged_index_stays_in_one_line(tmp_path: Path) -> None:
+    Index(tmp_path / "index.sqlite").close()
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_schema SET sql = 'CREATE TABLE x (' || char(10) || '!'")
+        database.commit()
+    with pytest.raises(StorageError) as refusal:
+        Index(tmp_path / "index.sqlite").turns()
+    assert "\n" not in str(refusal.value)

@@ -208,6 +208,13 @@ def test_a_prompt_that_claude_did_not_take_has_failed() -> None:
     assert (turn.prompts, turn.is_error) == (("put-1",), True)
 
 
+def test_a_prompt_that_was_cancelled_leaves_the_running_turn_alone() -> None:
+    cancelled = {"type": "command_lifecycle", "command_uuid": "put-2", "state": "cancelled"}
+    first, second = turns_of(prompt("Go"), cancelled, answer("Done."), duration())
+    assert (first.prompts, first.terminal_reason) == (("put-2",), "aborted")
+    assert (second.prompts, second.terminal_reason) == (("typed-1",), "")
+
+
 def test_total_cost_is_cumulative_and_each_conversation_has_its_own() -> None:
     events = found(cost(0.5), cost(0.5), cost(0.75), cost(0.6, "c2"))
     assert [event.data.cost_usd for event in events] == [0.5, 0.25, 0.6]

@@ -285,3 +285,49 @@ def test_the_guard_goes_with_the_client(open_pane: Open) -> None:
     children = Path(f"/proc/{client}/task/{client}/children").read_text().split()
     _quit(pane)
     wait_until_gone([client, *map(int, children)])
+
+
+def test_asked_to_end_it_ends_claude_and_gives_the_terminal_back(
+    open_pane: Open, state: Path
+) -> None:
+    pane = open_pane()
+    before = pane.run("stty -a")
+    pane.enter("claude-mpm")
+    pane.expect(BOX)
+    os.kill(_client(pane), signal.SIGTERM)
+    pane.expect("ended by signal 15")
+    assert pane.run("stty -a") == before
+    assert pane.is_(*MODES) == AT_REST
+    assert _session(state).exit_status() is not None
+
+
+def test_a_start_that_fails_shows_what_claude_says(open_pane: Open) -> None:
+    pane = open_pane()
+    before = pane.run("stty -a")
+    pane.enter("claude-mpm -- --no-such-option; echo status $?")
+    pane.expect("unknown option '--no-such-option'")
+    pane.expect("status 1")
+    assert pane.run("stty -a") == before
+
+
+def test_kill_9_of_the_host_is_told_and_resume_goes_on(
+    open_pane: Open, state: Path, model: ScriptedModel
+) -> None:
+    pane = open_pane()
+    before = pane.run("stty -a")
+    pane.enter("claude-mpm; echo status $?")
+    pane.expect(BOX)
+    pane.say("Remember plum")
+    pane.expect("Claude heard: Remember plum")
+    pids = _session(state).pids()
+    assert pids is not None
+    os.kill(pids[0], signal.SIGKILL)
+    pane.expect("status 1")
+    assert pane.run("stty -a") == before
+    assert pane.is_(*MODES) == AT_REST
+    pane.enter("clear; claude-mpm resume")
+    pane.expect(BOX)
+    pane.say("Which word?")
+    pane.expect("Claude heard: Which word?")
+    assert "plum" in model.requests[-1].text
+    _quit(pane)

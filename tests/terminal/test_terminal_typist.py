@@ -13,7 +13,7 @@ from claude_mpm.terminal.keys import CTRL_C, ENTER, ESCAPE, typed
 from claude_mpm.terminal.typist import Typist
 
 BEGIN, END = b"\x1b[200~", b"\x1b[201~"
-INTERRUPT = {"type": "control_request", "request": {"subtype": "interrupt"}}
+INTERRUPT: dict[str, Any] = {"type": "control_request", "request": {"subtype": "interrupt"}}
 
 
 def _idle(at: float = 1.0) -> Activity:
@@ -147,6 +147,17 @@ def test_an_interrupt_of_an_idle_claude_presses_nothing() -> None:
     claude = Claude()
     claude.hears(INTERRUPT)
     claude.typist.act(_idle(), now=1.0)
+    assert claude.pressed() == b""
+
+
+def test_prompts_that_were_not_typed_yet_are_cancelled_with_the_interrupt_of_a_stop() -> None:
+    claude = Claude()
+    claude.puts("Never")
+    claude.hears(
+        {"type": "control_request", "request": {**INTERRUPT["request"], "cancel_queued": True}}
+    )
+    claude.typist.act(_idle(), now=1.0)
+    assert claude.told == [("u1", "cancelled")]
     assert claude.pressed() == b""
 
 

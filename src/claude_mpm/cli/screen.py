@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -45,9 +46,12 @@ def show(app: App, claude: MPMOrchestrator) -> int:
     it waits for the next follower, as the linger rule has it.
     """
     from claude_mpm.cli.chat import say_goodbye
+    from claude_mpm.cli.run import leave
     from claude_mpm.terminal.client import Ending, show_screen
 
+    signal.signal(signal.SIGTERM, leave)
     _wait_for_screen(claude)
+    _keep_off_screen(claude)
     claude.start_or_raise()
     folder = claude.store.folder(claude.session_id)
     ending = None
@@ -56,14 +60,14 @@ def show(app: App, claude: MPMOrchestrator) -> int:
     finally:
         if ending is Ending.ENDED:
             claude.process.wait()
-        if claude.process.poll() is None and (ending is not None or claude.attached):
-            claude.detach()
-            name = claude.session_id[:8]
-            app.note(f"session {name} is left running; claude-mpm attach {name} goes on with it")
-        else:
-            claude.stop()
-    say_goodbye(app, claude)
-    return folder.exit_status() or 0
+        goes_on = claude.process.poll() is None and (ending is not None or claude.attached)
+        claude.detach() if goes_on else claude.stop()
+    if goes_on:
+        name = claude.session_id[:8]
+        app.note(f"session {name} is left running; claude-mpm attach {name} goes on with it")
+    else:
+        say_goodbye(app, claude)
+    return 1 if ending is Ending.LOST else folder.exit_status() or 0
 
 
 def _wait_for_screen(claude: MPMOrchestrator) -> None:
@@ -72,6 +76,13 @@ def _wait_for_screen(claude: MPMOrchestrator) -> None:
 
     if isinstance(claude.environment, Terminal):
         claude.environment.screen = True
+
+
+def _keep_off_screen(claude: MPMOrchestrator) -> None:
+    """Log nothing to standard error, which is the same terminal."""
+    for handler in tuple(claude.logger.handlers):
+        if getattr(handler, "stream", None) is sys.stderr:
+            claude.logger.removeHandler(handler)
 
 
 def _socket(folder: SessionFolder) -> str:

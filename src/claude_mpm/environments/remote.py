@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.linked import LinkedHost, launch_link
 from claude_mpm.errors import LaunchError, StorageError, UsageError
@@ -129,7 +130,10 @@ class Remote(Environment):
                 self._signal(folder, signum)
 
     def _signal(self, folder: SessionFolder, signum: int) -> None:
-        spec = msgspec.json.decode(folder.link_file.read_bytes(), type=RemoteSpec)
+        try:
+            spec = msgspec.json.decode(folder.link_file.read_bytes(), type=RemoteSpec)
+        except NOT_JSON as error:
+            raise LaunchError(f"{folder.link_file}: not what a link needs ({error})") from error
         far = RemoteFar(spec, folder)
         try:
             far.signal(signum)

@@ -81,6 +81,8 @@ def end(session: Path) -> int:
 
 def remove_temporary(note: Path) -> bool:
     """Remove Claude's temporary files, whose folder a host noted; tell if there were some."""
+    import shutil
+
     try:
         folder = Path(note.read_text().strip())
     except FileNotFoundError:
@@ -88,8 +90,6 @@ def remove_temporary(note: Path) -> bool:
     # What is noted is ours to remove only where it looks like what a host makes.
     found = folder.name.startswith("mpm.") and folder.is_dir() and folder.owner() == note.owner()
     if found:
-        import shutil
-
         shutil.rmtree(folder, ignore_errors=True)
     note.unlink(missing_ok=True)
     return found

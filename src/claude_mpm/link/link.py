@@ -16,10 +16,11 @@ import signal
 import threading
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from claude_mpm.errors import StorageError
 from claude_mpm.journal.inbox import END_OF_INPUT
 from claude_mpm.link.far import FarFailed, FarState, LinkCut
 from claude_mpm.link.lock import become_link
@@ -39,13 +40,35 @@ _LOST = 137  # the status of a Claude whose host was killed, as of one that was 
 _FAILED = 126  # and of one that could not be started
 
 
+class _Spec(msgspec.Struct):
+    """What the files of all links have; `kind` is the module here that reads the rest."""
+
+    kind: str
+    base: int = 0
+
+
 def run_link(folder: SessionFolder) -> None:
     """Keep a session in step until it has ended; nothing happens where another link does so."""
     if not become_link(folder) or folder.exit_file.exists():
         return
-    spec: dict[str, Any] = msgspec.json.decode(folder.link_file.read_bytes())
-    module = importlib.import_module(f"claude_mpm.link.{spec['kind']}")
-    Link(folder, module.open_far(spec, folder), spec["base"]).run()
+    far, base = read_far(folder)
+    Link(folder, far, base).run()
+
+
+def read_far(folder: SessionFolder) -> tuple[Far, int]:
+    """Return the far session that a link's file tells of, and where its journal begins in the near.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    data = folder.link_file.read_bytes()
+    try:
+        spec = msgspec.json.decode(data, type=_Spec)
+        module = importlib.import_module(f"claude_mpm.link.{spec.kind}")
+        return module.open_far(msgspec.json.decode(data), folder), spec.base
+    except (ImportError, AttributeError, ValueError, RecursionError) as error:
+        reason = f"not what a link needs ({error}); resume the session to have it made anew"
+        raise StorageError(f"{folder.link_file}: {reason}") from error
 
 
 class Link:

@@ -128,6 +128,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     use_framework: bool = True
 
 
+_VALUES = {
+    "durability": ("none", "turn", "event"),
+    "on_stall": ("warn", "interrupt", "end", "resume"),
+}
 # What a resume in another process needs to know; the rest is that process's own business.
 KEPT = (
     "model",
@@ -150,13 +154,16 @@ def make_options(given: Mapping[str, Any]) -> Options:
     """Return the options, or say which keyword is none.
 
     Raises:
-        UsageError: a keyword that no option has.
+        UsageError: a keyword that no option has, or a value that is none of its option's.
     """
     for name in given:
         if name not in Options.__struct_fields__:
             near = nearest(name, Options.__struct_fields__)
             hint = f"did you mean {near!r}?" if near else "see the list of options"
             raise UsageError(f"an orchestrator has no option {name!r}; {hint}")
+    for name, values in _VALUES.items():
+        if name in given and given[name] not in values:
+            raise UsageError(f"{name} is one of {', '.join(values)}, not {given[name]!r}")
     return Options(**given)
 
 

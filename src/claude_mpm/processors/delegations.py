@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON
 from claude_mpm.processors.claimed import amount
 from claude_mpm.processors.delegation_text import DelegationFinder
 from claude_mpm.records import Delegation
@@ -157,8 +158,15 @@ def _failure(text: str) -> str:
     return "rejected" if "InputValidationError" in text or "<tool_use_error>" in text else "failed"
 
 
+def _content(raw: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw) if raw else ""
+    except NOT_JSON:  # it was passed over unread, and its texts may be no UTF-8
+        return bytes(raw).decode("utf-8", "replace")
+
+
 def _text(block: Block) -> str:
-    content: Any = msgspec.json.decode(block.content) if block.content else ""
+    content = _content(block.content)
     if isinstance(content, list):
         parts = [part.get("text", "") for part in content if isinstance(part, dict)]
         return "\n".join(str(part) for part in parts)

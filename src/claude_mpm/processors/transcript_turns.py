@@ -86,11 +86,15 @@ class TranscriptTurns:
     # --- a turn's beginning -----------------------------------------------------------------
 
     def _lifecycle(self, event: Event) -> Iterator[Event]:
-        if event.data.state == "refused":
-            self._turn = _Open([event.data.command_uuid])
-            yield self._end(event, is_error=True, message="Claude did not take the prompt")
-        else:
-            self._typed.append(event.data.command_uuid)
+        turn = _Open([event.data.command_uuid])
+        match event.data.state:
+            case "started":
+                self._typed.append(event.data.command_uuid)
+            case "cancelled":
+                yield self._told(event, turn, **_ABORTED)
+            case "refused":
+                message = "Claude did not take the prompt"
+                yield self._told(event, turn, is_error=True, message=message)
 
     def _user(self, event: Event, entry: Entry) -> Iterator[Event]:
         if entry.is_sidechain:
@@ -160,6 +164,9 @@ class TranscriptTurns:
     def _end(self, event: Event, **known: Any) -> Event:
         turn, self._turn = self._turn, None
         assert turn is not None
+        return self._told(event, turn, **known)
+
+    def _told(self, event: Event, turn: _Open, **known: Any) -> Event:
         record = TurnRecord(
             session=self._session,
             offset=event.offset,

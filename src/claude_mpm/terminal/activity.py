@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 IDLE, BUSY, WAITING = "idle", "busy", "waiting"
+DIALOG = "dialog open"  # what it waits for that is no question of Claude's, but of a person
 
 
 class Activity(msgspec.Struct, frozen=True, rename="camel"):

@@ -88,7 +88,7 @@ class _Terminal:
     def size(self) -> Size:
         """How large it is."""
         size = os.get_terminal_size(self._display)
-        return Size(size.lines, size.columns)
+        return Size(size.lines or 24, size.columns or 80)  # as terminfo has it of most
 
     def take(self) -> None:
         """Read keys, not lines."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.errors import StorageError
-from claude_mpm.terminal.activity import BUSY, IDLE, WAITING
+from claude_mpm.terminal.activity import BUSY, DIALOG, IDLE, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +51,9 @@ class Keeper:
 
     @property
     def waits(self) -> bool:
-        """Whether Claude waits for a person."""
-        return self._seen is not None and self._seen.status == WAITING
+        """Whether Claude waits for the answer to a question; a dialog may be left as it is."""
+        seen = self._seen
+        return seen is not None and seen.status == WAITING and seen.waiting_for != DIALOG
 
     def prompt_waits(self) -> bool:
         """Tell whether a prompt that was typed is in the transcript, and not in the journal yet."""

@@ -35,7 +35,8 @@ class Typist:
 
     Args:
         press: sends keys to the program.
-        tell: called with the uuid of a prompt and what became of it: "started", "refused".
+        tell: called with the uuid of a prompt and what became of it: "started", "refused",
+            "cancelled".
         is_claude: whether the program is Claude; else messages are typed as they are.
     """
 
@@ -78,8 +79,8 @@ class Typist:
             self._waiting.append(_Prompt(message["uuid"], message["message"]["content"]))
         elif request.get("subtype") == "interrupt":
             self._interrupting = True
-            if request.get("cancel_queued"):
-                self._waiting.clear()
+            while self._waiting and request.get("cancel_queued"):
+                self._tell(self._waiting.popleft().uuid, "cancelled")
 
     def act(self, activity: Activity, now: float, *, arrived: bool = False) -> None:
         """Press what is to be pressed at this moment.
