@@ -77,12 +77,11 @@ def test_what_a_killed_session_left_goes(
     assert "killed\t" in out
     assert "1 temporary folders" in out
     assert "FIFOs" in out
-    assert "1 sessions had left something" in err
+    assert "had left something" in err
     assert folder.path not in leftovers.marked()
     assert not temporary.exists()
     assert not folder.feed.exists()
-    out, err = run(world, capsys)
-    assert (out, err) == ("", "nothing was left\n")
+    assert "killed\t" not in run(world, capsys)[0]
 
 
 def test_a_session_that_runs_is_left_alone(
@@ -91,7 +90,8 @@ def test_a_session_that_runs_is_left_alone(
     folder = left_running(world, "running")
     before = sorted(leftovers.marked()[folder.path])
     out, _ = run(world, capsys, "--json")
-    assert json.loads(out) == {"swept": []}
+    # Other programs on this machine may have left something, too.
+    assert "running" not in [swept["session"] for swept in json.loads(out)["swept"]]
     assert set(before) >= {*(folder.pids() or ())}
     assert folder.has_host()
     with MPMOrchestrator(**world.options("running"), resume=True) as claude:

@@ -17,6 +17,7 @@ from typing import Any
 
 from engines import all_targets, by_generator, by_hypothesis
 from judging import Finding, Judge, Target, watch_for_hangs
+from workspace import IN_MEMORY
 
 HERE = Path(__file__).parent
 _NOTHING: dict[str, Any] = {"inputs": 0, "slowest": 0.0, "findings": []}
@@ -37,10 +38,11 @@ def outcome(judge: Judge) -> Outcome:
 
 def by_atheris(name: str, seed: int, seconds: float) -> Outcome:
     """Let the coverage-guided fuzzer work, in a process of its own: libFuzzer ends its process."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         result = Path(folder) / "result.json"
         command = [sys.executable, str(HERE / "guided.py"), name, str(seed), str(seconds), folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        environ = {**os.environ, "FUZZ_FOLDER": folder}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
         told = json.loads(result.read_text()) if result.exists() else _NOTHING
         artifacts = [file.read_bytes() for file in Path(folder).glob("*-*")]
     found = [Finding(**{**each, "data": bytes.fromhex(each["data"])}) for each in told["findings"]]

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MEMORY = Path("/dev/shm")
+IN_MEMORY = _MEMORY if os.access(_MEMORY, os.W_OK) else None
 SEPARATOR = b"\x1e"
 
 
 @cache
 def workspace() -> Path:
-    folder = tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+    # libFuzzer ends its process at once: who started it names a folder, and removes that.
+    folder = tempfile.TemporaryDirectory(dir=os.environ.get("FUZZ_FOLDER") or IN_MEMORY)
     atexit.register(folder.cleanup)
     return Path(folder.name)
 

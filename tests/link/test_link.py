@@ -92,7 +92,8 @@ def test_a_conversation_elsewhere_reads_as_one_here(
         assert claude.ask("one").text == "Claude heard: one"
         (far,) = far_sessions(far_home)
         assert claude.ask("two").text == "Claude heard: two"
-        assert (far / "out.jsonl").read_bytes() == folder_of(claude).journal.read_bytes()
+        here = folder_of(claude)
+        wait_until(here, lambda: (far / "out.jsonl").read_bytes() == here.journal.read_bytes())
     folder = folder_of(claude)
     assert folder.exit_status() == 0
     assert not far_sessions(far_home), "the far folder stays behind"
@@ -119,7 +120,7 @@ def test_whatever_dies_in_between_claude_never_notices(
             lines = asked.text.splitlines()
             assert lines == [f"line {n}" for n in range(2000)], asked.verdict
         (far,) = far_sessions(far_home)
-        assert (far / "out.jsonl").read_bytes() == folder.journal.read_bytes()
+        wait_until(folder, lambda: (far / "out.jsonl").read_bytes() == folder.journal.read_bytes())
     told = Path(os.environ["STAND_IN_LOG"]).read_text().splitlines()
     assert [json.loads(line).get("input") for line in told[1:]] == ["turn 0", "turn 1", "turn 2"]
     assert folder.exit_status() == 0

@@ -150,10 +150,13 @@ def test_kill_9_of_the_host_ends_claude_and_the_next_one_goes_on(
 ) -> None:
     claude = open_terminal()
     claude.ask("Remember the word plum", timeout=SECONDS).check()
-    host, program = _folder(claude).pids()  # type: ignore[misc]
+    folder = _folder(claude)
+    screen = Path(folder.screen.read_text().strip())
+    host, program = folder.pids()  # type: ignore[misc]
     os.kill(host, signal.SIGKILL)
     wait_until_gone([program])
     claude.stop()
+    assert not screen.exists()
     again = open_terminal(session_id=claude.session_id, resume=True)
     assert again.ask("Which word?", timeout=SECONDS).verdict.ok
     assert "plum" in model.requests[-1].text

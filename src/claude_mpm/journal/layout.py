@@ -13,7 +13,7 @@ import msgspec
 
 from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError, UsageError
-from claude_mpm.journal.leftovers import belongs, exists
+from claude_mpm.journal.leftovers import belongs, exists, remove_socket
 from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ class SessionFolder:
 
     def remove_host(self) -> None:
         """Remove what only a living host needs."""
+        remove_socket(self.screen)
         fifos = (self.feed, self.lease, self.stdin, self.alive)
         files = (self.pid_file, self.closed, self.environ, self.expected_place, self.temporary)
         for file in (*fifos, *files, self.terminal, self.screen):

@@ -95,6 +95,17 @@ def remove_temporary(note: Path) -> bool:
     return found
 
 
+def remove_socket(note: Path) -> None:
+    """Remove the socket of a terminal's host that was killed, which the host noted."""
+    try:
+        socket = Path(note.read_text().strip())
+    except FileNotFoundError:
+        return
+    # As above: only what looks like what a host makes.
+    if socket.suffix == ".screen" and socket.is_socket() and socket.owner() == note.owner():
+        socket.unlink(missing_ok=True)
+
+
 def _send(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):

@@ -13,7 +13,7 @@ _CHUNK = 1 << 12
 
 
 class Doors:
-    """Reads the feed and the lease, without waiting.
+    """Reads the feed and the lease, without waiting, and holds what tells that the host is there.
 
     Args:
         folder: the session's, with its FIFOs.
@@ -26,6 +26,8 @@ class Doors:
         self._folder = folder
         # Both ends, so that reading never ends; whoever announces sees that there is a host.
         self.feed = os.open(folder.feed, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.mkfifo(folder.alive, 0o600)
+        self._alive = os.open(folder.alive, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._lease = os.open(folder.lease, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self._rest = b""
 
@@ -47,11 +49,6 @@ class Doors:
         except BlockingIOError:
             return True
         return False
-
-    def close(self) -> None:
-        """Let go of both."""
-        os.close(self.feed)
-        os.close(self._lease)
 
 
 class Linger:
