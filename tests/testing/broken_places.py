@@ -50,11 +50,22 @@ class Careless(Local):
         return super().start(order)
 
 
+# A parent that waits, and a child that the kernel kills when the parent dies.
+_HANGS_ON_ITS_PARENT = """
+import ctypes, os, signal, sys
+if os.fork():
+    os.wait()
+else:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
 class Frail(Local):
-    """Keeps the host in a terminal of its own, and takes it along when it dies."""
+    """Keeps the host below a client, and takes it along when it dies."""
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
-        return [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])", *argv]
+        return [sys.executable, "-c", _HANGS_ON_ITS_PARENT, *argv]
 
 
 class OnAScreen(Local):

@@ -64,17 +64,17 @@ def main() -> int:
     claude.start_or_raise()
     lost = False
     for turn in claude.turns_before:
-        lost = _note(turn, task) or lost
+        lost = _note(turn, task, folder.journal) or lost
     for prompt in task.prompts[len(prompts(folder)) :]:
-        lost = lost or _note(claude.ask(prompt), task)
+        lost = lost or _note(claude.ask(prompt), task, folder.journal)
     claude.stop()
     return LOST if lost else 0
 
 
-def _note(turn: Turn, task: Task) -> bool:
-    """Keep what a turn came to; tell if it was lost."""
+def _note(turn: Turn, task: Task, journal: Path) -> bool:
+    """Keep what a turn came to, and when in the journal that was; tell if it was lost."""
     turn.wait()
-    note = {"uuid": turn.uuid, "outcome": turn.verdict.outcome, "reason": turn.verdict.reason}
+    note = {"uuid": turn.uuid, "outcome": turn.verdict.outcome, "size": journal.stat().st_size}
     with Path(task.verdicts).open("ab") as verdicts:
         verdicts.write(msgspec.json.encode(note) + b"\n")
     return turn.verdict.outcome is Outcome.LOST

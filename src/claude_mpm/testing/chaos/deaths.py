@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 _PATIENCE = 120.0  # seconds for a controller that is left in peace
 _KILLS_A_SESSION = 5
 _MOST_STARTS = 40
-_WHOLE = "journal lines torn by the death of Claude"
 _REMEMBERED = "commands that ran again: Claude had not written down that it ran them"
+
+_OVER = (Fate.FINISHED, Fate.DROPPED)
 
 Victims = tuple[str, ...]
 
@@ -169,9 +170,9 @@ class _Session:
     def _check_strictly(self, found: Evidence) -> None:
         """Claude lived all the time: whatever was put is done once."""
         figures, where = self._figures, self._where
-        missing = PROMPTS - sum(1 for uuid in found.texts if found.results[uuid])
+        missing = PROMPTS - sum(1 for prompt in found.texts if prompt in found.results)
         figures.found("prompts without an answer", missing, where)
-        turns = sum(number - 1 for number in found.results.values())
+        turns = sum(len(results) - 1 for results in found.results.values())
         figures.found("repeated turns", turns + len(found.texts) - PROMPTS, where)
         figures.found("repeated commands", sum(n - 1 for n in found.ran.values()), where)
 
@@ -179,15 +180,13 @@ class _Session:
         """Claude died: each prompt has one result, or it is said that it has none."""
         figures, where = self._figures, self._where
         for prompt, text in found.texts.items():
-            results, verdict = found.results[prompt], found.verdicts.get(prompt)
-            figures.found("prompts with two results", int(results > 1), f"{where}, {text}")
-            if verdict is None:
-                known = found.fates[prompt] in (Fate.FINISHED, Fate.DROPPED)
-                figures.found(
-                    "prompts of which nothing is known", int(not known), f"{where}, {text}"
-                )
-                continue
-            right = (verdict == "completed") == (results == 1)
-            figures.found("wrong verdicts", int(not right), f"{where}, {text}: {verdict}")
+            results, verdicts = found.results.get(prompt, []), found.verdicts.get(prompt, [])
+            who = f"{where}, {text}"
+            figures.found("prompts with two results", int(len(results) > 1), who)
+            for verdict, size in verdicts:
+                right = (verdict == "completed") == any(at < size for at in results)
+                figures.found("wrong verdicts", int(not right), f"{who}: {verdict} at {size}")
+            known = bool(results or verdicts) or found.fates[prompt] in _OVER
+            figures.found("prompts of which nothing is known", int(not known), who)
             figures.counts["prompts completed" if results else "prompts reported as lost"] += 1
         figures.counts[_REMEMBERED] += sum(number - 1 for number in found.ran.values())

@@ -23,33 +23,34 @@ class Evidence(msgspec.Struct, frozen=True):
 
     Args:
         texts: every prompt that was put, by its uuid.
-        results: how many results without an error each prompt has.
+        results: where in the journal each prompt has results without an error.
         ran: how often the command of each turn ran.
         torn: lines of the journal that are none.
         tickets: the titles of the tickets in the index.
         lost_events: by how much the index differs from one that is built anew.
         fates: what the engine says has become of each prompt.
-        verdicts: the last verdict on each prompt.
+        verdicts: every verdict on each prompt, with how long the journal was then.
     """
 
     texts: dict[str, str]
-    results: Counter[str]
+    results: dict[str, list[int]]
     ran: Counter[str]
     torn: int
     tickets: list[str]
     lost_events: int
     fates: dict[str, Fate]
-    verdicts: dict[str, str]
+    verdicts: dict[str, list[tuple[str, int]]]
 
 
 def gather(world: World, session: str, verdicts: Path) -> Evidence:
     """Look at all that a session has left."""
     folder = world.folder(session)
     events, torn = _events(folder.journal)
-    results: Counter[str] = Counter()
-    for event in events:
+    results: dict[str, list[int]] = {}
+    for offset, event in events:
         if event["type"] == "result" and not event["is_error"]:
-            results.update(event.get("user_message_uuids") or ())
+            for prompt in event.get("user_message_uuids") or ():
+                results.setdefault(prompt, []).append(offset)
     ran = world.cwd(session) / "ran"
     store = Store(world.state)
     try:
@@ -75,13 +76,14 @@ def gather(world: World, session: str, verdicts: Path) -> Evidence:
     )
 
 
-def _events(journal: Path) -> tuple[list[dict[str, Any]], int]:
-    events, torn = [], 0
-    for line in journal.read_bytes().splitlines():
+def _events(journal: Path) -> tuple[list[tuple[int, dict[str, Any]]], int]:
+    events, torn, offset = [], 0, 0
+    for line in journal.read_bytes().splitlines(keepends=True):
         try:
-            events.append(json.loads(line))
+            events.append((offset, json.loads(line)))
         except ValueError:
-            torn += bool(line)
+            torn += bool(line.strip())
+        offset += len(line)
     return events, torn
 
 
@@ -101,8 +103,9 @@ def _indexed(store: Store, session: str) -> Counter[bytes]:
     return Counter(map(msgspec.json.encode, [*found, position]))
 
 
-def _verdicts(file: Path) -> dict[str, str]:
-    if not file.exists():
-        return {}
-    notes = [json.loads(line) for line in file.read_bytes().splitlines()]
-    return {note["uuid"]: note["outcome"] for note in notes}
+def _verdicts(file: Path) -> dict[str, list[tuple[str, int]]]:
+    found: dict[str, list[tuple[str, int]]] = {}
+    for line in file.read_bytes().splitlines() if file.exists() else ():
+        note = json.loads(line)
+        found.setdefault(note["uuid"], []).append((note["outcome"], note["size"]))
+    return found
