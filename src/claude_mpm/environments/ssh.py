@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 _ALIVE = 5  # seconds between questions whether the link still stands
 _PERSIST = 5  # seconds for which the connection stays after its last use
 _INSTALLED = ".local/share/claude-mpm/claude"
+# Prints the command that is there, if any, and then where it would be copied to.
+_FIND = """
+target=$HOME/$2
+command -v "$1" || { [ ! -x "$target" ] || echo "$target"; }
+echo "$target"
+"""
 
 
 class SSH(Environment):
@@ -31,7 +37,7 @@ class SSH(Environment):
         host: a name of the user's configuration, `user@host`, or `ssh://user@host:port`.
         port: the port, where neither says it.
         config: a configuration file in place of the user's.
-        args: further arguments of `ssh`, as they are.
+        args: further arguments of `ssh`, as they are; they win over what is set here.
         variables: what else Claude gets there as environment.
         install: whether to copy this machine's `claude` there, where it has none.
     """
@@ -53,10 +59,10 @@ class SSH(Environment):
         self.host = host
         self._variables = dict(variables or {})
         self._install = install
-        self._options = [*_OPTIONS, "-o", f"ControlPath={_control_path()}"]
+        # The first word on an option counts for `ssh`, so the user's own come first.
+        self._options = [*args, *_OPTIONS, "-o", f"ControlPath={_control_path()}"]
         self._options += ["-F", str(Path(config).expanduser())] if config else []
         self._options += ["-p", str(port)] if port else []
-        self._options += args
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """Return the command with `ssh` in front; the shell there sees every word whole."""
@@ -71,9 +77,9 @@ class SSH(Environment):
         claude = asked or "claude"
         if not self._install:
             return claude
-        question = f'command -v {shlex.quote(claude)} || {{ echo; echo "$HOME"; }}'
-        found, _, home = self.run(["sh", "-c", question]).decode().strip("\n").partition("\n")
-        return found or self._copy_claude(home)
+        answer = self.run(["sh", "-c", _FIND, "find", claude, _INSTALLED]).decode()
+        found, _, target = answer.rstrip("\n").rpartition("\n")
+        return found.rpartition("\n")[2] or self._copy_claude(target)
 
     def expected(self) -> dict[str, str]:
         """Return what the host itself says of its name, and whose account it is."""
@@ -93,8 +99,7 @@ class SSH(Environment):
         except LaunchError as error:
             raise LaunchError(f"{error}; try: ssh {self.host} true") from error
 
-    def _copy_claude(self, home: str) -> str:
-        target = f"{home}/{_INSTALLED}"
+    def _copy_claude(self, target: str) -> str:
         script = 'mkdir -p "${0%/*}" && cat >"$0.new" && chmod 755 "$0.new" && mv "$0.new" "$0"'
         with Path(find_claude()).open("rb") as binary:
             done = subprocess.run(

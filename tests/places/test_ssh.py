@@ -1,0 +1,64 @@
+"""A host over SSH: what is said before anything starts, and the copy of Claude Code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from claude_mpm import MPMOrchestrator
+from claude_mpm.environments.ssh import SSH
+from claude_mpm.errors import LaunchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from real_places import SSHServer
+
+
+@pytest.fixture
+def host(sshd: SSHServer) -> Iterator[SSH]:
+    """A place that installs Claude Code where it is missing; what it installed goes again."""
+    place = SSH(sshd.host, config=sshd.config, install=True)
+    yield place
+    place.run(["sh", "-c", 'rm -rf "$HOME/.local/share/claude-mpm"'])
+
+
+def test_claude_is_copied_to_a_host_that_has_none_and_only_once(host: SSH) -> None:
+    installed = host.find_claude("claude-that-is-not-there")
+    assert installed.endswith("/.local/share/claude-mpm/claude")
+    assert b"Claude Code" in host.run([installed, "--version"])
+    when = host.run(["stat", "-c", "%y", installed])
+    assert host.find_claude("claude-that-is-not-there") == installed
+    assert host.run(["stat", "-c", "%y", installed]) == when
+
+
+def test_a_claude_that_is_there_is_taken(host: SSH) -> None:
+    assert host.find_claude("sh").endswith("/sh")
+
+
+def test_what_is_missing_is_said_before_anything_starts(sshd: SSHServer) -> None:
+    place = SSH(sshd.host, config=sshd.config)
+    claude = MPMOrchestrator(environment=place, claude_path="claude-that-is-not-there")
+    with pytest.raises(LaunchError, match="there is no command claude-that-is-not-there there"):
+        claude.start_or_raise()
+    claude.stop()
+
+
+def test_a_host_that_does_not_exist_is_an_error_with_the_words_of_ssh(sshd: SSHServer) -> None:
+    with pytest.raises(LaunchError, match=r"no-such-host.*try: ssh no-such-host true"):
+        SSH("no-such-host", config=sshd.config).run(["true"])
+
+
+def test_a_host_whose_key_is_not_known_is_refused(sshd: SSHServer, tmp_path: object) -> None:
+    place = SSH(sshd.host, config=sshd.config, args=[
+        "-o", f"UserKnownHostsFile={tmp_path}/none", "-o", "ControlPath=none",
+    ])  # fmt: skip
+    with pytest.raises(LaunchError, match="Host key verification failed"):
+        place.run(["true"])
+
+
+@pytest.mark.parametrize("host", ["", "-oProxyCommand=touch /tmp/x"])
+def test_a_host_that_would_be_an_option_is_refused(host: str) -> None:
+    with pytest.raises(UsageError, match="is no host"):
+        SSH(host)
