@@ -141,6 +141,7 @@ class Host:
     def _started(self) -> Program:
         environ = {"TERM": "xterm-256color", **self._order.environ}
         environ["CLAUDE_MPM_SESSION"] = self._folder.path.name
+        environ["CLAUDE_MPM_FOLDER"] = str(self._folder.path)
         environ[MARK.decode().rstrip("=")] = str(self._folder.path)
         environ["CLAUDE_CODE_TMPDIR"] = self._temporary_folder(environ)
         claude, *arguments = self._order.command
