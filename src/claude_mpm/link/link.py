@@ -92,6 +92,7 @@ class Link:
         self._held = False
         self._changing = threading.Lock()
         self._impatient = threading.Event()  # there is news; it is worth trying again at once
+        self._has_ended = False  # there; what is refused from then on is no news
 
     def run(self) -> None:
         """Work until the session has ended."""
@@ -156,6 +157,8 @@ class Link:
 
     def _end(self, state: FarState) -> None:
         """Fetch what is left, clear up there, and only then tell the end."""
+        with self._changing:
+            self._has_ended = True
         if state.dead and state.claude:
             self._say("the host was killed")
             with suppress(LinkCut):
@@ -247,7 +250,9 @@ class Link:
             try:
                 self._retry(order)
             except FarFailed as error:
-                self._say(str(error))
+                with self._changing:
+                    if not self._has_ended:
+                        self._say(str(error))
 
     # --- both ways --------------------------------------------------------------------------
 
