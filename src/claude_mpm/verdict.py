@@ -73,7 +73,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
         stalled: what stood still, where it was ended for that.
         not_idle: what Claude did not say after its result.
         resumed: how often Claude died in it and a fresh one was told to go on.
-        exceeded: which limit of memory Claude was ended for.
+        exceeded: which limit Claude was ended for.
         ended: Claude's output is over.
         exit_status: how Claude ended; None while it runs, or where nobody knows.
         stderr: the last lines of its standard error.

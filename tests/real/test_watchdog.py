@@ -43,10 +43,9 @@ def test_retries_are_no_progress_and_the_reason_says_so(
 def test_a_tool_is_no_silence_and_has_a_limit_of_its_own(
     make_claude: MakeClaude, model: ScriptedModel
 ) -> None:
-    model.on("go", Call("Bash", command="sleep 3; echo done"), "It is done.")
-    options: dict[str, Any] = {"claude_args": ["--allowedTools", "Bash"], "silence_timeout": 1.0}
-    assert run(make_claude, **options).verdict.ok
-    turn = run(make_claude, **options, tool_timeout=1.0)
+    model.on("go", Call("Bash", command="sleep 5; echo done"), "It is done.")
+    assert run(make_claude, allowed_tools=["Bash"], silence_timeout=4.0).verdict.ok
+    turn = run(make_claude, allowed_tools=["Bash"], tool_timeout=1.0)
     assert turn.verdict.outcome is Outcome.STALLED
     assert "the tool Bash has not ended" in turn.verdict.reason
 
@@ -56,7 +55,7 @@ def test_after_a_stall_the_session_takes_the_next_prompt(
 ) -> None:
     model.on("first", "Half", Stall())
     model.on("second", "Whole.")
-    with make_claude(on_stall="interrupt", silence_timeout=1.0) as claude:
+    with make_claude(on_stall="interrupt", silence_timeout=4.0) as claude:
         assert claude.ask("first").wait(SECONDS).verdict.outcome is Outcome.STALLED
         assert claude.ask("second").wait(SECONDS).text == "Whole."
 

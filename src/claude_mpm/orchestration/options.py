@@ -65,6 +65,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         memory_warning_mb: megabytes of Claude's whole process tree at which the log warns.
         memory_limit_mb: megabytes at which Claude is ended; its turn goes on in a fresh one,
             `resume_lost` times.
+        cpu_warning_percent: mean use of processors over a minute by Claude's whole process tree at
+            which the log warns; 100 is one processor.
+        cpu_limit_percent: the same, at which Claude is ended as for `memory_limit_mb`.
         resume_lost: how often a turn is taken up again, in a fresh Claude, whose Claude has died.
         durability: what is on the disk itself when, so that a power cut does not take it: "none"
             leaves that to the operating system, "turn" has each prompt there before Claude hears of
@@ -113,6 +116,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     on_stall: Literal["warn", "interrupt", "end", "resume"] = "warn"
     memory_warning_mb: float | None = None
     memory_limit_mb: float | None = None
+    cpu_warning_percent: float | None = None
+    cpu_limit_percent: float | None = None
     resume_lost: int = 0
     durability: Durability = "turn"
     start_retries: int = 0

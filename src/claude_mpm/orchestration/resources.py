@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,13 +18,16 @@ if TYPE_CHECKING:
     from claude_mpm.environments.base import Environment
 
 INTERVAL = 5.0  # seconds between two looks
+PERIOD = 60.0  # seconds that the use of processors is averaged over
 # Sums up resident memory and processor time of every process that has the session's name in its
 # environment: Claude, its tools, and all that they started. Shared memory counts for each of them.
+# Who has ended counts with the parent that waited for it.
 _SAMPLE = """
 add() { # FOLDER of a process in /proc
     read -r _ resident _ <"$1/statm" && read -r stat <"$1/stat" || return
     set -- ${stat##*)}
-    pages=$((pages + resident)) ticks=$((ticks + ${12} + ${13})) count=$((count + 1))
+    pages=$((pages + resident)) count=$((count + 1))
+    ticks=$((ticks + ${12} + ${13} + ${14} + ${15}))
 }
 pages=0 ticks=0 count=0
 for file in $(grep -lzxF "CLAUDE_MPM_SESSION=$1" /proc/[0-9]*/environ 2>/dev/null); do
@@ -37,13 +42,36 @@ class Usage(msgspec.Struct, frozen=True):
 
     Args:
         memory_mb: resident memory, in megabytes of 1,000,000 bytes.
-        cpu_seconds: processor time of those that live.
+        cpu_seconds: processor time of those that live, and of the children that they waited for.
         processes: how many they are.
     """
 
     memory_mb: float
     cpu_seconds: float
     processes: int
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a session's processes may use together.
+
+    Args:
+        memory_mb: resident memory, in megabytes of 1,000,000 bytes.
+        cpu_percent: processor time over the last `PERIOD`, in percent of one processor.
+    """
+
+    memory_mb: float | None = None
+    cpu_percent: float | None = None
+
+    def passed(self, usage: Usage, cpu_percent: float) -> str:
+        """Say which limit is passed; empty where none is."""
+        who = (
+            f"Claude and its tools use {{}} in {usage.processes} processes, and the limit is {{:g}}"
+        )
+        if self.memory_mb is not None and usage.memory_mb >= self.memory_mb:
+            return who.format(f"{usage.memory_mb:.0f} MB", self.memory_mb)
+        if self.cpu_percent is not None and cpu_percent >= self.cpu_percent:
+            return who.format(f"{cpu_percent:.0f} % of a processor", self.cpu_percent)
+        return ""
 
 
 def read_usage(environment: Environment, session_id: str) -> Usage:
@@ -62,10 +90,10 @@ class ResourceWatch:
 
     Args:
         read: looks.
-        soft_mb: megabytes at which `warn` is called.
-        hard_mb: megabytes at which `act` is called.
-        warn, act: given one line that says what was found; `act` is called again only after the
-            memory had gone down.
+        soft: the limits at which `warn` is called.
+        hard: the limits at which `act` is called.
+        warn, act: given one line that says what was found; called again only after the use had
+            gone down.
         logger: where a look that failed is told.
     """
 
@@ -73,16 +101,17 @@ class ResourceWatch:
         self,
         read: Callable[[], Usage],
         *,
-        soft_mb: float | None,
-        hard_mb: float | None,
+        soft: Limits,
+        hard: Limits,
         warn: Callable[[str], None],
         act: Callable[[str], None],
         logger: logging.Logger,
     ) -> None:
         self._read = read
-        self._limits = ((hard_mb, act), (soft_mb, warn))
+        self._limits = ((hard, act), (soft, warn))
         self._logger = logger
-        self._passed: set[float] = set()
+        self._passed: set[Limits] = set()
+        self._cpu: deque[tuple[float, float]] = deque()  # when, and processor time until then
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="claude-mpm-usage", daemon=True)
 
@@ -99,20 +128,32 @@ class ResourceWatch:
     def _run(self) -> None:
         while not self._over.wait(INTERVAL):
             try:
-                self._judge(self._read())
+                self.judge(self._read(), time.monotonic())
             except MPMError as error:
-                self._logger.warning("the use of memory is not known: %s", error)
+                self._logger.warning("what Claude uses is not known: %s", error)
 
-    def _judge(self, usage: Usage) -> None:
-        for limit, do in self._limits:
-            if limit is None:
-                continue
-            if usage.memory_mb < limit:
-                self._passed.discard(limit)
-            elif limit not in self._passed:
-                self._passed.add(limit)
-                do(
-                    f"Claude and its tools use {usage.memory_mb:.0f} MB in {usage.processes}"
-                    f" processes, and the limit is {limit:g}"
-                )
+    def judge(self, usage: Usage, now: float) -> None:
+        """Act where what was found passes a limit.
+
+        Args:
+            now: when it was found, in seconds.
+        """
+        cpu_percent = self._cpu_percent(usage.cpu_seconds, now)
+        for limits, do in self._limits:
+            found = limits.passed(usage, cpu_percent)
+            if not found:
+                self._passed.discard(limits)
+            elif limits not in self._passed:
+                self._passed.add(limits)
+                do(found)
                 return
+
+    def _cpu_percent(self, seconds: float, now: float) -> float:
+        """Return the mean use of processors over a whole period; 0 until there was one."""
+        if self._cpu and seconds < self._cpu[-1][1]:
+            self._cpu.clear()  # another Claude, or a child that nobody waited for
+        self._cpu.append((now, seconds))
+        while len(self._cpu) > 1 and self._cpu[1][0] <= now - PERIOD:
+            self._cpu.popleft()
+        since, before = self._cpu[0]
+        return 100 * (seconds - before) / (now - since) if now - since >= PERIOD else 0.0

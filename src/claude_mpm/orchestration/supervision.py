@@ -1,4 +1,4 @@
-"""What watches over a session that runs: for turns that stand still, for death, for memory."""
+"""What watches over a session that runs: for turns that stand still, for death, for excess."""
 
 from __future__ import annotations
 
@@ -77,9 +77,8 @@ class Supervision:
             self._over,
             self._on_start,
         )
-        options = self._options
-        if controller.hosted and (options.memory_warning_mb or options.memory_limit_mb):
-            self._watch_memory(controller)
+        if controller.hosted:
+            self._watch_resources(controller)
 
     def observe(self, event: Event) -> None:
         """Take an event, after the turns have taken it."""
@@ -94,20 +93,30 @@ class Supervision:
         if self._resources is not None:
             self._resources.close()
 
-    def _watch_memory(self, controller: Controller) -> None:
-        from claude_mpm.orchestration.resources import ResourceWatch, read_usage
+    def _watch_resources(self, controller: Controller) -> None:
+        options = self._options
+        if not any(
+            (
+                options.memory_warning_mb,
+                options.memory_limit_mb,
+                options.cpu_warning_percent,
+                options.cpu_limit_percent,
+            )
+        ):
+            return
+        from claude_mpm.orchestration.resources import Limits, ResourceWatch, read_usage
 
         self._resources = ResourceWatch(
             partial(read_usage, self._environment, controller.folder.path.name),
-            soft_mb=self._options.memory_warning_mb,
-            hard_mb=self._options.memory_limit_mb,
+            soft=Limits(options.memory_warning_mb, options.cpu_warning_percent),
+            hard=Limits(options.memory_limit_mb, options.cpu_limit_percent),
             warn=self._logger.warning,
-            act=self._on_memory_limit,
+            act=self._on_limit,
             logger=self._logger,
         )
         self._resources.start()
 
-    def _on_memory_limit(self, found: str) -> None:
+    def _on_limit(self, found: str) -> None:
         """End Claude; where that is asked for, its turn goes on in a fresh one."""
         self._logger.error("%s: Claude is ended", found)
         turn = self._turns.active
