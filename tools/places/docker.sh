@@ -27,10 +27,18 @@ docker_status() {
 docker_stop() {
     if is_root; then
         end "$places/docker.pid" dockerd
+        unmount_rest
         ! ip link show "$(bridge)" >/dev/null 2>&1 || ip link delete "$(bridge)"
     elif [ -s "$places/docker.env" ]; then
         docker image rm --force "$image" >/dev/null
     fi
+}
+
+unmount_rest() { # what the engine has left mounted could not be removed
+    local mounted
+    while read -r _ mounted _; do
+        case $mounted in "$places"/*) umount -l "$mounted" ;; esac
+    done < <(tac /proc/mounts)
 }
 
 engine_address() { # a context counts where no variable says it

@@ -6,6 +6,9 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.environments.order import Order
@@ -226,10 +229,18 @@ def remove(folder: SessionFolder) -> None:
     Raises:
         Refused: it has not.
     """
-    if folder.has_host():
+    if folder.host_is_dead() and folder.has_ended():
+        leftovers.end(folder.path)  # helpers of the host, which nobody else ends
+    elif folder.has_host():
         raise Refused("the session runs; end it first")
     leftovers.remove_temporary(folder.temporary)
-    shutil.rmtree(folder.path, ignore_errors=True)
+    # Elsewhere, nothing can come into it any more, such as a message that is on its way.
+    state = folder.path.parents[1]
+    with (
+        TemporaryDirectory(dir=state, prefix=".gone-", ignore_cleanup_errors=True) as gone,
+        suppress(FileNotFoundError),
+    ):
+        folder.path.rename(Path(gone, folder.path.name))
 
 
 def _here(word: str, there: str, folder: SessionFolder) -> str:
