@@ -13,10 +13,14 @@ INSTALLED := $(VENV)/.installed
 UV ?= uv
 # Arguments for pytest: make test ARGS="-k tickets"
 ARGS ?=
+# How many tests run at once, those of one file one after the other; 0 for all in one process.
+JOBS ?= 3
 # How much chaos, how long to fuzz, and how the dice of both fall.
 N ?= 100
 MINUTES ?= 10
 SEED ?= 1
+# Scenarios of the chaos; all, unless some are named: make chaos ONLY="pains volume"
+ONLY ?=
 # The tests of the guide for writing orchestrators, where they are at hand.
 GUIDE ?= ../shared/guide/test_guide.py
 COVERAGE := --cov --cov-report=term --cov-fail-under=90
@@ -39,7 +43,7 @@ demo: $(INSTALLED) ## See the real Claude Code work, with no key and no network
 	@$(BIN)/claude-mpm demo
 
 test: $(INSTALLED) ## Run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 places: $(INSTALLED) ## Start the Docker Engine and the sshd of the tests, and keep them
 	tools/places.sh start
@@ -80,7 +84,8 @@ bench-quick: $(INSTALLED) ## Measure a part of it, in two minutes
 	$(BIN)/python benchmarks/run.py --quick $(ARGS)
 
 chaos: $(INSTALLED) ## Kill, stop and race on purpose; report what held: make chaos N=500 SEED=1
-	$(BIN)/python -m claude_mpm.testing.chaos --number $(N) --seed $(SEED) --output reports/chaos.md
+	$(BIN)/python -m claude_mpm.testing.chaos --number $(N) --seed $(SEED) \
+		$(addprefix --only ,$(ONLY)) --output reports/chaos.md
 
 FUZZER := .fuzz
 fuzz: $(INSTALLED) ## Feed garbage to every reader; report what broke: make fuzz MINUTES=40 SEED=1

@@ -153,7 +153,8 @@ def test_it_goes_on_only_as_often_as_was_asked_for(
 def test_where_the_host_was_killed_a_stop_is_quick_and_leaves_nothing(
     make_claude: MakeClaude, slow: ScriptedModel, tmp_path: Path, with_helpers: bool
 ) -> None:
-    claude = make_claude(claude_args=["--allowedTools=Bash"])
+    # No step of the stop waits out its time.
+    claude = make_claude(claude_args=["--allowedTools=Bash"], stop_timeout=1e4)
     claude.start_or_raise()
     turn = stand_still(claude, slow, tmp_path)
     folder = folder_of(claude)
@@ -164,9 +165,7 @@ def test_where_the_host_was_killed_a_stop_is_quick_and_leaves_nothing(
         else [host]
     )
     assert leftovers.belongs(pid, folder.path), "Claude lives on"
-    begin = time.monotonic()
     claude.stop()
-    assert time.monotonic() - begin < 10.0
     assert folder.path not in leftovers.marked()
     assert Remains(folder).found() == []
     assert turn.done

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
 _KILLED = 128 + signal.SIGKILL
+_GLANCE = 0.5  # seconds between two looks whether the host still lives
 _WITHOUT_HOST = 2.0  # seconds for a Claude whose host is gone to end by itself
 
 
@@ -60,7 +61,7 @@ class Ending:
             if self._is_gone() or self._is_without_host():
                 break
             step()
-            if self._wait(over, self._patience):
+            if self._wait_for_host(over):
                 break
         if self._is_without_host():
             self._end_without_host(over)
@@ -100,6 +101,14 @@ class Ending:
     def _signal(self, pid: int) -> None:
         with suppress(MPMError):  # it cannot be reached, or is gone
             self._place.signal(pid, signal.SIGKILL)
+
+    def _wait_for_host(self, over: threading.Event | None) -> bool:
+        """Wait for the end that a step leads to; a host that dies meanwhile leads to none."""
+        deadline = time.monotonic() + self._patience
+        while not self._wait(over, min(_GLANCE, self._patience)):
+            if time.monotonic() >= deadline or self._is_without_host():
+                return False
+        return True
 
     def _wait(self, over: threading.Event | None, timeout: float) -> bool:
         """Wait for the end; where somebody reads the output, that is quicker to hear of it."""
