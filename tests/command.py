@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,13 +98,11 @@ def said_in(folder: SessionFolder) -> str:
 
 def wait_until_gone(pids: Sequence[int]) -> None:
     """Wait until none of the processes is there; fail after a while."""
-    deadline = time.monotonic() + SECONDS
-    while left := [pid for pid in pids if _is_there(pid)]:
-        assert time.monotonic() < deadline, f"processes are left: {left}"
-
-
-def _is_there(pid: int) -> bool:
-    listing = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return listing.stdout.strip()[:1] not in ("", "Z")
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            end = os.pidfd_open(pid)
+            try:
+                ready, _, _ = select.select([end], [], [], SECONDS)
+            finally:
+                os.close(end)
+            assert ready, f"process {pid} is left"

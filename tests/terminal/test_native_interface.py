@@ -253,7 +253,7 @@ def test_closing_the_window_leaves_a_session_that_ends_when_nobody_comes(
     open_pane: Open, state: Path, tmp_path: Path
 ) -> None:
     keeper = open_pane()
-    keeper.run("printf 'linger = 1.0\\n' >.claude-mpm.toml")
+    (tmp_path / "project" / ".claude-mpm.toml").write_text("linger = 1.0\n")
     pane = open_pane()
     pane.enter("claude-mpm")
     pane.expect(BOX)
