@@ -37,10 +37,11 @@ def events(world: World) -> Iterator[Figure]:
     folder = world.fresh()
     file = folder / "session.jsonl"
     lines = workload.write(file, world.pick(60_000_000, 30_000_000, 300_000))
-    state = folder / "state"
+    state, sdk = folder / "state", world.peers["claude-agent-sdk"]
     runs = interleave(
         world.pick(5, 3, 1),
-        sdk=lambda: script("sdk_parse", file, python=world.peers["claude-agent-sdk"]),
+        sdk=lambda: script("sdk_parse", file, python=sdk),
+        whole=lambda: script("sdk_events", world.emitter, file, lines, python=sdk),
         ours=lambda: script("our_events", state, world.emitter, file, lines),
     )
     yield Figure(
@@ -52,6 +53,12 @@ def events(world: World) -> Iterator[Figure]:
         " another process through the journal, decodes, extracts, indexes, calls the user's sink"
         " with each event, and the user reads the lines by `get_output`; the SDK's side has the"
         " lines in memory, parses them and does nothing else.",
+    )  # fmt: skip
+    yield Figure(
+        "c", "… over the SDK's own way, from another process to its user",
+        *ratio(_rates(runs["ours"], "events"), _rates(runs["whole"], "events"), "rate"), None,
+        at_least=True, sides=_shown(runs, "events", {"SDK, `receive_messages()`": "whole"}),
+        note="The same lines from the same process; the SDK keeps no journal and finds nothing.",
     )  # fmt: skip
 
 

@@ -51,8 +51,8 @@ def many(world: World) -> Iterator[Figure]:
         "h", f"{count} sessions at {_LINES} lines a second each: processor time, over the SDK",
         *ratio(per_line["ours"], per_line["sdk"], "each"), 0.35,
         sides={name: f"{used[name]}, {lines[name]}" for name in runs},
-        note="Processor time for each line that came through, so that a side that falls behind"
-        " gains nothing by it.",
+        note="Processor time for each line that its user was given, so that a side that falls"
+        " behind gains nothing by it. Ours keeps the journal, and looks for tickets, on the way.",
     )  # fmt: skip
 
 

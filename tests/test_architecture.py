@@ -20,12 +20,13 @@ SRC = Path(claude_mpm.__file__).parents[1]
 # without an orchestrator, and everything without the command.
 LAYERS = (
     ("errors",),
-    ("checks", "records", "redaction", "settings_fields", "trust"),
+    ("checks", "index_tables", "records", "redaction", "settings_fields", "trust"),
     ("settings", "agent_file", "claude_binary", "verdict", "wire"),
     ("framework", "journal"),
     ("link", "terminal"),  # what stands for the host: of a session elsewhere, of a native screen
     ("environments",),
     ("processors", "index", "fate"),
+    ("built_in",),  # the processors of every session
     ("session", "status"),  # one journal, read to its end through one pipeline; what its end says
     ("store",),  # all sessions of a state folder
     ("orchestration",),  # the face

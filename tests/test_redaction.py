@@ -6,10 +6,18 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude_mpm.redaction import MARK, Redactor, fingerprints, secrets_of
+from claude_mpm.redaction import (
+    _FORMS,
+    _SIGNS,
+    MARK,
+    Fingerprint,
+    Redactor,
+    fingerprints,
+    secrets_of,
+)
 from claude_mpm.store import Store
 from claude_mpm.testing import Call
 
@@ -61,6 +69,21 @@ def test_a_known_value_is_taken_out_wherever_it_stands(
 ) -> None:
     redactor = Redactor(fingerprints([secret], "salt"), "salt")
     assert MARK in redactor.text(before + secret + after)
+
+
+def test_what_was_kept_of_a_secret_by_an_older_release_finds_it_too() -> None:
+    (known,) = fingerprints([PLANTED], "salt")
+    redactor = Redactor([Fingerprint(known.length, known.digest)], "salt")
+    assert redactor.text(f"x{PLANTED}y") == f"x{MARK}y"
+
+
+@pytest.mark.parametrize("form", _FORMS)
+@given(data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_every_form_of_a_key_has_one_of_the_signs_of_keys(form: str, data: st.DataObject) -> None:
+    plain = form.replace("(?<=://)", "://").replace("(?=@)", "@")
+    key = data.draw(st.from_regex(plain))
+    assert any(sign in key for sign in _SIGNS)
 
 
 def test_what_is_secret_in_an_environment_is_told_by_its_name() -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from claude_mpm.fate import Fate
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import Meta, Start
-from claude_mpm.status import State, has_conversation, read_status, undelivered
+from claude_mpm.status import State, has_conversation, prompt_fates, read_status, undelivered
 from claude_mpm.store import Store
 from claude_mpm.wire.stream_json import StreamJson
 
@@ -167,6 +168,36 @@ def test_a_prompt_is_undelivered_until_claude_is_heard_of_it(scene: Scene) -> No
     scene.status()
     (left,) = undelivered(scene.folder, scene.store.index)
     assert (left.name, left.uuid, left.text) == ("000003", "c", "prompt c")
+
+
+def test_what_the_index_knows_of_prompts_is_not_read_again(scene: Scene) -> None:
+    for uuid in ("cut", "run", "never"):
+        scene.inbox.put(StreamJson().prompt(f"prompt {uuid}", uuid))
+    scene.write(HELLO, heard("cut"), heard("run"), heard("run", "cancelled"), result("other"))
+    scene.status()
+    index = scene.store.index
+    expected = {"cut": Fate.QUEUED, "run": Fate.DROPPED, "never": Fate.UNDELIVERED}
+    assert {p.uuid: fate for p, fate in prompt_fates(scene.folder, index)} == expected
+    with scene.folder.journal.open("r+b") as journal:
+        journal.write(b"\n" * index.position("scene").cursor)
+    assert {p.uuid: fate for p, fate in prompt_fates(scene.folder, index)} == expected
+    scene.write(heard("cut", "started"), heard("never"))
+    expected |= {"cut": Fate.RUNNING, "never": Fate.QUEUED}
+    assert {p.uuid: fate for p, fate in prompt_fates(scene.folder, index)} == expected
+
+
+def test_an_interrupt_that_the_index_knows_counts_for_the_prompts_before_it(scene: Scene) -> None:
+    scene.inbox.put(StreamJson().prompt("prompt", "stopped"))
+    scene.inbox.put(StreamJson().control("r2", "interrupt"))
+    scene.inbox.put(StreamJson().prompt("prompt", "cut"))
+    answer = {"type": "control_response", "response": {"subtype": "success", "request_id": "r2"}}
+    scene.write(heard("stopped"), answer, heard("cut"), result("other"))
+    scene.status()
+    scene.restart()
+    with scene.folder.journal.open("r+b") as journal:
+        journal.write(b"\n" * scene.store.index.position("scene").cursor)
+    fates = {p.uuid: fate for p, fate in prompt_fates(scene.folder, scene.store.index)}
+    assert fates == {"stopped": Fate.DROPPED, "cut": Fate.CUT}
 
 
 def test_claude_has_a_conversation_once_it_has_begun_a_turn(scene: Scene) -> None:

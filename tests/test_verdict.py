@@ -37,6 +37,8 @@ CASES: dict[str, tuple[list[TurnRecord], dict[str, Any], Outcome, int]] = {
         [], {"ended": True, "exit_status": 0}, Outcome.LOST, 1,
     ),
     "a subagent did not hand back": ([result()], {"background": 1}, Outcome.INCOMPLETE, 1),
+    "a subagent was stopped": ([result()], {"stopped": 1}, Outcome.INCOMPLETE, 1),
+    "a server was left running": ([result()], {"commands": 1}, Outcome.COMPLETED, 0),
     "plain text that ended well": (
         [], {"structured": False, "ended": True, "exit_status": 0}, Outcome.COMPLETED, 0,
     ),

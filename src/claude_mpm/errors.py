@@ -11,6 +11,7 @@
     ├── SettingsError         a setting that is unknown or has a wrong value     (exit 4)
     ├── FrameworkError        instructions or agents that cannot be used         (exit 5)
     ├── LaunchError           the place refused to start Claude                  (exit 1)
+    ├── BudgetExceeded        a prompt for which there is no money or token left  (exit 1)
     ├── SessionEnded          input for a session that takes none any more       (exit 1)
     ├── StorageError          a folder or disk that does not take what is kept   (exit 1)
     └── TurnFailed            `Turn.check()` on a turn that did not complete     (exit 1)
@@ -76,6 +77,10 @@ class FrameworkError(MPMError, ValueError):
 
 class LaunchError(MPMError, OSError):
     """The place refused to start Claude."""
+
+
+class BudgetExceeded(MPMError):
+    """The budget of a session or of the day is used up, and a prompt was not let in."""
 
 
 class SessionEnded(MPMError, BrokenPipeError):

@@ -10,10 +10,13 @@ from claude_mpm.journal.prompts import interrupts, prompts
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.journal.prompts import Prompt
+
+    Heard = dict[str, tuple[float, str]]
+    Recall = Callable[[Collection[str]], Heard]
 
 _wire = WIRES["stream-json"]
 
@@ -44,7 +47,13 @@ _STATES = {
 
 
 def fates(
-    folder: SessionFolder, answered: Collection[str], *, start: int, runs: bool
+    folder: SessionFolder,
+    answered: Collection[str],
+    *,
+    start: int,
+    runs: bool,
+    recall: Recall = lambda _: {},
+    since: int = 0,
 ) -> list[tuple[Prompt, Fate]]:
     """Return every prompt in the inbox, oldest first, with what has become of it.
 
@@ -52,13 +61,19 @@ def fates(
         answered: the uuids of prompts that have a result.
         start: where in the journal Claude's last start is, in bytes.
         runs: whether that Claude still runs.
+        recall: returns the last that Claude said of prompts and requests before `since`: where, and
+            their state.
+        since: how much of the journal need not be read for it, in bytes.
     """
     put = prompts(folder)
     open_ = {prompt.uuid for prompt in put}.difference(answered)
-    heard, interrupted = _heard(folder, open_) if open_ else ({}, {})
+    heard, interrupted = _heard(folder, open_, recall, since) if open_ else ({}, {})
     found = []
     for prompt in put:
-        fate, offset = heard.get(prompt.uuid, (Fate.UNDELIVERED, 0))
+        offset, fate = 0.0, Fate.UNDELIVERED
+        if prompt.uuid in heard:
+            offset, state = heard[prompt.uuid]
+            fate = _STATES.get(state, Fate.QUEUED)
         if prompt.uuid in answered:
             fate = Fate.FINISHED
         elif fate in (Fate.QUEUED, Fate.RUNNING) and not (runs and offset >= start):
@@ -70,24 +85,21 @@ def fates(
 
 
 def _heard(
-    folder: SessionFolder, uuids: Collection[str]
-) -> tuple[dict[str, tuple[Fate, int]], dict[str, float]]:
+    folder: SessionFolder, uuids: Collection[str], recall: Recall, since: int
+) -> tuple[Heard, dict[str, float]]:
     """Return the last that Claude said of each prompt, and when it answered each interrupt.
 
     When is where in the journal; an interrupt without an answer came after everything.
     """
-    heard: dict[str, tuple[Fate, int]] = {}
     asked = interrupts(folder)
-    answered: dict[str, float] = dict.fromkeys(asked.values(), float("inf"))
-    for line in read_lines(folder.journal):
+    heard = recall([*uuids, *asked])
+    for line in read_lines(folder.journal, since):
         if b"command_lifecycle" not in line.data and b"control_response" not in line.data:
             continue
         for event in _wire.decode(line):
-            if event.kind == "command_lifecycle" and event.data.command_uuid in uuids:
-                fate = _STATES.get(event.data.state, Fate.QUEUED)
-                heard[event.data.command_uuid] = (fate, line.offset)
+            if event.kind == "command_lifecycle":
+                heard[event.data.command_uuid] = (line.offset, event.data.state)
             elif event.kind == "control_response":
-                name = asked.get(str(event.data.response.get("request_id")))
-                if name:
-                    answered[name] = line.offset
-    return heard, answered
+                heard[str(event.data.response.get("request_id"))] = (line.offset, "answered")
+    nowhere = (float("inf"), "")
+    return heard, {name: heard.get(request, nowhere)[0] for request, name in asked.items()}

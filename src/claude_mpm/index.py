@@ -6,6 +6,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,34 +15,31 @@ import msgspec
 
 from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError
-from claude_mpm.records import Delegation, Ticket, TurnRecord
+from claude_mpm.index_tables import (
+    ADVANCE,
+    FORGET_SPENDING,
+    IS_UNFINISHED,
+    PUT_DELEGATION,
+    PUT_HEARD,
+    PUT_SPENDING,
+    PUT_TICKET,
+    PUT_TURN,
+    SCHEMA,
+    SCHEMA_VERSION,
+    TABLES,
+)
+from claude_mpm.records import Cost, Delegation, Spending, Ticket, TurnRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from claude_mpm.wire.events import Event
 
 T = TypeVar("T")
 Found = TypeVar("Found", Ticket, Delegation)
-SCHEMA_VERSION = 1
 _BUSY_SECONDS = 30.0
-_SCHEMA = """
-CREATE TABLE sessions (
-    session TEXT PRIMARY KEY, cursor INTEGER NOT NULL DEFAULT 0,
-    events INTEGER NOT NULL DEFAULT 0, not_json INTEGER NOT NULL DEFAULT 0,
-    total_cost_usd REAL NOT NULL DEFAULT 0, cost_usd REAL NOT NULL DEFAULT 0,
-    turns INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE tickets (
-    session TEXT, key TEXT, offset INTEGER, state TEXT, type TEXT, body BLOB,
-    PRIMARY KEY (session, key));
-CREATE TABLE delegations (
-    session TEXT, key TEXT, offset INTEGER, state TEXT, body BLOB, PRIMARY KEY (session, key));
-CREATE TABLE turns (session TEXT, offset INTEGER, body BLOB, PRIMARY KEY (session, offset));
-"""
-# A delegation whose end Claude has not told.
-UNFINISHED = ("running", "announced")
-_UNFINISHED = f"state IN {UNFINISHED}"
+_RUNNING = -1  # the offset of what a turn has used that runs
 _encode = msgspec.json.Encoder().encode
 _decode_turn = msgspec.json.Decoder(TurnRecord).decode
 # By the disk, by SQLite, or because a number or a text is none that it can keep.
@@ -49,7 +47,7 @@ _REFUSED = (sqlite3.Error, OverflowError, UnicodeError)
 _LAST = 2**63 - 1  # the greatest number that SQLite has
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct):
     """How far the index has read a session's journal, and what it counted on the way."""
 
     cursor: int = 0
@@ -105,9 +103,9 @@ class Index:
             return
         execute("BEGIN IMMEDIATE")
         if self._version() != SCHEMA_VERSION:
-            for table in ("sessions", "tickets", "delegations", "turns"):
+            for table in TABLES:
                 execute(f"DROP TABLE IF EXISTS {table}")
-            for statement in _SCHEMA.split(";"):
+            for statement in SCHEMA.split(";"):
                 execute(statement)
             execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         execute("COMMIT")
@@ -124,16 +122,25 @@ class Index:
         )
         return self._decoded(_as_position, rows[0]) if rows else Position()
 
-    def store(self, session: str, found: Iterable[Event], position: Position) -> None:
+    def store(
+        self,
+        session: str,
+        found: Iterable[Event],
+        position: Position,
+        heard: Iterable[Event] = (),
+    ) -> None:
         """Keep what was found up to `position`, and that it was read so far, or nothing of both.
 
         What another reader has stored already is stored again under the same keys.
+
+        Args:
+            heard: what Claude has said of prompts and requests.
         """
         with self._lock:
             try:
                 self._database.execute("BEGIN IMMEDIATE")
-                for event in found:
-                    self._store_one(event.data)
+                self._store_all(list(found))
+                self._database.executemany(PUT_HEARD, [_heard_in(session, each) for each in heard])
                 self._advance(session, position)
                 self._database.execute("COMMIT")
             except _REFUSED as error:
@@ -142,36 +149,26 @@ class Index:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
 
-    def _store_one(self, record: object) -> None:
-        execute = self._database.execute
-        match record:
-            case Ticket():
-                execute(
-                    "INSERT INTO tickets VALUES (?, ?, ?, 'open', ?, ?) ON CONFLICT DO NOTHING",
-                    (record.session, record.key, record.offset, record.type, _encode(record)),
-                )
-            case Delegation():
-                # One that the user closed stays so until Claude tells of its end.
-                execute(
-                    "INSERT INTO delegations VALUES (?, ?, ?, ?, ?)"
-                    " ON CONFLICT (session, key) DO UPDATE SET"
-                    " body = excluded.body, state = CASE WHEN state = 'closed' AND"
-                    f" excluded.{_UNFINISHED} THEN state ELSE excluded.state END",
-                    (record.session, record.key, record.offset, record.state, _encode(record)),
-                )
-            case TurnRecord():
-                execute(
-                    "INSERT OR REPLACE INTO turns VALUES (?, ?, ?)",
-                    (record.session, record.offset, _encode(record)),
-                )
+    def _store_all(self, found: Sequence[Event]) -> None:
+        put = self._database.executemany
+        records = [event.data for event in found]
+        tickets = [record for record in records if isinstance(record, Ticket)]
+        handed = [record for record in records if isinstance(record, Delegation)]
+        turns = [record for record in records if isinstance(record, TurnRecord)]
+        put(
+            PUT_TICKET,
+            [(each.session, each.key, each.offset, each.type, _encode(each)) for each in tickets],
+        )
+        put(
+            PUT_DELEGATION,
+            [(each.session, each.key, each.offset, each.state, _encode(each)) for each in handed],
+        )
+        put(PUT_TURN, [(each.session, each.offset, _encode(each)) for each in turns])
+        put(FORGET_SPENDING, {(each.session, _RUNNING) for each in turns})
+        put(PUT_SPENDING, [spent for event in found if (spent := _spending_of(event))])
 
     def _advance(self, session: str, position: Position) -> None:
-        self._database.execute(
-            "INSERT INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
-            " ON CONFLICT (session) DO UPDATE SET cursor = ?2, events = ?3, not_json = ?4,"
-            " total_cost_usd = ?5, cost_usd = ?6, turns = ?7 WHERE cursor < ?2",
-            (session, *msgspec.structs.astuple(position)),
-        )
+        self._database.execute(ADVANCE, (session, *msgspec.structs.astuple(position)))
 
     def tickets(self, session: str | None = None, state: str | None = None) -> list[Ticket]:
         """Return tickets in the order in which they were said."""
@@ -208,9 +205,40 @@ class Index:
                 return
             before = turns[-1].offset
 
+    def heard(self, session: str, ids: Iterable[str]) -> dict[str, tuple[float, str]]:
+        """Return the last that Claude said of prompts and requests: where, and their state."""
+        query = "SELECT id, offset, state FROM heard WHERE session = ? AND id = ?"
+        rows = [row for each in ids for row in self._run(query, (session, each))]
+        return {each: (offset, state) for each, offset, state in rows}
+
+    def note_running(self, session: str, spent: Spending) -> None:
+        """Keep what a turn has used that runs; its end takes the place of it."""
+        self._run(
+            PUT_SPENDING,
+            (session, _RUNNING, time.time(), spent.cost_usd, spent.tokens),
+        )
+
+    def spent(self, session: str) -> Spending:
+        """Return what the turns of a session used that are over."""
+        return self._sum("session = ? AND offset <> ?", session, _RUNNING)
+
+    def spent_since(self, moment: float, but: str) -> Spending:
+        """Return what all sessions used since a moment.
+
+        Args:
+            moment: seconds since the epoch.
+            but: the session whose running turn is left out.
+        """
+        return self._sum("at >= ? AND NOT (session = ? AND offset = ?)", moment, but, _RUNNING)
+
+    def _sum(self, condition: str, *values: object) -> Spending:
+        columns = "total(cost_usd), CAST(total(tokens) AS INTEGER)"
+        row = self._run(f"SELECT {columns} FROM spending WHERE {condition}", values)[0]
+        return self._decoded(_as_spending, row)
+
     def set_state(self, kind: str, session: str, key: str, state: str) -> None:
         """Note what the user decided about a "ticket", or an unfinished "delegation"."""
-        condition = f" AND {_UNFINISHED}" if kind == "delegation" else ""
+        condition = f" AND {IS_UNFINISHED}" if kind == "delegation" else ""
         self._run(
             f"UPDATE {kind}s SET state = ? WHERE session = ? AND key = ?{condition}",
             (state, session, key),
@@ -218,7 +246,7 @@ class Index:
 
     def forget(self, session: str) -> None:
         """Drop everything about a session, so that its journal is read anew."""
-        for table in ("sessions", "tickets", "delegations", "turns"):
+        for table in TABLES:
             self._run(f"DELETE FROM {table} WHERE session = ?", (session,))
 
     def close(self) -> None:
@@ -254,6 +282,29 @@ class Index:
             f"cannot keep the index in {self.path}: {reason};"
             " check the disk, or remove the file: it is built anew"
         )
+
+
+def _heard_in(session: str, event: Event) -> tuple[Any, ...]:
+    """Return which prompt or request Claude speaks of, where, and what it says."""
+    if event.kind == "command_lifecycle":
+        return session, event.data.command_uuid, event.offset, event.data.state
+    return session, str(event.data.response.get("request_id")), event.offset, "answered"
+
+
+def _spending_of(event: Event) -> tuple[Any, ...] | None:
+    """Return what is kept of what an event tells was spent; None where it tells nothing."""
+    match event.data:
+        case TurnRecord() as turn:
+            session, at, cost, tokens = turn.session, turn.ended_at, turn.cost_usd, turn.tokens
+        case Cost() as told:
+            session, at, cost, tokens = told.session, told.told_at, told.cost_usd, 0
+        case _:
+            return None
+    return session, event.offset, time.time() if at is None else at, cost, tokens
+
+
+def _as_spending(row: tuple[Any, ...]) -> Spending:
+    return msgspec.convert(dict(zip(("cost_usd", "tokens"), row, strict=True)), Spending)
 
 
 def _as_position(row: tuple[Any, ...]) -> Position:

@@ -64,11 +64,28 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         cost_usd: what was added since it told last.
         total_cost_usd: the session's sum.
+        told_at: seconds since the epoch; None where the journal does not say.
     """
 
     session: str
     cost_usd: float
     total_cost_usd: float
+    told_at: float | None = None
+
+
+class Spending(msgspec.Struct, frozen=True):
+    """What was used.
+
+    Args:
+        cost_usd: in US dollars, as Claude reckons it.
+        tokens: read and written, of every kind.
+    """
+
+    cost_usd: float = 0.0
+    tokens: int = 0
+
+    def __add__(self, other: Spending) -> Spending:
+        return Spending(self.cost_usd + other.cost_usd, self.tokens + other.tokens)
 
 
 class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +98,11 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
         origin: what started it, where that was no prompt: "task-notification", "peer".
         cost_usd: of this turn alone; Claude reports the sum over the session.
         total_cost_usd: the session's sum, as Claude reported it.
+        tokens: all that this turn used, of every kind and of its subagents, too; the four counts
+            beside it are those of the main conversation.
+        total_tokens: the session's sum of them.
         duration: seconds.
+        ended_at: seconds since the epoch; None where the journal does not say.
         framework: hash of the framework that was in effect.
     """
 
@@ -101,6 +122,9 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    tokens: int = 0
+    total_tokens: int = 0
     duration: float = 0.0
+    ended_at: float | None = None
     denials: int = 0
     framework: str = ""

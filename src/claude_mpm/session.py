@@ -6,34 +6,35 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from claude_mpm.built_in import built_in_processors
 from claude_mpm.errors import StorageError
-from claude_mpm.index import Position
-from claude_mpm.journal.cursor import LARGE_CHUNK, Cursor, read_lines
+from claude_mpm.journal.cursor import Cursor
 from claude_mpm.journal.watch import subscribe
-from claude_mpm.processors.delegations import DelegationProcessor
-from claude_mpm.processors.redacted import Redacted
-from claude_mpm.processors.usage import UsageProcessor
-from claude_mpm.redaction import Redactor
-from claude_mpm.wire import WIRES, PlainLines, Transcript
-from claude_mpm.wire.framing import LineFramer
+from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from claude_mpm.index import Index
-    from claude_mpm.journal.layout import Meta, SessionFolder
-    from claude_mpm.records import TurnRecord
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.journal.watch import Served
     from claude_mpm.wire import Wire
     from claude_mpm.wire.events import Event
     from claude_mpm.wire.framing import Line
 
     Processor = Callable[[Event], Iterable[Event]]
     Sink = Callable[[Event], None]
+    # Lines, what they say, that with what was made of it, and that alone.
+    Found = tuple[Sequence[Line], Sequence[Event], list[Event], Sequence[Event]]
 
 # How often, in seconds, it is checked whether a silent host is still alive.
 LIVENESS_INTERVAL = 1.0
 # The kinds of event that processors make and the index keeps.
 FOUND = frozenset({"ticket", "delegation", "turn", "cost"})
+# Those in which Claude says what has become of a prompt or a request.
+_HEARD = frozenset({"command_lifecycle", "control_response"})
+# The kinds of event of a journal with which the disk has something to do.
+_TO_DISK = frozenset({"result", "not-json"})
 
 
 class Session:
@@ -50,6 +51,7 @@ class Session:
         is_over: tells that nothing will be written to the journal any more.
         keeps: whether what is found goes to the index.
         joins: whether an event may stand for several lines, where nobody but us sees it.
+        sync: given what was read before any of it is kept or handed on.
 
     Attributes:
         failure: why nothing more is kept in the index; what was read is given out all the same.
@@ -67,6 +69,7 @@ class Session:
         is_over: Callable[[], bool] = lambda: True,
         keeps: bool = True,
         joins: bool = False,
+        sync: Callable[[Sequence[Event]], None] | None = None,
     ) -> None:
         self.folder = folder
         self.ended = False
@@ -77,15 +80,19 @@ class Session:
         self._sinks = sinks
         self._by_kind: dict[str, Sequence[Processor]] = {}
         # Nobody but our own processors sees the events, and these take several lines at once.
-        ours = not sinks and all(hasattr(process, "kinds") for process in processors)
+        ours = not sinks and all(hasattr(process, "taker") for process in processors)
         self._together = ours and joins and wire.joins
         self.position = index.position(folder.path.name)
         self._is_over = is_over
         self._keeps = keeps
+        self._sync = sync
+        self._held: Found | None = None
+        self._heard: list[Event] = []  # since the index was told last
         begin = self.position.cursor if start is None else start
         self._cursor = Cursor(folder.journal, begin, together=self._together)
         self._changes = subscribe(folder.path)
         self._let_go = False
+        self._woken = False
         # A host says that it is over by a file that it renames; only then, and once in a while in
         # case it died, is it asked.
         self._may_be_over = True
@@ -95,6 +102,9 @@ class Session:
 
         Only one thread reads a session. `ended` turns true with the last events.
         """
+        held, self._held = self._held, None
+        if held is not None:
+            return self._settle(*held)
         deadline = time.monotonic() + timeout
         while not self.ended:
             if self._let_go:
@@ -106,10 +116,47 @@ class Session:
             if lines or self.ended:
                 return self._process(lines)
             remaining = deadline - time.monotonic()
-            if remaining <= 0:
+            if remaining <= 0 or self._woken:
+                self._woken = False
                 break
             self._may_be_over = self._changes.wait(min(remaining, LIVENESS_INTERVAL))
         return []
+
+    def poll(self) -> list[Event] | None:
+        """Return the next events that are there, as `read` does; None where that may block.
+
+        It may where something is to be kept, or synced, and at the end: `read` goes on there.
+        """
+        if self._held is not None or self._let_go:
+            return None
+        lines = self._cursor.read()
+        if not lines:
+            return []
+        found = self._find(lines)
+        _, decoded, events, made = found
+        if made or not _TO_DISK.isdisjoint([event.kind for event in decoded]):
+            self._held = found
+            return None
+        self._count(lines, decoded)
+        return events
+
+    @property
+    def more(self) -> bool:
+        """Whether there was more than the last `poll` returned."""
+        return self._cursor.more
+
+    @property
+    def can_be_served(self) -> bool:
+        """Whether the watching thread hears of what the session's host does."""
+        return not self._changes.polls
+
+    def serve(self, served: Served | None) -> None:
+        """Let the watching thread tell somebody of each change; None ends that.
+
+        Meanwhile nobody calls `read`.
+        """
+        self._may_be_over = True
+        self._changes.serve(served)
 
     def catch_up(self) -> None:
         """Read what the journal holds now, without waiting for more.
@@ -131,6 +178,7 @@ class Session:
 
     def wake(self) -> None:
         """End a `read` that waits, from any thread."""
+        self._woken = True
         self._changes.wake()
 
     def close(self) -> None:
@@ -144,17 +192,36 @@ class Session:
         return [rest] if rest else []
 
     def _process(self, lines: Sequence[Line]) -> list[Event]:
-        decode = self._wire.decode
-        decoded = [event for line in lines for event in decode(line)]
+        return self._settle(*self._find(lines))
+
+    def _find(self, lines: Sequence[Line]) -> Found:
+        """Decode lines, and return what they say and what is made of it."""
+        decoded = self._wire.decode_all(lines)
         events: list[Event] = []
         made: list[Event] = []
+        by_kind = self._by_kind
         for event in decoded:
             events.append(event)
-            for process in self._wanting(event.kind):
-                if found := process(event):
+            takers = by_kind.get(event.kind)
+            if takers is None:
+                takers = by_kind[event.kind] = self._takers(event.kind)
+            for take in takers:
+                if found := take(event):
                     before = len(events)
                     events += found
                     made += events[before:]
+        return lines, decoded, events, made
+
+    def _settle(
+        self,
+        lines: Sequence[Line],
+        decoded: Sequence[Event],
+        events: list[Event],
+        made: Sequence[Event],
+    ) -> list[Event]:
+        """Keep what was found, and return all events."""
+        if self._sync is not None:
+            self._sync(decoded)
         finished = self._finish_processors() if self.ended else []
         self._keep(lines, decoded, made, finished)
         events += finished
@@ -163,15 +230,15 @@ class Session:
                 sink(event)
         return events
 
-    def _wanting(self, kind: str) -> Sequence[Processor]:
-        """Return the processors that want events of a kind; those that do not tell want all."""
-        wanting = self._by_kind.get(kind)
-        if wanting is None:
-            kinds = [getattr(process, "kinds", None) for process in self._processors]
-            both = zip(self._processors, kinds, strict=True)
-            wanting = [process for process, wanted in both if wanted is None or kind in wanted]
-            self._by_kind[kind] = wanting
-        return wanting
+    def _takers(self, kind: str) -> Sequence[Processor]:
+        """Return what the processors take events of a kind with; who does not tell takes all."""
+        takers = []
+        for process in self._processors:
+            taker = getattr(process, "taker", None)
+            take = taker(kind) if taker else process
+            if take is not None:
+                takers.append(take)
+        return takers
 
     def _finish_processors(self) -> list[Event]:
         finishers = [getattr(process, "finish", None) for process in self._processors]
@@ -185,37 +252,43 @@ class Session:
         finished: Sequence[Event],
     ) -> None:
         """Count what is new, and tell the index when something was found and at the end."""
-        before = self.position
-        end = lines[-1].end if lines else self._cursor.offset
-        if not self._keeps or (end <= before.cursor and not self.ended):
+        position = self.position
+        known, not_json = position.cursor, position.not_json
+        if not self._keeps or (self._cursor.offset <= known and not self.ended):
             return
-        if self._together:
-            events = sum(_lines_behind(line, before.cursor) for line in lines)
-        else:
-            events = len(decoded)
-        if lines and lines[0].offset < before.cursor:  # a part of it is known
-            decoded = [event for event in decoded if event.offset >= before.cursor]
-            events = events if self._together else len(decoded)
-            made = [event for event in made if event.offset >= before.cursor]
+        self._count(lines, decoded)
+        if lines and lines[0].offset < known:  # a part of it is known
+            made = [event for event in made if event.offset >= known]
         found = [event for event in made if event.kind in FOUND]
-        turns = [event.data for event in found if event.kind == "turn"]
-        costs = [event.data for event in found if event.kind in ("turn", "cost")]
-        not_json = sum([event.kind == "not-json" for event in decoded])
-        self.position = Position(
-            cursor=max(end, before.cursor),
-            events=before.events + events,
-            not_json=before.not_json + not_json,
-            total_cost_usd=costs[-1].total_cost_usd if costs else before.total_cost_usd,
-            cost_usd=before.cost_usd + sum(cost.cost_usd for cost in costs),
-            turns=before.turns + len(turns),
-        )
-        if found or not_json or self.ended:
+        for event in found:
+            if event.kind in ("turn", "cost"):
+                position.total_cost_usd = event.data.total_cost_usd
+                position.cost_usd += event.data.cost_usd
+                position.turns += event.kind == "turn"
+        if found or self.ended or position.not_json > not_json:
             # What the end brought out begins before the cursor, and is new all the same.
             self._store([*found, *finished])
 
+    def _count(self, lines: Sequence[Line], decoded: Sequence[Event]) -> None:
+        """Count what is new of what was read last."""
+        position = self.position
+        known, end = position.cursor, self._cursor.offset
+        if not self._keeps or end <= known:
+            return
+        if lines[0].offset < known:
+            decoded = [event for event in decoded if event.offset >= known]
+        if self._together:
+            position.events += sum(_lines_behind(line, known) for line in lines)
+        else:
+            position.events += len(decoded)
+        position.not_json += sum([event.kind == "not-json" for event in decoded])
+        self._heard += [event for event in decoded if event.kind in _HEARD]
+        position.cursor = end
+
     def _store(self, found: Sequence[Event]) -> None:
+        heard, self._heard = self._heard, []
         try:
-            self._index.store(self.folder.path.name, found, self.position)
+            self._index.store(self.folder.path.name, found, self.position, heard)
         except StorageError as error:
             # The journal has it all, and whoever catches up begins at what was kept last. To keep
             # what comes later would hide the gap.
@@ -227,57 +300,6 @@ def _lines_behind(line: Line, offset: int) -> int:
     """Return how many of the lines that were read together begin at an offset or behind it."""
     known = max(0, offset - line.offset)
     return line.data.count(b"\n", known) + (known <= len(line.data))
-
-
-def built_in_processors(
-    meta: Meta,
-    folder: SessionFolder,
-    index: Index,
-    start: int,
-    *,
-    tickets: bool = True,
-    markers: Mapping[str, str] | None = None,
-) -> list[Processor]:
-    """Return the processors of every session, in the state they had at the offset `start`."""
-    session = meta.session_id
-    last = next(index.newest_turns(session, before=start), None)
-    running = [d for d in index.delegations(session, state="running") if d.offset < start]
-    processors: list[Processor] = [
-        _turn_processor(meta, folder, last, start),
-        DelegationProcessor(session, running),
-    ]
-    if tickets:
-        # Its patterns take time to compile, and by now Claude is starting beside us.
-        from claude_mpm.processors.tickets import TicketProcessor
-
-        processors.append(TicketProcessor(session, markers))
-    if start and meta.wire == PlainLines.name:
-        _remember(processors, folder, start)
-    redactor = Redactor(meta.secrets, meta.claude_session_id)
-    return [Redacted(process, redactor) for process in processors]
-
-
-def _remember(processors: Sequence[Processor], folder: SessionFolder, start: int) -> None:
-    """Bring processors of text to an offset: a block of code may be open there, or a ticket."""
-    wire, framer = PlainLines(), LineFramer(together=True)
-    with folder.journal.open("rb") as journal:
-        while chunk := journal.read(min(LARGE_CHUNK, start - journal.tell())):
-            for line in framer.feed(chunk):
-                for event in wire.decode(line):
-                    for process in processors:
-                        list(process(event))
-
-
-def _turn_processor(
-    meta: Meta, folder: SessionFolder, last: TurnRecord | None, start: int
-) -> Processor:
-    if meta.wire != Transcript.name:
-        total = last.total_cost_usd if last else 0.0
-        return UsageProcessor(meta.session_id, meta.starts, total)
-    from claude_mpm.processors.transcript_turns import TranscriptTurns, primed
-
-    turns = TranscriptTurns(meta.session_id, meta.starts)
-    return primed(turns, read_lines(folder.journal), start)
 
 
 def open_beside(folder: SessionFolder, index: Index, start: int, *, follow: bool = True) -> Session:

@@ -35,7 +35,8 @@ _PATHS = frozenset({"framework", "agents_dir", "cwd", "claude_path", "state_dir"
 _NO_SETTINGS = frozenset({"CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN"})
 # A project's file comes with a cloned repository: it must not be able to choose what is run.
 _RULES = ("allowed_tools", "disallowed_tools")
-_NOT_OF_A_PROJECT = frozenset({"claude_path", "claude_args", "plugins", *_RULES})
+_BUDGETS = ("day_cost_limit_usd", "day_token_limit")  # those of all projects together
+_NOT_OF_A_PROJECT = frozenset({"claude_path", "claude_args", "plugins", *_RULES, *_BUDGETS})
 # The modes in which Claude does no more than in any other that the user may have set.
 _MODES_OF_A_PROJECT = frozenset({"plan", "dontAsk"})
 
@@ -178,7 +179,7 @@ def _project_layer(start: Path) -> _Layer:
     if refused and not is_trusted(path.parent):
         line = _line(read_text(path, SettingsError), refused[0])
         raise SettingsError(
-            f"{path}{line}: `{refused[0]}` gives a project power over what is run; "
+            f"{path}{line}: `{refused[0]}` gives a project power over what is run or spent; "
             f"set it in {user_settings_file()}, or trust the folder: claude-mpm trust {path.parent}"
         )
     return layer

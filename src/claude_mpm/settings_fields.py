@@ -11,6 +11,8 @@ import msgspec
 PREFIX = "CLAUDE_MPM_"
 
 _Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+_Dollars = Annotated[float, msgspec.Meta(gt=0)]
+_Tokens = Annotated[int, msgspec.Meta(ge=1)]
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Word = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
@@ -71,6 +73,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_budget_usd: Annotated[
         Annotated[float, msgspec.Meta(gt=0)] | None,
         _meaning("The most that a session may cost, in US dollars."),
+    ] = None
+    turn_cost_limit_usd: Annotated[
+        _Dollars | None,
+        _meaning("The most that a turn may cost, in US dollars."),
+    ] = None
+    turn_token_limit: Annotated[
+        _Tokens | None, _meaning("The most tokens that a turn may use.")
+    ] = None
+    session_cost_limit_usd: Annotated[
+        _Dollars | None,
+        _meaning("The most that all turns of a session may cost, in US dollars."),
+    ] = None
+    session_token_limit: Annotated[
+        _Tokens | None, _meaning("The most tokens that a session may use.")
+    ] = None
+    day_cost_limit_usd: Annotated[
+        _Dollars | None, _meaning("The most that all sessions may cost in a day, in US dollars.")
+    ] = None
+    day_token_limit: Annotated[
+        _Tokens | None, _meaning("The most tokens that all sessions may use in a day.")
+    ] = None
+    wait_for_rate_limit: Annotated[
+        _Seconds | None,
+        _meaning("How long a turn may wait for the rate limit that refused it, in seconds."),
     ] = None
     plugins: Annotated[
         list[_Text], _meaning("Python modules to import at the start; they register orchestrators.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from claude_mpm.fate import Fate, fates
 from claude_mpm.journal.cursor import read_lines
+from claude_mpm.journal.parked import read_parked
 from claude_mpm.journal.prompts import Prompt, answered_requests, prompts
 from claude_mpm.processors.transcript_turns import TranscriptTurns
 from claude_mpm.wire import WIRES, Transcript
@@ -29,6 +31,7 @@ class State(StrEnum):
     """
 
     STARTING = "starting"
+    PARKED = "waiting for the rate limit"
     WORKING = "working"
     WAITING = "waiting for an answer"
     IDLE = "idle"
@@ -66,6 +69,7 @@ class Status(msgspec.Struct, frozen=True):
         unheard: the ids of questions that were answered, where nothing shows yet that Claude has
             the answer.
         over: the ids of questions that Claude no longer asks.
+        until: when the rate limit is lifted that a prompt waits for, in seconds since the epoch.
     """
 
     state: State
@@ -75,6 +79,7 @@ class Status(msgspec.Struct, frozen=True):
     questions: tuple[Asked, ...] = ()
     unheard: tuple[str, ...] = ()
     over: frozenset[str] = frozenset()
+    until: float | None = None
 
 
 def read_status(folder: SessionFolder, index: Index) -> Status:
@@ -86,7 +91,9 @@ def read_status(folder: SessionFolder, index: Index) -> Status:
         StorageError: the session's record is damaged.
     """
     meta = folder.read_meta()
-    tail = _Tail(_begin_of_last_turn(meta, index.newest_turns(meta.session_id)))
+    begin = _begin_of_last_turn(meta, index.newest_turns(meta.session_id))
+    # A power cut may have taken what the last start had before it.
+    tail = _Tail(min(begin, folder.journal.stat().st_size))
     wire = WIRES[meta.wire]
     turns = TranscriptTurns(meta.session_id) if meta.wire == Transcript.name else None
     for line in read_lines(folder.journal, tail.begin):
@@ -98,6 +105,9 @@ def read_status(folder: SessionFolder, index: Index) -> Status:
     questions = tuple(each for each in tail.asked.values() if each.request_id not in answered)
     state = _state(folder, meta, tail, questions)
     uuid, begin = tail.turn or ("", tail.begin)
+    parked = read_parked(folder)
+    if parked is not None and state is State.IDLE:
+        state = State.PARKED
     return Status(
         state,
         tail.turn is not None,
@@ -106,6 +116,7 @@ def read_status(folder: SessionFolder, index: Index) -> Status:
         questions=questions if state.runs else (),
         unheard=tuple(answered.intersection(tail.asked)),
         over=frozenset(tail.over),
+        until=parked.until if parked is not None else None,
     )
 
 
@@ -115,7 +126,9 @@ def prompt_fates(folder: SessionFolder, index: Index) -> list[tuple[Prompt, Fate
     start = meta.starts[-1].offset if meta.starts else 0
     runs = folder.exit_status() is None and not folder.has_ended()
     answered = _answered(folder, index)
-    return fates(folder, answered, start=start, runs=runs)
+    since = index.position(meta.session_id).cursor
+    recall = partial(index.heard, meta.session_id)
+    return fates(folder, answered, start=start, runs=runs, recall=recall, since=since)
 
 
 def undelivered(folder: SessionFolder, index: Index) -> list[Prompt]:

@@ -131,7 +131,8 @@ class Store:
                 self._read_from(folder, meta, start)
 
     def _read_from(self, folder: SessionFolder, meta: Meta, start: int) -> None:
-        from claude_mpm.session import Session, built_in_processors
+        from claude_mpm.built_in import built_in_processors
+        from claude_mpm.session import Session
 
         processors = built_in_processors(
             meta,

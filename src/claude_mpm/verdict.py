@@ -74,10 +74,16 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
         not_idle: what Claude did not say after its result.
         resumed: how often Claude died in it and a fresh one was told to go on.
         exceeded: which limit Claude was ended for.
+        budget: which budget was used up, where the turn was interrupted or not begun for that.
+        rate_limit: until when the rate limit stands that refused the turn, and what is done.
+        waited: how often the turn waited for it.
         ended: Claude's output is over.
         exit_status: how Claude ended; None while it runs, or where nobody knows.
         stderr: the last lines of its standard error.
         background: subagents that were still at work.
+        stopped: subagents that were ended, where Claude has answered nothing since.
+        commands: commands of tools that were still at work in the background.
+        cut_off: whether these were ended with the session.
         structured: the wire says where turns end; where it does not, silence has to do.
     """
 
@@ -86,11 +92,17 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     stalled: str = ""
     not_idle: str = ""
     exceeded: str = ""
+    budget: str = ""
+    rate_limit: str = ""
+    waited: int = 0
     resumed: int = 0
     ended: bool = False
     exit_status: int | None = None
     stderr: str = ""
     background: int = 0
+    stopped: int = 0
+    commands: int = 0
+    cut_off: bool = False
     structured: bool = True
 
 
@@ -110,17 +122,25 @@ def _outcome(results: Sequence[TurnRecord], known: Circumstances) -> tuple[Outco
         return Outcome.TIMED_OUT, "the turn's time was up"
     if known.stalled:
         return Outcome.STALLED, known.stalled
-    if any(result.terminal_reason.startswith("aborted") for result in results):
+    aborted = any(result.terminal_reason.startswith("aborted") for result in results)
+    if known.budget and (aborted or not results):
+        return Outcome.FAILED, known.budget
+    if aborted:
         return Outcome.INTERRUPTED, "it was interrupted before its end"
     if known.interrupted and not results:
-        return Outcome.INTERRUPTED, "it was interrupted before it began"
+        waited = f"while {known.rate_limit}" if known.rate_limit else "before it began"
+        return Outcome.INTERRUPTED, f"it was interrupted {waited}"
     for result in results:
         if result.is_error:
-            return Outcome.FAILED, _failure(result)
+            return Outcome.FAILED, "; ".join(filter(None, (_failure(result), known.rate_limit)))
     if not results and (known.structured or known.exit_status):
         return Outcome.LOST, _loss(known)
     if known.background:
         return Outcome.INCOMPLETE, f"{known.background} background subagents did not hand back"
+    if known.stopped:
+        return Outcome.INCOMPLETE, f"{known.stopped} background subagents were stopped"
+    if known.commands and known.cut_off:
+        return Outcome.INCOMPLETE, f"{known.commands} background commands ended with the session"
     return Outcome.COMPLETED, ""
 
 
@@ -134,6 +154,8 @@ def _failure(result: TurnRecord) -> str:
 def _loss(known: Circumstances) -> str:
     if known.exceeded:
         return known.exceeded
+    if known.rate_limit:
+        return f"{known.rate_limit}{', and Claude ended before that' if known.ended else ''}"
     lines = known.stderr.splitlines()
     said = f": {lines[-1].strip()}" if lines else ""
     if not known.ended and known.resumed:
@@ -154,11 +176,19 @@ def _evidence(results: Sequence[TurnRecord], known: Circumstances) -> tuple[str,
     ]
     if not results:
         found.append("no result")
-    found += [text for text in (known.stalled, known.not_idle, known.exceeded) if text]
+    noted = (known.stalled, known.not_idle, known.exceeded, known.budget, known.rate_limit)
+    found += [text for text in noted if text]
+    if known.waited:
+        found.append(f"waited for the rate limit {known.waited} times")
     if known.resumed:
         found.append(f"taken up by a fresh Claude {known.resumed} times, after the one before died")
     if known.ended:
         found.append(f"output over, exit status {known.exit_status}")
-    if known.background:
-        found.append(f"{known.background} background subagents at work")
+    for number, what in (
+        (known.background, "background subagents at work"),
+        (known.stopped, "background subagents stopped"),
+        (known.commands, "commands at work in the background"),
+    ):
+        if number:
+            found.append(f"{number} {what}")
     return tuple(found)

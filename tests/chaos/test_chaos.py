@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import os
+from itertools import islice
+from typing import TYPE_CHECKING
+
 import pytest
 
-from claude_mpm.testing.chaos import Dice
+from claude_mpm.journal import leftovers
+from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+from claude_mpm.testing.chaos import Dice, kill
 from claude_mpm.testing.chaos.__main__ import SCENARIOS
+from claude_mpm.testing.chaos.cases import Case, play
+from claude_mpm.testing.chaos.evidence import gather
 from claude_mpm.testing.chaos.figures import Figures, report
+from claude_mpm.testing.chaos.world import StandInWorld
 
-SEED = 20
+if TYPE_CHECKING:
+    from claude_mpm.journal.layout import SessionFolder
+
+SEED, SECONDS = 20, 60.0
+SESSION = "0b5c2ae4-6e0e-4bd2-8f0d-5b9a5a0f7c11"
 
 
 @pytest.mark.parametrize(
     ("name", "cases", "share"),
-    [("controller", 3, 0.0), ("claude", 4, 0.0), ("stop", 6, 0.0), ("rivals", 3, 0.0)],
-)
+    [
+        ("controller", 3, 0.0), ("claude", 4, 0.0), ("stop", 6, 0.0), ("rivals", 3, 0.0),
+        ("faults", 6, 0.0), ("volume", 4000, 0.0),
+    ],
+)  # fmt: skip
 def test_what_is_promised_holds_where_a_stand_in_plays_claude(
     name: str, cases: int, share: float
 ) -> None:
@@ -26,6 +42,52 @@ def test_a_killed_claude_code_goes_on_in_a_fresh_one() -> None:
     figures = SCENARIOS["claude"][0](1, Dice(SEED, "real"), 1.0)
     assert figures.counts["kills, Claude Code"] == 1
     assert figures.ok, figures.problems
+
+
+def test_what_users_suffer_from_ends_and_is_told() -> None:
+    """Hangs, missing results, wrong verdicts: each with the real Claude Code where that has it."""
+    figures = SCENARIOS["pains"][0](1, Dice(SEED, "pains"), 1.0)
+    assert figures.ok, figures.problems
+    header, *rows = figures.cases
+    assert len(rows) == len({row[0] for row in rows}) == sum(figures.played.values())
+    assert {row[1] for row in rows} == {"stand-in", "Claude Code"}
+    assert header[2:4] == ("expected", "got")
+
+
+def test_a_case_with_another_verdict_is_broken() -> None:
+    figures = Figures(title="", must_not=("wrong verdicts", "hung"))
+    play([Case(name="all is well", prompt="hello", expected="stalled", because="")], figures)
+    assert not figures.ok
+    assert figures.counts["wrong verdicts"] == 1
+    assert figures.cases[1][:4] == ("all is well", "stand-in", "stalled", "completed")
+
+
+def test_a_power_cut_that_takes_the_last_start_with_it_loses_no_event() -> None:
+    """The journal ends before the place where its record says that Claude was started."""
+    with StandInWorld() as world:
+        options, folder = world.options(SESSION), world.folder(SESSION)
+        with MPMOrchestrator(**options) as claude:
+            assert claude.ask("hello").wait(SECONDS).verdict.ok
+            assert list(islice(claude.ask("stream"), 1))
+            claude.detach()
+        end_all(folder)
+        begin = folder.journal.stat().st_size
+        folder.journal.write_bytes(folder.journal.read_bytes() + b'{"type":' + b"x" * 300)
+        for _ in range(2):
+            with MPMOrchestrator(**options, resume=True) as claude:
+                assert list(islice(claude.turns_before[0], 1))
+                claude.detach()
+            end_all(folder)
+            os.truncate(folder.journal, begin + 10)
+            begin -= 10
+        with MPMOrchestrator(**options, resume=True) as claude:
+            assert list(islice(claude.turns_before[0], 1))
+        assert gather(world, SESSION, world.path / "verdicts").lost_events == []
+
+
+def end_all(folder: SessionFolder) -> None:
+    while left := leftovers.marked().get(folder.path):
+        kill(left)
 
 
 def test_what_is_broken_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +110,7 @@ def test_the_same_seed_falls_the_same_way() -> None:
     assert throw(Dice(1, "a", 2)) == throw(Dice(1, "a", 2))
     assert throw(Dice(1, "a", 2)) != throw(Dice(1, "a", 3))
     assert throw(Dice(1, "a")) != throw(Dice(2, "a"))
+    assert throw(Dice(1, "a").part(2)) == throw(Dice(1, "a", 2))
 
 
 def test_the_report_has_every_figure_and_says_what_is_broken() -> None:
@@ -56,8 +119,16 @@ def test_the_report_has_every_figure_and_says_what_is_broken() -> None:
     for seconds in (0.5, 2.0, 1.0):
         good.measure("stop", seconds)
     bad.found("x", 2, "here")
-    text = report([good, bad], 7, "make chaos N=3 SEED=7")
-    assert "`make chaos N=3 SEED=7`, seed 7" in text
+    good.measured["memory"] = "3 MB"
+    good.played["stand-in"] = 3
+    played = Figures(title="Played", cases=[("case", "got"), ("one", "lost")], must_not=("hung",))
+    text = report([good, bad, played], 7, "make chaos N=3 SEED=7")
+    assert "`make chaos N=3 SEED=7`, seed 7; claude-mpm " in text
+    assert "Claude Code 2." in text
+    assert "played by: stand-in 3\n" in text
+    assert "| case | got |\n| --- | --- |\n| one | lost |" in text
+    assert "; hung 0\n" in text
+    assert "| memory | 3 MB |" in text
     for row in ("| kills | 3 |", "| losses | 0 |", "| stop, median | 1.00 s |", "| x | 2 |"):
         assert row in text
     assert "| stop, longest | 2.00 s |" in text

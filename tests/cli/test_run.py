@@ -91,6 +91,16 @@ def test_an_error_that_claude_reports_is_status_1(command: Command, model: Scrip
     assert "Please be kind." in done.stderr
 
 
+def test_a_background_command_that_ends_with_the_session_is_no_success(
+    command: Command, model: ScriptedModel
+) -> None:
+    go_on = Call("Bash", command="tail -f /dev/null", run_in_background=True)
+    model.on("serve", go_on, "It serves.")
+    done = command("run", "--allowed-tools", "Bash", "serve", status=1)
+    assert done.stdout == "It serves.\n"
+    assert "incomplete (1 background commands ended with the session)" in done.stderr
+
+
 def test_when_the_time_is_up_the_status_is_124(command: Command, model: ScriptedModel) -> None:
     model.on("endless", Stall(), "never said")
     done = command("run", "endless", "--timeout", "0.5", status=124)

@@ -80,3 +80,72 @@ def test_a_folder_that_is_not_there_is_looked_at_instead(tmp_path: Path) -> None
     for thread in watchers() - others:
         thread.join(FOREVER)
         assert not thread.is_alive()
+
+
+class Recorder:
+    """Is told of changes, and notes where."""
+
+    def __init__(self, again: int = 0) -> None:
+        self.threads: list[str] = []
+        self.renamed: list[bool] = []
+        self.told = threading.Semaphore(0)
+        self.ticked = threading.Event()
+        self._again = again
+
+    def on_change(self, renamed: bool, /) -> bool:
+        self.threads.append(threading.current_thread().name)
+        self.renamed.append(renamed)
+        self.told.release()
+        self._again -= 1
+        return self._again >= 0
+
+    def on_tick(self) -> None:
+        self.ticked.set()
+
+
+def test_the_watching_thread_tells_who_is_served(tmp_path: Path) -> None:
+    changes, served = watch.subscribe(tmp_path), Recorder(again=2)
+    changes.serve(served)
+    for _ in range(3):  # at once, and as often again as it asked for
+        assert served.told.acquire(timeout=FOREVER)
+    (tmp_path / "draft").write_text("1")
+    assert served.told.acquire(timeout=FOREVER)
+    (tmp_path / "draft").rename(tmp_path / "exit")
+    while not served.renamed[-1]:
+        assert served.told.acquire(timeout=FOREVER)
+    assert served.ticked.wait(FOREVER)
+    assert set(served.threads) == {"claude-mpm-watch"}
+    changes.serve(None)
+    (tmp_path / "more").write_text("1")
+    changes.wait(FOREVER)  # it is an alarm clock again
+    changes.close()
+
+
+def test_wake_tells_who_is_served(tmp_path: Path) -> None:
+    changes, served = watch.subscribe(tmp_path), Recorder()
+    changes.serve(served)
+    assert served.told.acquire(timeout=FOREVER)
+    changes.wake()
+    assert served.told.acquire(timeout=FOREVER)
+    assert all(served.renamed)
+    changes.close()
+    changes.wake()
+    changes.wait(FOREVER)
+
+
+def test_all_who_are_served_are_looked_at_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_TICK", 0.01)
+    monkeypatch.setattr(watch, "_LOOKS", 2)
+    folders = [tmp_path / str(number) for number in range(7)]
+    for folder in folders:
+        folder.mkdir()
+    both = [(watch.subscribe(folder), Recorder()) for folder in folders]
+    for changes, served in both:
+        changes.serve(served)
+    for _, served in both:
+        for _ in range(4):  # there is no change, and yet
+            assert served.told.acquire(timeout=FOREVER)
+    for changes, _ in both:
+        changes.close()

@@ -13,6 +13,7 @@ import pytest
 
 from claude_mpm import Event, MPMOrchestrator, Outcome
 from claude_mpm.errors import ClaudeNotFound, LaunchError, SessionEnded, UsageError
+from claude_mpm.orchestration.shared_reading import ReaderThread
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 SECONDS = 60.0
@@ -139,6 +140,25 @@ def test_stop_is_safe_before_start_twice_and_from_every_thread() -> None:
     assert claude.running is False
 
 
+def test_a_stop_waits_for_one_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watchdog may have begun to end a Claude that hears nothing; ours returns after that."""
+    monkeypatch.setenv("STAND_IN_DEAF", "1")
+    claude = MPMOrchestrator(stop_timeout=1.0)
+    assert claude.start()
+    gone = []
+
+    def stop() -> None:
+        claude.stop()
+        gone.append(claude.process.poll() is not None)
+
+    threads = [threading.Thread(target=stop) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert gone == [True, True]
+
+
 def test_stop_from_a_hook() -> None:
     class Done(MPMOrchestrator):
         def _process_output_line(self, line: str) -> None:
@@ -149,7 +169,7 @@ def test_stop_from_a_hook() -> None:
     assert claude.start()
     claude.send_input("hello")
     assert gather(claude, 1) == ["Claude heard: hello"]
-    assert claude._reader is not None
+    assert isinstance(claude._reader, ReaderThread)
     claude._reader.join(SECONDS)
     assert not claude._reader.is_alive()
     assert claude.process.poll() is not None

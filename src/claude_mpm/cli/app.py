@@ -149,6 +149,8 @@ def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict
         "disallowed_tools", "max_turns", "max_budget_usd", "background",
         "claude_path", "state_dir", "linger", "start_timeout", "stop_timeout", "tickets",
         "ticket_markers", "use_framework", "resume_lost", "durability",
+        "turn_cost_limit_usd", "turn_token_limit", "session_cost_limit_usd", "session_token_limit",
+        "day_cost_limit_usd", "day_token_limit", "wait_for_rate_limit",
     )  # fmt: skip
     given = {name: getattr(settings, name) for name in names}
     return {**given, "claude_args": [*settings.claude_args, *claude_args]}

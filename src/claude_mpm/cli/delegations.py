@@ -19,7 +19,7 @@ from claude_mpm.cli.found import (
     show_fields,
 )
 from claude_mpm.errors import UsageError
-from claude_mpm.index import UNFINISHED
+from claude_mpm.index_tables import UNFINISHED
 
 if TYPE_CHECKING:
     from claude_mpm.records import Delegation

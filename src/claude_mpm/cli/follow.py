@@ -101,7 +101,7 @@ def _settled(store: Store, folder: SessionFolder, deadline: float) -> Status:
             left = deadline - time.monotonic()
             if status.state in (State.IDLE, State.ENDED, State.LOST) or left <= 0:
                 return status
-            if status.begun:
+            if status.begun and status.state is not State.PARKED:
                 read_turn(folder, store, status, timeout=min(left, 1e9))
             else:
                 changes.wait(min(left, LIVENESS_INTERVAL))
@@ -112,7 +112,7 @@ def _outcome(app: App, store: Store, folder: SessionFolder, status: Status) -> i
     from claude_mpm.status import State
 
     name = folder.path.name[:8]
-    if status.state in (State.STARTING, State.WORKING, State.WAITING):
+    if status.state in (State.STARTING, State.WORKING, State.WAITING, State.PARKED):
         app.note(f"the time is up; session {name} is {status.state}")
         return _TIME_IS_UP
     if not status.begun:

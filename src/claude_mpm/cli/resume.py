@@ -60,9 +60,10 @@ def _let_it_end(app: App, store: Store, folder: SessionFolder) -> None:
 
 
 def _check_undelivered(store: Store, folder: SessionFolder) -> None:
+    from claude_mpm.journal.parked import read_parked
     from claude_mpm.status import undelivered
 
-    if not undelivered(folder, store.index):
+    if not undelivered(folder, store.index) and read_parked(folder) is None:
         name = folder.path.name[:8]
         raise UsageError(f'there is no prompt: claude-mpm resume {name} "what Claude is to do"')
 

@@ -87,6 +87,7 @@ def run_prompt(app: App, prompt: str) -> int:
         turn = claude.ask(prompt, timeout=app.settings.timeout)
         show_turn(app, turn, asks=asks)
         turn.wait()
+    turn.cut_off()
     if claude.storage_error is not None:
         click.echo(f"claude-mpm: {claude.storage_error}", err=True)
     if app.json:

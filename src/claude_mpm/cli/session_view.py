@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from claude_mpm.cli.app import one_line, printable
+from claude_mpm.journal.parked import clock
 from claude_mpm.journal.prompts import last_prompt
 from claude_mpm.status import State, Status, read_status, undelivered
 from claude_mpm.verdict import Circumstances, judge
@@ -34,6 +35,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     session: str
     state: State
+    until: float | None
     turns: int
     cost_usd: float
     tickets: int
@@ -54,9 +56,11 @@ def read_row(store: Store, folder: SessionFolder) -> Row:
     meta = folder.read_meta()
     position = store.index.position(meta.session_id)
     prompt = last_prompt(folder)
+    status = read_status(folder, store.index)
     return Row(
         session=meta.session_id,
-        state=read_status(folder, store.index).state,
+        state=status.state,
+        until=status.until,
         turns=position.turns,
         cost_usd=position.cost_usd,
         tickets=len(store.index.tickets(meta.session_id)),
@@ -72,7 +76,7 @@ def cells(row: Row) -> tuple[object, ...]:
     """Return a row as a person reads it."""
     return (
         row.session[:8],
-        row.state,
+        _state(row.state, row.until),
         row.turns,
         f"${row.cost_usd:.4f}",
         row.tickets,
@@ -81,6 +85,11 @@ def cells(row: Row) -> tuple[object, ...]:
         _end(row.cwd, _PLACE),
         _begin(one_line(row.prompt), _PROMPT),
     )
+
+
+def _state(state: State, until: float | None) -> str:
+    """Return what a session does, with the time at which that is over where it is known."""
+    return f"{state} until {clock(until)}" if state is State.PARKED and until else str(state)
 
 
 def age(seconds: float) -> str:
@@ -106,6 +115,7 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
         **msgspec.structs.asdict(meta),
         "session": meta.session_id,
         "state": status.state,
+        "until": status.until,
         "turn_begins": status.begin if _runs(status) else None,
         "folder": str(folder.path),
         "runs_on": folder.read_place(),
@@ -148,9 +158,10 @@ def _turn(turn: TurnRecord) -> dict[str, Any]:
 def print_record(app: App, record: dict[str, Any]) -> None:
     """Print everything that is known of a session, for a person."""
     status = record["exit_status"]
+    state = _state(record["state"], record["until"])
     _fields(
         ("session", record["session"]),
-        ("state", record["state"] if status is None else f"ended with status {status}"),
+        ("state", f"ended with status {status}" if status is not None else state),
         ("orchestrator", f"{record['orchestrator']} in {record['environment']}"),
         ("runs on", _place(record["runs_on"])),
         ("works in", record["cwd"] or record["runs_on"].get("cwd", "")),

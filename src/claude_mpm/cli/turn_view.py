@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from claude_mpm.cli.question_view import ask_person, question_line, telling
+from claude_mpm.journal.parked import clock
 from claude_mpm.orchestration.question import Question
+from claude_mpm.orchestration.rate_limit import refused_until
 
 if TYPE_CHECKING:
     from claude_mpm.cli.app import App
@@ -73,6 +75,9 @@ def activity(event: Event) -> list[str]:
             return [f"⇠ {event.data.agent} {event.data.state}{seconds}"]
         case "system":
             return _system_line(event)
+        case "unknown" if event.type == "rate_limit_event":
+            until = refused_until(event.data.fields)
+            return [f"✗ the rate limit is reached, until {clock(until)}"] if until else []
     return []
 
 

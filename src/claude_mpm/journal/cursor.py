@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # How much is read at once, in bytes: little while it comes slowly, much where much is there.
-CHUNK, LARGE_CHUNK = 1 << 16, 1 << 20
+CHUNK, LARGE_CHUNK = 1 << 12, 1 << 20
+_GROWTH = 16
+_NO_TIME = getattr(os, "O_NOATIME", 0)  # only Linux has it
 
 
 class Cursor:
@@ -22,10 +24,14 @@ class Cursor:
         journal: the file; it must exist.
         offset: where to start, in bytes: 0, or the end of a line.
         together: whether lines that are there at once are given out as one.
+
+    Attributes:
+        more: whether there was more than the last `read` took; what came since is not counted.
     """
 
     def __init__(self, journal: Path, offset: int = 0, *, together: bool = False) -> None:
-        self._file = os.open(journal, os.O_RDONLY | os.O_CLOEXEC)
+        self._file = _open(journal)
+        self.more = False
         self._framer = LineFramer(offset, together=together)
         self._read_to = offset
         self._chunk = CHUNK
@@ -39,10 +45,12 @@ class Cursor:
         """Return the lines of the next chunk; an empty list where there is nothing new yet."""
         while chunk := os.pread(self._file, self._chunk, self._read_to):
             self._read_to += len(chunk)
-            self._chunk = LARGE_CHUNK if len(chunk) == self._chunk else CHUNK
+            self.more = len(chunk) == self._chunk
+            self._chunk = min(self._chunk * _GROWTH, LARGE_CHUNK) if self.more else CHUNK
             lines = self._framer.feed(chunk)
             if lines:
                 return lines
+        self.more = False
         return []
 
     def rest(self) -> Line | None:
@@ -54,6 +62,14 @@ class Cursor:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _open(journal: Path) -> int:
+    """Open a journal so that nobody keeps note of each time that it is read, where that can be."""
+    try:
+        return os.open(journal, os.O_RDONLY | os.O_CLOEXEC | _NO_TIME)
+    except PermissionError:  # of another's file
+        return os.open(journal, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def read_lines(journal: Path, offset: int = 0) -> Iterator[Line]:

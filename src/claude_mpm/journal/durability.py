@@ -9,7 +9,7 @@ from claude_mpm.errors import StorageError
 from claude_mpm.journal.layout import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from claude_mpm.journal.layout import SessionFolder
@@ -20,7 +20,7 @@ _sync = getattr(os, "fdatasync", os.fsync)  # not every system has it
 
 
 class JournalSync:
-    """Syncs a journal before what stands in it is handed on; a processor that makes no events.
+    """Syncs a journal before what stands in it is kept or handed on.
 
     Claude writes the journal itself and never syncs it, so a power cut takes what the operating
     system had not written yet, which on Linux is up to some 30 seconds.
@@ -42,19 +42,18 @@ class JournalSync:
         self._durability = durability
         self._on_failure = on_failure
         self._synced = 0  # bytes
-        # Of the events that it is to be given; None for all.
-        self.kinds = {"none": frozenset(), "turn": frozenset({"result"})}.get(durability)
 
-    def __call__(self, event: Event) -> Iterable[Event]:
-        """Sync where the event asks for it and is not on the disk yet."""
-        due = self._durability == "event" or (self._durability == "turn" and event.kind == "result")
-        if due and event.offset >= self._synced:
-            try:
-                self._synced = sync(self._journal)
-            except StorageError as error:
-                self._durability = "none"
-                self._on_failure(error)
-        return ()
+    def __call__(self, events: Sequence[Event]) -> None:
+        """Sync where the events ask for it and are not on the disk yet."""
+        if self._durability == "turn":
+            events = [event for event in events if event.kind == "result"]
+        if self._durability == "none" or not events or events[-1].offset < self._synced:
+            return
+        try:
+            self._synced = sync(self._journal)
+        except StorageError as error:
+            self._durability = "none"
+            self._on_failure(error)
 
 
 def sync(file: Path) -> int:

@@ -14,6 +14,7 @@ import msgspec
 from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.journal.leftovers import belongs, exists, remove_socket
+from claude_mpm.journal.part import Part
 from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
 
 if TYPE_CHECKING:
@@ -79,36 +80,37 @@ class SessionFolder:
         path: the folder; it need not exist yet.
     """
 
+    meta_file = Part("meta.json")
+    inbox = Part("inbox")
+    feed = Part("feed")
+    lease = Part("lease")
+    stdin = Part("stdin")
+    alive = Part("alive")  # a FIFO that ends for its readers when the host does
+    journal = Part("out.jsonl")
+    errors = Part("err.log")
+    host_errors = Part("host.log")
+    pid_file = Part("pid")
+    exit_file = Part("exit")
+    closed = Part("closed")  # the host has ended the input: nobody followed
+    framework = Part("framework.md")
+    agents = Part("agents.json")
+    metadata = Part("metadata.json")
+    decisions = Part("decisions.jsonl")
+    answers = Part("answers.jsonl")  # to Claude's questions
+    owner = Part("owner")  # who may start Claude, or did so last
+    temporary = Part("temporary")  # the folder of Claude's temporary files, in the place
+    place = Part("place")  # where the host found itself
+    expected_place = Part("expected")
+    environ = Part("environ")  # variables for Claude, until the host has read them
+    link_file = Part("link.json")  # what stands between this folder and its place
+    announced = Part("announced")  # what a link is to deliver, and what it has
+    delivered = Part("delivered")
+    terminal = Part("terminal.json")  # what a terminal's host is to run, until it is read
+    screen = Part("screen")  # where screens find that host
+    transcripts = Part("transcripts.json")  # how far it copied Claude's own record
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.meta_file = path / "meta.json"
-        self.inbox = path / "inbox"
-        self.feed = path / "feed"
-        self.lease = path / "lease"
-        self.stdin = path / "stdin"
-        self.alive = path / "alive"  # a FIFO that ends for its readers when the host does
-        self.journal = path / "out.jsonl"
-        self.errors = path / "err.log"
-        self.host_errors = path / "host.log"
-        self.pid_file = path / "pid"
-        self.exit_file = path / "exit"
-        self.closed = path / "closed"  # the host has ended the input: nobody followed
-        self.framework = path / "framework.md"
-        self.agents = path / "agents.json"
-        self.metadata = path / "metadata.json"
-        self.decisions = path / "decisions.jsonl"
-        self.answers = path / "answers.jsonl"  # to Claude's questions
-        self.owner = path / "owner"  # who may start Claude, or did so last
-        self.temporary = path / "temporary"  # the folder of Claude's temporary files, in the place
-        self.place = path / "place"  # where the host found itself
-        self.expected_place = path / "expected"
-        self.environ = path / "environ"  # variables for Claude, until the host has read them
-        self.link_file = path / "link.json"  # what stands between this folder and its place
-        self.announced = path / "announced"  # what a link is to deliver, and what it has
-        self.delivered = path / "delivered"
-        self.terminal = path / "terminal.json"  # what a terminal's host is to run, until it is read
-        self.screen = path / "screen"  # where screens find that host
-        self.transcripts = path / "transcripts.json"  # how far it copied Claude's own record
 
     def create(self) -> None:
         """Make the folder with an empty inbox and journal; keep what is there.
@@ -322,11 +324,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         where = error.filename or path
-        hint = (
-            "free some space"
-            if error.errno == errno.ENOSPC
-            else "check the folder, or set `state_dir`"
-        )
+        full = error.errno == errno.ENOSPC
+        hint = "free some space" if full else "check the folder, or set `state_dir`"
         raise StorageError(f"cannot keep the session in {where}: {reason}; {hint}") from error
 
 

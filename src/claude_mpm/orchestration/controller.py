@@ -234,7 +234,8 @@ class Controller:
         self, meta: Meta, *, start: int, is_over: Callable[[], bool] | None = None
     ) -> Session:
         # Here, since Claude is starting beside us by now.
-        from claude_mpm.session import Session, built_in_processors
+        from claude_mpm.built_in import built_in_processors
+        from claude_mpm.session import Session
 
         index = self._store.index
         built_in = built_in_processors(
@@ -250,7 +251,6 @@ class Controller:
             self.wire,
             index,
             processors=[
-                JournalSync(self.folder, self._options.durability, self._note_failure),
                 *built_in,
                 *(GuardedProcessor(process, self._logger) for process in self._options.processors),
             ],
@@ -258,11 +258,16 @@ class Controller:
             start=start,
             is_over=is_over or self._is_over,
             joins=True,
+            sync=JournalSync(self.folder, self._options.durability, self._note_failure),
         )
 
     def _note_failure(self, error: StorageError) -> None:
         if self.session is not None:
             self.session.failure = error
+
+    def may_be_over(self) -> bool:
+        """Tell, without waiting for anything, whether it is worth while to look for the end."""
+        return self.process.poll() is not None or self.folder.exit_file.exists()
 
     def _is_over(self) -> bool:
         """Tell whether nothing more will be written to the journal."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.checks import check_prompt
-from claude_mpm.errors import MPMError, SessionEnded
+from claude_mpm.errors import BudgetExceeded, MPMError, SessionEnded
 from claude_mpm.journal.answers import read_answers
 from claude_mpm.orchestration.answering import reach
 from claude_mpm.orchestration.controller import Controller
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.lease import Owner
     from claude_mpm.orchestration.options import Options
     from claude_mpm.orchestration.question import Question
+    from claude_mpm.orchestration.supervision import Supervision
     from claude_mpm.wire.events import Event
 
 
@@ -48,6 +49,7 @@ class Conversation:
     place_settings: dict[str, Any]
     session_metadata: dict[str, Any]
     logger: logging.Logger
+    _supervision: Supervision
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -55,7 +57,7 @@ class Conversation:
         self.running = False
         self.store = Store(options.state_dir)
         self._controller: Controller | None = None
-        self._turns = TurnTracker(self._announce)
+        self._turns = TurnTracker(self._announce, lambda turn: self._supervision.parks(turn))
         self._asking = threading.local()
         self._lines = LineQueue(
             options.batch_size, self._turns.take_line, lambda: self._turns.active is not None
@@ -79,10 +81,12 @@ class Conversation:
 
         Raises:
             SessionEnded: Claude was not started, or takes no input any more.
+            BudgetExceeded: that of the session or of the day is used up.
         """
         controller = self._controller
         if controller is None or controller.process is None:
             raise SessionEnded("Claude is not running: call start() first")
+        self._supervision.admit()
         turn: Turn | None = getattr(self._asking, "turn", None)
         self._asking.turn = None
         prompt_uuid = turn.uuid if turn else str(uuid.uuid4())
@@ -103,6 +107,7 @@ class Conversation:
         Raises:
             UsageError: the prompt is empty.
             SessionEnded: Claude was not started, or takes no input any more.
+            BudgetExceeded: that of the session or of the day is used up.
         """
         check_prompt(prompt)
         controller = self._controller
@@ -126,10 +131,17 @@ class Conversation:
 
     def _announce(self, turn: Turn) -> None:
         if not turn.name:
+            self._supervision.take_up(turn)
             return
         try:
             self._control().ownership.check()
+            self._supervision.admit()
             self._control().input.announce(turn.name)
+        except BudgetExceeded as error:
+            if turn.known.resumed:  # a fresh Claude goes on with it by itself
+                self.interrupt()
+            self.logger.warning("prompt not delivered: %s", error)
+            turn.finish(budget=str(error))
         except MPMError as error:
             self.logger.error("prompt not delivered: %s", error)
             turn.finish(ended=True, stderr=str(error))
@@ -189,7 +201,7 @@ class Conversation:
         try:
             return self._lines.ready.popleft()  # here: this runs once a line
         except IndexError:
-            return self._lines.get(timeout)
+            return self._lines.get(timeout) if timeout > 0 else None
 
     @property
     def owner(self) -> Owner | None:

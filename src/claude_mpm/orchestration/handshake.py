@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.errors import LaunchError, SessionEnded
+from claude_mpm.orchestration.flag import Flag
 from claude_mpm.orchestration.input import new_request_id
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Handshake:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._request_id = new_request_id()
-        self._settled = threading.Event()
+        self._settled = Flag()
         self._ended = False
 
     def wait(self, timeout: float) -> None:

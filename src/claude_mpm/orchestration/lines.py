@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+_making = threading.Lock()
+
+
 class LineQueue:
     """Hands lines on in batches.
 
@@ -31,8 +34,8 @@ class LineQueue:
         self._is_wanted = is_wanted
         self._batch: list[str] = []
         self.ready: deque[str] = deque()
-        self._waiting = 0
-        self._came = threading.Condition(threading.Lock())
+        self._waits = False  # somebody does, and was not told that there is something
+        self._came: threading.Condition | None = None  # once somebody waits
 
     def add(self, line: str) -> None:
         """Take a line; it goes on when its batch is full."""
@@ -40,12 +43,14 @@ class LineQueue:
 
     def add_all(self, lines: Sequence[str]) -> None:
         """Take lines, as `add` takes one."""
-        if self._batch_size <= 1 and not self._batch:
+        if self._batch_size > 1 or self._batch:
+            self._batch += lines
+            if len(self._batch) >= self._batch_size:
+                self.flush()
+        elif self._is_wanted():
             self._hand_on(lines)
-            return
-        self._batch += lines
-        if len(self._batch) >= self._batch_size:
-            self.flush()
+        else:
+            self._put(lines)
 
     def flush(self) -> None:
         """Hand on the lines that wait for their batch."""
@@ -71,17 +76,18 @@ class LineQueue:
     def _put(self, lines: Sequence[str]) -> None:
         self.ready.extend(lines)
         # Whoever waits has said so before it looked, so it finds the lines or is woken.
-        if lines and self._waiting:
+        if lines and self._waits and self._came is not None:
             with self._came:
+                self._waits = False
                 self._came.notify_all()
 
     def _wait(self, timeout: float) -> str | None:
         deadline = time.monotonic() + timeout
-        with self._came:
-            self._waiting += 1
-            try:
-                while not self.ready and (left := deadline - time.monotonic()) > 0:
-                    self._came.wait(left)
-            finally:
-                self._waiting -= 1
+        with _making:
+            came = self._came = self._came or threading.Condition(threading.Lock())
+        with came:
+            self._waits = True
+            while not self.ready and (left := deadline - time.monotonic()) > 0:
+                came.wait(left)
+                self._waits = True
         return self.get(deadline - time.monotonic())  # another thread may be faster

@@ -68,6 +68,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         cpu_warning_percent: mean use of processors over a minute by Claude's whole process tree at
             which the log warns; 100 is one processor.
         cpu_limit_percent: the same, at which Claude is ended as for `memory_limit_mb`.
+        turn_cost_limit_usd: what one turn may cost; it is interrupted at it. None for no limit, as
+            for all of the next ones.
+        turn_token_limit: how many tokens it may use, of every kind.
+        session_cost_limit_usd: what the session may cost, whoever runs it; the turn is interrupted
+            at it, and no further prompt is let in.
+        session_token_limit: how many tokens it may use.
+        day_cost_limit_usd: what all sessions of `state_dir` may cost together from midnight on.
+        day_token_limit: how many tokens they may use.
+        wait_for_rate_limit: seconds that a turn may wait for the rate limit that refused it, to go
+            on by itself then; None for not at all.
         resume_lost: how often a turn is taken up again, in a fresh Claude, whose Claude has died.
         durability: what is on the disk itself when, so that a power cut does not take it: "none"
             leaves that to the operating system, "turn" has each prompt there before Claude hears of
@@ -118,6 +128,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit_mb: float | None = None
     cpu_warning_percent: float | None = None
     cpu_limit_percent: float | None = None
+    turn_cost_limit_usd: float | None = None
+    turn_token_limit: int | None = None
+    session_cost_limit_usd: float | None = None
+    session_token_limit: int | None = None
+    day_cost_limit_usd: float | None = None
+    day_token_limit: int | None = None
+    wait_for_rate_limit: float | None = None
     resume_lost: int = 0
     durability: Durability = "turn"
     start_retries: int = 0
@@ -137,6 +154,14 @@ _VALUES = {
     "durability": ("none", "turn", "event"),
     "on_stall": ("warn", "interrupt", "end", "resume"),
 }
+BUDGETS = (
+    "turn_cost_limit_usd",
+    "turn_token_limit",
+    "session_cost_limit_usd",
+    "session_token_limit",
+    "day_cost_limit_usd",
+    "day_token_limit",
+)
 # What a resume in another process needs to know; the rest is that process's own business.
 KEPT = (
     "model",

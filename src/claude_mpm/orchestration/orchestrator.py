@@ -13,6 +13,7 @@ from claude_mpm.environments.local import Local
 from claude_mpm.errors import LaunchError, MPMError, UsageError
 from claude_mpm.framework import FrameworkLoader
 from claude_mpm.orchestration.async_face import AsyncFace
+from claude_mpm.orchestration.flag import Flag
 from claude_mpm.orchestration.handshake import Handshake
 from claude_mpm.orchestration.log import close_logger, make_logger
 from claude_mpm.orchestration.options import make_options
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from claude_mpm.environments.base import Environment
     from claude_mpm.orchestration.controller import Controller
     from claude_mpm.orchestration.output import ClaudeOutput
+    from claude_mpm.orchestration.shared_reading import Reader
     from claude_mpm.orchestration.turn import Turn
 
 
@@ -80,12 +82,16 @@ class MPMOrchestrator(Reading, AsyncFace):
         self.attached = False
         self.turns_before: list[Turn] = []
         self._detached = False
-        self._reader: threading.Thread | None = None
+        self._reader: Reader | None = None
         self._output: ClaudeOutput | None = None
         self._handshake: Handshake | None = None
         self._stopping = threading.Lock()
         self._letting_go = threading.RLock()
-        self._stopped = threading.Event()
+        self._stopped = Flag()
+        self._stopper: threading.Thread | None = None
+        self._stopped_by_reader = False
+        self._gone = Flag()  # cleared while somebody stops it
+        self._gone.set()
         self._supervision = self._make_supervision()
 
     @classmethod
@@ -104,6 +110,8 @@ class MPMOrchestrator(Reading, AsyncFace):
             self._turns,
             self.framework_loader,
             self.logger,
+            self.store,
+            control=self._control,
             over=self._stopped,
             stop=lambda: self.stop(),
             on_start=lambda process: setattr(self, "process", process),
@@ -157,6 +165,7 @@ class MPMOrchestrator(Reading, AsyncFace):
         self._start_io_threads()
         if self._handshake is not None and self._reader is not None:
             self._handshake.wait(self.options.start_timeout)
+            self._handshake = None
         self._supervision.begin(controller)
         if self.options.metadata is not None:
             self.session_metadata["start_time"] = datetime.now()
@@ -183,13 +192,35 @@ class MPMOrchestrator(Reading, AsyncFace):
     def stop(self) -> None:
         """Interrupt, end the input, terminate, kill, until Claude is gone; then let go of all.
 
-        It is safe before `start`, twice, from a hook and from any thread.
+        It is safe before `start`, twice, from a hook and from any thread. Where another thread is
+        at it already, as the watchdog may be, it waits for that.
         """
         with self._stopping:
-            if self._stopped.is_set():
-                return
-            self._stopped.set()
-        in_a_hook = threading.current_thread() is self._reader
+            first = not self._stopped.is_set()
+            if first:
+                self._stopper = threading.current_thread()
+                self._stopped_by_reader = self._in_reader()
+                self._stopped.set()
+                self._gone.clear()
+        if not first:
+            self._wait_for_stop()
+            return
+        try:
+            self._end_once()
+        finally:
+            self._gone.set()
+
+    def _wait_for_stop(self) -> None:
+        """Wait until the one who stops is done, unless that one waits for this thread."""
+        if self._in_reader() or threading.current_thread() is self._stopper:
+            return
+        self._gone.wait(10 * self.options.stop_timeout)  # each step of it is bounded
+        if self._reader is not None and self._stopped_by_reader:
+            self._reader.join(self.options.stop_timeout)  # it lets go of all when it ends
+
+    def _end_once(self) -> None:
+        self._supervision.cancel()
+        in_a_hook = self._in_reader()
         if self._controller is not None:
             self._end(self._controller, reads=not in_a_hook)
         elif self.process is not None:
@@ -197,6 +228,10 @@ class MPMOrchestrator(Reading, AsyncFace):
         self.running = False
         if not in_a_hook:
             self._let_go()
+
+    def _in_reader(self) -> bool:
+        """Tell whether this is the thread that reads the output."""
+        return self._reader is not None and self._reader.is_current()
 
     def _end(self, controller: Controller, *, reads: bool) -> None:
         output, reader = self._output, self._reader
@@ -211,7 +246,7 @@ class MPMOrchestrator(Reading, AsyncFace):
         """Close everything, once all that Claude wrote was read; safe to call twice."""
         with self._letting_go:  # the reader does so at the end of the output, others in `stop`
             self._flush_buffer()
-            self._supervision.close()
+            self._supervision.close(keep=self._detached)
             if self._controller is not None:
                 self._controller.release()
             if self.options.metadata is not None:
@@ -235,7 +270,7 @@ class MPMOrchestrator(Reading, AsyncFace):
             self._stopped.set()
         self._detached = True
         controller.let_go()
-        if self._reader is not None and threading.current_thread() is not self._reader:
+        if self._reader is not None and not self._reader.is_current():
             self._reader.join(self.options.stop_timeout)
         self.running = False
         self._let_go()

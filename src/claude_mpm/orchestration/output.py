@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from claude_mpm.orchestration.flag import Flag
 from claude_mpm.wire.text_lines import SAYING, LineAssembler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from claude_mpm.session import Session
     from claude_mpm.wire.events import Event
@@ -33,7 +33,15 @@ class ClaudeOutput(io.TextIOBase):
         observe: called with each event after its lines were given out.
         on_idle: called about once a second while nothing comes.
         on_end: called once, when the output is over and was read.
+
+    Attributes:
+        finished: set when all was read from the session.
+        reading: held by whoever reads the session.
+        on_demand: called before anybody begins to read, or closes it.
     """
+
+    # Of all outputs: hardly ever does anybody wait for it.
+    _changed = threading.Condition()
 
     def __init__(
         self,
@@ -47,13 +55,14 @@ class ClaudeOutput(io.TextIOBase):
         self._observe = observe
         self._on_idle = on_idle
         self._on_end = on_end
+        self.on_demand: Callable[[], None] = _nothing
+        self._assembler = LineAssembler()
         self._lots = self._read_session()
-        self._lot: deque[str] = deque()  # lines that were read and not given out
-        self._reading = threading.Lock()
-        self._changed = threading.Condition()
+        self._lot: Iterator[str] = iter(())  # lines that were read and not given out
+        self.reading = threading.Lock()
         self._holder: threading.Thread | None = None  # has a line in hand
         self._descriptor: int | None = None
-        self.finished = threading.Event()  # all was read from the session
+        self.finished = Flag()
 
     @property
     def handed_over(self) -> bool:
@@ -66,9 +75,10 @@ class ClaudeOutput(io.TextIOBase):
 
     def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
         """Return the next line with its newline, waiting for it; empty once the output is over."""
+        self.on_demand()
         self._hold(None)
         while self._descriptor is None:
-            with self._reading:
+            with self.reading:
                 line = self._step()
             if line is not None:
                 self._hold(threading.current_thread())
@@ -86,9 +96,8 @@ class ClaudeOutput(io.TextIOBase):
             take: called with the lines; what it raises ends the reading.
         """
         while self._descriptor is None:
-            with self._reading:
+            with self.reading:
                 lines = [*self._lot] or self._next_lot()
-                self._lot.clear()
             if lines:
                 self._hold(threading.current_thread())
                 take(lines)
@@ -97,6 +106,19 @@ class ClaudeOutput(io.TextIOBase):
                 self._end()
                 return
         self._wait_until_closed()
+
+    def push(self, events: Iterable[Event], take: Callable[[Sequence[str]], None]) -> None:
+        """Hand on the lines of events that were read from the session; called while `reading`."""
+        feed, observe = self._assembler.feed, self._observe
+        for event in events:
+            if event.kind in SAYING and (lines := feed(event)):
+                take(lines)
+            observe(event)
+
+    def finish(self) -> None:
+        """Called when all was read, and handed on with `push`."""
+        self.finished.set()
+        self._end()
 
     def _wait_until_closed(self) -> None:
         """Wait, once the lines come out of the descriptor."""
@@ -113,6 +135,7 @@ class ClaudeOutput(io.TextIOBase):
     def fileno(self) -> int:
         """Return a descriptor that the lines come out of from now on; `close` closes it."""
         if self._descriptor is None:
+            self.on_demand()
             if self._holder is threading.current_thread():
                 self._hold(None)
             self._descriptor, write = os.pipe()
@@ -126,12 +149,13 @@ class ClaudeOutput(io.TextIOBase):
         """Close the descriptor, and end the reading where it is; safe to call twice."""
         if self.closed:
             return
+        self.on_demand()
         super().close()
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor is not None and descriptor >= 0:
             os.close(descriptor)
         self._session.wake()
-        with self._reading:
+        with self.reading:
             self._lots.close()
         self.finished.set()
         self._end()
@@ -140,9 +164,11 @@ class ClaudeOutput(io.TextIOBase):
 
     def _step(self) -> str | None:
         """Return the next line; None where none came for a while, or the output is over."""
-        if not self._lot:
-            self._lot.extend(self._next_lot())
-        return self._lot.popleft() if self._lot else None
+        line = next(self._lot, None)
+        if line is None:
+            self._lot = iter(self._next_lot())
+            line = next(self._lot, None)
+        return line
 
     def _next_lot(self) -> Sequence[str]:
         """Return the lines of the next event that has some; none as `_step` returns None."""
@@ -154,12 +180,11 @@ class ClaudeOutput(io.TextIOBase):
 
     def _read_session(self) -> Generator[Sequence[str], None, None]:
         """Yield the lines of each event; it is observed when they were given out."""
-        assembler = LineAssembler()
-        observe = self._observe
+        feed, observe = self._assembler.feed, self._observe
         while not self._session.ended:
             events = self._session.read(_IDLE_INTERVAL)
             for event in events:
-                if event.kind in SAYING and (lines := assembler.feed(event)):
+                if event.kind in SAYING and (lines := feed(event)):
                     yield lines
                 observe(event)
             if not events:
@@ -183,7 +208,7 @@ class ClaudeOutput(io.TextIOBase):
                 self._changed.wait(0.05)
         with open(write, "wb", buffering=0) as pipe, suppress(BrokenPipeError):
             while not self.finished.is_set():
-                with self._reading:
+                with self.reading:
                     line = self._step()
                 if line is not None:
                     pipe.write(line.encode() + b"\n")

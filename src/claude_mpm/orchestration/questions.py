@@ -54,6 +54,10 @@ class QuestionDesk:
         """Return the questions that nobody has answered."""
         return [question for question, _ in self._waiting()]
 
+    def any_open(self) -> bool:
+        """Tell whether there may be a question that nobody has answered."""
+        return bool(self._questions)
+
     def observe(self, event: Event) -> None:
         """Take a question, or that one is over."""
         if event.kind == "control_request":

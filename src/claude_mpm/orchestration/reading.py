@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import threading
+import subprocess
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.orchestration.conversation import Conversation
 from claude_mpm.orchestration.output import ClaudeOutput
+from claude_mpm.orchestration.shared_reading import ReaderThread, SharedReading
 from claude_mpm.wire.text_lines import reported_error
 
 if TYPE_CHECKING:
+    import threading
+
+    from claude_mpm.orchestration.controller import Controller
     from claude_mpm.orchestration.handshake import Handshake
+    from claude_mpm.orchestration.shared_reading import Reader
     from claude_mpm.orchestration.supervision import Supervision
     from claude_mpm.wire.events import Event
+
+# What a subclass may put something in the place of that takes its time, on the way of a line.
+_HOOKS = (
+    "_start_io_threads", "_output_reader", "_process_output_line", "_flush_buffer", "_observe",
+    "_on_idle", "_on_end",
+)  # fmt: skip
+# Hosts whose `poll` waits for nobody.
+_QUICK_HOSTS = (subprocess.Popen, AdoptedHost)
 
 
 class Reading(Conversation, ABC):
@@ -22,7 +36,7 @@ class Reading(Conversation, ABC):
 
     _supervision: Supervision
     _stopped: threading.Event
-    _reader: threading.Thread | None
+    _reader: Reader | None
     _output: ClaudeOutput | None
     _handshake: Handshake | None
     _detached: bool
@@ -47,13 +61,44 @@ class Reading(Conversation, ABC):
             on_idle=self._on_idle,
             on_end=self._on_end,
         )
-        self._reader = threading.Thread(
-            target=self._read_output, name=f"claude-mpm-{self.session_id[:8]}", daemon=True
-        )
+        name = f"claude-mpm-{self.session_id[:8]}"
+        if self._can_be_shared(controller):
+            self._reader = SharedReading(
+                controller.session,
+                self._output,
+                self._lines.add_all,
+                name=name,
+                may_be_over=controller.may_be_over,
+                is_due=self._is_due,
+                stays=self._questions.any_open,
+                on_idle=self._on_idle,
+                on_over=self._on_over,
+            )
+        else:
+            self._reader = ReaderThread(target=self._read_output, name=name, daemon=True)
         self._reader.start()
+
+    def _can_be_shared(self, controller: Controller) -> bool:
+        """Tell whether the way of a line has nothing on it that takes its time."""
+        options, session = self.options, controller.session
+        return (
+            session is not None
+            and session.can_be_served
+            and controller.hosted
+            and type(self.process) in _QUICK_HOSTS
+            and all(map(self._has_default, _HOOKS))
+            and not options.sinks
+            and not options.processors
+            and options.durability != "event"
+            and not self._supervision.may_block
+        )
 
     def _read_output(self) -> None:
         self._output_reader()
+        self._on_over()
+
+    def _on_over(self) -> None:
+        """Called once when all was read, and `_on_end` was called."""
         if self._stopped.is_set():  # a hook stopped the session, and the rest is read now
             self._let_go()
 
@@ -94,8 +139,8 @@ class Reading(Conversation, ABC):
 
     def _observe(self, event: Event) -> None:
         """Take an event in its place between the lines; called by whatever reads the output."""
-        if event.kind == "control_response" and self._handshake is not None:
-            self._handshake.note_answer(event.data.response)
+        if event.kind == "control_response" and (handshake := self._handshake) is not None:
+            handshake.note_answer(event.data.response)
         elif event.kind == "turn":
             self._flush_buffer()
         elif self._turns.active is None and (error := reported_error(event)):
@@ -104,8 +149,16 @@ class Reading(Conversation, ABC):
         self._turns.observe(event)
         self._supervision.observe(event)
 
+    def _is_due(self) -> bool:
+        """Tell whether `_on_idle` has something to do, without waiting for anything."""
+        return self._turns.active is not None and (
+            self._turns.is_due()
+            or self._supervision.is_due()
+            or self._control().full_disk() is not None
+        )
+
     def _on_idle(self) -> None:
-        """Called about once a second while nothing comes."""
+        """Called about once a second while nothing comes, where it may have something to do."""
         controller = self._control()
         full = controller.full_disk() if self._turns.active is not None else None
         if full is not None and controller.session is not None:
@@ -120,8 +173,8 @@ class Reading(Conversation, ABC):
         self._flush_buffer()
         controller = self._control()
         self.running = False
-        if self._handshake is not None:
-            self._handshake.note_end()
+        if (handshake := self._handshake) is not None:
+            handshake.note_end()
         self._turns.end(
             controller.exit_status(), controller.folder.stderr_tail(), ended=not self._detached
         )

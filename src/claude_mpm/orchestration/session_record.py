@@ -7,6 +7,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from claude_mpm.errors import UsageError
 from claude_mpm.framework import agents_json
 from claude_mpm.journal.layout import Meta, Start
@@ -97,7 +99,11 @@ class SessionRecord:
         meta.wire = wire.name
         secrets = fingerprints(secrets_of(self._environ()), meta.claude_session_id)
         meta.secrets += [each for each in secrets if each not in meta.secrets]
-        meta.starts = [*meta.starts, start]
+        # A power cut may have taken the end of the journal, and with it where others began.
+        begin = [
+            msgspec.structs.replace(s, offset=min(s.offset, start.offset)) for s in meta.starts
+        ]
+        meta.starts = [*begin, start]
         return meta
 
     def _is_known(self, meta: Meta, index: Index, record: ClaudeRecord | None) -> bool:

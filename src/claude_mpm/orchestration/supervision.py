@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import MPMError
+from claude_mpm.orchestration.options import BUDGETS
+from claude_mpm.orchestration.rate_limit import RateLimitWait
 from claude_mpm.orchestration.revival import Revival
 from claude_mpm.orchestration.watchdog import Watchdog
 
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
 
     from claude_mpm.environments.base import Environment
     from claude_mpm.framework import FrameworkLoader
+    from claude_mpm.orchestration.budget import Budget
     from claude_mpm.orchestration.controller import Controller
     from claude_mpm.orchestration.options import Options
     from claude_mpm.orchestration.resources import ResourceWatch
+    from claude_mpm.orchestration.turn import Turn
     from claude_mpm.orchestration.turns import TurnTracker
+    from claude_mpm.store import Store
     from claude_mpm.wire.events import Event
 
 
@@ -36,6 +41,8 @@ class Supervision:
         turns: says which turn is active.
         loader: of the framework, for a Claude that is started again.
         logger: where it is told.
+        store: all sessions of this user.
+        control: returns the session's controller.
         over: set once the session is being stopped or let go of.
         stop: ends the session.
         on_start: told of the process of each Claude that is started again.
@@ -48,7 +55,9 @@ class Supervision:
         turns: TurnTracker,
         loader: FrameworkLoader,
         logger: logging.Logger,
+        store: Store,
         *,
+        control: Callable[[], Controller],
         over: threading.Event,
         stop: Callable[[], None],
         on_start: Callable[[Any], None],
@@ -64,6 +73,16 @@ class Supervision:
         self._controller: Controller | None = None
         self._resources: ResourceWatch | None = None
         self._watchdog = Watchdog(options, turns, logger, stop=stop, kill=self._kill)
+        self._rate_limit = RateLimitWait(
+            options.wait_for_rate_limit, turns, logger, control=control, over=over
+        )
+        self._budget: Budget | None = None
+        if any(getattr(options, name) is not None for name in BUDGETS):
+            from claude_mpm.orchestration import budget
+
+            self._budget = budget.Budget(
+                options, turns, logger, store, control=control, over=over, stop=stop
+            )
 
     def begin(self, controller: Controller) -> None:
         """Called when Claude is there."""
@@ -83,13 +102,54 @@ class Supervision:
     def observe(self, event: Event) -> None:
         """Take an event, after the turns have taken it."""
         self._watchdog.observe(event)
+        self._rate_limit.observe(event)
+        if self._budget is not None:
+            self._budget.observe(event)
+
+    @property
+    def may_block(self) -> bool:
+        """Whether `observe` may have to wait for something."""
+        return self._budget is not None or self._options.wait_for_rate_limit is not None
+
+    def is_due(self) -> bool:
+        """Tell whether `check` has something to do, without waiting for anything."""
+        return self._watchdog.is_due() or self._rate_limit.is_due()
 
     def check(self) -> None:
-        """Called about once a second while nothing comes."""
+        """Called about once a second while nothing comes, where it may have something to do."""
         self._watchdog.check()
+        self._rate_limit.check()
+        if self._budget is not None:
+            self._budget.check()
 
-    def close(self) -> None:
-        """Watch no more; safe to call twice."""
+    def admit(self) -> None:
+        """Let a prompt in.
+
+        Raises:
+            BudgetExceeded: that of the session or of the day is used up.
+        """
+        if self._budget is not None:
+            self._budget.admit()
+
+    def parks(self, turn: Turn) -> bool:
+        """Tell whether a turn that seems to be over waits for the rate limit."""
+        return self._rate_limit.parks(turn)
+
+    def take_up(self, turn: Turn) -> None:
+        """Let a turn wait that waited already when its controller died."""
+        self._rate_limit.take_up(turn)
+
+    def cancel(self) -> None:
+        """End the turn that waits for the rate limit."""
+        self._rate_limit.cancel()
+
+    def close(self, *, keep: bool = False) -> None:
+        """Watch no more; safe to call twice.
+
+        Args:
+            keep: leave a prompt that waits to whoever takes the session up next.
+        """
+        self._rate_limit.close(keep=keep)
         if self._resources is not None:
             self._resources.close()
 

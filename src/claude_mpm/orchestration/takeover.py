@@ -9,6 +9,7 @@ import msgspec
 
 from claude_mpm.errors import SessionEnded, UsageError
 from claude_mpm.fate import Fate
+from claude_mpm.journal.parked import read_parked
 from claude_mpm.journal.prompts import Prompt, prompts
 from claude_mpm.orchestration.turn import Turn
 from claude_mpm.status import prompt_fates, read_status, undelivered
@@ -30,6 +31,7 @@ class Takeover(msgspec.Struct, frozen=True):
         process: the host's.
         attached: whether Claude ran already.
         current: the prompt whose turn runs, or was the last; its turn is read from its beginning.
+        parked: the prompt that waits for the rate limit.
         undelivered: prompts to give to Claude again.
         resumed: the uuids of those whose turns Claude did not live to end.
         over: the ids of questions of the current turn that nobody need be asked.
@@ -38,6 +40,7 @@ class Takeover(msgspec.Struct, frozen=True):
     process: Any
     attached: bool
     current: Prompt | None = None
+    parked: Prompt | None = None
     undelivered: tuple[Prompt, ...] = ()
     resumed: frozenset[str] = frozenset()
     over: frozenset[str] = frozenset()
@@ -75,6 +78,7 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
         process,
         attached=True,
         current=find_prompt(folder, status.uuid) if status.begun else None,
+        parked=_find_parked(folder) if gives else None,
         undelivered=left,
         over=status.over.union(status.unheard),
     )
@@ -88,6 +92,7 @@ def _start_again(controller: Controller, store: Store, loader: FrameworkLoader) 
     return Takeover(
         controller.launch(loader.load(), cut=cut, since=since),
         attached=False,
+        parked=_find_parked(controller.folder),
         undelivered=tuple(p for p, fate in known if fate in (Fate.UNDELIVERED, Fate.CUT)),
         resumed=frozenset(prompt.uuid for prompt in cut),
     )
@@ -111,13 +116,22 @@ def _answer_again(controller: Controller, status: Status) -> None:
 def turns_of(taken: Takeover, interrupt: Callable[[], None]) -> list[Turn]:
     """Make turns of what was asked before; they must be known before anything is read."""
     turns = []
-    for prompt in ((taken.current,) if taken.current else ()) + taken.undelivered:
+    current, parked = taken.current, taken.parked
+    if current is not None and parked is not None and current.uuid == parked.uuid:
+        parked = None  # it is the one that is read again
+    for prompt in (*filter(None, (current, parked)), *taken.undelivered):
         turn = Turn(prompt.text, timeout=None, interrupt=interrupt)
         turn.uuid = prompt.uuid
-        turn.name = "" if prompt is taken.current else prompt.name
+        turn.name = "" if prompt is current or prompt is parked else prompt.name
         turn.known = msgspec.structs.replace(turn.known, resumed=int(turn.uuid in taken.resumed))
         turns.append(turn)
     return turns
+
+
+def _find_parked(folder: SessionFolder) -> Prompt | None:
+    """Return the prompt that waits for the rate limit, if there is one."""
+    parked = read_parked(folder)
+    return find_prompt(folder, parked.prompt) if parked is not None else None
 
 
 def find_prompt(folder: SessionFolder, uuid: str) -> Prompt:

@@ -51,11 +51,14 @@ class Turn:
         self.uuid = str(uuid.uuid4())
         self.name = ""  # of its message in the inbox
         self.results: list[TurnRecord] = []
+        self.refused: list[TurnRecord] = []  # by the rate limit, which was waited for
+        self.parked = False  # it waits for the rate limit
         self.dropped = False  # Claude said that it will not run the prompt
         self.known = Circumstances(structured=quiet is None)
-        self._interrupt = interrupt
+        self._interrupt = self._give_up = interrupt
         self._timeout = timeout
         self._deadline: float | None = None
+        self._left: float | None = None  # of its time, while that stands still
         self._quiet = quiet
         self._quiet_until: float | None = None
         self._items: deque[Item] = deque()
@@ -146,9 +149,14 @@ class Turn:
 
     def interrupt(self) -> None:
         """Ask Claude to stop this turn; it ends with what was said so far."""
-        if not self.done:
+        with self._changed:
+            if self.done:
+                return
             self.known = msgspec.structs.replace(self.known, interrupted=True)
-            self._interrupt()
+            if self.parked:
+                self.finish()
+        interrupt = self._give_up if self.parked else self._interrupt
+        interrupt()
 
     def check(self) -> Turn:
         """Wait for the end and return the turn.
@@ -182,7 +190,7 @@ class Turn:
     def cost_usd(self) -> float:
         """What this turn cost."""
         self.wait()
-        return sum(result.cost_usd for result in self.results)
+        return sum(result.cost_usd for result in (*self.refused, *self.results))
 
     @property
     def framework(self) -> str:
@@ -235,6 +243,48 @@ class Turn:
                 return
         self._add(event)
 
+    def park(self, told: str, times: int, give_up: Callable[[], None]) -> None:
+        """Let the turn wait for the rate limit, with its clock stopped.
+
+        Args:
+            told: until when.
+            times: how often it has waited, with this one.
+            give_up: called where it is interrupted meanwhile.
+        """
+        with self._changed:
+            if self.done:
+                return
+            self.parked = True
+            self._give_up = give_up
+            self.known = msgspec.structs.replace(self.known, rate_limit=told, waited=times)
+            self.set_aside()
+            self._left = _until(self._deadline)
+            self._deadline = None
+
+    def set_aside(self) -> None:
+        """Take the last result, which is an error, for no end of the turn."""
+        self.dropped = False
+        if self.results and self.results[-1].is_error:
+            self.refused.append(self.results.pop())
+
+    def unpark(self, prompt_uuid: str) -> bool:
+        """Go on with another prompt; False where the turn was ended meanwhile."""
+        with self._changed:
+            if self.done:
+                return False
+            self.uuid = prompt_uuid
+            self.parked = self.dropped = False
+            self.known = msgspec.structs.replace(self.known, rate_limit="")
+            if self._left is not None:
+                self._deadline = time.monotonic() + self._left
+            return True
+
+    def cut_off(self) -> None:
+        """Judge it again once the session was ended behind it, and what it had left running."""
+        with self._changed:
+            self.known = msgspec.structs.replace(self.known, cut_off=True)
+            self._verdict = judge(self.results, self.known)
+
     def finish(self, **known: object) -> None:
         """End the turn with what is known beside its results; only the first end counts."""
         with self._changed:
@@ -242,6 +292,11 @@ class Turn:
                 self.known = msgspec.structs.replace(self.known, **known)
                 self._verdict = judge(self.results, self.known)
             self._notify()
+
+    def is_due(self) -> bool:
+        """Tell whether its time, or that of its last line, is up."""
+        alarm = self._next_alarm()
+        return alarm is not None and alarm <= 0
 
     def keep_time(self) -> None:
         """Interrupt or end the turn where its time is up."""

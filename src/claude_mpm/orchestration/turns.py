@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
     from claude_mpm.orchestration.turn import Turn
     from claude_mpm.records import TurnRecord
     from claude_mpm.wire.events import Event, System
+
+_NOBODY: frozenset[str] = frozenset()
 
 
 class TurnTracker:
@@ -25,20 +26,26 @@ class TurnTracker:
 
     Args:
         announce: gives a turn's prompt to Claude.
+        parks: tells whether a turn that seems to be over is to go on later.
+
+    Attributes:
+        active: the turn that is being answered.
     """
 
-    def __init__(self, announce: Callable[[Turn], None]) -> None:
+    def __init__(
+        self,
+        announce: Callable[[Turn], None],
+        parks: Callable[[Turn], bool] = lambda _: False,
+    ) -> None:
         self._announce = announce
+        self._parks = parks
         self._lock = threading.RLock()
-        self._active: Turn | None = None
-        self._waiting: deque[Turn] = deque()
+        self.active: Turn | None = None
+        self._waiting: list[Turn] = []
         self._tells_state = False
-        self._background: set[str] = set()
-
-    @property
-    def active(self) -> Turn | None:
-        """The turn that is being answered."""
-        return self._active
+        self._background = _NOBODY
+        self._stopped = _NOBODY  # subagents that were ended, and no answer since
+        self._commands = 0  # in the background
 
     def add(self, turn: Turn) -> None:
         """Take a turn; its prompt is announced at once, or when those before it are over."""
@@ -48,66 +55,83 @@ class TurnTracker:
 
     def observe(self, event: Event) -> None:
         """Take an event in its place between the lines of the answer."""
-        if self._active is None and not self._waiting and event.kind != "system":
+        if self.active is None and not self._waiting and event.kind != "system":
             return
         with self._lock:
             if event.kind == "system":
                 self._note_state(event.data)
-            turn = self._active
+            elif event.kind == "turn":
+                self._stopped = _NOBODY
+            turn = self.active
             if turn is not None and not _of_another(event, turn):
                 turn.add_event(event)
-                if self._is_over(event, turn):
-                    turn.finish(background=len(self._background))
+                if self._is_over(event, turn) and not self._parks(turn):
+                    turn.finish(**self._left())
             self._begin_next()
 
     def ask(self, question: Question) -> None:
         """Give a question of Claude's to the turn that it belongs to."""
         with self._lock:
-            if self._active is not None:
-                self._active.add_question(question)
+            if self.active is not None:
+                self.active.add_question(question)
 
     def take_line(self, line: str) -> bool:
         """Give a line to the turn that is being answered; False where there is none."""
         with self._lock:
-            turn = self._active
+            turn = self.active
             if turn is None or turn.done:
                 return False
             turn.add_line(line)
             return True
 
+    def is_due(self) -> bool:
+        """Tell whether `keep_time` has something to do, without waiting for anything."""
+        turn = self.active
+        return turn is not None and (turn.done or turn.is_due())
+
     def keep_time(self) -> None:
         """Called once in a while, also where nobody waits for the turn."""
         with self._lock:
-            if self._active is not None:
-                self._active.keep_time()
+            if self.active is not None:
+                self.active.keep_time()
             self._begin_next()
 
     def end(self, exit_status: int | None, stderr: str, *, ended: bool = True) -> None:
         """Claude's output is over, or read no further, and with it every turn."""
         with self._lock:
-            turns = [turn for turn in (self._active, *self._waiting) if turn is not None]
-            self._active = None
+            turns = [turn for turn in (self.active, *self._waiting) if turn is not None]
+            self.active = None
             self._waiting.clear()
-            background = len(self._background)
+            left = self._left()
         for turn in turns:
-            turn.finish(ended=ended, exit_status=exit_status, stderr=stderr, background=background)
+            turn.finish(ended=ended, exit_status=exit_status, stderr=stderr, **left)
 
     def _begin_next(self) -> None:
-        if self._active is not None and self._active.done:
-            self._active = None
-        if self._active is None and self._waiting:
-            self._active = self._waiting.popleft()
-            self._active.begin()
-            self._announce(self._active)
+        if self.active is not None and self.active.done:
+            self.active = None
+        if self.active is None and self._waiting:
+            self.active = self._waiting.pop(0)
+            self.active.begin()
+            self._announce(self.active)
 
     def _note_state(self, system: System) -> None:
         if system.subtype == "session_state_changed":
             self._tells_state = True
         elif system.subtype == "background_tasks_changed":
             tasks = [task for task in system.tasks or () if isinstance(task, dict)]
-            self._background = {
-                str(task.get("task_id")) for task in tasks if task.get("task_type") == "local_agent"
-            }
+            agents = [task for task in tasks if task.get("task_type") == "local_agent"]
+            self._background = frozenset(str(task.get("task_id")) for task in agents)
+            self._commands = len(tasks) - len(agents)
+        elif system.subtype == "task_notification" and system.status == "stopped":
+            self._stopped |= {str(system.task_id)} & self._background
+
+    def _left(self) -> dict[str, int]:
+        """Return what the turn that is over leaves behind."""
+        return {
+            "background": len(self._background - self._stopped),
+            "stopped": len(self._stopped),
+            "commands": self._commands,
+        }
 
     def _is_over(self, event: Event, turn: Turn) -> bool:
         if not turn.results and not turn.dropped:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from claude_mpm.wire.events import Block, Event
 
 _GRACE = 10.0  # seconds for an interrupted turn to end
+_NOTHING: frozenset[str] = frozenset()
 
 
 class Watchdog:
@@ -67,23 +68,30 @@ class Watchdog:
         self._begun = True
         self._note(event)
 
-    def check(self) -> None:
-        """Act where the limit is passed; called about once a second while nothing comes."""
+    def is_due(self) -> bool:
+        """Tell whether a limit is passed."""
         turn = self._turns.active
         if turn is None or turn.done or not turn.known.structured:
-            return
-        if turn is not self._turn:
+            return False
+        if turn is not self._turn or turn.parked:
             self._turn = turn
             self._begin()
         waited = time.monotonic() - self._since
         if turn.known.stalled:
-            if waited >= self._limit_after_interrupt:
-                self._end(turn)
+            return waited >= self._limit_after_interrupt
+        limit, _ = self._limit(turn)
+        return limit is not None and waited >= limit and not self._acted
+
+    def check(self) -> None:
+        """Act where the limit is passed; called about once a second while nothing comes."""
+        turn = self._turns.active
+        if turn is None or not self.is_due():
             return
-        limit, what = self._limit(turn)
-        if limit is None or waited < limit or self._acted:
+        if turn.known.stalled:
+            self._end(turn)
             return
         self._acted = True
+        waited, (_, what) = time.monotonic() - self._since, self._limit(turn)
         reason = f"{what} for {waited:.0f} seconds{self._retried()}"
         if turn.results:
             turn.finish(not_idle=reason)
@@ -95,7 +103,7 @@ class Watchdog:
         self._acted = False
         self._begun = False
         self._tools: dict[str, str] = {}
-        self._asked: set[str] = set()
+        self._asked = _NOTHING
         self._retries: list[str] = []
         self._limit_after_interrupt = _GRACE
 
@@ -142,11 +150,11 @@ class Watchdog:
             case "assistant" | "user":
                 self._note_tools(event.data.message.blocks)
             case "control_request" if event.data.request.get("subtype") == "can_use_tool":
-                self._asked.add(event.data.request_id)
+                self._asked |= {event.data.request_id}
             case "control_cancel_request":
-                self._asked.discard(event.data.request_id)
+                self._asked -= {event.data.request_id}
             case "system" if event.data.state == "running":
-                self._asked.clear()
+                self._asked = _NOTHING
             case "result":
                 self._tools.clear()
 

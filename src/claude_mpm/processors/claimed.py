@@ -6,7 +6,12 @@ all that comes after.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 _MOST_COUNTED, _MOST = 2**53, 1e15
+_KINDS_OF_TOKENS = (
+    "inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens",
+)  # fmt: skip
 
 
 def count(value: object) -> int:
@@ -17,3 +22,18 @@ def count(value: object) -> int:
 def amount(value: object) -> float | None:
     """Return an amount, such as that of seconds or dollars; None where it cannot be one."""
     return value if isinstance(value, int | float) and 0 <= value <= _MOST else None
+
+
+def moment(value: object) -> float | None:
+    """Return a time such as "2026-11-22T10:47:26Z" in seconds since the epoch; None if none."""
+    try:
+        return amount(datetime.fromisoformat(str(value)).timestamp())
+    except (ValueError, OverflowError):
+        return None
+
+
+def tokens(model_usage: object) -> int:
+    """Return the sum of all tokens in what Claude tells of each model; 0 where it tells nothing."""
+    models = model_usage.values() if isinstance(model_usage, dict) else ()
+    used = [model for model in models if isinstance(model, dict)]
+    return count(sum(count(each.get(name)) for each in used for name in _KINDS_OF_TOKENS))

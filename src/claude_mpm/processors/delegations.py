@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.checks import NOT_JSON
+from claude_mpm.processors.by_kind import ByKind
 from claude_mpm.processors.claimed import amount
 from claude_mpm.processors.delegation_text import DelegationFinder
 from claude_mpm.records import Delegation
@@ -17,7 +18,7 @@ from claude_mpm.wire.events import Block, Event
 from claude_mpm.wire.plain_text import in_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 AGENT_TOOLS = frozenset({"Task", "Agent"})
 # What the tool answers for an agent that goes on in the background (Claude Code 2.1).
@@ -27,40 +28,57 @@ _DIGITS = re.compile(r"[0-9]{1,15}")
 _ENDS = {"completed": "completed", "failed": "failed", "stopped": "stopped", "killed": "stopped"}
 
 
-class DelegationProcessor:
+class DelegationProcessor(ByKind):
     """Makes a "delegation" event each time that more is known of one.
 
     Args:
         session: the session's id.
         running: delegations that were not over before the first event to come.
-
-    Attributes:
-        kinds: of the events that it is to be given.
     """
-
-    kinds = frozenset({"assistant", "user", "system", "text", "unknown"})
 
     def __init__(self, session: str, running: Iterable[Delegation] = ()) -> None:
         self._session = session
         self._phrases = DelegationFinder()
         self._running = {delegation.key: delegation for delegation in running}
 
-    def __call__(self, event: Event) -> Iterable[Event]:
-        """Return what `event` says of delegations."""
-        if event.kind == "assistant":
-            blocks = event.data.message.blocks
-            return self._calls(event) if any(b.type == "tool_use" for b in blocks) else ()
-        if event.kind == "user" and self._running:
-            heard = event.data.message.content
-            is_text = isinstance(heard, str)
-            return self._report(event, heard) if is_text else self._tool_results(event)
-        if event.kind == "system" and event.data.subtype in ("task_started", "task_notification"):
-            return self._task(event)
-        if event.type == "queue-operation" and self._running:
-            return self._report(event, str(event.data.fields.get("content") or ""))
-        if event.kind == "text" and not self._phrases.skips(event.data.text):
-            return (found for line in in_pieces(event, 1) for found in self._phrase(line))
+    def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
+        """Return what takes events of a kind; None where nothing does."""
+        return {
+            "assistant": self._assistant,
+            "user": self._user,
+            "system": self._system,
+            "text": self._lines,
+            "unknown": self._unknown,
+        }.get(kind)
+
+    def _assistant(self, event: Event) -> Iterable[Event]:
+        content = event.data.message.content
+        if not isinstance(content, str):
+            for block in content:
+                if block.name in AGENT_TOOLS:
+                    return self._calls(event)
         return ()
+
+    def _user(self, event: Event) -> Iterable[Event]:
+        if not self._running:
+            return ()
+        heard = event.data.message.content
+        is_text = isinstance(heard, str)
+        return self._report(event, heard) if is_text else self._tool_results(event)
+
+    def _system(self, event: Event) -> Iterable[Event]:
+        told = event.data.subtype in ("task_started", "task_notification")
+        return self._task(event) if told else ()
+
+    def _unknown(self, event: Event) -> Iterable[Event]:
+        if event.type != "queue-operation" or not self._running:
+            return ()
+        return self._report(event, str(event.data.fields.get("content") or ""))
+
+    def _lines(self, event: Event) -> Iterable[Event]:
+        if self._phrases.skips(event.data.text):
+            return ()
+        return (found for line in in_pieces(event, 1) for found in self._phrase(line))
 
     def _calls(self, event: Event) -> Iterator[Event]:
         for block in event.data.message.blocks:

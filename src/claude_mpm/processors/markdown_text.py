@@ -66,7 +66,9 @@ class FenceTracker:
 
 
 # Without any of these, lines begin and end no block. A single sign is looked for far faster.
-_BLOCK_SIGNS = (("`", "```"), ("~", "~~~"), ("|", "|"), ("#", "#"), ("@", "@@ "))
+_BLOCK_SIGNS = (
+    ("`", "```"), ("~", "~~~"), ("|", "|"), ("#", "#"), ("@", "@@ "), ("-", "diff --git "),
+)  # fmt: skip
 
 
 class BlockTracker:
@@ -82,10 +84,11 @@ class BlockTracker:
         """Return whether we are in no block, and `text`, of any number of lines, begins none."""
         if self._in_diff or self._in_table or self._fences.inside:
             return False
-        for sign, whole in _BLOCK_SIGNS:
+        # A loop is twice as fast as all() here.
+        for sign, whole in _BLOCK_SIGNS:  # noqa: SIM110
             if sign in text and whole in text:
                 return False
-        return "diff --git " not in text
+        return True
 
     def feed(self, line: str) -> bool:
         """Return whether `line` (without its line break) is something else than prose."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.processors.by_kind import ByKind
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from claude_mpm.wire.events import Event
 
 
-class Redacted:
+class Redacted(ByKind):
     """A processor whose records hold no secrets.
 
     Args:
@@ -24,13 +26,21 @@ class Redacted:
     def __init__(self, process: Callable[[Event], Iterable[Event]], redactor: Redactor) -> None:
         self._process = process
         self._redactor = redactor
-        if hasattr(process, "kinds"):
-            self.kinds = process.kinds
 
-    def __call__(self, event: Event) -> Iterable[Event]:
-        """Return what is found in an event."""
-        found = self._process(event)
-        return [self._clean(each) for each in found] if found else ()
+    def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
+        """Return what takes events of a kind; None where nothing does."""
+        taker = getattr(self._process, "taker", None)
+        take = taker(kind) if taker else self._process
+        return self._cleaned(take) if take is not None else None
+
+    def _cleaned(
+        self, take: Callable[[Event], Iterable[Event]]
+    ) -> Callable[[Event], Iterable[Event]]:
+        def cleaned(event: Event) -> Iterable[Event]:
+            found = take(event)
+            return [self._clean(each) for each in found] if found else ()
+
+        return cleaned
 
     def finish(self) -> list[Event]:
         """Return what the processor has left at the end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -170,6 +171,13 @@ class _Scanner:
         )
 
 
+@cache
+def _compiled(markers: tuple[tuple[str, str], ...]) -> tuple[dict[str, str], MarkerPattern]:
+    """Return what all sessions with the same markers share."""
+    types = {word.upper(): kind for word, kind in markers}
+    return types, MarkerPattern(types)
+
+
 class TicketFinder:
     """Finds the tickets in text that the assistant wrote, whole or line by line.
 
@@ -177,8 +185,7 @@ class TicketFinder:
     """
 
     def __init__(self, markers: Mapping[str, str] = DEFAULT_MARKERS) -> None:
-        self._types = {word.upper(): kind for word, kind in markers.items()}
-        self._pattern = MarkerPattern(self._types)
+        self._types, self._pattern = _compiled(tuple(markers.items()))
         self._scanner = self._new_scanner()
 
     def find(self, text: str) -> list[FoundTicket]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from claude_mpm.processors.by_kind import ByKind
 from claude_mpm.processors.ticket_text import DEFAULT_MARKERS, FoundTicket, TicketFinder
 from claude_mpm.records import Ticket
 from claude_mpm.wire.events import Event
@@ -12,13 +13,13 @@ from claude_mpm.wire.plain_text import in_pieces
 from claude_mpm.wire.text_lines import SYNTHETIC_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 # Of lines that came together, as many are looked at together; one by one where there is a reason.
 PIECE = 50
 
 
-class TicketProcessor:
+class TicketProcessor(ByKind):
     """Makes "ticket" events of what the assistant and its subagents say.
 
     Tool inputs and tool results are not said by the assistant, and `result` repeats what was said.
@@ -26,52 +27,42 @@ class TicketProcessor:
     Args:
         session: the session's id.
         markers: further marker words, each with its ticket type.
-
-    Attributes:
-        kinds: of the events that it is to be given.
     """
-
-    kinds = frozenset({"assistant", "text"})
 
     def __init__(self, session: str, markers: Mapping[str, str] | None = None) -> None:
         self._session = session
         known = {**DEFAULT_MARKERS, **(markers or {})}
         self._finder = TicketFinder(known)
-        self._plain = TicketFinder(known)
         self._last = Event("text", None, 0, 0)
 
-    def __call__(self, event: Event) -> Iterable[Event]:
-        """Return the tickets that `event` names."""
-        if event.kind == "assistant":
-            return self._from_assistant(event)
-        if event.kind == "text":
-            return self._from_lines(event)
-        return ()
+    def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
+        """Return what takes events of a kind; None where nothing does."""
+        return {"assistant": self._from_assistant, "text": self._from_lines}.get(kind)
 
     def _from_lines(self, event: Event) -> list[Event]:
         found: list[Event] = []
-        if self._plain.skips(event.data.text):
+        if self._finder.skips(event.data.text):
             return found
         for piece in in_pieces(event, PIECE):
-            if self._plain.skips(piece.data.text):
+            if self._finder.skips(piece.data.text):
                 continue
             for line in in_pieces(piece, 1):
                 self._last = line
-                found += [self._event(ticket, line) for ticket in self._plain.feed(line.data.text)]
+                found += [self._event(ticket, line) for ticket in self._finder.feed(line.data.text)]
         return found
 
     def finish(self) -> Iterable[Event]:
         """Return the ticket whose continuation lines were still being waited for."""
-        return [self._event(found, self._last) for found in self._plain.flush()]
+        return [self._event(found, self._last) for found in self._finder.flush()]
 
     def _from_assistant(self, event: Event) -> list[Event]:
         message = event.data.message
-        if message.model == SYNTHETIC_MODEL:
-            return []
         found: list[FoundTicket] = []
         for block in message.blocks:
             if block.type == "text" and block.text:
                 found += self._finder.find(block.text)
+        if not found or message.model == SYNTHETIC_MODEL:
+            return []
         agent = event.data.subagent_type or ""
         return [self._event(ticket, event, agent=agent) for ticket in found]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.processors.claimed import amount, count
+from claude_mpm.processors.claimed import amount, count, moment
 from claude_mpm.records import Cost, TurnRecord
 from claude_mpm.wire.events import Event, Lifecycle, System
 from claude_mpm.wire.text_lines import reported_error
@@ -29,6 +29,12 @@ _INTERRUPTED = "[Request interrupted by user"
 # Types without a class of their own; any other line that comes as "unknown" has a wrong shape.
 _BOOK_KEEPING = frozenset({"queue-operation", "cost-state"})
 _MOST_TASKS = 1000  # whatever number a line claims
+_TOKENS = {
+    "input_tokens": "input",
+    "output_tokens": "output",
+    "cache_read_tokens": "cache_read_input",
+    "cache_write_tokens": "cache_creation_input",
+}
 _ABORTED = {"subtype": "error_during_execution", "terminal_reason": "aborted"}
 
 
@@ -59,6 +65,8 @@ class TranscriptTurns:
         self._typed: list[str] = []  # prompts of the inbox whose line is yet to come
         self._costs: dict[str, float] = {}  # of each conversation
         self._total = 0.0
+        self._tokens = 0
+        self._clock: str | None = None
 
     def __call__(self, event: Event) -> Iterable[Event]:
         """Return what `event` says of turns and of their cost."""
@@ -68,6 +76,7 @@ class TranscriptTurns:
             case "user":
                 return self._user(event, entry_of(event))
             case "assistant":
+                self._clock = event.data.timestamp or self._clock
                 return self._assistant(event, entry_of(event))
             case "system/turn_duration":
                 return self._duration(event, entry_of(event))
@@ -167,6 +176,9 @@ class TranscriptTurns:
         return self._told(event, turn, **known)
 
     def _told(self, event: Event, turn: _Open, **known: Any) -> Event:
+        used = {name: _sum(turn, f"{kind}_tokens") for name, kind in _TOKENS.items()}
+        tokens = sum(used.values())
+        self._tokens = count(self._tokens + tokens)
         record = TurnRecord(
             session=self._session,
             offset=event.offset,
@@ -174,18 +186,20 @@ class TranscriptTurns:
             prompts=tuple(turn.prompts),
             origin=turn.origin,
             total_cost_usd=self._total,
-            input_tokens=_sum(turn, "input_tokens"),
-            output_tokens=_sum(turn, "output_tokens"),
-            cache_read_tokens=_sum(turn, "cache_read_input_tokens"),
-            cache_write_tokens=_sum(turn, "cache_creation_input_tokens"),
+            tokens=tokens,
+            total_tokens=self._tokens,
+            ended_at=self._moment(),
             framework=self._framework_at(event.offset),
-            **{"subtype": "success", **known},
+            **{"subtype": "success", **used, **known},
         )
         return _made(event, "turn", record)
 
     def _framework_at(self, offset: int) -> str:
         place = bisect_right([start.offset for start in self._starts], offset)
         return self._starts[place - 1].framework_sha256 if place else ""
+
+    def _moment(self) -> float | None:
+        return moment(self._clock) if self._clock else None
 
     def _cost(self, event: Event, entry: Entry) -> Iterator[Event]:
         total = amount(entry.total_cost)
@@ -195,7 +209,12 @@ class TranscriptTurns:
         self._costs[entry.session_id] = total
         self._total += cost
         if cost > 0:
-            found = Cost(session=self._session, cost_usd=cost, total_cost_usd=self._total)
+            found = Cost(
+                session=self._session,
+                cost_usd=cost,
+                total_cost_usd=self._total,
+                told_at=self._moment(),
+            )
             yield _made(event, "cost", found)
 
 

@@ -5,41 +5,54 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from claude_mpm.processors.claimed import amount, count
+from claude_mpm.processors.by_kind import ByKind
+from claude_mpm.processors.claimed import amount, count, moment, tokens
 from claude_mpm.records import TurnRecord
 from claude_mpm.wire.events import Event, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from claude_mpm.journal.layout import Start
 
 
-class UsageProcessor:
+_USAGE = (
+    "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
+)  # fmt: skip
+
+
+class UsageProcessor(ByKind):
     """Makes a "turn" event of every result.
 
     Args:
         session: the session's id.
         starts: the session's starts, for the framework that was in effect at an offset.
         total_cost_usd: the sum that was reported before the first event to come.
-
-    Attributes:
-        kinds: of the events that it is to be given.
+        total_tokens: the sum of tokens, likewise.
     """
 
-    kinds = frozenset({"result"})
-
     def __init__(
-        self, session: str, starts: Sequence[Start] = (), total_cost_usd: float = 0.0
+        self,
+        session: str,
+        starts: Sequence[Start] = (),
+        total_cost_usd: float = 0.0,
+        total_tokens: int = 0,
     ) -> None:
         self._session = session
         self._starts = starts
         self._total = total_cost_usd
+        self._tokens = total_tokens
+        self._clock: str | None = None  # a result has no time of its own
 
-    def __call__(self, event: Event) -> Iterable[Event]:
-        """Return the turn that `event` ends, if it ends one."""
-        if event.kind != "result":
-            return ()
+    def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
+        """Return what takes events of a kind; None where nothing does."""
+        return {"assistant": self._note_time, "result": self._end_turn}.get(kind)
+
+    def _note_time(self, event: Event) -> Iterable[Event]:
+        self._clock = event.data.timestamp or self._clock
+        return ()
+
+    def _end_turn(self, event: Event) -> Iterable[Event]:
         record = self._record(event, event.data)
         return (Event("turn", record, event.offset, event.end, type="turn"),)
 
@@ -50,6 +63,7 @@ class UsageProcessor:
         cost = total - self._total if total >= self._total else total
         self._total = total
         usage = result.usage or {}
+        used = self._count(result)
         return TurnRecord(
             session=self._session,
             offset=event.offset,
@@ -67,10 +81,22 @@ class UsageProcessor:
             output_tokens=count(usage.get("output_tokens")),
             cache_read_tokens=count(usage.get("cache_read_input_tokens")),
             cache_write_tokens=count(usage.get("cache_creation_input_tokens")),
+            tokens=used,
+            total_tokens=self._tokens,
             duration=(amount(result.duration_ms) or 0.0) / 1000,
+            ended_at=moment(self._clock) if self._clock else None,
             denials=len(result.permission_denials or ()),
             framework=self._framework_at(event.offset),
         )
+
+    def _count(self, result: Result) -> int:
+        """Return the tokens of a turn, and add them to the sum."""
+        before, total = self._tokens, tokens(result.modelUsage)
+        if not total:  # it tells of no model: an older release, or one that has called none
+            usage = result.usage or {}
+            total = before + sum(count(usage.get(name)) for name in _USAGE)
+        self._tokens = count(total)
+        return self._tokens - before if self._tokens >= before else self._tokens
 
     def _framework_at(self, offset: int) -> str:
         place = bisect_right([start.offset for start in self._starts], offset)

@@ -191,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_error(self, failure: Fail) -> None:
         wait = failure.retry_after
         more = {} if wait is None else {"retry-after": f"{wait:g}"}
-        self._send(failure.status, error_body(failure), **more)
+        self._send(failure.status, error_body(failure), **more, **failure.headers)
 
     def _send_reply(self, reply: Reply, stream: bool) -> None:
         if stream:

@@ -123,14 +123,16 @@ class Fail:
     """An error of the API: at the start of a message an HTTP status, later an event in the stream.
 
     `times` is how many attempts fail before the rest of the script is played (`None`: all);
-    `retry_after` is the header of that name, in seconds. Claude Code may ask the model to go on
-    after an error in the stream: what follows the error answers that.
+    `retry_after` is the header of that name, in seconds, and `headers` are more of them. Claude
+    Code may ask the model to go on after an error in the stream: what follows the error answers
+    that.
     """
 
     status: int
     times: int | None = None
     retry_after: float | None = None
     message: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from claude_mpm.wire.stream_json import StreamJson
 from claude_mpm.wire.transcript import Transcript
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from claude_mpm.wire.events import Event
     from claude_mpm.wire.framing import Line
 
@@ -32,6 +34,7 @@ class Wire(Protocol):
     @property
     def greets(self) -> bool: ...
     def decode(self, line: Line) -> list[Event]: ...
+    def decode_all(self, lines: Sequence[Line]) -> list[Event]: ...
     def prompt(self, text: str, uuid: str) -> bytes: ...
 
 

@@ -89,6 +89,7 @@ class Result(msgspec.Struct, frozen=True, gc=False, tag="result"):
     num_turns: int | None = None
     duration_ms: float | None = None
     usage: dict[str, Any] | None = None
+    modelUsage: Any = None  # noqa: N815 -- the name on the wire; of each model, since the beginning
     user_message_uuid: str | None = None
     user_message_uuids: list[str] | None = None
     origin: Origin | None = None

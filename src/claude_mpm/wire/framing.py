@@ -34,14 +34,20 @@ class LineFramer:
 
     def feed(self, chunk: bytes) -> list[Line]:
         """Return the lines that `chunk` completes."""
+        # As it is where it comes slowly.
+        if chunk and not self._tail and chunk.find(b"\n") == len(chunk) - 1:
+            line = Line(self.offset, chunk[:-1], self.offset + len(chunk))
+            self.offset = line.end
+            return [line]
+        if b"\n" not in chunk:  # far faster than `split` finds it out, where a line is long
+            self._tail.append(chunk)
+            return []
         head, *rest = chunk.rsplit(b"\n", 1) if self._together else chunk.split(b"\n")
         self._tail.append(head)
-        if not rest:
-            return []
         # The tail is joined once a line, not once a chunk: appending each chunk to one bytes
         # object makes a long line cost the square of its length.
         datas = [b"".join(self._tail), *rest[:-1]]
-        self._tail = [rest[-1]]
+        self._tail = [rest[-1]] if rest[-1] else []
         lines = []
         end = self.offset
         for data in datas:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from claude_mpm.wire.events import Event, PlainText
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from claude_mpm.wire.framing import Line
 
 
@@ -20,8 +22,13 @@ class PlainLines:
 
     def decode(self, line: Line) -> list[Event]:
         """Return one event for the line, or the lines; what is not UTF-8 is replaced."""
+        return self.decode_all((line,))
+
+    def decode_all(self, lines: Sequence[Line]) -> list[Event]:
+        """Return one event for each."""
         return [
             Event("text", PlainText(_text(line.data)), line.offset, line.end, line.data, "text")
+            for line in lines
         ]
 
     def prompt(self, text: str, uuid: str) -> bytes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON
 from claude_mpm.wire.events import (
     Assistant,
     ControlCancel,
@@ -23,6 +24,8 @@ from claude_mpm.wire.events import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from claude_mpm.wire.framing import Line
 
 _KNOWN = (
@@ -64,14 +67,23 @@ class StreamJson:
 
         Never raises: what is not understood comes as "unknown", what is no JSON as "not-json".
         """
-        try:
-            data = _decode_known(line.data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return _decode_other(line)
-        kind = type_ = _KINDS[type(data)]
-        if (kind == "system" or kind == "result") and data.subtype:
-            type_ = f"{kind}/{data.subtype}"
-        return [Event(kind, data, line.offset, line.end, line.data, type_)]
+        return self.decode_all((line,))
+
+    def decode_all(self, lines: Sequence[Line]) -> list[Event]:
+        """Return the events of several lines, as `decode` does of each."""
+        events: list[Event] = []
+        for line in lines:
+            raw = line.data
+            try:
+                data = _decode_known(raw)
+            except NOT_JSON:
+                events += _decode_other(line)
+                continue
+            kind = type_ = _KINDS[type(data)]
+            if (kind == "system" or kind == "result") and data.subtype:
+                type_ = f"{kind}/{data.subtype}"
+            events.append(Event(kind, data, line.offset, line.end, raw, type_))
+        return events
 
     def prompt(self, text: str, uuid: str) -> bytes:
         """Return the message that gives Claude a prompt.

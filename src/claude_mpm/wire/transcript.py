@@ -18,6 +18,8 @@ from claude_mpm.wire.events import Origin  # noqa: TC001 -- msgspec reads it
 from claude_mpm.wire.stream_json import StreamJson, without_halves
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from claude_mpm.wire.events import Assistant, Event
     from claude_mpm.wire.framing import Line
 
@@ -72,9 +74,9 @@ class Transcript(StreamJson):
     name = "transcript"
     greets = False
 
-    def decode(self, line: Line) -> list[Event]:
-        """Return the events of one line, as the `stream-json` wire does."""
-        return [_completed(event) for event in super().decode(line)]
+    def decode_all(self, lines: Sequence[Line]) -> list[Event]:
+        """Return the events of several lines, as the `stream-json` wire does."""
+        return [_completed(event) for event in super().decode_all(lines)]
 
 
 def entry_of(event: Event) -> Entry:

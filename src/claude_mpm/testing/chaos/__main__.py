@@ -11,18 +11,25 @@ import click
 from claude_mpm.testing.chaos.deaths import claudes_killed, controllers_killed
 from claude_mpm.testing.chaos.faults import Dice
 from claude_mpm.testing.chaos.figures import Figures, report
+from claude_mpm.testing.chaos.pains import pains
 from claude_mpm.testing.chaos.rivals import rivals
 from claude_mpm.testing.chaos.stops import stops
+from claude_mpm.testing.chaos.troubles import troubles
+from claude_mpm.testing.chaos.volume import volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Each scenario with its share of N, and how much of that share the real Claude Code plays.
+# Each scenario with its share of N, and how much of that share the real Claude Code plays. The
+# pains are played once, and of the volume, N says how many events there are.
 SCENARIOS: dict[str, tuple[Callable[[int, Dice, float], Figures], float, float]] = {
     "controller": (controllers_killed, 1.0, 0.1),
     "claude": (claudes_killed, 0.4, 0.15),
     "stop": (stops, 0.6, 0.2),
     "rivals": (rivals, 0.2, 0.1),
+    "faults": (troubles, 0.3, 0.1),
+    "pains": (pains, 1.0, 1.0),
+    "volume": (volume, 2000.0, 0.0),
 }
 
 

@@ -16,7 +16,8 @@ import msgspec
 
 from claude_mpm.errors import MPMError
 from claude_mpm.journal.prompts import prompts
-from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+from claude_mpm.orchestration.factory import create_orchestrator
+from claude_mpm.testing.chaos.faults import Dice, clock_jump, slow_reader
 from claude_mpm.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -32,11 +33,17 @@ class Task(msgspec.Struct, frozen=True):
         options: of the orchestrator.
         prompts: what is asked, one after the other.
         verdicts: the file in which each verdict is noted.
+        place: the orchestrator's name.
+        jump: by how many seconds its clock on the wall is wrong.
+        slow: how long it takes its time for each event, in seconds at most.
     """
 
     options: dict[str, Any]
     prompts: list[str]
     verdicts: str
+    place: str = "local"
+    jump: float = 0.0
+    slow: float = 0.0
 
 
 def spawn(task: Task) -> subprocess.Popen[bytes]:
@@ -57,10 +64,18 @@ def spawn(task: Task) -> subprocess.Popen[bytes]:
 def main() -> int:
     """Do what the task says; return the exit status."""
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
-    claude = MPMOrchestrator(**task.options)
+    with clock_jump(task.jump):
+        return _converse(task)
+
+
+def _converse(task: Task) -> int:
+    options = dict(task.options)
+    if task.slow:
+        options["sinks"] = [slow_reader(Dice(0, "slow"), task.slow)]
+    claude = create_orchestrator(task.place, **options)
     folder = claude.store.folder(claude.session_id)
     if folder.meta_file.exists():
-        claude = MPMOrchestrator(**task.options, resume=True)
+        claude = create_orchestrator(task.place, **options, resume=True)
     claude.start_or_raise()
     lost = False
     for turn in claude.turns_before:
@@ -83,7 +98,7 @@ def _note(turn: Turn, task: Task, journal: Path) -> bool:
 if __name__ == "__main__":
     try:
         status = main()
-    except MPMError as error:  # Claude was killed before it was there, or before it was asked
+    except (MPMError, OSError) as error:  # Claude was killed before it was asked; the disk is full
         sys.stderr.write(f"{error}\n")
         status = LOST
     sys.exit(status)

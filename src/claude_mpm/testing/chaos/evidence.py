@@ -27,7 +27,7 @@ class Evidence(msgspec.Struct, frozen=True):
         ran: how often the command of each turn ran.
         torn: lines of the journal that are none.
         tickets: the titles of the tickets in the index.
-        lost_events: by how much the index differs from one that is built anew.
+        lost_events: what the index has and one that is built anew has not, or the reverse.
         fates: what the engine says has become of each prompt.
         verdicts: every verdict on each prompt, with how long the journal was then.
     """
@@ -37,7 +37,7 @@ class Evidence(msgspec.Struct, frozen=True):
     ran: Counter[str]
     torn: int
     tickets: list[str]
-    lost_events: int
+    lost_events: list[str]
     fates: dict[str, Fate]
     verdicts: dict[str, list[tuple[str, int]]]
 
@@ -60,8 +60,9 @@ def gather(world: World, session: str, verdicts: Path) -> Evidence:
         fates = {prompt.uuid: fate for prompt, fate in prompt_fates(folder, store.index)}
         store.index.forget(session)
         store.catch_up(folder)
-        lost = sum((before - _indexed(store, session)).values())
-        lost += sum((_indexed(store, session) - before).values())
+        anew = _indexed(store, session)
+        lost = [f"only before: {each.decode()}" for each in (before - anew).elements()]
+        lost += [f"only anew: {each.decode()}" for each in (anew - before).elements()]
     finally:
         store.close()
     return Evidence(
@@ -98,9 +99,16 @@ def _texts(inbox: Path) -> dict[str, str]:
 
 def _indexed(store: Store, session: str) -> Counter[bytes]:
     index = store.index
-    found = [*index.tickets(session), *index.delegations(session), *index.turns(session)]
+    found: list[msgspec.Struct] = [
+        *index.tickets(session),
+        *index.delegations(session),
+        *index.turns(session),
+    ]
     position = index.position(session)
-    return Counter(map(msgspec.json.encode, [*found, position]))
+    # A sum of the same costs depends on how many are added at once, in its last digit.
+    cost = round(position.cost_usd, 9)
+    found.append(msgspec.structs.replace(position, cost_usd=cost))
+    return Counter(map(msgspec.json.encode, found))
 
 
 def _verdicts(file: Path) -> dict[str, list[tuple[str, int]]]:

@@ -25,7 +25,12 @@ class Dice:
     """
 
     def __init__(self, seed: int, *names: object) -> None:
-        self._random = random.Random(repr((seed, *names)))
+        self._names = (seed, *names)
+        self._random = random.Random(repr(self._names))
+
+    def part(self, *names: object) -> Dice:
+        """Return the dice of a part, which fall the same way whatever else is thrown."""
+        return Dice(*self._names, *names)  # type: ignore[arg-type]
 
     def moment(self, least: float, most: float) -> float:
         """Return a time between two, in seconds."""

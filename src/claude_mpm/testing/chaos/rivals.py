@@ -55,6 +55,7 @@ def rivals(number: int, dice: Dice, share: float) -> Figures:
                 for _ in range(cases):
                     _meet(world, pair, figures)
             figures.counts[f"meetings, {make.kind}"] += cases
+            figures.played[make.kind] += cases
     finally:
         for rival in pair:
             rival.end()

@@ -9,6 +9,14 @@ What a prompt makes it do:
   tool         run a command that ignores signals and leaves the process group
   background   leave such a command running, and answer
   ask          ask for a permission, and wait for the answer
+  hang         answer, and never say that it is done
+  deaf         say so, and go on for ever whoever asks for the end
+  half         stop in the middle of a line
+  leave        the same, and end with status 0
+  mute         work on in silence; a fresh one, that is told to go on, ends it
+  hold         leave a command running that holds the output, and end
+  flood N      say as much as makes N events, with N/1000 tickets
+  line N       say a line of N characters
 """
 
 from __future__ import annotations
@@ -17,6 +25,7 @@ import json
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +36,10 @@ from typing import Any
 _LAG = 0.1  # seconds until the record is written
 _PACE = 0.1
 _DEAF = "trap '' TERM INT HUP; while :; do sleep 60 & wait; done"
+_WORDS = (
+    "stream", "tool", "background", "ask", "hang", "deaf", "half", "leave", "mute", "hold", "flood",
+    "line",
+)  # fmt: skip
 _nobody = threading.Event()
 
 
@@ -73,6 +86,7 @@ class StandIn:
         self._answered = threading.Event()
         self._printing = threading.Lock()
         self._cost = 0.0
+        self._muted = self._stays = self._leaves = False
 
     def run(self, *, go_on: bool) -> None:
         """Answer until the input ends."""
@@ -94,6 +108,8 @@ class StandIn:
             state = "cancelled" if self._interrupted.is_set() else "completed"
             self._emit(type="command_lifecycle", command_uuid=prompt, state=state)
             self._state("idle")
+            if self._leaves:
+                return
 
     def _read(self) -> None:
         for line in sys.stdin:
@@ -132,6 +148,8 @@ class StandIn:
             type="result", subtype="success", is_error=False, terminal_reason=reason, result="",
             total_cost_usd=self._cost, user_message_uuids=[prompt], usage={},
         )  # fmt: skip
+        if self._stays:
+            _nobody.wait()
 
     def _say(self, text: str) -> None:
         block = {"type": "text", "text": text}
@@ -166,10 +184,57 @@ class StandIn:
         self._answered.wait()
         self._state("running")
 
+    def _hang(self, _: str) -> None:
+        self._say("It is done.")
+        _nobody.wait()
+
+    def _deaf(self, _: str) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._say("It is done.")
+        self._stays = True
+
+    def _half(self, _: str) -> None:
+        self._say("It begins.")
+        with self._printing:
+            sys.stdout.write('{"type":"assistant","mess')
+            sys.stdout.flush()
+        _nobody.wait()
+
+    def _leave(self, _: str) -> None:
+        with self._printing:
+            sys.stdout.write('{"type":"assistant","mess')
+            sys.stdout.flush()
+            os._exit(0)
+
+    def _mute(self, _: str) -> None:
+        self._muted = True
+
+    def _unmuted(self, text: str) -> None:
+        if self._muted:
+            _nobody.wait()
+        self._say(text)
+
+    def _hold(self, _: str) -> None:
+        subprocess.Popen(["sh", "-c", _DEAF], start_new_session=True, stdin=subprocess.DEVNULL)
+        self._say("It runs.")
+        self._leaves = True
+
+    def _flood(self, text: str) -> None:
+        """Say a thousand events in one write: a reader is to be fast, not we."""
+        for number in range(0, int(text.split()[1]), 1000):
+            with self._printing:
+                sys.stdout.write(_thousand_events(f"{text}, {number}"))
+                sys.stdout.flush()
+
+    def _line(self, text: str) -> None:
+        self._say("x" * int(text.split()[1]))
+
     def _state(self, state: str) -> None:
         self._emit(type="system", subtype="session_state_changed", state=state)
 
     def _emit(self, **event: Any) -> None:
+        if self._muted:
+            return
         with self._printing:
             sys.stdout.write(json.dumps(event) + "\n")
             sys.stdout.flush()
@@ -185,7 +250,28 @@ def _script(text: str) -> list[tuple[str, str]]:
             (f"echo {number} >>ran", "run"),
             (f"Answer {number}\nTODO: Do thing {number}\nend {number}", "say"),
         ]
-    return [(text, text)] if text in ("stream", "tool", "background", "ask") else [(text, "say")]
+    if text == "mute":
+        return [("mute", "mute"), ("echo mute >>ran", "run"), ("It is done.", "unmuted")]
+    word = text.partition(" ")[0]
+    return [(text, word if word in _WORDS else "say")]
+
+
+def _thousand_events(name: str) -> str:
+    """Return 499 calls of a tool, each with its result, and what is said before and after them."""
+    lines = [_said({"type": "text", "text": f"TODO: Look into {name}"})]
+    for number in range(499):
+        tool = f"{name}, {number}"
+        call = {"type": "tool_use", "id": tool, "name": "Read", "input": {"file_path": "a/b"}}
+        content = [{"type": "tool_result", "tool_use_id": tool, "content": "word " * 40}]
+        result = {"type": "user", "message": {"role": "user", "content": content}}
+        lines += [_said(call), json.dumps(result)]
+    lines.append(_said({"type": "text", "text": f"The end of {name}"}))
+    return "\n".join(lines) + "\n"
+
+
+def _said(block: dict[str, Any]) -> str:
+    message = {"id": str(block.get("id")), "role": "assistant", "content": [block]}
+    return json.dumps({"type": "assistant", "message": message})
 
 
 def main(arguments: list[str]) -> int:

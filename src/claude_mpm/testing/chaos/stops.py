@@ -45,6 +45,7 @@ def stops(number: int, dice: Dice, share: float) -> Figures:
                     one.run()
                 except MPMError as error:
                     figures.found("stops that failed", 1, f"{one.where}: {error}")
+            figures.played[make.kind] += cases
     figures.took = clock.seconds
     return figures
 

@@ -112,34 +112,38 @@ class StandInWorld(World):
 
 
 class RealWorld(World):
-    """Here it is the real Claude Code; its model plays a script."""
+    """Here it is the real Claude Code; its model plays a script.
+
+    Attributes:
+        model: the script can be added to.
+    """
 
     kind = "Claude Code"
 
     def __init__(self) -> None:
         super().__init__()
-        self._model = ScriptedModel()
+        self.model = ScriptedModel()
         for number in range(PROMPTS):
-            self._model.on(f"step {number}", *_step(number))
-        self._model.on(_GO_ON, _go_on)
-        self._model.on("stream", Say("line\n" * 10_000, chunk=5, delay=0.02))
-        self._model.on("tool", Call("Bash", command=_DEAF), "It ended.")
-        self._model.on("background", Call("Bash", command=f"{_DEAF} & disown"), "It runs.")
-        self._model.on("ask", Call("Write", file_path="asked", content="x"), "Written.")
+            self.model.on(f"step {number}", *_step(number))
+        self.model.on(_GO_ON, _go_on)
+        self.model.on("stream", Say("line\n" * 10_000, chunk=5, delay=0.02))
+        self.model.on("tool", Call("Bash", command=_DEAF), "It ended.")
+        self.model.on("background", Call("Bash", command=f"{_DEAF} & disown"), "It runs.")
+        self.model.on("ask", Call("Write", file_path="asked", content="x"), "Written.")
 
     def __enter__(self) -> Self:
         """Start the model."""
-        self._model.start()
+        self.model.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop the model."""
-        self._model.stop()
+        self.model.stop()
         super().__exit__()
 
     def environ(self) -> dict[str, str]:
         """Return the environment of a Claude that talks to the model alone."""
-        return self._model.environment(self.path / "home")
+        return self.model.environment(self.path / "home")
 
     def claude(self) -> str:
         """Return the path of the one that is installed."""

@@ -1,0 +1,74 @@
+"""The processors of every session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from claude_mpm.journal.cursor import LARGE_CHUNK, read_lines
+from claude_mpm.processors.delegations import DelegationProcessor
+from claude_mpm.processors.redacted import Redacted
+from claude_mpm.processors.usage import UsageProcessor
+from claude_mpm.redaction import Redactor
+from claude_mpm.wire import PlainLines, Transcript
+from claude_mpm.wire.framing import LineFramer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from claude_mpm.index import Index
+    from claude_mpm.journal.layout import Meta, SessionFolder
+    from claude_mpm.records import TurnRecord
+    from claude_mpm.wire.events import Event
+
+    Processor = Callable[[Event], Iterable[Event]]
+
+
+def built_in_processors(
+    meta: Meta,
+    folder: SessionFolder,
+    index: Index,
+    start: int,
+    *,
+    tickets: bool = True,
+    markers: Mapping[str, str] | None = None,
+) -> list[Processor]:
+    """Return the processors of every session, in the state they had at the offset `start`."""
+    session = meta.session_id
+    last = next(index.newest_turns(session, before=start), None)
+    running = [d for d in index.delegations(session, state="running") if d.offset < start]
+    processors: list[Processor] = [
+        _turn_processor(meta, folder, last, start),
+        DelegationProcessor(session, running),
+    ]
+    if tickets:
+        # Its patterns take time to compile, and by now Claude is starting beside us.
+        from claude_mpm.processors.tickets import TicketProcessor
+
+        processors.append(TicketProcessor(session, markers))
+    if start and meta.wire == PlainLines.name:
+        _remember(processors, folder, start)
+    redactor = Redactor(meta.secrets, meta.claude_session_id)
+    return [Redacted(process, redactor) for process in processors]
+
+
+def _remember(processors: Sequence[Processor], folder: SessionFolder, start: int) -> None:
+    """Bring processors of text to an offset: a block of code may be open there, or a ticket."""
+    wire, framer = PlainLines(), LineFramer(together=True)
+    with folder.journal.open("rb") as journal:
+        while chunk := journal.read(min(LARGE_CHUNK, start - journal.tell())):
+            for line in framer.feed(chunk):
+                for event in wire.decode(line):
+                    for process in processors:
+                        list(process(event))
+
+
+def _turn_processor(
+    meta: Meta, folder: SessionFolder, last: TurnRecord | None, start: int
+) -> Processor:
+    if meta.wire != Transcript.name:
+        sums = (last.total_cost_usd, last.total_tokens) if last else ()
+        return UsageProcessor(meta.session_id, meta.starts, *sums)
+    from claude_mpm.processors.transcript_turns import TranscriptTurns, primed
+
+    turns = TranscriptTurns(meta.session_id, meta.starts)
+    return primed(turns, read_lines(folder.journal), start)
