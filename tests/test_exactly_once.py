@@ -103,7 +103,7 @@ def test_a_turn_that_was_cut_is_lost_and_goes_on_when_the_session_is_taken_up(
 
 
 def test_a_turn_of_which_claude_remembers_nothing_is_run_from_its_beginning(
-    make_claude: MakeClaude, model: ScriptedModel
+    make_claude: MakeClaude, model: ScriptedModel, tmp_path: Path
 ) -> None:
     model.on("early", Stall(), "all of it")
     with make_claude(session_id="early") as first:
@@ -111,6 +111,8 @@ def test_a_turn_of_which_claude_remembers_nothing_is_run_from_its_beginning(
         model.wait_for_request("early")
         kill([pids_of(first)[1]])
         assert turn.verdict.outcome is Outcome.LOST
+    for record in tmp_path.glob("**/projects/*/*.jsonl"):  # where it was quick to write one
+        record.unlink()
     with make_claude(session_id="early", resume=True) as second:
         (again,) = second.turns_before
         assert end_of(again, model).verdict.ok

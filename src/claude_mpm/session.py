@@ -92,7 +92,6 @@ class Session:
         self._cursor = Cursor(folder.journal, begin, together=self._together)
         self._changes = subscribe(folder.path)
         self._let_go = False
-        self._woken = False
         # A host says that it is over by a file that it renames; only then, and once in a while in
         # case it died, is it asked.
         self._may_be_over = True
@@ -116,8 +115,7 @@ class Session:
             if lines or self.ended:
                 return self._process(lines)
             remaining = deadline - time.monotonic()
-            if remaining <= 0 or self._woken:
-                self._woken = False
+            if remaining <= 0:
                 break
             self._may_be_over = self._changes.wait(min(remaining, LIVENESS_INTERVAL))
         return []
@@ -178,7 +176,6 @@ class Session:
 
     def wake(self) -> None:
         """End a `read` that waits, from any thread."""
-        self._woken = True
         self._changes.wake()
 
     def close(self) -> None:

@@ -112,7 +112,7 @@ def test_a_program_that_leaves_ends_the_turn() -> None:
 
 @pytest.mark.parametrize("how", ["thread", "event loop"])
 def test_stream_json_in_pipes_is_recognised_and_has_turns(stand_in: Path, how: str) -> None:
-    claude = Piped()
+    claude = Piped(quiet=SECONDS)
     claude.command = [str(stand_in), "-p", "--input-format", "stream-json"]
 
     async def in_a_loop() -> str:

@@ -184,7 +184,7 @@ def test_nothing_that_is_written_here_follows_a_link_that_was_made_inside(
     options = {"wire": "plain-text", "claude_path": "/bin/sh", "claude_args": ["-c", script]}
     claude = make(**options, use_framework=False)
     with claude:
-        assert claude.get_output() == "done"
+        assert claude.get_output(SECONDS) == "done"
         folder = claude.store.folder(claude.session_id)
         engine("kill", *containers(claude.session_id))
         claude.process.wait(SECONDS)
@@ -223,7 +223,7 @@ def test_without_a_network_there_is_none(make: Make) -> None:
         use_framework=False,
     ) as claude:
         claude.send_input("go")
-        assert claude.get_output() == "lo end"
+        assert claude.get_output(SECONDS) == "lo end"
 
 
 def test_the_work_that_is_done_in_the_container_is_here(
