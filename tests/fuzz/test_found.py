@@ -26,7 +26,7 @@ from claude_mpm.settings import load_settings
 from claude_mpm.store import Store, decisions
 from claude_mpm.wire import WIRES
 from claude_mpm.wire.events import Event
-from claude_mpm.wire.framing import Line
+from claude_mpm.wire.framing import Line, LineFramer
 from claude_mpm.wire.transcript import entry_of
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ def read(folder: SessionFolder, *pieces: bytes) -> Store:
 
 
 # --- wires ----------------------------------------------------------------------------------
+
+
+def test_an_empty_piece_of_a_journal_is_no_line() -> None:
+    framer = LineFramer()
+    assert framer.feed(b"") == []
+    assert framer.feed(b"one\n") == [Line(0, b"one", 4)]
 
 
 def test_half_an_emoji_in_an_answer_does_not_hide_the_end_of_its_turn() -> None:
