@@ -67,6 +67,10 @@ def read(folder: SessionFolder, *pieces: bytes) -> Store:
 # --- wires ----------------------------------------------------------------------------------
 
 
+def test_an_answer_is_one_line_whatever_was_decided() -> None:
+    assert "\n" not in str(Answer(question="q", tool="Bash", decision="\n", by="a\u2028b"))
+
+
 def test_an_empty_piece_of_a_journal_is_no_line() -> None:
     framer = LineFramer()
     assert framer.feed(b"") == []

@@ -51,10 +51,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Say who answered, when and what, in one line."""
-        when = local_time(self.at)
-        text = "".join(each if each.isprintable() else " " for each in self.reason)
-        said = f": {' '.join(text.split())}" if text.strip() else ""
-        return f"{_DONE.get(self.decision, self.decision)} by {self.by} at {when}{said}"
+        said = f": {self.reason}" if self.reason.strip() else ""
+        done = _DONE.get(self.decision, self.decision)
+        text = f"{done} by {self.by} at {local_time(self.at)}{said}"
+        return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 def read_answers(folder: SessionFolder) -> dict[str, Answer]:

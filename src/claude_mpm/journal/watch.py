@@ -27,7 +27,7 @@ _TICK = 1.0  # seconds
 _LOOKS = 250  # so many of those that are served are looked at in one tick
 # Where many folders change, their notices are gathered, since to wake costs more than a line does:
 # a millisecond for every so many folders.
-_MANY, _LONGEST = 50, 20
+_MANY, _LONGEST = 15, 20
 
 
 class Served(Protocol):
