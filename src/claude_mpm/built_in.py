@@ -48,7 +48,7 @@ def built_in_processors(
     if start and meta.wire == PlainLines.name:
         _remember(processors, folder, start)
     redactor = Redactor(meta.secrets, meta.claude_session_id)
-    return [Redacted(process, redactor) for process in processors]
+    return [Redacted(processors, redactor)]
 
 
 def _remember(processors: Sequence[Processor], folder: SessionFolder, start: int) -> None:

@@ -54,6 +54,7 @@ class Session:
         sync: given what was read before any of it is kept or handed on.
 
     Attributes:
+        more: whether there was more than the last `poll` returned.
         failure: why nothing more is kept in the index; what was read is given out all the same.
     """
 
@@ -72,7 +73,7 @@ class Session:
         sync: Callable[[Sequence[Event]], None] | None = None,
     ) -> None:
         self.folder = folder
-        self.ended = False
+        self.ended = self.more = False
         self.failure: StorageError | None = None
         self._wire = wire
         self._index = index
@@ -128,6 +129,7 @@ class Session:
         if self._held is not None or self._let_go:
             return None
         lines = self._cursor.read()
+        self.more = self._cursor.more
         if not lines:
             return []
         found = self._find(lines)
@@ -137,11 +139,6 @@ class Session:
             return None
         self._count(lines, decoded)
         return events
-
-    @property
-    def more(self) -> bool:
-        """Whether there was more than the last `poll` returned."""
-        return self._cursor.more
 
     @property
     def can_be_served(self) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from claude_mpm import Event, MPMOrchestrator, Outcome
 from claude_mpm.errors import ClaudeNotFound, LaunchError, SessionEnded, UsageError
 from claude_mpm.orchestration.shared_reading import ReaderThread
+from claude_mpm.testing.remains import Remains
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 SECONDS = 60.0
@@ -138,6 +139,22 @@ def test_stop_is_safe_before_start_twice_and_from_every_thread() -> None:
         thread.join(SECONDS)
     claude.stop()
     assert claude.running is False
+
+
+def test_a_stop_while_it_starts_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    claude = MPMOrchestrator()
+    load = claude.framework_loader.load
+
+    def stop_and_load() -> Any:
+        stopping = threading.Thread(target=claude.stop)
+        stopping.start()
+        stopping.join(SECONDS)
+        return load()
+
+    monkeypatch.setattr(claude.framework_loader, "load", stop_and_load)
+    assert not claude.start()
+    assert "was stopped while it started" in str(claude.error)
+    assert Remains(claude.store.folder(claude.session_id)).found() == []
 
 
 def test_a_stop_waits_for_one_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:

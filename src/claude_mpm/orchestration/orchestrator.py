@@ -166,10 +166,22 @@ class MPMOrchestrator(Reading, AsyncFace):
         if self._handshake is not None and self._reader is not None:
             self._handshake.wait(self.options.start_timeout)
             self._handshake = None
+        if self._stopped.is_set() and self.process.poll() is None:
+            self._end_late()
         self._supervision.begin(controller)
         if self.options.metadata is not None:
             self.session_metadata["start_time"] = datetime.now()
             self._save_session_metadata()
+
+    def _end_late(self) -> None:
+        """End what was started beside a `stop`, which may have looked for it too early.
+
+        Raises:
+            LaunchError: always.
+        """
+        self._gone.wait(10 * self.options.stop_timeout)
+        self._end_once()
+        raise LaunchError(f"session {self.session_id} was stopped while it started")
 
     def _abandon(self) -> None:
         if self._controller is not None:

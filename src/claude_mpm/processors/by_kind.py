@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from claude_mpm.wire.events import Event
 
 
+def takes(
+    process: Callable[[Event], Iterable[Event]], kind: str
+) -> Callable[[Event], Iterable[Event]] | None:
+    """Return what a processor takes events of a kind with; itself where it does not tell."""
+    taker = getattr(process, "taker", None)
+    take: Callable[[Event], Iterable[Event]] | None = taker(kind) if taker else process
+    return take
+
+
 class ByKind(ABC):
     """A processor with a function for each kind of event, so that none is called in vain."""
 

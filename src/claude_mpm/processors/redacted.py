@@ -6,46 +6,49 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.processors.by_kind import ByKind
+from claude_mpm.processors.by_kind import ByKind, takes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from claude_mpm.redaction import Redactor
     from claude_mpm.wire.events import Event
 
+    Processor = Callable[[Event], Iterable[Event]]
+
 
 class Redacted(ByKind):
-    """A processor whose records hold no secrets.
+    """Processors, one after the other, whose records hold no secrets.
 
     Args:
-        process: the processor.
+        processes: the processors.
         redactor: knows the session's secrets.
     """
 
-    def __init__(self, process: Callable[[Event], Iterable[Event]], redactor: Redactor) -> None:
-        self._process = process
+    def __init__(self, processes: Sequence[Processor], redactor: Redactor) -> None:
+        self._processes = processes
         self._redactor = redactor
 
-    def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
+    def taker(self, kind: str) -> Processor | None:
         """Return what takes events of a kind; None where nothing does."""
-        taker = getattr(self._process, "taker", None)
-        take = taker(kind) if taker else self._process
-        return self._cleaned(take) if take is not None else None
+        takers = [takes(process, kind) for process in self._processes]
+        takes_it = [take for take in takers if take is not None]
+        return self._cleaned(takes_it) if takes_it else None
 
-    def _cleaned(
-        self, take: Callable[[Event], Iterable[Event]]
-    ) -> Callable[[Event], Iterable[Event]]:
+    def _cleaned(self, takers: Sequence[Processor]) -> Processor:
         def cleaned(event: Event) -> Iterable[Event]:
-            found = take(event)
-            return [self._clean(each) for each in found] if found else ()
+            found: list[Event] = []
+            for take in takers:
+                if made := take(event):
+                    found += map(self._clean, made)
+            return found
 
         return cleaned
 
     def finish(self) -> list[Event]:
-        """Return what the processor has left at the end."""
-        finish = getattr(self._process, "finish", None)
-        return [self._clean(found) for found in finish()] if finish else []
+        """Return what the processors have left at the end."""
+        finishers = [getattr(process, "finish", None) for process in self._processes]
+        return [self._clean(found) for finish in finishers if finish for found in finish()]
 
     def _clean(self, found: Event) -> Event:
         data = self._redactor.record(found.data)

@@ -57,9 +57,11 @@ class LineAssembler:
         if event.kind == "stream_event":
             return self._feed_piece(event.data.event, event.data.parent_tool_use_id)
         text = said(event)
-        if text is None:
+        if not text:
             return []
-        return self._feed_block(text)
+        if self._given or self._tail:
+            text = self._missing(text)
+        return text.removesuffix("\n").split("\n") if text else []
 
     def _feed_piece(self, piece: dict[str, Any], parent: str | None) -> list[str]:
         if parent:
@@ -73,15 +75,11 @@ class LineAssembler:
         self._given += lines
         return lines
 
-    def _feed_block(self, text: str) -> list[str]:
-        rest = text
-        if self._given or self._tail:
-            given = "".join(f"{line}\n" for line in self._given)
-            self._reset()
-            rest = text[len(given) :] if text.startswith(given) else text
-        if not rest:
-            return []
-        return rest.removesuffix("\n").split("\n")
+    def _missing(self, text: str) -> str:
+        """Return what was not given out in pieces of a whole block."""
+        given = "".join(f"{line}\n" for line in self._given)
+        self._reset()
+        return text[len(given) :] if text.startswith(given) else text
 
     def _reset(self) -> None:
         self._given, self._tail = [], ""
