@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_mpm.journal.cursor import LARGE_CHUNK, read_lines
+from claude_mpm.journal.cursor import LARGE_CHUNK, newest_lines, read_lines
+from claude_mpm.processors.claimed import moment
 from claude_mpm.processors.delegations import DelegationProcessor
 from claude_mpm.processors.redacted import Redacted
 from claude_mpm.processors.usage import UsageProcessor
 from claude_mpm.redaction import Redactor
-from claude_mpm.wire import PlainLines, Transcript
+from claude_mpm.wire import WIRES, PlainLines, Transcript
 from claude_mpm.wire.framing import LineFramer
 
 if TYPE_CHECKING:
@@ -66,9 +67,23 @@ def _turn_processor(
     meta: Meta, folder: SessionFolder, last: TurnRecord | None, start: int
 ) -> Processor:
     if meta.wire != Transcript.name:
-        sums = (last.total_cost_usd, last.total_tokens) if last else ()
-        return UsageProcessor(meta.session_id, meta.starts, *sums)
+        sums = (last.total_cost_usd, last.total_tokens) if last else (0.0, 0)
+        heard = _last_heard(meta, folder, last, start)
+        return UsageProcessor(meta.session_id, meta.starts, *sums, heard)
     from claude_mpm.processors.transcript_turns import TranscriptTurns, primed
 
     turns = TranscriptTurns(meta.session_id, meta.starts)
     return primed(turns, read_lines(folder.journal), start)
+
+
+def _last_heard(
+    meta: Meta, folder: SessionFolder, last: TurnRecord | None, start: int
+) -> float | None:
+    """Return when Claude said something last before an offset, in seconds since the epoch."""
+    wire = WIRES[meta.wire]
+    if start and wire.structured:
+        for line in newest_lines(folder.journal, last.end if last else 0, start):
+            for event in wire.decode(line):
+                if event.kind == "assistant" and event.data.timestamp:
+                    return moment(event.data.timestamp)
+    return last.ended_at if last else None

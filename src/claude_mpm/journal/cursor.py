@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from claude_mpm.wire.framing import Line, LineFramer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 # How much is read at once, in bytes: little while it comes slowly, much where much is there.
 CHUNK, LARGE_CHUNK = 1 << 12, 1 << 20
 _GROWTH = 16
+_BLOCK = 1 << 16  # of what is read backwards
 _NO_TIME = getattr(os, "O_NOATIME", 0)  # only Linux has it
 
 
@@ -70,6 +71,37 @@ def _open(journal: Path) -> int:
         return os.open(journal, os.O_RDONLY | os.O_CLOEXEC | _NO_TIME)
     except PermissionError:  # of another's file
         return os.open(journal, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def newest_lines(journal: Path, begin: int, end: int) -> Iterator[Line]:
+    """Yield the lines between two places of a journal, the last one first, and read no more.
+
+    Args:
+        begin: where the first of them starts, in bytes.
+        end: where the last of them ends, behind its newline, in bytes.
+    """
+    file = _open(journal)
+    try:
+        pieces: list[bytes] = []  # of the line that ends at `end`, the last one first
+        place = end - 1
+        while place > begin:
+            start = max(begin, place - _BLOCK)
+            piece, *rest = os.pread(file, place - start, start).split(b"\n")
+            place = start
+            for data in reversed(rest):
+                line = _last_line([*pieces, data], end)
+                yield line
+                pieces, end = [], line.offset
+            pieces.append(piece)
+        if end > begin:
+            yield _last_line(pieces, end)
+    finally:
+        os.close(file)
+
+
+def _last_line(pieces: Sequence[bytes], end: int) -> Line:
+    data = b"".join(reversed(pieces))
+    return Line(end - 1 - len(data), data, end)
 
 
 def read_lines(journal: Path, offset: int = 0) -> Iterator[Line]:

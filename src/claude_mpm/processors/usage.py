@@ -29,6 +29,7 @@ class UsageProcessor(ByKind):
         starts: the session's starts, for the framework that was in effect at an offset.
         total_cost_usd: the sum that was reported before the first event to come.
         total_tokens: the sum of tokens, likewise.
+        last_heard: when Claude said something last before it, in seconds since the epoch.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class UsageProcessor(ByKind):
         starts: Sequence[Start] = (),
         total_cost_usd: float = 0.0,
         total_tokens: int = 0,
+        last_heard: float | None = None,
     ) -> None:
         self._session = session
         self._starts = starts
         self._total = total_cost_usd
         self._tokens = total_tokens
-        self._clock: str | None = None  # a result has no time of its own
+        self._last_heard = last_heard
+        self._clock: str | None = None  # since then; a result has no time of its own
 
     def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
         """Return what takes events of a kind; None where nothing does."""
@@ -84,7 +87,7 @@ class UsageProcessor(ByKind):
             tokens=used,
             total_tokens=self._tokens,
             duration=(amount(result.duration_ms) or 0.0) / 1000,
-            ended_at=moment(self._clock) if self._clock else None,
+            ended_at=moment(self._clock) if self._clock else self._last_heard,
             denials=len(result.permission_denials or ()),
             framework=self._framework_at(event.offset),
         )
