@@ -30,7 +30,7 @@ class LineFramer:
     def __init__(self, offset: int = 0, *, together: bool = False) -> None:
         self.offset = offset
         self._together = together
-        self._tail: list[bytes] = []
+        self._tail = bytearray()  # it grows without being copied each time, as bytes would be
 
     def feed(self, chunk: bytes) -> list[Line]:
         """Return the lines that `chunk` completes."""
@@ -40,14 +40,11 @@ class LineFramer:
             self.offset = line.end
             return [line]
         if b"\n" not in chunk:  # far faster than `split` finds it out, where a line is long
-            self._tail.append(chunk)
+            self._tail += chunk
             return []
         head, *rest = chunk.rsplit(b"\n", 1) if self._together else chunk.split(b"\n")
-        self._tail.append(head)
-        # The tail is joined once a line, not once a chunk: appending each chunk to one bytes
-        # object makes a long line cost the square of its length.
-        datas = [b"".join(self._tail), *rest[:-1]]
-        self._tail = [rest[-1]] if rest[-1] else []
+        datas = [b"".join((self._tail, head)), *rest[:-1]]
+        self._tail = bytearray(rest[-1])
         lines = []
         end = self.offset
         for data in datas:
@@ -58,8 +55,8 @@ class LineFramer:
 
     def flush(self) -> Line | None:
         """Return what stands after the last newline, if anything: the journal is over."""
-        data = b"".join(self._tail)
-        self._tail = []
+        data = bytes(self._tail)
+        self._tail = bytearray()
         if not data:
             return None
         line = Line(self.offset, data, self.offset + len(data))
