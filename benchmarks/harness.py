@@ -34,6 +34,7 @@ class Figure:
         unit: what stands behind the value.
         sides: each side's median, in words.
         note: what the sides do.
+        bars: the seconds of each side, where a picture shows them.
     """
 
     row: str
@@ -46,6 +47,7 @@ class Figure:
     unit: str = "×"
     sides: dict[str, str] = field(default_factory=dict)
     note: str = ""
+    bars: dict[str, float] = field(default_factory=dict)
 
     @property
     def reached(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import picture
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from harness import Figure
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+OURS = "claude-mpm run"  # the bar that stands out
 
 
 def write(
@@ -20,7 +23,8 @@ def write(
     text = path.read_text() if path.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    parts = [_machine(machine, peers), _table(figures), _sides(figures)]
+    shown = [_picture(path, figure) for figure in figures if figure.bars]
+    parts = [_machine(machine, peers), _table(figures), *shown, _sides(figures)]
     path.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}")
 
 
@@ -44,6 +48,15 @@ def _table(figures: Sequence[Figure]) -> str:
         for f in figures
     ]
     return "\n".join(head + rows)
+
+
+def _picture(page: Path, figure: Figure) -> str:
+    """Draw a figure beside the page, and return what shows it there."""
+    file = page.parent / "images" / f"benchmark-{figure.row}.svg"
+    file.parent.mkdir(exist_ok=True)
+    told = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in figure.bars.items())
+    picture.bars(file, f"{figure.row}: {told}", figure.bars, OURS)
+    return f"How long it took, **{figure.row}**:\n\n![{told}](images/{file.name})"
 
 
 def _sides(figures: Sequence[Figure]) -> str:

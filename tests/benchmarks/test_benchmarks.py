@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -50,12 +51,17 @@ def test_a_measure_yields_its_figures(run: Any, world: Any, name: str) -> None:
 def test_figures_stand_between_the_marks_of_a_page(run: Any, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{run.page.BEGIN}\nold\n{run.page.END}\nafter\n")
-    figure = run.Figure("a", "what", 1.234, 1.0, 2.0, 1.15, sides={"ours": "1 s"}, note="How.")
+    figure = run.Figure("a", "what", 1.234, 1.0, 2.0, 1.15, sides={"ours": "1 s"}, note="How.",
+                        bars={"bare <claude>": 0.5, "claude-mpm run": 1.0})  # fmt: skip
     run.page.write(page, [figure], {"cores": "2"}, {"pexpect": "4"})
     text = page.read_text()
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
     assert "| a | what | 1.23× | 1 to 2× | ≤ 1.15× | **missed** |" in text
     assert "| peer pexpect | 4 |" in text
+    assert "![bare <claude> 0.50 s, claude-mpm run 1.00 s](images/benchmark-a.svg)" in text
+    drawn = ElementTree.parse(tmp_path / "images" / "benchmark-a.svg")
+    bare, ours = drawn.iterfind(".//{*}rect")
+    assert (ours.get("class"), int(ours.get("width", 0))) == ("ours", 2 * int(bare.get("width", 0)))
 
 
 def test_on_the_way_to_run_nothing_heavy_is_imported() -> None:
