@@ -21,6 +21,7 @@ from claude_mpm.processors.delegations import DelegationProcessor
 from claude_mpm.processors.transcript_turns import TranscriptTurns
 from claude_mpm.processors.usage import UsageProcessor
 from claude_mpm.records import TurnRecord
+from claude_mpm.server.hosting import read_piece
 from claude_mpm.server.tokens import Tokens
 from claude_mpm.settings import load_settings
 from claude_mpm.store import Store, decisions
@@ -62,6 +63,16 @@ def read(folder: SessionFolder, *pieces: bytes) -> Store:
             folder.write(folder.exit_file, b"0\n")
         store.catch_up(folder)
     return store
+
+
+# --- a server ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [6, 2**44, 2**63 - 1, 2**63, HUGE])
+def test_behind_the_end_of_a_file_there_is_nothing(folder: SessionFolder, offset: int) -> None:
+    folder.journal.write_bytes(b"hello\n")
+    assert read_piece(folder, folder.journal.name, 5) == b"\n"
+    assert read_piece(folder, folder.journal.name, offset) == b""
 
 
 # --- wires ----------------------------------------------------------------------------------

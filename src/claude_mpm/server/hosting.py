@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -217,6 +218,8 @@ def read_piece(folder: SessionFolder, name: str, offset: int) -> bytes:
         raise Refused(f"{name[:40]!r} is no file that can be fetched")
     try:
         with (folder.path / name).open("rb") as file:
+            if offset >= file.seek(0, os.SEEK_END):  # also where no file can be so long
+                return b""
             file.seek(offset)
             return file.read(CHUNK)
     except FileNotFoundError:
