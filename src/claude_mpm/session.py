@@ -269,14 +269,16 @@ class Session:
         known, end = position.cursor, self._cursor.offset
         if not self._keeps or end <= known:
             return
+        if self._together:
+            position.events += sum(_lines_behind(event, known) for event in decoded)
         if lines[0].offset < known:
             decoded = [event for event in decoded if event.offset >= known]
-        if self._together:
-            position.events += sum(_lines_behind(line, known) for line in lines)
-        else:
+        if not self._together:
             position.events += len(decoded)
-        position.not_json += sum([event.kind == "not-json" for event in decoded])
-        self._heard += [event for event in decoded if event.kind in _HEARD]
+        kinds = [event.kind for event in decoded]
+        position.not_json += kinds.count("not-json")
+        if not _HEARD.isdisjoint(kinds):
+            self._heard += [event for event in decoded if event.kind in _HEARD]
         position.cursor = end
 
     def _store(self, found: Sequence[Event]) -> None:
@@ -290,10 +292,12 @@ class Session:
             self._keeps = False
 
 
-def _lines_behind(line: Line, offset: int) -> int:
+def _lines_behind(event: Event, offset: int) -> int:
     """Return how many of the lines that were read together begin at an offset or behind it."""
-    known = max(0, offset - line.offset)
-    return line.data.count(b"\n", known) + (known <= len(line.data))
+    known = offset - event.offset
+    if known <= 0:
+        return len(event.data.lines)
+    return event.raw.count(b"\n", known) + (known <= len(event.raw))
 
 
 def open_beside(folder: SessionFolder, index: Index, start: int, *, follow: bool = True) -> Session:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from claude_mpm.orchestration.flag import Flag
-from claude_mpm.wire.text_lines import SAYING, LineAssembler
+from claude_mpm.wire.text_lines import SAYING, LineAssembler, is_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 # How often, in seconds, `on_idle` is called while nothing comes.
 _IDLE_INTERVAL = 1.0
+# The kinds of event that nobody need observe while nobody watches.
+_UNWATCHED = frozenset(
+    {
+        "assistant", "command_lifecycle", "delegation", "not-json", "result", "stream_event",
+        "text", "ticket", "user",
+    }
+)  # fmt: skip
 
 
 class ClaudeOutput(io.TextIOBase):
@@ -31,6 +38,8 @@ class ClaudeOutput(io.TextIOBase):
     Args:
         session: what is read.
         observe: called with each event after its lines were given out.
+        is_watched: whether that means something for events that only turns and questions heed;
+            where it does not, their lines are given out together with those that follow.
         on_idle: called about once a second while nothing comes.
         on_end: called once, when the output is over and was read.
 
@@ -48,11 +57,13 @@ class ClaudeOutput(io.TextIOBase):
         session: Session,
         *,
         observe: Callable[[Event], None],
+        is_watched: Callable[[], bool],
         on_idle: Callable[[], None],
         on_end: Callable[[], None],
     ) -> None:
         self._session = session
         self._observe = observe
+        self._is_watched = is_watched
         self._on_idle = on_idle
         self._on_end = on_end
         self.on_demand: Callable[[], None] = _nothing
@@ -109,11 +120,8 @@ class ClaudeOutput(io.TextIOBase):
 
     def push(self, events: Iterable[Event], take: Callable[[Sequence[str]], None]) -> None:
         """Hand on the lines of events that were read from the session; called while `reading`."""
-        feed, observe = self._assembler.feed, self._observe
-        for event in events:
-            if event.kind in SAYING and (lines := feed(event)):
-                take(lines)
-            observe(event)
+        for lines in self._give_out(events):
+            take(lines)
 
     def finish(self) -> None:
         """Called when all was read, and handed on with `push`."""
@@ -171,7 +179,7 @@ class ClaudeOutput(io.TextIOBase):
         return line
 
     def _next_lot(self) -> Sequence[str]:
-        """Return the lines of the next event that has some; none as `_step` returns None."""
+        """Return the next lines; none as `_step` returns None."""
         try:
             return next(self._lots)
         except StopIteration:
@@ -179,17 +187,32 @@ class ClaudeOutput(io.TextIOBase):
             return ()
 
     def _read_session(self) -> Generator[Sequence[str], None, None]:
-        """Yield the lines of each event; it is observed when they were given out."""
-        feed, observe = self._assembler.feed, self._observe
+        """Yield the lines of all events; empty ones where none came for a while."""
         while not self._session.ended:
             events = self._session.read(_IDLE_INTERVAL)
-            for event in events:
-                if event.kind in SAYING and (lines := feed(event)):
-                    yield lines
-                observe(event)
+            yield from self._give_out(events)
             if not events:
                 self._on_idle()
                 yield ()
+
+    def _give_out(self, events: Iterable[Event]) -> Generator[Sequence[str], None, None]:
+        """Yield the lines of events; what is observed is so when the lines up to it were given."""
+        feed, observe = self._assembler.feed, self._observe
+        lines: list[str] = []
+        is_watched = self._is_watched()
+        for event in events:
+            kind = event.kind
+            if kind in SAYING:
+                lines += feed(event)
+            if not is_watched and kind in _UNWATCHED and not is_error(event):
+                continue
+            if lines:
+                yield lines
+                lines = []
+            observe(event)
+            is_watched = self._is_watched()  # it may have begun a turn, or a question
+        if lines:
+            yield lines
 
     def _hold(self, thread: threading.Thread | None) -> None:
         self._holder = thread

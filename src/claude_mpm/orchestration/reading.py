@@ -58,6 +58,7 @@ class Reading(Conversation, ABC):
         self._output = self.process.stdout = ClaudeOutput(
             controller.session,
             observe=self._observe,
+            is_watched=self._is_watched if self._has_default("_observe") else lambda: True,
             on_idle=self._on_idle,
             on_end=self._on_end,
         )
@@ -148,6 +149,14 @@ class Reading(Conversation, ABC):
         self._questions.observe(event)
         self._turns.observe(event)
         self._supervision.observe(event)
+
+    def _is_watched(self) -> bool:
+        """Tell whether `_observe` has something to do with events of a turn, or of a question."""
+        return (
+            self._turns.active is not None
+            or self._questions.any_open()
+            or self._supervision.heeds_all
+        )
 
     def _is_due(self) -> bool:
         """Tell whether `_on_idle` has something to do, without waiting for anything."""

@@ -111,6 +111,11 @@ class Supervision:
         """Whether `observe` may have to wait for something."""
         return self._budget is not None or self._options.wait_for_rate_limit is not None
 
+    @property
+    def heeds_all(self) -> bool:
+        """Whether `observe` heeds events of no turn as well."""
+        return self._budget is not None
+
     def is_due(self) -> bool:
         """Tell whether `check` has something to do, without waiting for anything."""
         return self._watchdog.is_due() or self._rate_limit.is_due()

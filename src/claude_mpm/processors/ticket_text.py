@@ -132,12 +132,12 @@ class _Scanner:
             return []
         return self.flush()
 
-    def skips(self, text: str) -> bool:
+    def skips(self, text: str, lines: int) -> bool:
         if self._pending is not None or self._pattern.may_match(text):
             return False
         if not self._blocks.is_unmoved_by(text):
             return False
-        self._number += text.count("\n") + 1
+        self._number += lines
         return True
 
     def flush(self) -> list[FoundTicket]:
@@ -203,9 +203,14 @@ class TicketFinder:
         """
         return self._scanner.feed(line)
 
-    def skips(self, text: str) -> bool:
-        """Take the next lines, if there is nothing in them; else return False for `feed`."""
-        return self._scanner.skips(text)
+    def skips(self, text: str, lines: int) -> bool:
+        """Take the next lines, if there is nothing in them; else return False for `feed`.
+
+        Args:
+            text: the lines.
+            lines: how many they are.
+        """
+        return self._scanner.skips(text, lines)
 
     def flush(self) -> list[FoundTicket]:
         """End the text that `feed` took, and return its last tickets; the next line is line 0."""

@@ -41,10 +41,10 @@ class TicketProcessor(ByKind):
 
     def _from_lines(self, event: Event) -> list[Event]:
         found: list[Event] = []
-        if self._finder.skips(event.data.text):
+        if self._finder.skips(event.data.text, len(event.data.lines)):
             return found
         for piece in in_pieces(event, PIECE):
-            if self._finder.skips(piece.data.text):
+            if self._finder.skips(piece.data.text, len(piece.data.lines)):
                 continue
             for line in in_pieces(piece, 1):
                 self._last = line

@@ -168,9 +168,15 @@ class Lifecycle(msgspec.Struct, frozen=True, gc=False, tag="command_lifecycle"):
 
 
 class PlainText(msgspec.Struct, frozen=True, gc=False):
-    """A line of Claude's text, on the wire that has nothing else; several where they came fast."""
+    """A line of Claude's text, on the wire that has nothing else; several where they came fast.
+
+    Args:
+        text: all of it.
+        lines: the same, line by line.
+    """
 
     text: str
+    lines: list[str]
 
 
 class Unknown(msgspec.Struct, frozen=True, gc=False):

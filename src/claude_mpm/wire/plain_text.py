@@ -26,10 +26,7 @@ class PlainLines:
 
     def decode_all(self, lines: Sequence[Line]) -> list[Event]:
         """Return one event for each."""
-        return [
-            Event("text", PlainText(_text(line.data)), line.offset, line.end, line.data, "text")
-            for line in lines
-        ]
+        return [_event(line.data, line.offset, line.end) for line in lines]
 
     def prompt(self, text: str, uuid: str) -> bytes:
         """Return the prompt as a line; this wire has no identities, so `uuid` does not travel."""
@@ -43,13 +40,15 @@ def in_pieces(event: Event, lines: int) -> list[Event]:
     for first in range(0, len(datas), lines):
         data = b"\n".join(datas[first : first + lines])
         end = min(offset + len(data) + 1, event.end)
-        found.append(Event("text", PlainText(_text(data)), offset, end, data, "text"))
+        found.append(_event(data, offset, end))
         offset = end
     return found
 
 
-def _text(data: bytes) -> str:
+def _event(data: bytes, offset: int, end: int) -> Event:
     text = data.decode("utf-8", "replace")
-    if "\r" not in text:
-        return text
-    return "\n".join([line.rstrip("\r") for line in text.split("\n")])
+    lines = text.split("\n")
+    if "\r" in text:
+        lines = [line.rstrip("\r") for line in lines]
+        text = "\n".join(lines)
+    return Event("text", PlainText(text, lines), offset, end, data, "text")

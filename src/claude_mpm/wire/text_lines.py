@@ -17,8 +17,6 @@ def said(event: Event) -> str | None:
 
     Subagents talk to the assistant, not to the user, and an API error is Claude Code's own text.
     """
-    if event.kind == "text":
-        return str(event.data.text)
     if event.kind != "assistant" or event.data.parent_tool_use_id or event.data.isSidechain:
         return None
     message = event.data.message
@@ -34,9 +32,14 @@ def said(event: Event) -> str | None:
     return "\n".join(texts) if texts else None
 
 
+def is_error(event: Event) -> bool:
+    """Tell whether Claude Code reports an API error in the assistant's place."""
+    return event.kind == "assistant" and bool(event.data.is_api_error_message)
+
+
 def reported_error(event: Event) -> str | None:
     """Return the text of an API error that Claude Code reports in the assistant's place."""
-    if event.kind != "assistant" or not event.data.is_api_error_message:
+    if not is_error(event):
         return None
     return "\n".join(block.text for block in event.data.message.blocks if block.text)
 
@@ -54,6 +57,9 @@ class LineAssembler:
 
     def feed(self, event: Event) -> list[str]:
         """Return the lines that `event` finishes, without newlines."""
+        if event.kind == "text":
+            lines: list[str] = event.data.lines
+            return lines
         if event.kind == "stream_event":
             return self._feed_piece(event.data.event, event.data.parent_tool_use_id)
         text = said(event)
