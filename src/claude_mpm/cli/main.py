@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -88,6 +90,7 @@ def cli(context: click.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its status."""
+    atexit.register(gc.freeze)  # at the end, to look for cycles in what is left takes 10 ms
     _open_what_is_closed()
     words = list(sys.argv[1:] if arguments is None else arguments)
     words, claude_args = _split(words)

@@ -24,11 +24,12 @@ put() { # NAME VALUE: written whole, then renamed into place
 state_place() { # says from the inside where this is
     mounts=/proc/self/mountinfo
     container=$(sed -n 's,.*containers/\([0-9a-f]\{64\}\)/.*hostname .*,\1,p;' $mounts 2>/dev/null)
-    place="host=$(uname -n)
+    read -r host 2>/dev/null </proc/sys/kernel/hostname || host=$(uname -n)
+    place="host=$host
 container=${container%%[!0-9a-f]*}
 user=$(id -un 2>/dev/null)
 uid=$(id -u)
-cwd=$(pwd)"
+cwd=$PWD"
     put place "$place"
 }
 
@@ -113,8 +114,9 @@ ends_within() { # SECONDS: whether Claude, which is not this shell's child, ends
 
 make_temporary() { # Claude's temporary files go with it; the path is short: sockets are in there
     base=${CLAUDE_CODE_TMPDIR:-${TMPDIR:-/tmp}}
-    mkdir -p "$base" && temporary=$(mktemp -d "$base/mpm.XXXXXX") || return
-    put temporary "$temporary"
+    [ -d "$base" ] || mkdir -p "$base"
+    temporary=$(mktemp -d "$base/mpm.XXXXXX") || return
+    printf '%s\n' "$temporary" >"$session/temporary" # while it is empty, it names nothing
     export CLAUDE_CODE_TMPDIR="$temporary"
 }
 
@@ -145,18 +147,24 @@ ran_out_of_memory() { # whether the kernel has killed something of this containe
     grep -qs '^oom_kill [1-9]' /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control
 }
 
-left_behind() { # the processes of Claude's tools, wherever they went
-    grep -lzxF "CLAUDE_MPM_FOLDER=$session" /proc/[0-9]*/environ 2>/dev/null |
-        sed 's,/proc/\([0-9]*\)/.*,\1,'
-}
-
-sweep() { # ends them
+sweep() { # ends the processes of Claude's tools, wherever they went
     for round in TERM 0 0 0 0 0 0 0 0 0 KILL KILL KILL; do
-        left=$(left_behind)
+        left=$(grep -lzxF "CLAUDE_MPM_FOLDER=$session" /proc/[0-9]*/environ 2>/dev/null)
         [ -n "$left" ] || return
-        [ "$round" = 0 ] || kill -s "$round" $left 2>/dev/null
+        for file in $left; do # /proc/PID/environ
+            file=${file%/environ}
+            [ "$round" = 0 ] || kill -s "$round" "${file##*/}" 2>/dev/null
+        done
         sleep 0.1
     done
+}
+
+clean_up() { # its own files, and Claude's temporary ones before the note of where they are
+    set --
+    for name in stdin alive pid feed lease closed environ expected temporary; do
+        set -- "$@" "$session/$name"
+    done
+    rm -rf ${temporary:+"$temporary"} "$@"
 }
 
 claude= asked= temporary= status=126
@@ -170,8 +178,7 @@ if is_expected; then
     run "$@"
     sweep
 fi
-[ -z "$temporary" ] || rm -rf "$temporary"
-cd "$session" && rm -f stdin alive pid feed lease closed environ expected temporary
+clean_up
 put exit "$status"
 trap '' TERM
 kill -TERM 0
