@@ -10,7 +10,7 @@ import click
 from claude_mpm.cli.question_view import ask_person, question_line, telling
 from claude_mpm.journal.parked import clock
 from claude_mpm.orchestration.question import Question
-from claude_mpm.orchestration.rate_limit import refused_until
+from claude_mpm.orchestration.supervision.rate_limit import refused_until
 
 if TYPE_CHECKING:
     from claude_mpm.cli.app import App

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.lease import Owner
     from claude_mpm.orchestration.options import Options
     from claude_mpm.orchestration.question import Question
-    from claude_mpm.orchestration.supervision import Supervision
+    from claude_mpm.orchestration.supervision.supervisor import Supervisor
     from claude_mpm.wire.events import Event
 
 
@@ -49,7 +49,7 @@ class Conversation:
     place_settings: dict[str, Any]
     session_metadata: dict[str, Any]
     logger: logging.Logger
-    _supervision: Supervision
+    _supervision: Supervisor
 
     def __init__(self, options: Options) -> None:
         self.options = options

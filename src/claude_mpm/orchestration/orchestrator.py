@@ -20,7 +20,7 @@ from claude_mpm.orchestration.options import make_options
 from claude_mpm.orchestration.pacing import in_turn
 from claude_mpm.orchestration.place_settings import take_place_settings
 from claude_mpm.orchestration.reading import Reading
-from claude_mpm.orchestration.supervision import Supervision
+from claude_mpm.orchestration.supervision.supervisor import Supervisor
 from claude_mpm.orchestration.takeover import take_over, turns_of
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ class MPMOrchestrator(Reading, AsyncFace):
         """Return the place where Claude runs; called by the constructor."""
         return self.options.environment or self.place()(**self.place_settings)
 
-    def _make_supervision(self) -> Supervision:
-        return Supervision(
+    def _make_supervision(self) -> Supervisor:
+        return Supervisor(
             self.options,
             self.environment,
             self._turns,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from claude_mpm.orchestration.controller import Controller
     from claude_mpm.orchestration.handshake import Handshake
     from claude_mpm.orchestration.shared_reading import Reader
-    from claude_mpm.orchestration.supervision import Supervision
+    from claude_mpm.orchestration.supervision.supervisor import Supervisor
     from claude_mpm.wire.events import Event
 
 # What a subclass may put something in the place of that takes its time, on the way of a line.
@@ -34,7 +34,7 @@ _QUICK_HOSTS = (subprocess.Popen, AdoptedHost)
 class Reading(Conversation, ABC):
     """The hooks of the output, in the order in which what Claude writes goes through them."""
 
-    _supervision: Supervision
+    _supervision: Supervisor
     _stopped: threading.Event
     _reader: Reader | None
     _output: ClaudeOutput | None

@@ -1,4 +1,4 @@
-"""What watches over a session that runs: for turns that stand still, for death, for excess."""
+"""The supervisor of a session: gives each event, and the time, to everything that watches."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import msgspec
 
 from claude_mpm.errors import MPMError
 from claude_mpm.orchestration.options import BUDGETS
-from claude_mpm.orchestration.rate_limit import RateLimitWait
-from claude_mpm.orchestration.revival import Revival
-from claude_mpm.orchestration.watchdog import Watchdog
+from claude_mpm.orchestration.supervision.rate_limit import RateLimitWait
+from claude_mpm.orchestration.supervision.revival import Revival
+from claude_mpm.orchestration.supervision.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import logging
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
     from claude_mpm.environments.base import Environment
     from claude_mpm.framework import FrameworkLoader
-    from claude_mpm.orchestration.budget import Budget
     from claude_mpm.orchestration.controller import Controller
     from claude_mpm.orchestration.options import Options
-    from claude_mpm.orchestration.resources import ResourceWatch
+    from claude_mpm.orchestration.supervision.budget import Budget
+    from claude_mpm.orchestration.supervision.resources import ResourceWatch
     from claude_mpm.orchestration.turn import Turn
     from claude_mpm.orchestration.turns import TurnTracker
     from claude_mpm.store import Store
     from claude_mpm.wire.events import Event
 
 
-class Supervision:
+class Supervisor:
     """Sees to it that a session neither hangs, nor dies unnoticed, nor takes the machine down.
 
     Args:
@@ -78,7 +78,7 @@ class Supervision:
         )
         self._budget: Budget | None = None
         if any(getattr(options, name) is not None for name in BUDGETS):
-            from claude_mpm.orchestration import budget
+            from claude_mpm.orchestration.supervision import budget
 
             self._budget = budget.Budget(
                 options, turns, logger, store, control=control, over=over, stop=stop
@@ -169,7 +169,7 @@ class Supervision:
             )
         ):
             return
-        from claude_mpm.orchestration.resources import Limits, ResourceWatch, read_usage
+        from claude_mpm.orchestration.supervision.resources import Limits, ResourceWatch, read_usage
 
         self._resources = ResourceWatch(
             partial(read_usage, self._environment, controller.folder.path.name),

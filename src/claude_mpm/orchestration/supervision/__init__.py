@@ -1,0 +1,1 @@
+"""What watches over a session: turns that stand still, death, excess, budgets, rate limits."""
