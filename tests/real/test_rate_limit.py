@@ -14,7 +14,8 @@ from claude_mpm import Outcome
 from claude_mpm.cli.main import main
 from claude_mpm.cli.session_view import cells, read_row
 from claude_mpm.journal.parked import clock, read_parked
-from claude_mpm.orchestration import output, rate_limit
+from claude_mpm.orchestration import output
+from claude_mpm.orchestration.supervision import rate_limit
 from claude_mpm.status import State, read_status
 from claude_mpm.testing import Call, Fail, ScriptedModel
 
