@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 STATES = ("starting", "idle", "stream", "tool", "background", "ask")
 _PATIENCE = 60.0
+_OF_THE_MODEL = ("socket:", "anon_inode:[eventpoll]")  # it is served by threads of this process
 
 
 def stops(number: int, dice: Dice, share: float) -> Figures:
@@ -88,7 +89,9 @@ class _Stop:
         kept = [each.name for each in self._temporary.glob("mpm.*")]
         figures.found("temporary files left", len(kept), f"{where}: {kept}")
         figures.found("threads left", _settled(lambda: _threads() - threads), where)
-        figures.found("descriptors left", _settled(lambda: _descriptors() - descriptors), where)
+        more = _settled(lambda: len(_descriptors()) - len(descriptors))
+        new = sorted(set(_descriptors()) - set(descriptors)) if more else []
+        figures.found("descriptors left", more, f"{where}: {new}")
 
     def _stop(self) -> None:
         clock = Clock()
@@ -134,13 +137,13 @@ def _threads() -> int:
     return sum(thread.name.startswith("claude-mpm") for thread in threading.enumerate())
 
 
-def _descriptors() -> int:
-    """Count what this process holds open, but for sockets: they are the scripted model's."""
-    held = 0
+def _descriptors() -> list[str]:
+    """Return what this process holds open, but for what is the scripted model's."""
+    held = []
     for entry in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # the one that lists them
-            held += not str(entry.readlink()).startswith("socket:")
-    return held
+            held.append(str(entry.readlink()))
+    return [each for each in held if not each.startswith(_OF_THE_MODEL)]
 
 
 def _settled(count: Callable[[], int]) -> int:
