@@ -11,6 +11,7 @@ from common import tell
 from claude_mpm import create_orchestrator
 
 state, emitter, file, lines = sys.argv[1:]
+wanted = int(lines)
 seen = 0
 
 
@@ -28,7 +29,7 @@ claude.start_or_raise()
 before, said = seen, 0
 begun = time.perf_counter()
 claude.send_input("go")
-while seen - before < int(lines):
+while seen - before < wanted:
     said += claude.get_output(0.05) is not None
 took = time.perf_counter() - begun
 while claude.get_output(0.05) is not None:
@@ -37,4 +38,4 @@ claude.stop()
 tickets = len(claude.store.index.tickets())
 claude.store.close()
 assert tickets and said, "nothing was found, so less was done than is claimed"
-tell(seconds=took, events=int(lines), said=said)
+tell(seconds=took, events=wanted, said=said)

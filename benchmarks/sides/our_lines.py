@@ -9,7 +9,8 @@ from common import tell
 
 from claude_mpm import create_orchestrator
 
-state, wanted, command, *arguments = sys.argv[1:]
+state, lines, command, *arguments = sys.argv[1:]
+wanted = int(lines)
 begun = time.perf_counter()
 claude = create_orchestrator(
     "local", state_dir=state, wire="plain-text", claude_path=command, claude_args=arguments,
@@ -17,7 +18,7 @@ claude = create_orchestrator(
 )  # fmt: skip
 claude.start_or_raise()
 count = letters = 0
-while count < int(wanted):
+while count < wanted:
     line = claude.get_output(60)
     assert line is not None
     count += 1
