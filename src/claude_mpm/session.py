@@ -10,6 +10,7 @@ from claude_mpm.built_in import built_in_processors
 from claude_mpm.errors import StorageError
 from claude_mpm.journal.cursor import Cursor
 from claude_mpm.journal.watch import subscribe
+from claude_mpm.processors.by_kind import finish_all, takers
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
@@ -196,10 +197,10 @@ class Session:
         by_kind = self._by_kind
         for event in decoded:
             events.append(event)
-            takers = by_kind.get(event.kind)
-            if takers is None:
-                takers = by_kind[event.kind] = self._takers(event.kind)
-            for take in takers:
+            takes = by_kind.get(event.kind)
+            if takes is None:
+                takes = by_kind[event.kind] = takers(self._processors, event.kind)
+            for take in takes:
                 if found := take(event):
                     before = len(events)
                     events += found
@@ -216,27 +217,13 @@ class Session:
         """Keep what was found, and return all events."""
         if self._sync is not None:
             self._sync(decoded)
-        finished = self._finish_processors() if self.ended else []
+        finished = finish_all(self._processors) if self.ended else []
         self._keep(lines, decoded, made, finished)
         events += finished
         for sink in self._sinks:
             for event in events:
                 sink(event)
         return events
-
-    def _takers(self, kind: str) -> Sequence[Processor]:
-        """Return what the processors take events of a kind with; who does not tell takes all."""
-        takers = []
-        for process in self._processors:
-            taker = getattr(process, "taker", None)
-            take = taker(kind) if taker else process
-            if take is not None:
-                takers.append(take)
-        return takers
-
-    def _finish_processors(self) -> list[Event]:
-        finishers = [getattr(process, "finish", None) for process in self._processors]
-        return [event for finish in finishers if finish for event in finish()]
 
     def _keep(
         self,

@@ -10,21 +10,27 @@ if TYPE_CHECKING:
 
     from claude_mpm.wire.events import Event
 
+    Processor = Callable[[Event], Iterable[Event]]
 
-def takes(
-    process: Callable[[Event], Iterable[Event]], kind: str
-) -> Callable[[Event], Iterable[Event]] | None:
-    """Return what a processor takes events of a kind with; itself where it does not tell."""
-    taker = getattr(process, "taker", None)
-    take: Callable[[Event], Iterable[Event]] | None = taker(kind) if taker else process
-    return take
+
+def takers(processors: Iterable[Processor], kind: str) -> list[Processor]:
+    """Return what processors take events of a kind with; who does not tell takes all."""
+    asked = ((process, getattr(process, "taker", None)) for process in processors)
+    found = [taker(kind) if taker else process for process, taker in asked]
+    return [take for take in found if take is not None]
+
+
+def finish_all(processors: Iterable[Processor]) -> list[Event]:
+    """Return what processors have left at the end."""
+    finishers = [getattr(process, "finish", None) for process in processors]
+    return [event for finish in finishers if finish for event in finish()]
 
 
 class ByKind(ABC):
     """A processor with a function for each kind of event, so that none is called in vain."""
 
     @abstractmethod
-    def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
+    def taker(self, kind: str) -> Processor | None:
         """Return what makes further events of those of a kind; None where nothing does."""
 
     def __call__(self, event: Event) -> Iterable[Event]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.processors.by_kind import ByKind, takes
+from claude_mpm.processors.by_kind import ByKind, finish_all, takers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,14 +31,13 @@ class Redacted(ByKind):
 
     def taker(self, kind: str) -> Processor | None:
         """Return what takes events of a kind; None where nothing does."""
-        takers = [takes(process, kind) for process in self._processes]
-        takes_it = [take for take in takers if take is not None]
-        return self._cleaned(takes_it) if takes_it else None
+        takes = takers(self._processes, kind)
+        return self._cleaned(takes) if takes else None
 
-    def _cleaned(self, takers: Sequence[Processor]) -> Processor:
+    def _cleaned(self, takes: Sequence[Processor]) -> Processor:
         def cleaned(event: Event) -> Iterable[Event]:
             found: list[Event] = []
-            for take in takers:
+            for take in takes:
                 if made := take(event):
                     found += map(self._clean, made)
             return found
@@ -47,8 +46,7 @@ class Redacted(ByKind):
 
     def finish(self) -> list[Event]:
         """Return what the processors have left at the end."""
-        finishers = [getattr(process, "finish", None) for process in self._processes]
-        return [self._clean(found) for finish in finishers if finish for found in finish()]
+        return [self._clean(found) for found in finish_all(self._processes)]
 
     def _clean(self, found: Event) -> Event:
         data = self._redactor.record(found.data)
