@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ _MESSAGE = re.compile(r"[0-9]{1,12}")
 _delivering = threading.Lock()
 
 
-class Upload:
+class Upload(ABC):
     """Something on its way to the server.
 
     Args:
@@ -54,11 +55,12 @@ class Upload:
         self._here += len(piece.data)
         return self._here == self._size
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 -- most have nothing to forget
         """Forget what did not become whole; safe to call twice."""
 
+    @abstractmethod
     def _keep(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Keep the next bytes."""
 
 
 class StartUpload(Upload):
