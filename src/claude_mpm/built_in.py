@@ -9,6 +9,7 @@ from claude_mpm.processors.claimed import moment
 from claude_mpm.processors.delegations import DelegationProcessor
 from claude_mpm.processors.redacted import Redacted
 from claude_mpm.processors.usage import UsageProcessor
+from claude_mpm.records import Spending
 from claude_mpm.redaction import Redactor
 from claude_mpm.wire import WIRES, PlainLines, Transcript
 from claude_mpm.wire.framing import LineFramer
@@ -67,9 +68,9 @@ def _turn_processor(
     meta: Meta, folder: SessionFolder, last: TurnRecord | None, start: int
 ) -> Processor:
     if meta.wire != Transcript.name:
-        sums = (last.total_cost_usd, last.total_tokens) if last else (0.0, 0)
+        before = last.total if last else Spending()
         heard = _last_heard(meta, folder, last, start)
-        return UsageProcessor(meta.session_id, meta.starts, *sums, heard)
+        return UsageProcessor(meta.session_id, meta.starts, before, heard)
     from claude_mpm.processors.transcript_turns import TranscriptTurns, primed
 
     turns = TranscriptTurns(meta.session_id, meta.starts)

@@ -128,3 +128,8 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     denials: int = 0
     framework: str = ""
+
+    @property
+    def total(self) -> Spending:
+        """What the session had used with this turn, as Claude reported it."""
+        return Spending(self.total_cost_usd, self.total_tokens)

@@ -24,11 +24,12 @@ from claude_mpm.records import TurnRecord
 from claude_mpm.server.hosting import read_piece
 from claude_mpm.server.tokens import Tokens
 from claude_mpm.settings import load_settings
-from claude_mpm.store import Store, decisions
+from claude_mpm.store import decisions
 from claude_mpm.wire import WIRES
 from claude_mpm.wire.events import Event
 from claude_mpm.wire.framing import Line, LineFramer
 from claude_mpm.wire.transcript import entry_of
+from journals import read_in_parts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,18 +52,6 @@ def folder(tmp_path: Path) -> SessionFolder:
 def meta(wire: str) -> Meta:
     return Meta(session_id="s", claude_session_id="c", orchestrator="local", environment="local",
                 wire=wire, cwd="/", created_at=1.0)  # fmt: skip
-
-
-def read(folder: SessionFolder, *pieces: bytes) -> Store:
-    """Write a journal piece by piece, and have each read by a reader of its own."""
-    store = Store(folder.path.parents[1])
-    for number, piece in enumerate(pieces, 1):
-        with folder.journal.open("ab") as journal:
-            journal.write(piece)
-        if number == len(pieces):
-            folder.write(folder.exit_file, b"0\n")
-        store.catch_up(folder)
-    return store
 
 
 # --- a server ----------------------------------------------------------------------------------
@@ -160,7 +149,7 @@ def test_a_tool_result_that_is_no_utf_8_ends_its_delegation() -> None:
 def test_a_code_block_that_is_open_at_the_take_up_is_still_one(folder: SessionFolder) -> None:
     folder.write_meta(meta("plain-text"))
     parts = b"BUG: it fails\n\n```\nTODO: code\n", b"```\nFEATURE: a thing\n"
-    titles = [ticket.title for ticket in read(folder, *parts).index.tickets("s")]
+    titles = [ticket.title for ticket in read_in_parts(folder, *parts).index.tickets("s")]
     assert titles == ["it fails", "a thing"]
 
 
@@ -174,7 +163,7 @@ def test_a_prompt_put_before_the_last_turn_ended_is_known_after_the_take_up(
         return json.dumps(told).encode() + b"\n"
 
     idle = b'{"type":"system","subtype":"local_command"}\n'
-    store = read(folder, put("u1", "started") + put("u2", "refused"), idle)
+    store = read_in_parts(folder, put("u1", "started") + put("u2", "refused"), idle)
     assert [turn.prompts for turn in store.index.turns("s")] == [("u2",), ("u1",)]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from claude_mpm.journal import cursor
 from claude_mpm.journal.cursor import newest_lines, read_lines
 from claude_mpm.journal.layout import Meta, SessionFolder
-from claude_mpm.store import Store
+from journals import read_in_parts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,13 +57,7 @@ def found_in(state: Path, *parts: bytes) -> list[Any]:
         Meta(session_id="s", claude_session_id="c", orchestrator="local", environment="local",
              wire="stream-json", cwd="/", created_at=1.0)
     )  # fmt: skip
-    store = Store(state)
-    for number, part in enumerate(parts, 1):
-        with folder.journal.open("ab") as journal:
-            journal.write(part)
-        if number == len(parts):
-            folder.write(folder.exit_file, b"0\n")
-        store.catch_up(folder)
+    store = read_in_parts(folder, *parts)
     index = store.index
     found = [index.tickets(), index.delegations(), index.turns(), index.position("s")]
     store.close()

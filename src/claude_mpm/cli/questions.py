@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,7 @@ from claude_mpm.cli.found import warn
 from claude_mpm.cli.pick import pick_session, status_now
 from claude_mpm.cli.question_view import proposals, telling
 from claude_mpm.errors import StorageError
+from claude_mpm.processors.claimed import time_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,7 +80,7 @@ def _row(session: str, asked: Asked) -> Waiting:
     return Waiting(
         session=session,
         question=asked.request_id,
-        asked_at=_seconds(asked.at),
+        asked_at=time_of(asked.at),
         tool=str(asked.request.get("tool_name", "")),
         input=asked.request.get("input") or {},
         description=str(asked.request.get("description") or ""),
@@ -99,13 +99,6 @@ def _cells(row: Waiting) -> tuple[object, ...]:
         telling(row.input) or row.description or msgspec.json.encode(row.input).decode(),
         ", ".join(proposals(row.suggestions)),
     )
-
-
-def _seconds(timestamp: str) -> float | None:
-    try:
-        return datetime.fromisoformat(timestamp).timestamp() if timestamp else None
-    except ValueError:
-        return None
 
 
 def _list_answered(app: App, folders: Sequence[SessionFolder]) -> None:

@@ -149,19 +149,25 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, Any] | None = None
     use_framework: bool = True
 
+    @property
+    def budgets(self) -> dict[tuple[str, str], float]:
+        """The budgets that are set, by their span and by what they count: "cost" or "tokens"."""
+        found = {key: getattr(self, name) for key, name in _BUDGETS.items()}
+        return {key: limit for key, limit in found.items() if limit is not None}
+
 
 _VALUES = {
     "durability": ("none", "turn", "event"),
     "on_stall": ("warn", "interrupt", "end", "resume"),
 }
-BUDGETS = (
-    "turn_cost_limit_usd",
-    "turn_token_limit",
-    "session_cost_limit_usd",
-    "session_token_limit",
-    "day_cost_limit_usd",
-    "day_token_limit",
-)
+_BUDGETS = {
+    ("turn", "cost"): "turn_cost_limit_usd",
+    ("turn", "tokens"): "turn_token_limit",
+    ("session", "cost"): "session_cost_limit_usd",
+    ("session", "tokens"): "session_token_limit",
+    ("day", "cost"): "day_cost_limit_usd",
+    ("day", "tokens"): "day_token_limit",
+}
 # What a resume in another process needs to know; the rest is that process's own business.
 KEPT = (
     "model",

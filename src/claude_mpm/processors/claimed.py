@@ -9,6 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 
 _MOST_COUNTED, _MOST = 2**53, 1e15
+# The counts of tokens in a record, with their names in the model's API.
+USAGE = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cache_read_tokens": "cache_read_input_tokens",
+    "cache_write_tokens": "cache_creation_input_tokens",
+}
 _KINDS_OF_TOKENS = (
     "inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens",
 )  # fmt: skip
@@ -24,12 +31,17 @@ def amount(value: object) -> float | None:
     return value if isinstance(value, int | float) and 0 <= value <= _MOST else None
 
 
-def moment(value: object) -> float | None:
+def time_of(timestamp: str | None) -> float | None:
     """Return a time such as "2026-11-22T10:47:26Z" in seconds since the epoch; None if none."""
     try:
-        return amount(datetime.fromisoformat(str(value)).timestamp())
-    except (ValueError, OverflowError):
+        return datetime.fromisoformat(timestamp).timestamp() if timestamp else None
+    except (ValueError, OverflowError):  # a year that no clock has
         return None
+
+
+def moment(timestamp: str | None) -> float | None:
+    """Return a time as `time_of` does; None where nothing can have happened then."""
+    return amount(time_of(timestamp))
 
 
 def tokens(model_usage: object) -> int:

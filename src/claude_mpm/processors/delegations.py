@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from claude_mpm.checks import NOT_JSON
 from claude_mpm.processors.by_kind import ByKind
-from claude_mpm.processors.claimed import amount
+from claude_mpm.processors.claimed import amount, time_of
 from claude_mpm.processors.delegation_text import DelegationFinder
 from claude_mpm.records import Delegation
 from claude_mpm.wire.events import Block, Event
@@ -91,7 +90,7 @@ class DelegationProcessor(ByKind):
                         agent=str(called.get("subagent_type") or "general-purpose"),
                         description=str(called.get("description") or ""),
                         prompt=str(called.get("prompt") or ""),
-                        started_at=_seconds(event.data.timestamp),
+                        started_at=time_of(event.data.timestamp),
                         offset=event.offset,
                     ),
                     event,
@@ -107,7 +106,7 @@ class DelegationProcessor(ByKind):
                 yield self._update(msgspec.structs.replace(delegation, background=True), event)
             elif not delegation.background:
                 state = "completed" if not block.is_error else _failure(text)
-                ended = _seconds(event.data.timestamp)
+                ended = time_of(event.data.timestamp)
                 took = delegation.duration or _elapsed(delegation, ended)
                 yield self._end(delegation, state, delegation.result or text, took, event)
 
@@ -189,13 +188,6 @@ def _text(block: Block) -> str:
         parts = [part.get("text", "") for part in content if isinstance(part, dict)]
         return "\n".join(str(part) for part in parts)
     return str(content or "")
-
-
-def _seconds(timestamp: str | None) -> float | None:
-    try:
-        return datetime.fromisoformat(timestamp).timestamp() if timestamp else None
-    except (ValueError, OverflowError):  # a year that no clock has
-        return None
 
 
 def _elapsed(delegation: Delegation, ended: float | None) -> float | None:

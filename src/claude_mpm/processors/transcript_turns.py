@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.processors.claimed import amount, count, moment
+from claude_mpm.processors.claimed import USAGE, amount, count, moment
 from claude_mpm.records import Cost, TurnRecord
 from claude_mpm.wire.events import Event, Lifecycle, System
 from claude_mpm.wire.text_lines import reported_error
@@ -29,12 +29,6 @@ _INTERRUPTED = "[Request interrupted by user"
 # Types without a class of their own; any other line that comes as "unknown" has a wrong shape.
 _BOOK_KEEPING = frozenset({"queue-operation", "cost-state"})
 _MOST_TASKS = 1000  # whatever number a line claims
-_TOKENS = {
-    "input_tokens": "input",
-    "output_tokens": "output",
-    "cache_read_tokens": "cache_read_input",
-    "cache_write_tokens": "cache_creation_input",
-}
 _ABORTED = {"subtype": "error_during_execution", "terminal_reason": "aborted"}
 
 
@@ -176,7 +170,7 @@ class TranscriptTurns:
         return self._told(event, turn, **known)
 
     def _told(self, event: Event, turn: _Open, **known: Any) -> Event:
-        used = {name: _sum(turn, f"{kind}_tokens") for name, kind in _TOKENS.items()}
+        used = {name: _sum(turn, theirs) for name, theirs in USAGE.items()}
         tokens = sum(used.values())
         self._tokens = count(self._tokens + tokens)
         record = TurnRecord(
@@ -188,7 +182,7 @@ class TranscriptTurns:
             total_cost_usd=self._total,
             tokens=tokens,
             total_tokens=self._tokens,
-            ended_at=self._moment(),
+            ended_at=moment(self._clock),
             framework=self._framework_at(event.offset),
             **{"subtype": "success", **used, **known},
         )
@@ -197,9 +191,6 @@ class TranscriptTurns:
     def _framework_at(self, offset: int) -> str:
         place = bisect_right([start.offset for start in self._starts], offset)
         return self._starts[place - 1].framework_sha256 if place else ""
-
-    def _moment(self) -> float | None:
-        return moment(self._clock) if self._clock else None
 
     def _cost(self, event: Event, entry: Entry) -> Iterator[Event]:
         total = amount(entry.total_cost)
@@ -213,7 +204,7 @@ class TranscriptTurns:
                 session=self._session,
                 cost_usd=cost,
                 total_cost_usd=self._total,
-                told_at=self._moment(),
+                told_at=moment(self._clock),
             )
             yield _made(event, "cost", found)
 

@@ -6,8 +6,8 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from claude_mpm.processors.by_kind import ByKind
-from claude_mpm.processors.claimed import amount, count, moment, tokens
-from claude_mpm.records import TurnRecord
+from claude_mpm.processors.claimed import USAGE, amount, count, moment, tokens
+from claude_mpm.records import Spending, TurnRecord
 from claude_mpm.wire.events import Event, Result
 
 if TYPE_CHECKING:
@@ -16,19 +16,13 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import Start
 
 
-_USAGE = (
-    "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
-)  # fmt: skip
-
-
 class UsageProcessor(ByKind):
     """Makes a "turn" event of every result.
 
     Args:
         session: the session's id.
         starts: the session's starts, for the framework that was in effect at an offset.
-        total_cost_usd: the sum that was reported before the first event to come.
-        total_tokens: the sum of tokens, likewise.
+        before: the sum that was reported before the first event to come.
         last_heard: when Claude said something last before it, in seconds since the epoch.
     """
 
@@ -36,14 +30,13 @@ class UsageProcessor(ByKind):
         self,
         session: str,
         starts: Sequence[Start] = (),
-        total_cost_usd: float = 0.0,
-        total_tokens: int = 0,
+        before: Spending = Spending(),  # noqa: B008 -- it cannot be changed
         last_heard: float | None = None,
     ) -> None:
         self._session = session
         self._starts = starts
-        self._total = total_cost_usd
-        self._tokens = total_tokens
+        self._total = before.cost_usd
+        self._tokens = before.tokens
         self._last_heard = last_heard
         self._clock: str | None = None  # since then; a result has no time of its own
 
@@ -80,10 +73,7 @@ class UsageProcessor(ByKind):
             api_error_status=count(result.api_error_status) or None,
             cost_usd=cost,
             total_cost_usd=total,
-            input_tokens=count(usage.get("input_tokens")),
-            output_tokens=count(usage.get("output_tokens")),
-            cache_read_tokens=count(usage.get("cache_read_input_tokens")),
-            cache_write_tokens=count(usage.get("cache_creation_input_tokens")),
+            **{name: count(usage.get(theirs)) for name, theirs in USAGE.items()},
             tokens=used,
             total_tokens=self._tokens,
             duration=(amount(result.duration_ms) or 0.0) / 1000,
@@ -97,7 +87,7 @@ class UsageProcessor(ByKind):
         before, total = self._tokens, tokens(result.modelUsage)
         if not total:  # it tells of no model: an older release, or one that has called none
             usage = result.usage or {}
-            total = before + sum(count(usage.get(name)) for name in _USAGE)
+            total = before + sum(count(usage.get(name)) for name in USAGE.values())
         self._tokens = count(total)
         return self._tokens - before if self._tokens >= before else self._tokens
 

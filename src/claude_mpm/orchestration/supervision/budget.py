@@ -81,7 +81,7 @@ class Budget:
         over: threading.Event,
         stop: Callable[[], None],
     ) -> None:
-        self._limits = limits_of(options)
+        self._limits = options.budgets
         self._turns = turns
         self._logger = logger
         self._store = store
@@ -148,8 +148,7 @@ class Budget:
         index, session = self._store.index, self._control().folder.path.name
         if self._told_before is None:
             last = next(index.newest_turns(session), None)
-            sums = (last.total_cost_usd, last.total_tokens) if last else ()
-            self._told_before = Spending(*sums)
+            self._told_before = last.total if last else Spending()
             if self._has("day"):
                 _catch_up_since(self._store, midnight(), session)
         turn = self._turns.active
@@ -177,7 +176,7 @@ class Budget:
         return Spending(cost, max(int(tokens), sum(self._counted.values())))
 
     def _note_turn(self, event: Event) -> None:
-        self._told_before = Spending(event.data.total_cost_usd, event.data.total_tokens)
+        self._told_before = event.data.total
         self._told = self._interrupted = None
         self._before.clear()
         self._counted.clear()
@@ -261,14 +260,6 @@ class Budget:
         if most is not None and used.tokens >= most:
             return f"the budget of this {span} is used up: {used.tokens} of {most:g} tokens"
         return ""
-
-
-def limits_of(options: Options) -> dict[tuple[str, str], float]:
-    """Return the budgets that are set, by their span and by what they count."""
-    named = {(span, "cost"): f"{span}_cost_limit_usd" for span in SPANS}
-    named |= {(span, "tokens"): f"{span}_token_limit" for span in SPANS}
-    found = {key: getattr(options, name) for key, name in named.items()}
-    return {key: limit for key, limit in found.items() if limit is not None}
 
 
 def midnight(days: int = 0) -> float:

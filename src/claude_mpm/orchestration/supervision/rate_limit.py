@@ -11,6 +11,7 @@ import msgspec
 from claude_mpm.errors import MPMError
 from claude_mpm.journal.parked import Parked, clock, park, read_parked, unpark
 from claude_mpm.processors.claimed import amount
+from claude_mpm.wire.text_lines import SYNTHETIC_MODEL
 
 if TYPE_CHECKING:
     import logging
@@ -70,7 +71,8 @@ class RateLimitWait:
             self._active, self._worked = self._turns.active, False
         if event.kind == "assistant":
             said = event.data
-            self._worked |= not said.is_api_error_message and said.message.model != "<synthetic>"
+            synthetic = said.is_api_error_message or said.message.model == SYNTHETIC_MODEL
+            self._worked |= not synthetic
         elif event.type == "rate_limit_event" and event.kind == "unknown":
             self._until = refused_until(event.data.fields)
 

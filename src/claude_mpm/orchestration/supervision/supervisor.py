@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import MPMError
-from claude_mpm.orchestration.options import BUDGETS
 from claude_mpm.orchestration.supervision.rate_limit import RateLimitWait
 from claude_mpm.orchestration.supervision.revival import Revival
 from claude_mpm.orchestration.supervision.watchdog import Watchdog
@@ -77,7 +76,7 @@ class Supervisor:
             options.wait_for_rate_limit, turns, logger, control=control, over=over
         )
         self._budget: Budget | None = None
-        if any(getattr(options, name) is not None for name in BUDGETS):
+        if options.budgets:
             from claude_mpm.orchestration.supervision import budget
 
             self._budget = budget.Budget(
