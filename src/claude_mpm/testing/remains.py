@@ -53,7 +53,11 @@ class Remains:
         """Return what is left, one line each; empty where nothing is."""
         left = [f"process {each.pid} ({each.command[:80]})" for each in self.processes()]
         for entry in sorted(self._folder.path.iterdir()):
-            if stat.S_ISFIFO(entry.lstat().st_mode):
+            try:
+                mode = entry.lstat().st_mode
+            except FileNotFoundError:  # it has just gone
+                continue
+            if stat.S_ISFIFO(mode):
                 left.append(f"FIFO {entry.name}")
             elif entry.name in _FOR_A_WHILE:
                 left.append(f"file {entry.name}")

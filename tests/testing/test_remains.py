@@ -1,0 +1,24 @@
+"""What is left of a session, looked at while it goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claude_mpm.journal.layout import SessionFolder
+from claude_mpm.testing.remains import Remains
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_what_goes_while_it_is_looked_at_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = SessionFolder(tmp_path / "s")
+    folder.create()
+    os.mkfifo(folder.feed)
+    there = [folder.path / "draft-that-is-renamed", *folder.path.iterdir()]
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter(there))
+    assert Remains(folder).found() == ["FIFO feed"]
