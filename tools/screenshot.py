@@ -15,7 +15,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from claude_mpm.claude_binary import find_claude
-from claude_mpm.terminal.first_start import answer_first_questions
+from claude_mpm.terminal.claude_config import answer_first_questions
 from claude_mpm.testing import Call, ScriptedModel
 
 PICTURES = Path(__file__).parents[1] / "docs" / "images"

@@ -14,7 +14,7 @@ import pytest
 from pane import Pane
 
 from claude_mpm.journal.layout import SessionFolder
-from claude_mpm.terminal.first_start import answer_first_questions
+from claude_mpm.terminal.claude_config import answer_first_questions
 from claude_mpm.testing import Call, ScriptedModel, Stall
 from command import wait_until_gone
 

@@ -190,7 +190,7 @@ def test_nothing_is_answered_in_claudes_configuration_without_being_asked(
 
 
 def test_the_answers_are_added_to_what_is_there(tmp_path: Path) -> None:
-    from claude_mpm.terminal.first_start import answer_first_questions
+    from claude_mpm.terminal.claude_config import answer_first_questions
 
     environ = {"CLAUDE_CONFIG_DIR": str(tmp_path), "ANTHROPIC_API_KEY": "k" * 30 + "end"}
     file = tmp_path / ".claude.json"

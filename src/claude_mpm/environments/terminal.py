@@ -12,7 +12,7 @@ from claude_mpm.environments.local import Local
 from claude_mpm.errors import LaunchError
 from claude_mpm.journal.leftovers import MARK
 from claude_mpm.journal.watch import subscribe
-from claude_mpm.terminal.first_start import answer_first_questions
+from claude_mpm.terminal.claude_config import answer_first_questions
 from claude_mpm.terminal.order import NOT_STARTED, TerminalOrder, give_order
 from claude_mpm.wire.transcript import Transcript
 

@@ -23,8 +23,8 @@ from claude_mpm.terminal.frames import (
     frame,
     resized,
 )
-from claude_mpm.terminal.guard import Guard
 from claude_mpm.terminal.modes import Modes
+from claude_mpm.terminal.tty_restorer import TtyRestorer
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -74,7 +74,7 @@ class _Terminal:
         self._display = display
         self._saved = termios.tcgetattr(keyboard)
         self._modes = Modes()
-        self._guard = Guard(display)
+        self._restorer = TtyRestorer(display)
 
     def __enter__(self) -> Self:
         self.take()
@@ -82,7 +82,7 @@ class _Terminal:
 
     def __exit__(self, *_: object) -> None:
         self.give_back()
-        self._guard.dismiss()
+        self._restorer.dismiss()
 
     @property
     def size(self) -> Size:
@@ -92,7 +92,7 @@ class _Terminal:
 
     def take(self) -> None:
         """Read keys, not lines."""
-        self._guard.note(self._modes.leaving())
+        self._restorer.note(self._modes.leaving())
         tty.setraw(self.keyboard, termios.TCSADRAIN)
 
     def give_back(self) -> None:
@@ -105,7 +105,7 @@ class _Terminal:
     def show(self, data: bytes) -> None:
         """Write what the program shows."""
         if self._modes.feed(data):
-            self._guard.note(self._modes.leaving())  # first: we may be killed in between
+            self._restorer.note(self._modes.leaving())  # first: we may be killed in between
         self._write(data)
 
     def _write(self, data: bytes) -> None:

@@ -7,10 +7,13 @@ put into the inbox are typed; the journal is made of Claude's transcripts, never
 from __future__ import annotations
 
 import os
+import pwd
+import re
 import selectors
 import signal
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,23 +22,21 @@ import msgspec
 from claude_mpm.errors import MPMError
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
 from claude_mpm.journal.leftovers import MARK, end, remove_temporary
-from claude_mpm.terminal.activity import configuration_folder, read_activity
-from claude_mpm.terminal.doors import Doors, Linger
+from claude_mpm.terminal.claude_config import configuration_folder, read_activity
+from claude_mpm.terminal.fifos import Fifos, Linger
 from claude_mpm.terminal.frames import Size
-from claude_mpm.terminal.keeper import Keeper
-from claude_mpm.terminal.mirror import Mirror
+from claude_mpm.terminal.journal_writer import JournalWriter
 from claude_mpm.terminal.modes import Modes, without_sequences
 from claude_mpm.terminal.order import NOT_STARTED, TerminalOrder, take_order
-from claude_mpm.terminal.placement import state_place
-from claude_mpm.terminal.program import Program
+from claude_mpm.terminal.program import OF_THE_TERMINAL, Program
+from claude_mpm.terminal.prompt_typer import PromptTyper
 from claude_mpm.terminal.runtime import socket_path
 from claude_mpm.terminal.screens import Screens
-from claude_mpm.terminal.signals import Signals
-from claude_mpm.terminal.typist import Typist
+from claude_mpm.terminal.transcript_copier import TranscriptCopier
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
-    from claude_mpm.terminal.activity import Activity
+    from claude_mpm.terminal.claude_config import Activity
 
 _DEFAULT_SIZE = Size(40, 120)
 _FIRST_SCREEN = 15.0  # seconds to wait for one, where the program is to wait for it
@@ -43,6 +44,7 @@ _LIVELY, _CALM = 0.05, 0.5  # seconds between looks: while something is shown, a
 _STAYS_LIVELY = 2.0  # seconds after the last that was shown
 _UNTIL_KILLED = 10.0  # seconds between SIGTERM and SIGKILL
 _REDRAWN = 0.1  # seconds for which the terminal has another size, so that all is drawn anew
+_CONTAINER = re.compile(r"containers/([0-9a-f]{64})/.*hostname ")
 _TAIL = 4000  # bytes of what was shown that are kept to say why a program did not begin
 
 
@@ -88,17 +90,17 @@ class Host:
         self._selector = selectors.DefaultSelector()
         self._modes = Modes()
         self._screens = Screens(socket_path(folder.path), self._selector, self._modes.entering)
-        self._doors = Doors(folder)
+        self._fifos = Fifos(folder)
         self._inbox = Inbox(folder)
         self._linger = Linger(folder, order.linger, order.linger_limit)
         self._configuration = configuration_folder(order.environ)
-        mirror = Mirror(folder, self._configuration, order.conversation)
-        mirror.follow(mirror.conversation or order.conversation)
-        self._mirror = mirror
-        self._keeper = Keeper(mirror, lambda message: _complain(folder, message))
-        self._typist = Typist(
+        copier = TranscriptCopier(folder, self._configuration, order.conversation)
+        copier.follow(copier.conversation or order.conversation)
+        self._copier = copier
+        self._writer = JournalWriter(copier, lambda message: _complain(folder, message))
+        self._typer = PromptTyper(
             lambda keys: self._program.write(keys),
-            self._keeper.note_prompt,
+            self._writer.note_prompt,
             is_claude=bool(order.conversation),
         )
         self._program: Program
@@ -118,7 +120,7 @@ class Host:
                 return 128 + signal.SIGTERM
             self._program = self._started()
             self._selector.register(self._program.master, selectors.EVENT_READ, self._serve)
-            self._selector.register(self._doors.feed, selectors.EVENT_READ, _nothing)
+            self._selector.register(self._fifos.feed, selectors.EVENT_READ, _nothing)
             while self._program.status is None:
                 self._wait(self._pause())
                 self._look(time.monotonic())
@@ -158,10 +160,10 @@ class Host:
 
     def _conversation(self) -> list[str]:
         """Return the arguments that say which conversation Claude is to begin or to go on with."""
-        known = self._mirror.conversation
+        known = self._copier.conversation
         if not self._order.conversation:
             return []
-        if self._mirror.has_transcript(known):
+        if self._copier.has_transcript(known):
             # Claude keeps the first framework of a conversation unless it is told not to.
             return [f"--resume={known}", "--system-prompt-snapshot", "off"]
         return ["--session-id", self._order.conversation]
@@ -170,7 +172,7 @@ class Host:
 
     def _pause(self) -> float:
         lively = time.monotonic() < self._last_shown + _STAYS_LIVELY
-        return _LIVELY if lively or self._typist.has_typed or self._full_size_at else _CALM
+        return _LIVELY if lively or self._typer.has_typed or self._full_size_at else _CALM
 
     def _wait(self, seconds: float) -> None:
         for key, events in self._selector.select(seconds):
@@ -199,7 +201,7 @@ class Host:
             self._program.write(bytes(self._screens.typed))
             self._screens.typed.clear()
         self._fit(now)
-        for name in self._doors.names():
+        for name in self._fifos.names():
             self._hear(name)
         if now < self._looked + _LIVELY:
             return  # a program that shows much must not make us look more often
@@ -211,14 +213,14 @@ class Host:
     def _follow_claude(self, now: float) -> None:
         activity = read_activity(self._configuration, self._program.pid)
         self._tell_ready(activity)
-        arrived = self._typist.has_typed and self._keeper.prompt_waits()
-        self._typist.act(activity, now, arrived=arrived)
-        self._keeper.keep(activity, now)
+        arrived = self._typer.has_typed and self._writer.prompt_waits()
+        self._typer.act(activity, now, arrived=arrived)
+        self._writer.keep(activity, now)
 
     def _hear(self, name: str) -> None:
         try:
             message = b"" if name == END_OF_INPUT else self._inbox.read(name)
-            self._typist.hear(name, message)
+            self._typer.hear(name, message)
         except (OSError, msgspec.DecodeError, LookupError, TypeError) as error:
             _complain(self._folder, f"message {name} cannot be typed: {error!r}")
 
@@ -267,11 +269,11 @@ class Host:
 
     def _end_if_due(self, now: float) -> None:
         # Who ends a Claude that asks a person has answered for that person.
-        followed = self._doors.followed() or bool(self._screens) or self._keeper.waits
+        followed = self._fifos.followed() or bool(self._screens) or self._writer.waits
         self._linger.look(now, followed=followed)
         if self._linger.expired:
-            self._typist.ended = True
-        if self._signals.asked_to_end or self._typist.gives_up or self._linger.is_over(now):
+            self._typer.ended = True
+        if self._signals.asked_to_end or self._typer.gives_up or self._linger.is_over(now):
             self._terminate(now)
 
     def _terminate(self, now: float) -> None:
@@ -287,7 +289,7 @@ class Host:
         while data := self._program.read():
             self._take_shown(data)
         activity = read_activity(self._configuration, self._program.pid)
-        self._keeper.keep(activity, time.monotonic(), to_the_end=True)
+        self._writer.keep(activity, time.monotonic(), to_the_end=True)
         if status and not self._ready:
             said = without_sequences(self._shown)
             self._folder.write(self._folder.errors, f"{said}\n".encode())
@@ -297,3 +299,61 @@ class Host:
 
 def _nothing(_: int) -> None:
     pass
+
+
+class Signals:
+    """Takes the signals of this process from now on.
+
+    Attributes:
+        descriptor: it can be read when a signal has come.
+        asked_to_end: whether one of them was SIGTERM.
+    """
+
+    def __init__(self) -> None:
+        self.descriptor, write = os.pipe()
+        for descriptor in (self.descriptor, write):
+            os.set_blocking(descriptor, False)
+        self.asked_to_end = False
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._note)
+        for signum in OF_THE_TERMINAL:
+            signal.signal(signum, signal.SIG_IGN)
+
+    def _note(self, *_: object) -> None:
+        self.asked_to_end = True
+
+    def hear(self, _: int) -> None:
+        """Read what woke us up."""
+        with suppress(BlockingIOError):
+            while os.read(self.descriptor, 512):
+                pass
+
+
+def state_place(folder: SessionFolder, cwd: str) -> str:
+    """Write the statement; return why this is not the place that was asked for, empty if it is."""
+    uid = os.getuid()
+    user = ""
+    with suppress(KeyError):  # a number without a name
+        user = pwd.getpwuid(uid).pw_name
+    place = {
+        "host": os.uname().nodename,
+        "container": _container(),
+        "user": user,
+        "uid": str(uid),
+        "cwd": os.path.realpath(cwd),
+    }
+    lines = [f"{key}={value}" for key, value in place.items()]
+    folder.write(folder.place, "".join(f"{line}\n" for line in lines).encode())
+    with suppress(FileNotFoundError):
+        for line in folder.expected_place.read_text("utf-8").splitlines():
+            if line not in lines:
+                return f"this is not the place that was asked for: not {line}, but {lines}"
+    return ""
+
+
+def _container() -> str:
+    with suppress(OSError):
+        found = _CONTAINER.search(Path("/proc/self/mountinfo").read_text("utf-8", "replace"))
+        return found[1] if found else ""
+    return ""

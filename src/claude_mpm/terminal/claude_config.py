@@ -1,7 +1,9 @@
-"""The questions that Claude Code asks a person at its first start, answered beforehand.
+"""What Claude Code keeps in its configuration folder that a terminal's host reads or sets.
 
-It keeps the answers in `.claude.json` of its configuration folder, or of the home where none is
-given. (Observed: Claude Code 2.1.330.)
+Every `claude` keeps a file `sessions/PID.json` there: which conversation it holds, and whether it
+is at work. It is there once no first-start question is left to answer. The answers to these
+questions are in `.claude.json`, in the same folder, or in the home where none is given.
+(Observed: Claude Code 2.1.330.)
 """
 
 from __future__ import annotations
@@ -10,13 +12,50 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from claude_mpm.errors import LaunchError
 from claude_mpm.journal.layout import storage_errors, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+IDLE, BUSY, WAITING = "idle", "busy", "waiting"
+DIALOG = "dialog open"  # what it waits for that is no question of Claude's, but of a person
 _OF_A_KEY = 20  # characters at its end, by which Claude knows a key again
+
+
+class Activity(msgspec.Struct, frozen=True, rename="camel"):
+    """What the file says.
+
+    Args:
+        session_id: the conversation.
+        status: "idle", "busy", "waiting" for a person; empty while Claude begins.
+        waiting_for: what it waits for: "permission prompt", "dialog open".
+        status_updated_at: when it last changed; what is compared with itself alone.
+    """
+
+    session_id: str = ""
+    status: str = ""
+    waiting_for: str = ""
+    status_updated_at: float = 0.0
+
+
+_decode = msgspec.json.Decoder(Activity).decode
+
+
+def configuration_folder(environ: Mapping[str, str]) -> Path:
+    """Return the folder in which a Claude with these variables keeps everything."""
+    given = environ.get("CLAUDE_CONFIG_DIR")
+    return Path(given) if given else Path(environ.get("HOME") or "/", ".claude")
+
+
+def read_activity(configuration: Path, pid: int) -> Activity:
+    """Return what the Claude of this process id says; all empty where it says nothing."""
+    try:
+        return _decode((configuration / "sessions" / f"{pid}.json").read_bytes())
+    except (FileNotFoundError, msgspec.DecodeError):  # it may be just being written
+        return Activity()
 
 
 def answer_first_questions(environ: Mapping[str, str], cwd: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from claude_mpm.journal.layout import SessionFolder
-from claude_mpm.terminal.mirror import Mirror
+from claude_mpm.terminal.transcript_copier import TranscriptCopier
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,53 +47,53 @@ def folder(tmp_path: Path) -> SessionFolder:
     return folder
 
 
-def _mirror(folder: SessionFolder, claude: Claude) -> Mirror:
-    mirror = Mirror(folder, claude.configuration, OWN)
-    mirror.follow(mirror.conversation or OWN)
-    return mirror
+def _copier(folder: SessionFolder, claude: Claude) -> TranscriptCopier:
+    copier = TranscriptCopier(folder, claude.configuration, OWN)
+    copier.follow(copier.conversation or OWN)
+    return copier
 
 
 def test_whole_lines_are_copied_and_the_rest_when_it_is_there(
     folder: SessionFolder, claude: Claude
 ) -> None:
-    mirror = _mirror(folder, claude)
-    assert not mirror.copy()  # there is no transcript before the first prompt
+    copier = _copier(folder, claude)
+    assert not copier.copy()  # there is no transcript before the first prompt
     claude.writes(LINES[0] + LINES[1][:5])
-    assert mirror.copy()
+    assert copier.copy()
     assert folder.journal.read_text() == LINES[0]
-    assert not mirror.copy()
+    assert not copier.copy()
     claude.writes(LINES[1][5:])
-    assert mirror.copy()
+    assert copier.copy()
     assert folder.journal.read_text() == LINES[0] + LINES[1]
 
 
 def test_subagents_and_the_next_conversation_are_copied_too(
     folder: SessionFolder, claude: Claude
 ) -> None:
-    mirror = _mirror(folder, claude)
+    copier = _copier(folder, claude)
     claude.writes(LINES[0])
     claude.writes(LINES[1], subagent="a1")
-    mirror.copy()
-    mirror.follow(NEXT)  # /clear
+    copier.copy()
+    copier.follow(NEXT)  # /clear
     claude.writes(LINES[2], NEXT)
     claude.writes(LINES[3])  # and the first is closed with its costs
-    mirror.copy(to_the_end=True)
+    copier.copy(to_the_end=True)
     lines = folder.journal.read_text().splitlines(keepends=True)
     assert sorted(lines) == LINES[:4]
-    assert mirror.conversation == NEXT
+    assert copier.conversation == NEXT
 
 
 def test_what_a_subagent_said_stands_before_its_report(
     folder: SessionFolder, claude: Claude
 ) -> None:
-    mirror = _mirror(folder, claude)
+    copier = _copier(folder, claude)
     claude.writes(LINES[0], subagent="a1")
     claude.writes(LINES[1])
-    mirror.copy()
+    copier.copy()
     claude.writes(LINES[2])  # the report, written just before what it reports
-    mirror.copy()
+    copier.copy()
     claude.writes(LINES[3], subagent="a1")
-    mirror.copy()
+    copier.copy()
     assert folder.journal.read_text() == LINES[0] + LINES[1] + LINES[3] + LINES[2]
 
 
@@ -101,10 +101,10 @@ def test_what_other_sessions_wrote_before_is_not_ours(
     folder: SessionFolder, claude: Claude
 ) -> None:
     claude.writes(LINES[0], NEXT)
-    mirror = _mirror(folder, claude)
-    mirror.follow(NEXT)  # the person goes on with an older conversation
+    copier = _copier(folder, claude)
+    copier.follow(NEXT)  # the person goes on with an older conversation
     claude.writes(LINES[1], NEXT)
-    mirror.copy()
+    copier.copy()
     assert folder.journal.read_text() == LINES[1]
 
 
@@ -112,10 +112,10 @@ def test_what_other_sessions_wrote_before_is_not_ours(
 def test_a_host_that_was_killed_in_the_middle_of_a_copy_repeats_nothing(
     folder: SessionFolder, claude: Claude, written: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mirror = _mirror(folder, claude)
+    copier = _copier(folder, claude)
     claude.writes(LINES[0])
-    mirror.copy()
-    mirror.note(b'{"type":"host"}')
+    copier.copy()
+    copier.note(b'{"type":"host"}')
     claude.writes("".join(LINES[1:]))
 
     class Killed(Exception):
@@ -126,17 +126,17 @@ def test_a_host_that_was_killed_in_the_middle_of_a_copy_repeats_nothing(
             journal.write(data[:written])
         raise Killed
 
-    monkeypatch.setattr(mirror, "_append", dies)
+    monkeypatch.setattr(copier, "_append", dies)
     with pytest.raises(Killed):
-        mirror.copy()
-    after = _mirror(folder, claude)
+        copier.copy()
+    after = _copier(folder, claude)
     after.copy()
     assert folder.journal.read_text() == LINES[0] + '{"type":"host"}\n' + "".join(LINES[1:])
 
 
 def test_a_line_of_many_megabytes_passes(folder: SessionFolder, claude: Claude) -> None:
     long = json.dumps({"text": "x" * (5 << 20)}) + "\n"
-    mirror = _mirror(folder, claude)
+    copier = _copier(folder, claude)
     claude.writes(long + LINES[0])
-    mirror.copy()
+    copier.copy()
     assert folder.journal.read_text() == long + LINES[0]

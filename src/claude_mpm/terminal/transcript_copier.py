@@ -41,7 +41,7 @@ class _Progress(msgspec.Struct):
     journal: int = 0
 
 
-class Mirror:
+class TranscriptCopier:
     """Copies the transcripts of a session into its journal.
 
     Args:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 12
 
 
-class Doors:
+class Fifos:
     """Reads the feed and the lease, without waiting, and holds what tells that the host is there.
 
     Args:

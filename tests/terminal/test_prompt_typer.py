@@ -8,9 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_mpm.terminal.activity import Activity
-from claude_mpm.terminal.keys import CTRL_C, ENTER, ESCAPE, typed
-from claude_mpm.terminal.typist import Typist
+from claude_mpm.terminal.claude_config import Activity
+from claude_mpm.terminal.prompt_typer import CTRL_C, ENTER, ESCAPE, PromptTyper, typed
 
 BEGIN, END = b"\x1b[200~", b"\x1b[201~"
 INTERRUPT: dict[str, Any] = {"type": "control_request", "request": {"subtype": "interrupt"}}
@@ -34,7 +33,9 @@ class Claude:
     def __init__(self, *, is_claude: bool = True) -> None:
         self.keys = b""
         self.told: list[tuple[str, str]] = []
-        self.typist = Typist(self._press, lambda *told: self.told.append(told), is_claude=is_claude)
+        self.typer = PromptTyper(
+            self._press, lambda *told: self.told.append(told), is_claude=is_claude
+        )
 
     def _press(self, keys: bytes) -> None:
         self.keys += keys
@@ -43,7 +44,7 @@ class Claude:
         self.hears({"type": "user", "uuid": uuid, "message": {"content": text}})
 
     def hears(self, message: dict[str, Any]) -> None:
-        self.typist.hear("000001", json.dumps(message).encode())
+        self.typer.hear("000001", json.dumps(message).encode())
 
     def pressed(self) -> bytes:
         keys, self.keys = self.keys, b""
@@ -78,25 +79,25 @@ def test_an_exclamation_mark_at_the_beginning_is_no_command_for_the_shell() -> N
 def test_a_prompt_waits_until_claude_is_idle_and_is_told_when_it_has_started() -> None:
     claude = Claude()
     claude.puts("Go")
-    claude.typist.act(_busy(0.5), now=0.0)
+    claude.typer.act(_busy(0.5), now=0.0)
     assert claude.pressed() == b""
-    claude.typist.act(_idle(), now=1.0)
+    claude.typer.act(_idle(), now=1.0)
     assert claude.pressed() == typed("Go") + ENTER
     assert not claude.told
-    claude.typist.act(_busy(), now=1.1)
+    claude.typer.act(_busy(), now=1.1)
     assert claude.told == [("u1", "started")]
 
 
 def test_text_pasted_enter_lost() -> None:
     claude = Claude()
     claude.puts("Go")
-    claude.typist.act(_idle(), now=1.0)
+    claude.typer.act(_idle(), now=1.0)
     claude.pressed()
-    claude.typist.act(_idle(), now=1.2)
+    claude.typer.act(_idle(), now=1.2)
     assert claude.pressed() == b""
-    claude.typist.act(_idle(), now=2.0)
+    claude.typer.act(_idle(), now=2.0)
     assert claude.pressed() == ENTER  # and no more of the text
-    claude.typist.act(_busy(), now=2.1)
+    claude.typer.act(_busy(), now=2.1)
     assert claude.told == [("u1", "started")]
 
 
@@ -104,17 +105,17 @@ def test_a_prompt_that_is_never_taken_is_told() -> None:
     claude = Claude()
     claude.puts("Go")
     for n in range(40):
-        claude.typist.act(_idle(), now=float(n))
+        claude.typer.act(_idle(), now=float(n))
     assert claude.told == [("u1", "refused")]
 
 
 def test_enter_is_not_pressed_again_when_claude_asks_something() -> None:
     claude = Claude()
     claude.puts("Go")
-    claude.typist.act(_idle(), now=1.0)
+    claude.typer.act(_idle(), now=1.0)
     claude.pressed()
     for n in range(2, 9):
-        claude.typist.act(_waiting(), now=float(n))
+        claude.typer.act(_waiting(), now=float(n))
     assert claude.pressed() == b""
 
 
@@ -122,31 +123,31 @@ def test_a_turn_that_is_over_before_claude_says_that_it_works() -> None:
     claude = Claude()
     claude.puts("One")
     claude.puts("Two", "u2")
-    claude.typist.act(_idle(), now=1.0)
-    claude.typist.act(_idle(), now=1.1, arrived=True)
+    claude.typer.act(_idle(), now=1.0)
+    claude.typer.act(_idle(), now=1.1, arrived=True)
     assert claude.told == [("u1", "started")]
     claude.pressed()
-    claude.typist.act(_idle(), now=1.2)  # that may be from before
+    claude.typer.act(_idle(), now=1.2)  # that may be from before
     assert claude.pressed() == b""
-    claude.typist.act(_idle(), now=3.0)
+    claude.typer.act(_idle(), now=3.0)
     assert _pasted(claude.pressed().removesuffix(ENTER)) == "Two"
 
 
 def test_an_interrupt_is_escape_and_what_claude_gives_back_to_be_edited_is_cleared() -> None:
     claude = Claude()
-    claude.typist.act(_busy(), now=0.0)
+    claude.typer.act(_busy(), now=0.0)
     claude.hears(INTERRUPT)
-    claude.typist.act(_busy(), now=1.0)
-    claude.typist.act(_busy(), now=1.1)
+    claude.typer.act(_busy(), now=1.0)
+    claude.typer.act(_busy(), now=1.1)
     assert claude.pressed() == ESCAPE
-    claude.typist.act(_idle(3.0), now=1.2)
+    claude.typer.act(_idle(3.0), now=1.2)
     assert claude.pressed() == CTRL_C
 
 
 def test_an_interrupt_of_an_idle_claude_presses_nothing() -> None:
     claude = Claude()
     claude.hears(INTERRUPT)
-    claude.typist.act(_idle(), now=1.0)
+    claude.typer.act(_idle(), now=1.0)
     assert claude.pressed() == b""
 
 
@@ -156,7 +157,7 @@ def test_prompts_that_were_not_typed_yet_are_cancelled_with_the_interrupt_of_a_s
     claude.hears(
         {"type": "control_request", "request": {**INTERRUPT["request"], "cancel_queued": True}}
     )
-    claude.typist.act(_idle(), now=1.0)
+    claude.typer.act(_idle(), now=1.0)
     assert claude.told == [("u1", "cancelled")]
     assert claude.pressed() == b""
 
@@ -164,30 +165,30 @@ def test_prompts_that_were_not_typed_yet_are_cancelled_with_the_interrupt_of_a_s
 def test_the_end_waits_for_the_prompts_before_it_and_for_the_turn() -> None:
     claude = Claude()
     claude.puts("Go")
-    claude.typist.hear("EOF", b"")
-    claude.typist.act(_idle(), now=1.0)
+    claude.typer.hear("EOF", b"")
+    claude.typer.act(_idle(), now=1.0)
     assert _pasted(claude.pressed().removesuffix(ENTER)) == "Go"
-    claude.typist.act(_busy(), now=1.1)
-    claude.typist.act(_busy(), now=9.0)
+    claude.typer.act(_busy(), now=1.1)
+    claude.typer.act(_busy(), now=9.0)
     assert claude.pressed() == b""
-    claude.typist.act(_idle(4.0), now=10.0)
+    claude.typer.act(_idle(4.0), now=10.0)
     assert claude.pressed() == CTRL_C * 2
-    assert not claude.typist.gives_up
+    assert not claude.typer.gives_up
 
 
 def test_a_dialog_that_nobody_will_answer_is_closed_before_the_end() -> None:
     claude = Claude()
-    claude.typist.hear("EOF", b"")
-    claude.typist.act(_waiting(), now=1.0)
+    claude.typer.hear("EOF", b"")
+    claude.typer.act(_waiting(), now=1.0)
     assert claude.pressed() == ESCAPE
     for n in range(3, 10):
-        claude.typist.act(_waiting(), now=float(n))
-    assert claude.typist.gives_up
+        claude.typer.act(_waiting(), now=float(n))
+    assert claude.typer.gives_up
 
 
 def test_a_program_that_is_not_claude_gets_what_was_put() -> None:
     program = Claude(is_claude=False)
-    program.typist.hear("000001", b"some line\n")
-    program.typist.hear("EOF", b"")
-    program.typist.act(Activity(), now=1.0)
+    program.typer.hear("000001", b"some line\n")
+    program.typer.hear("EOF", b"")
+    program.typer.act(Activity(), now=1.0)
     assert program.pressed() == b"some line\n\x04"

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.errors import StorageError
-from claude_mpm.terminal.activity import BUSY, DIALOG, IDLE, WAITING
+from claude_mpm.terminal.claude_config import BUSY, DIALOG, IDLE, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from claude_mpm.terminal.activity import Activity
-    from claude_mpm.terminal.mirror import Mirror
+    from claude_mpm.terminal.claude_config import Activity
+    from claude_mpm.terminal.transcript_copier import TranscriptCopier
 
 _SETTLED = 1.0  # seconds of silence after which an idle Claude has written all there is
 _BY_A_PERSON = frozenset({"typed", "queued"})
@@ -32,16 +32,16 @@ class _UserLine(msgspec.Struct):
 _decode = msgspec.json.Decoder(_UserLine).decode
 
 
-class Keeper:
+class JournalWriter:
     """Writes a session's journal, and tries again where the disk is full.
 
     Args:
-        mirror: copies the transcripts.
+        copier: copies the transcripts.
         complain: called with what went wrong.
     """
 
-    def __init__(self, mirror: Mirror, complain: Callable[[str], None]) -> None:
-        self._mirror = mirror
+    def __init__(self, copier: TranscriptCopier, complain: Callable[[str], None]) -> None:
+        self._copier = copier
         self._complain = complain
         self._unwritten: list[bytes] = []
         self._seen: Activity | None = None
@@ -57,7 +57,7 @@ class Keeper:
 
     def prompt_waits(self) -> bool:
         """Tell whether a prompt that was typed is in the transcript, and not in the journal yet."""
-        return any(_is_typed(line) for line in self._mirror.awaited())
+        return any(_is_typed(line) for line in self._copier.awaited())
 
     def note_prompt(self, uuid: str, state: str) -> None:
         """Note what became of a prompt that was put into the inbox."""
@@ -72,9 +72,9 @@ class Keeper:
             to_the_end: whether nothing more is to come.
         """
         try:
-            self._mirror.follow(activity.session_id)
+            self._copier.follow(activity.session_id)
             self._write_notes()
-            copied = self._mirror.copy(to_the_end=to_the_end)
+            copied = self._copier.copy(to_the_end=to_the_end)
             self._note_state(activity, now, copied)
             self._write_notes()
             self._failing = False
@@ -82,7 +82,7 @@ class Keeper:
             if not self._failing:
                 self._complain(f"the journal cannot be written: {error}")
             self._failing = True
-            self._mirror.recover()
+            self._copier.recover()
 
     def _note_state(self, activity: Activity, now: float, copied: bool) -> None:
         if activity != self._seen or copied:
@@ -112,7 +112,7 @@ class Keeper:
 
     def _write_notes(self) -> None:
         while self._unwritten:
-            self._mirror.note(self._unwritten[0])
+            self._copier.note(self._unwritten[0])
             del self._unwritten[0]
 
 

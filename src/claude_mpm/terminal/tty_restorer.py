@@ -1,7 +1,7 @@
-"""The guard of a person's terminal: a process that puts it right where ours can no more.
+"""A process beside ours that restores a person's terminal when ours cannot.
 
 A program that is killed leaves its terminal as it was: without echo, on the other screen, with the
-mouse reported as keys. The guard hears of our death from the kernel, as the end of a pipe.
+mouse reported as keys. This one learns of our death from the kernel, as the end of a pipe.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ stty "$1" <&1
 """
 
 
-class Guard:
+class TtyRestorer:
     """Watches over a terminal until `dismiss` is called, or this process is gone.
 
     Args:
