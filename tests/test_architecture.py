@@ -20,6 +20,7 @@ SRC = Path(claude_mpm.__file__).parents[1]
 # without an orchestrator, and everything without the command.
 LAYERS = (
     ("errors",),
+    ("folders",),
     ("checks", "index_tables", "records", "redaction", "settings_fields", "trust"),
     ("settings", "agent_file", "claude_binary", "verdict", "wire"),
     ("framework", "journal"),

@@ -15,6 +15,7 @@ import msgspec
 
 from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError
+from claude_mpm.folders import make_private
 from claude_mpm.index_tables import (
     ADVANCE,
     FORGET_SPENDING,
@@ -76,7 +77,7 @@ class Index:
         self.holders = 0
         self._lock = threading.Lock()
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(path.parent)
             path.touch(mode=0o600)
             self._database = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False

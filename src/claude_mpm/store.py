@@ -14,6 +14,7 @@ import msgspec
 
 from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError, UnknownSession
+from claude_mpm.folders import check_private
 from claude_mpm.index import Index
 from claude_mpm.journal.layout import Meta, SessionFolder, session_path, storage_errors
 from claude_mpm.wire import WIRES
@@ -82,8 +83,18 @@ class Store:
         return self._index
 
     def folder(self, session_id: str) -> SessionFolder:
-        """Return the folder of a session, which need not exist."""
+        """Return the folder of a session, which need not exist.
+
+        Raises:
+            StorageError: others can write to the folder of sessions.
+        """
+        self._check()
         return SessionFolder(session_path(self.path, session_id))
+
+    def _check(self) -> None:
+        """See to it that nobody else can have put a session here: its record is obeyed."""
+        for folder in (self.path, self.path / "sessions"):
+            check_private(folder)
 
     def find(self, prefix: str) -> SessionFolder:
         """Return the session whose id is, or alone begins with, `prefix`.
@@ -102,7 +113,12 @@ class Store:
         raise UnknownSession(f"{len(found)} sessions begin with {prefix!r}: {names}")
 
     def sessions(self) -> Iterator[SessionFolder]:
-        """Yield every session, the one started last first."""
+        """Yield every session, the one started last first.
+
+        Raises:
+            StorageError: others can write to the folder of sessions.
+        """
+        self._check()
         root = self.path / "sessions"
         try:
             found = [entry for entry in os.scandir(root) if entry.is_dir()]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.errors import SettingsError
+from claude_mpm.folders import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +55,7 @@ def set_trust(folder: Path, *, trusted: bool) -> None:
     file = trusted_file()
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(file.parent)
         draft.write_text("".join(f"{each}\n" for each in [*left, *[folder] * trusted]), "utf-8")
         draft.chmod(0o600)
         draft.replace(file)

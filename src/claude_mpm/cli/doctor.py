@@ -74,6 +74,7 @@ def _checks(resolved: Resolved) -> list[Check]:
         look.check_claude(resolved),
         look.check_programs(),
         look.check_state(store),
+        look.check_sockets(),
         look.check_index(store),
         look.check_sessions(store),
         look.check_framework(resolved),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.checks import exists
-from claude_mpm.errors import ClaudeNotFound, MPMError, StorageError
+from claude_mpm.errors import ClaudeNotFound, LaunchError, MPMError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,6 +137,19 @@ def _remedy(error: OSError, folder: Path) -> str:
     return "export CLAUDE_MPM_STATE_DIR=$HOME/.local/state/claude-mpm"
 
 
+def check_sockets() -> Check:
+    """Whether there is a folder for the sockets of screens and of shared connections."""
+    from claude_mpm.folders import find_runtime_folder
+
+    try:
+        folder, note = find_runtime_folder()
+    except LaunchError as error:
+        return Check("sockets", "problem", str(error), "export XDG_RUNTIME_DIR=/run/user/$(id -u)")
+    if note:
+        return Check("sockets", "note", note, f"unset {note.split()[0]}")
+    return Check("sockets", "ok", str(folder))
+
+
 def check_index(store: Store) -> Check:
     """Whether the index can be read; it is only looked at, not made."""
     import sqlite3
@@ -165,7 +178,11 @@ def check_index(store: Store) -> Check:
 def check_sessions(store: Store) -> Check:
     """Whether every session's record can be read."""
     damaged, count = [], 0
-    for folder in store.sessions():
+    try:
+        folders = list(store.sessions())
+    except StorageError as error:
+        return Check("sessions", "problem", str(error), f"ls -ld {shlex.quote(str(store.path))}")
+    for folder in folders:
         count += 1
         try:
             folder.read_meta()

@@ -98,12 +98,13 @@ def _services(app: App, tls: Any, anonymous: bool) -> Services:
 def _run(listener: socket.socket, app: App, services: Services) -> None:
     import asyncio
 
+    from claude_mpm.folders import make_private
     from claude_mpm.server.server import Server
 
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     state_dir = app.store().path
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(state_dir)
     server = Server(listener, services, state_dir)
     asyncio.run(server.run(lambda: click.echo(f"listening on {shown}:{port}")))
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import shlex
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.claude_binary import find_claude
 from claude_mpm.environments.base import Environment, said
 from claude_mpm.errors import LaunchError, UsageError
+from claude_mpm.folders import runtime_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_logger = logging.getLogger("claude_mpm.ssh")
 _ALIVE = 5  # seconds between questions whether the link still stands
 _PERSIST = 5  # seconds for which the connection stays after its last use
 _INSTALLED = ".local/share/claude-mpm/claude"
@@ -60,7 +61,7 @@ class SSH(Environment):
         self._variables = dict(variables or {})
         self._install = install
         # The first word on an option counts for `ssh`, so the user's own come first.
-        self._options = [*args, *_OPTIONS, "-o", f"ControlPath={_control_path()}"]
+        self._options = [*args, *_OPTIONS, *_sharing()]
         self._options += ["-F", str(Path(config).expanduser())] if config else []
         self._options += ["-p", str(port)] if port else []
 
@@ -119,16 +120,18 @@ _OPTIONS = [
     *("-o", "ConnectTimeout=15"),
     *("-o", f"ServerAliveInterval={_ALIVE}"),
     *("-o", "ServerAliveCountMax=3"),
-    *("-o", "ControlMaster=auto"),
-    *("-o", f"ControlPersist={_PERSIST}"),
 ]
 
 
-def _control_path() -> str:
-    """Return where the shared connection's socket is; a socket's path must be short."""
-    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    sockets = folder / f"claude-mpm-{os.getuid()}"
-    sockets.mkdir(mode=0o700, exist_ok=True)
-    if sockets.stat().st_uid != os.getuid():
-        raise LaunchError(f"ssh: {sockets} belongs to somebody else; set XDG_RUNTIME_DIR")
-    return f"{sockets}/%C"
+def _sharing() -> list[str]:
+    """Return the options that share one connection, where there is a folder for its socket."""
+    try:
+        folder = str(runtime_folder()).replace("%", "%%")
+    except LaunchError as error:
+        _logger.warning("ssh: each command makes a connection of its own: %s", error)
+        return ["-o", "ControlPath=none"]
+    return [
+        *("-o", "ControlMaster=auto"),
+        *("-o", f"ControlPersist={_PERSIST}"),
+        *("-o", f'ControlPath="{folder}/%C"'),
+    ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from claude_mpm.environments.local import Local
 from claude_mpm.errors import LaunchError
+from claude_mpm.folders import runtime_folder
 from claude_mpm.journal.leftovers import MARK
 from claude_mpm.journal.watch import subscribe
 from claude_mpm.terminal.claude_config import answer_first_questions
@@ -64,6 +65,7 @@ class Terminal(Local):
         Raises:
             LaunchError: it did not.
         """
+        runtime_folder()  # refuses, or says where sockets are, before there is a host that would
         meta = order.folder.read_meta()
         is_claude = meta.wire == self.wire
         if self._trust and is_claude:

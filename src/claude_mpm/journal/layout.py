@@ -13,6 +13,7 @@ import msgspec
 
 from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError, UsageError
+from claude_mpm.folders import make_private
 from claude_mpm.journal.leftovers import belongs, exists, remove_socket
 from claude_mpm.journal.part import Part
 from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
@@ -119,7 +120,7 @@ class SessionFolder:
             StorageError: it cannot be written.
         """
         with storage_errors(self.path):
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.path)
             self.inbox.mkdir(mode=0o700, exist_ok=True)
             for file in (self.journal, self.errors):
                 os.close(os.open(file, os.O_WRONLY | os.O_CREAT | _HERE, 0o600))

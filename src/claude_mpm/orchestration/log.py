@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from claude_mpm.errors import UsageError
+from claude_mpm.folders import make_private
 from claude_mpm.redaction import Redactor, fingerprints, secrets_of
 
 _OFF = logging.CRITICAL + 10
@@ -55,7 +56,7 @@ def _handler(log_dir: str | os.PathLike[str] | None) -> logging.Handler:
     if log_dir is not None:
         folder = Path(log_dir).expanduser()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private(folder)
         except OSError as error:
             raise UsageError(f"log folder {folder}: {error.strerror}; name another") from error
         handler = logging.FileHandler(folder / "claude-mpm.log", delay=True)

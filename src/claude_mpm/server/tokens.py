@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import time
@@ -14,6 +13,7 @@ import msgspec
 
 from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError, UsageError
+from claude_mpm.folders import make_private
 from claude_mpm.journal.layout import storage_errors, write_whole
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Tokens:
 
     def _write(self, tokens: list[Token]) -> None:
         with storage_errors(self.file):
-            os.makedirs(self.file.parent, mode=0o700, exist_ok=True)  # noqa: PTH103 -- with its mode
+            make_private(self.file.parent)
             write_whole(self.file, msgspec.json.format(msgspec.json.encode(tokens)) + b"\n")
 
 

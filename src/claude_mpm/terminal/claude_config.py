@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import LaunchError
+from claude_mpm.folders import make_private
 from claude_mpm.journal.layout import storage_errors, write_whole
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def answer_first_questions(environ: Mapping[str, str], cwd: str) -> None:
     folder = Path(environ.get("CLAUDE_CONFIG_DIR") or environ.get("HOME") or "/")
     file = folder / ".claude.json"
     with storage_errors(file):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         known = _read(file)
         wanted = _answered(json.loads(json.dumps(known)), environ, cwd)
         if wanted != known:

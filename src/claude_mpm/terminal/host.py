@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.errors import MPMError
+from claude_mpm.folders import make_private
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
 from claude_mpm.journal.leftovers import MARK, end, remove_temporary
 from claude_mpm.terminal.claude_config import configuration_folder, read_activity
@@ -153,7 +154,7 @@ class Host:
     def _temporary_folder(self, environ: dict[str, str]) -> str:
         """Make a folder for Claude's temporary files, which goes with it; sockets want it short."""
         base = environ.get("CLAUDE_CODE_TMPDIR") or environ.get("TMPDIR") or "/tmp"
-        Path(base).mkdir(parents=True, exist_ok=True)
+        make_private(Path(base))
         folder = tempfile.mkdtemp(prefix="mpm.", dir=base)
         self._folder.write(self._folder.temporary, f"{folder}\n".encode())
         return folder

@@ -1,0 +1,153 @@
+"""Folders that are this user's alone: made so under any umask, and checked before they are used."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from claude_mpm.errors import LaunchError, StorageError
+
+_logger = logging.getLogger("claude_mpm.folders")
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# The longest path of a socket in bytes: macOS and BSD have 104 with the NUL, Linux 108 (unix(7)).
+_LONGEST_PATH = 103
+# The longest name in the folder: OpenSSH's %C has 40 characters (ssh_config(5)), and a dot and 16
+# more while ssh binds it.
+_LONGEST_NAME = 40 + 17
+# What OpenSSH would read as its own in a path between quotes; `%` alone can be doubled.
+_NOT_FOR_SSH = frozenset('"\\$\n\r')
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder and its missing parents, each of mode 0700 whatever the umask.
+
+    Raises:
+        OSError: it cannot be made, or is there and is no folder.
+    """
+    missing: list[Path] = []
+    above = folder
+    while not os.path.lexists(above):
+        missing.append(above)
+        above = above.parent
+    for each in reversed(missing):
+        try:
+            each.mkdir(mode=0o700)
+        except FileExistsError:  # another process was faster
+            continue
+        if stat.S_IMODE(each.lstat().st_mode) & 0o777 != 0o700:
+            each.chmod(0o700)
+    if not folder.is_dir():
+        raise NotADirectoryError(20, "Not a directory", str(folder))
+
+
+def check_private(folder: Path) -> None:
+    """Refuse a folder that somebody else could have written; a missing one passes.
+
+    Raises:
+        StorageError: it belongs neither to this user nor to root, or others may write in it.
+    """
+    try:
+        status = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: {error.strerror}; check the folder, or set `state_dir`"
+        ) from error
+    if reason := _of_others(status, _OTHERS_WRITE, (0, os.geteuid())):
+        raise StorageError(
+            f"{folder} {reason}, so what is in it may be anybody's; look at it, then"
+            f" `chmod go-w {folder}`, or set `state_dir` to a folder of your own"
+        )
+
+
+def runtime_folder() -> Path:
+    """Return this user's folder for sockets, which only the user may enter.
+
+    It is in the first of XDG_RUNTIME_DIR, TMPDIR and /tmp in which the path of a socket is short
+    enough. Where a folder cannot be used for another reason, that is logged, once in a process.
+
+    Raises:
+        LaunchError: none of them can be used; with the reason of each.
+    """
+    folder, note = find_runtime_folder()
+    if note:
+        _log_once(note)
+    return folder
+
+
+def find_runtime_folder() -> tuple[Path, str]:
+    """Return the folder for sockets, and why it is not the one that was named first, if so.
+
+    Raises:
+        LaunchError: as `runtime_folder`.
+    """
+    problems: list[str] = []
+    too_long: list[str] = []
+    for name, base in _bases():
+        folder = Path(base, f"claude-mpm-{os.getuid()}")
+        if _is_too_long(folder):
+            too_long.append(f"{name} is too long for the path of a socket: {base}")
+        elif problem := _problem(Path(base), folder):
+            problems.append(f"{name} {problem}")
+        else:
+            note = f"{'; '.join(problems)}; sockets are in {folder} instead" if problems else ""
+            return folder, note
+    reasons = "; ".join(problems + too_long)
+    raise LaunchError(f"no folder for sockets: {reasons}; set XDG_RUNTIME_DIR to one of your own")
+
+
+def _bases() -> list[tuple[str, str]]:
+    named = [(name, os.environ.get(name, "")) for name in ("XDG_RUNTIME_DIR", "TMPDIR")]
+    return [*((name, base) for name, base in named if base), ("/tmp", "/tmp")]
+
+
+def _is_too_long(folder: Path) -> bool:
+    return len(os.fsencode(folder)) + 1 + _LONGEST_NAME > _LONGEST_PATH
+
+
+def _problem(base: Path, folder: Path) -> str:
+    """Make the folder where it is missing; return why it cannot be used, empty where it can."""
+    if not base.is_absolute():
+        return f"is not an absolute path: {base}"
+    if not _NOT_FOR_SSH.isdisjoint(str(base)):
+        return f"has characters that ssh does not take: {str(base)!r}"
+    try:
+        above = base.stat()
+        # In a sticky folder, as /tmp is one, others cannot rename what is ours.
+        rights = 0 if above.st_mode & stat.S_ISVTX else _OTHERS_WRITE
+        if reason := _of_others(above, rights, (0, os.geteuid())):
+            return f"cannot be used: {base} {reason}"
+        if not os.path.lexists(folder):
+            make_private(folder)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            return f"cannot be used: {folder} is no folder; remove it"
+        if reason := _of_others(status, _OTHERS, (os.geteuid(),)):
+            return f"cannot be used: {folder} {reason}; remove it"
+        os.rmdir(tempfile.mkdtemp(dir=folder))  # noqa: PTH106 -- it may be read-only, or full
+    except OSError as error:
+        return f"cannot be used: {base}: {error.strerror}"
+    return ""
+
+
+def _of_others(status: os.stat_result, rights: int, owners: tuple[int, ...]) -> str:
+    """Return in what way a folder is somebody else's as well; empty where it is not."""
+    if status.st_uid not in owners:
+        return f"belongs to another user (uid {status.st_uid})"
+    if status.st_mode & rights:
+        how = "written" if status.st_mode & _OTHERS_WRITE else "read"
+        return f"can be {how} by others (mode {stat.S_IMODE(status.st_mode):04o})"
+    return ""
+
+
+@functools.cache
+def _log_once(text: str) -> None:
+    """Log something once in a process."""
+    _logger.warning("%s", text)
