@@ -21,7 +21,7 @@ SRC = Path(claude_mpm.__file__).parents[1]
 LAYERS = (
     ("errors",),
     ("folders",),
-    ("checks", "index_tables", "records", "redaction", "settings_fields", "trust"),
+    ("checks", "index_tables", "own_python", "records", "redaction", "settings_fields", "trust"),
     ("settings", "agent_file", "claude_binary", "verdict", "wire"),
     ("framework", "journal"),
     ("link", "terminal"),  # what stands for the host: of a session elsewhere, of a native screen

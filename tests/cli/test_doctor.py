@@ -164,7 +164,7 @@ def test_a_broken_framework(capsys: Capture, tmp_path: Path) -> None:
 
 def test_a_plugin_and_an_orchestrator_that_are_not_there(capsys: Capture) -> None:
     ended = call(capsys, "doctor", "--json", "--plugin", "no_such", "--orchestrator", "lokal")
-    assert_problem(ended, "plugin", "No module named 'no_such'", f"{sys.executable} -c")
+    assert_problem(ended, "plugin", "No module named 'no_such'", f"{sys.executable} -P -c")
     assert_problem(ended, "orchestrators", "did you mean 'local'", "claude-mpm orchestrators")
 
 

@@ -219,7 +219,7 @@ def check_plugins(resolved: Resolved) -> Iterator[Check]:
         try:
             load_plugins([module])
         except MPMError as error:
-            remedy = f"{shlex.quote(sys.executable)} -c 'import {module}'"
+            remedy = f"{shlex.quote(sys.executable)} -P -c 'import {module}'"
             yield Check("plugin", "problem", str(error), remedy)
         else:
             yield Check("plugin", "ok", module)

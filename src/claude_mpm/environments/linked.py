@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -19,6 +18,7 @@ from claude_mpm.errors import LaunchError
 from claude_mpm.journal.watch import subscribe
 from claude_mpm.link.lock import is_linked
 from claude_mpm.link.shell import KILL, ShellSpec
+from claude_mpm.own_python import own_environ, own_python
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,7 +184,8 @@ class LinkedHost(AdoptedHost):
     def _start_link(self) -> None:
         with self._folder.host_errors.open("ab") as log:
             link = subprocess.Popen(
-                [sys.executable, "-m", "claude_mpm.link", str(self._folder.path)],
+                own_python("-m", "claude_mpm.link", str(self._folder.path)),
+                env=own_environ(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +11,7 @@ from claude_mpm.errors import LaunchError
 from claude_mpm.folders import runtime_folder
 from claude_mpm.journal.leftovers import MARK
 from claude_mpm.journal.watch import subscribe
+from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.terminal.claude_config import answer_first_questions
 from claude_mpm.terminal.order import NOT_STARTED, TerminalOrder, give_order
 from claude_mpm.wire.transcript import Transcript
@@ -93,8 +92,8 @@ class Terminal(Local):
     def _spawn(self, folder: SessionFolder) -> subprocess.Popen[str]:
         with folder.host_errors.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "claude_mpm.terminal", str(folder.path)],
-                env={**os.environ, MARK.decode().rstrip("="): str(folder.path)},
+                own_python("-m", "claude_mpm.terminal", str(folder.path)),
+                env={**own_environ(), MARK.decode().rstrip("="): str(folder.path)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

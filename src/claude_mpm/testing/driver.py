@@ -15,6 +15,7 @@ from typing import IO, Any
 import msgspec
 
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.testing.by_name import Call  # noqa: TC001 - msgspec reads the annotation
 
 
@@ -46,7 +47,8 @@ def orchestrator_of(make: Any, is_place: bool, options: dict[str, Any]) -> MPMOr
 def spawn(drive: Drive, errors: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start the process, which writes to `errors` why it failed, where it did."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "claude_mpm.testing.driver"],
+        own_python("-m", "claude_mpm.testing.driver"),
+        env=own_environ(),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=errors,

@@ -17,6 +17,7 @@ import msgspec
 from claude_mpm.errors import MPMError
 from claude_mpm.journal.prompts import prompts
 from claude_mpm.orchestration.factory import create_orchestrator
+from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.testing.chaos.faults import Dice, clock_jump, slow_reader
 from claude_mpm.verdict import Outcome
 
@@ -49,7 +50,8 @@ class Task(msgspec.Struct, frozen=True):
 def spawn(task: Task) -> subprocess.Popen[bytes]:
     """Start the process; its standard error is a pipe."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "claude_mpm.testing.chaos.controller"],
+        own_python("-m", "claude_mpm.testing.chaos.controller"),
+        env=own_environ(),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

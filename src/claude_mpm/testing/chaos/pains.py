@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.journal import leftovers
+from claude_mpm.own_python import own_python
 from claude_mpm.testing.chaos.cases import PATIENCE, Case, Played, play
 from claude_mpm.testing.chaos.figures import Figures
 from claude_mpm.testing.chaos.world import RealWorld
@@ -42,7 +42,8 @@ for line in sys.stdin:
 while True:
     signal.pause()
 """
-_SERVERS = {"mcpServers": {"deaf": {"command": sys.executable, "args": ["-c", _DEAF_SERVER]}}}
+_COMMAND, *_ARGUMENTS = own_python("-c", _DEAF_SERVER)
+_SERVERS = {"mcpServers": {"deaf": {"command": _COMMAND, "args": _ARGUMENTS}}}
 _SEARCH = Delegate(
     "general-purpose", "Search", does=[Stall()], background=True, when_done="It is over."
 )

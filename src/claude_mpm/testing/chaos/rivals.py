@@ -18,6 +18,7 @@ import msgspec
 from claude_mpm.errors import MPMError
 from claude_mpm.journal import leftovers
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.testing.chaos.figures import Clock, Figures
 from claude_mpm.testing.chaos.world import World, worlds
 
@@ -94,7 +95,8 @@ def _meet(world: World, pair: list[_Rival], figures: Figures) -> None:
 class _Rival:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "claude_mpm.testing.chaos.rivals"],
+            own_python("-m", "claude_mpm.testing.chaos.rivals"),
+            env=own_environ(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from claude_mpm.journal import leftovers
+from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.testing.chaos.conversation import NOT_TAKEN_UP, PATIENCE, Conversation
 from claude_mpm.testing.chaos.faults import Dice, Killer, cuts, full_disk, kill, stall, tear
 from claude_mpm.testing.chaos.figures import Clock, Figures
@@ -202,8 +202,8 @@ def _server(world: World) -> Iterator[tuple[str, int]]:
     """Run a server of sessions, and give its address."""
     environ = {**world.environ(), "CLAUDE_MPM_STATE_DIR": str(world.path / "far")}
     server = subprocess.Popen(
-        [sys.executable, "-c", _SERVE],
-        env=environ,
+        own_python("-c", _SERVE),
+        env=own_environ(environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -18,6 +18,7 @@ import msgspec
 
 from claude_mpm.journal import leftovers
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.testing.chaos.faults import kill
 from claude_mpm.testing.chaos.figures import Clock, Figures
 from claude_mpm.testing.chaos.world import StandInWorld
@@ -138,7 +139,8 @@ def _take_up(world: StandInWorld, name: str, figures: Figures, what: str) -> Non
 
 def _process(order: Order) -> Measured:
     done = subprocess.run(
-        [sys.executable, "-m", "claude_mpm.testing.chaos.volume"],
+        own_python("-m", "claude_mpm.testing.chaos.volume"),
+        env=own_environ(),
         input=msgspec.json.encode(order),
         stdout=subprocess.PIPE,
         timeout=_PATIENCE,
