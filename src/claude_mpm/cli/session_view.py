@@ -178,8 +178,8 @@ def print_record(app: App, record: dict[str, Any]) -> None:
     _section(app, "turn", ("byte", "outcome", "cost", "seconds", "reason"), _turns(record))
     left = [(p.name, _begin(one_line(p.text), 2 * _PROMPT)) for p in record["undelivered"]]
     _section(app, "undelivered prompt", ("message", "prompt"), left)
-    tickets = [(t.key, t.state, t.type, t.title) for t in record["tickets"]]
-    _section(app, "ticket", ("key", "state", "type", "title"), tickets)
+    tickets = [(t.key, t.state, t.type, t.title, t.agent) for t in record["tickets"]]
+    _section(app, "ticket", ("key", "state", "type", "title", "agent"), tickets)
     made = [(d.agent, d.state, d.description) for d in record["delegations"]]
     _section(app, "delegation", ("agent", "state", "task"), made)
     if record["stderr"]:

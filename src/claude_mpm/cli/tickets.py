@@ -22,7 +22,7 @@ from claude_mpm.cli.scan import scan
 from claude_mpm.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from claude_mpm.records import Ticket
     from claude_mpm.store import Store
@@ -65,8 +65,9 @@ def list_(
     if app.json:
         app.print_json(found)
         return
-    rows = [(t.key, t.state, t.type, t.priority, t.title, t.session[:8]) for t in found]
-    app.print_table(_COLUMNS, rows)
+    rows = [(t.key, t.state, t.type, t.priority, t.title, t.session[:8], t.agent) for t in found]
+    columns = _columns(found)
+    app.print_table(columns, [row[: len(columns)] for row in rows])
 
 
 @tickets.command()
@@ -123,10 +124,15 @@ def export(
     app = context.ensure_object(App)
     with caught_up(app) as store:
         found = _chosen(store, session, project, type_, state)
-    write_export(found, _COLUMNS, form or ("json" if app.json else "table"), output)
+    write_export(found, _columns(found), form or ("json" if app.json else "table"), output)
 
 
 tickets.add_command(scan)
+
+
+def _columns(found: Sequence[Ticket]) -> tuple[str, ...]:
+    """Return what a table of tickets shows: who said one only where it was a subagent."""
+    return (*_COLUMNS, "agent") if any(ticket.agent for ticket in found) else _COLUMNS
 
 
 def _set_state(app: App, keys: tuple[str, ...], session: str | None, state: str) -> None:

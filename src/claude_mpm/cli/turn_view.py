@@ -69,7 +69,8 @@ def activity(event: Event) -> list[str]:
             depth = "  " if event.data.parent_tool_use_id else ""
             return [_shorten(f"{depth}⚙ {call_line(call)}") for call in calls]
         case "ticket":
-            return [_shorten(f"✎ {event.data.type}: {event.data.title}")]
+            by = f" by {event.data.agent}" if event.data.agent else ""
+            return [_shorten(f"✎ {event.data.type}{by}: {event.data.title}")]
         case "delegation" if event.data.state not in ("running", "announced"):
             seconds = f" after {event.data.duration:.1f} s" if event.data.duration else ""
             return [f"⇠ {event.data.agent} {event.data.state}{seconds}"]

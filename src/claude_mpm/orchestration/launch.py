@@ -101,6 +101,9 @@ def claude_environment(options: Options, environment: Environment) -> dict[str, 
     """Return what Claude's environment gets from here."""
     environ = environment.environ(options.environ)
     environ["CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS"] = "1"
+    # Else Claude keeps back what subagents say that it waits for, and with it their tickets. A
+    # release that does not know it passes it over; at `--forward-subagent-text` it would end.
+    environ["CLAUDE_CODE_FORWARD_SUBAGENT_TEXT"] = "1"
     environ.setdefault("DISABLE_AUTOUPDATER", "1")
     if not options.background:
         environ["CLAUDE_CODE_DISABLE_BACKGROUND_TASKS"] = "1"

@@ -65,6 +65,8 @@ class Connection:
         self._folder = self._controller.folder
         self._first = first
         self._shows_state = shows_state
+        self._shows_words = False  # whether the SDK's user asked for all that subagents say
+        self._in_background: set[str] = set()  # the calls of subagents that tell it unasked
         self._answered: frozenset[str] = frozenset()
         self._asked: dict[str, str] = {}  # what Claude asks for, by its name for the question
         self._named: set[str] = set()  # the prompts that have their identity from us
@@ -144,7 +146,8 @@ class Connection:
                 message["uuid"] = str(uuid.uuid4())
                 self._named.add(message["uuid"])
             case {"type": "control_request", "request": {"subtype": "initialize"} as request}:
-                request.update(self._first)
+                self._shows_words = bool(request.get("forwardSubagentText"))
+                request.update(self._first, forwardSubagentText=True)
         self._controller.input.send(json.dumps(message).encode() + b"\n")
 
     def _answer(self, question: str, told: dict[str, Any]) -> None:
@@ -183,7 +186,7 @@ class Connection:
 
     def _shown(self, event: Event) -> dict[str, Any] | None:
         """Return a message as the SDK's own transport would; None for what is none."""
-        if not event.raw or event.kind == "not-json":
+        if not event.raw or event.kind == "not-json" or self._is_kept_back(event):
             return None
         message: dict[str, Any] = json.loads(event.raw)
         if event.kind == "control_request":
@@ -196,6 +199,19 @@ class Connection:
         if event.type == "system/session_state_changed" and not self._shows_state:
             message["sdk_host_only"] = True  # so the SDK reads it, and gives it to nobody
         return message
+
+    def _is_kept_back(self, event: Event) -> bool:
+        """Return whether Claude would not have sent this, had we not asked for it.
+
+        Where it waits for a subagent, it does not send what that says (2.1.330).
+        """
+        data = event.data
+        if event.type == "system/task_started" and data.is_backgrounded and data.tool_use_id:
+            self._in_background.add(data.tool_use_id)
+        if event.kind != "assistant" or self._shows_words or not data.parent_tool_use_id:
+            return False
+        only_words = all(block.type in ("text", "thinking") for block in data.message.blocks)
+        return only_words and data.parent_tool_use_id not in self._in_background
 
     def read_errors(self) -> list[str]:
         """Return the next lines of what Claude writes to standard error."""
