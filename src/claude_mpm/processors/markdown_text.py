@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from claude_mpm.processors.ticket_state import begins_or_ends_done, is_done_alone
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,14 +26,21 @@ _LONGEST_CODE_SIGN = 16
 _CLOSING_QUOTE = {'"': '"', "“": "”", "«": "»", "「": "」", "『": "』"}
 _QUOTE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+>")
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]")
-# A heading of finished work starts or ends with the verdict: "Fixed Issues", "Bugs Fixed".
-_DONE_WORD = r"(?:fixed|resolved|completed|complete|done|finished|closed|implemented|solved)"
-_DONE_HEADING = re.compile(
-    rf"[\W\d_]*[✅✔☑✓]|[\W\d_]*(?:what was |already )?{_DONE_WORD}(?!-)\b", re.IGNORECASE
+# A line that may be a label over what is done: "Fixed:".
+_LABEL_END = re.compile(r"[:：][*_ \t\r]*$", re.MULTILINE)
+_COLONS = frozenset(":：")
+_LONGEST_LABEL = 60
+_LIST_OR_DEEPER = re.compile(r"\s|[-*+•]\s|\d{1,3}[.)]\s")
+# Comments of code and of Markdown that go over several lines: how they begin, how they end.
+_COMMENTS = {"/*": "*/", "<!--": "-->", "{-": "-}", "--[[": "]]", '"""': '"""', "'''": "'''"}
+# Claude Code's own screen, copied into a text: the call of a tool, its result, and boxes.
+_CALL = re.compile(
+    r"[⏺●]\s+(?:[\w.-]+ - [\w.-]+ \(MCP\)|[A-Z][\w.:-]*)\((?![^()\n]{0,80}\)\s?[:：])"
 )
-_DONE_TAIL = re.compile(
-    rf"\b(?<!be )(?<!not )(?<!yet )(?<!get ){_DONE_WORD}[\s\W_]*$|[✅✔☑✓]", re.IGNORECASE
-)
+_RESULT_SIGN = "⎿"
+_BOXES = frozenset("│┃║╭╰┌└├┏┗╔╚")
+_OPENING_SIGNS = _BOXES | {_RESULT_SIGN, "⏺", "●", *(begin[0] for begin in _COMMENTS)}
+_RESULT_INDENT = 3
 
 
 class FenceTracker:
@@ -68,30 +77,52 @@ class FenceTracker:
 # Without any of these, lines begin and end no block. A single sign is looked for far faster.
 _BLOCK_SIGNS = (
     ("`", "```"), ("~", "~~~"), ("|", "|"), ("#", "#"), ("@", "@@ "), ("-", "diff --git "),
+    ("*", "/*"), ("<", "<!--"), ("{", "{-"), ("[", "--[["), ('"', '"""'), ("'", "'''"),
+    ("⎿", "⎿"), ("⏺", "⏺"), ("●", "●"),
 )  # fmt: skip
 
 
 class BlockTracker:
-    """Tells line by line whether text is code, a quotation, a diff or a table."""
+    """Tells line by line whether text is code, a quotation, a diff, a table or a copied screen.
+
+    Attributes:
+        section: what the heading or label above says: "done" where all below it is, "about done"
+            where it speaks of that ("Fixed issues"), else "".
+    """
 
     def __init__(self) -> None:
         self._fences = FenceTracker()
         self._in_diff = False
         self._in_table = False
-        self.under_done_heading = False
+        self._in_result = False
+        self._comment = ""
+        self._heading = ""
+        self._label = ""
+
+    @property
+    def section(self) -> str:
+        """What the heading or the label above the line says of the work below it."""
+        return self._label or self._heading
 
     def is_unmoved_by(self, text: str) -> bool:
         """Return whether we are in no block, and `text`, of any number of lines, begins none."""
-        if self._in_diff or self._in_table or self._fences.inside:
+        if self._in_diff or self._in_table or self._in_result or self._fences.inside:
+            return False
+        if self._comment or self._label:
             return False
         # A loop is twice as fast as all() here.
-        for sign, whole in _BLOCK_SIGNS:  # noqa: SIM110
+        for sign, whole in _BLOCK_SIGNS:
             if sign in text and whole in text:
                 return False
-        return True
+        return not any(_is_done_label(text, end.start()) for end in _LABEL_END.finditer(text))
 
     def feed(self, line: str) -> bool:
         """Return whether `line` (without its line break) is something else than prose."""
+        text = line.lstrip()
+        if (self._in_result or self._comment or text[:1] in _OPENING_SIGNS) and (
+            not self._fences.inside and (self._is_screen(line, text) or self._is_comment(text))
+        ):
+            return True
         if self._fences.feed(line):
             return True
         if self._in_diff or line.startswith(("@@ ", "diff --git ")):
@@ -104,18 +135,50 @@ class BlockTracker:
             self._in_table = self._in_table and "|" in line
             if self._in_table or line.lstrip()[:1] == "|":
                 return True
-        if line[:4].lstrip()[:1] == "#" and _HEADING.match(line):
-            self.under_done_heading = _is_done_heading(line)
+        self._note_section(line)
         return ">" in line[:80] and _QUOTE.match(line) is not None
+
+    def _is_screen(self, line: str, text: str) -> bool:
+        """Return whether `line` is of a copied screen: the call or result of a tool, a box."""
+        if text.startswith(_RESULT_SIGN) or _CALL.match(text):
+            self._in_result = True
+        elif self._in_result and text and len(line) - len(text) < _RESULT_INDENT:
+            self._in_result = False
+        return self._in_result or text[:1] in _BOXES
+
+    def _is_comment(self, text: str) -> bool:
+        """Return whether a line is part of a comment that goes over several lines."""
+        if self._comment:
+            if self._comment in text:
+                self._comment = ""
+            return True
+        for begin, end in _COMMENTS.items():
+            if text.startswith(begin) and end not in text[len(begin) :]:
+                self._comment = end
+                return True
+        return False
+
+    def _note_section(self, line: str) -> None:
+        if line[:4].lstrip()[:1] == "#" and _HEADING.match(line):
+            text = line.lstrip(" #")
+            about = "about done" if begins_or_ends_done(text) else ""
+            self._heading = "done" if is_done_alone(text) else about
+            self._label = ""
+        elif self._label and line.strip() and not _LIST_OR_DEEPER.match(line):
+            self._label = ""
+        if line[-8:].rstrip("*_ \t\r")[-1:] in _COLONS:
+            end = _LABEL_END.search(line, max(0, len(line) - _LONGEST_LABEL))
+            self._label = "done" if end and _is_done_label(line, end.start()) else self._label
+
+
+def _is_done_label(text: str, end: int) -> bool:
+    """Return whether the line that ends in a colon at `end` is a label like "Fixed:"."""
+    begin = text.rfind("\n", 0, end) + 1
+    return end - begin <= _LONGEST_LABEL and is_done_alone(text[begin:end])
 
 
 def _is_table_rule(line: str) -> bool:
     return "--" in line and "|" in line and not line.strip(" \t|:-")
-
-
-def _is_done_heading(line: str) -> bool:
-    text = line.lstrip(" #")
-    return bool(_DONE_HEADING.match(text) or _DONE_TAIL.search(text[-80:]))
 
 
 def protected_spans(line: str) -> Iterator[Span]:

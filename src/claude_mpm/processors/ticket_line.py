@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.processors.markdown_text import EMOJI, protected_spans
 from claude_mpm.processors.ticket_prefix import (
+    CLOSING,
     WINDOW,
     Prefix,
     bare_text,
@@ -21,12 +22,16 @@ from claude_mpm.processors.ticket_prefix import (
     opens_anew,
     starts_clause,
 )
+from claude_mpm.processors.ticket_state import says_done
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from claude_mpm.processors.markdown_text import Span
 
+# "Issue #14538:" cites a tracker, "Bug #2:" counts findings.
+_CITED = re.compile(r"\s?[#№]\d{3,}")
+_CLOSINGS = "]】）"
 _JOINT = re.compile(r"[\s,/*_]{0,8}(?:and|or)?[\s*_]{0,8}")
 
 
@@ -68,14 +73,14 @@ class MarkerPattern:
         alternatives = "|".join(re.escape(word) for word in ordered) or r"(?!)"
         self._pattern = re.compile(
             rf"""(?<![A-Za-z0-9\u00c0-\u052f@$\#/\\=&?.'’-])(?P<word>{alternatives})
-            (?P<close_word>\*{{1,3}}|_{{1,3}}|[\]】])?
+            (?P<close_word>\*{{1,3}}|_{{1,3}}|[\]】）])?
             (?:[ ]?\((?!s\))(?P<owner>[^()\n]{{1,80}})\)|[ ]?\[(?P<owner2>[^\[\]\n]{{1,40}})\])?
             (?:[ ]@[\w.-]{{1,40}})?
             (?P<number>[ ]?[\#№]\d{{1,6}}(?:\.\d+)?|[ ]\d{{1,3}}(?:\.\d+)?)?
             (?:[ ]\((?P<owner3>[^()\n]{{1,40}})\))?
             (?:[ ]?{EMOJI}{{1,4}})?
-            (?P<close_number>\*{{1,3}}|_{{1,3}}|[\]】])?
-            (?P<gap>[ ]{{0,2}})[:：](?![:=])
+            (?P<close_number>\*{{1,3}}|_{{1,3}}|[\]】）])?
+            (?P<gap>[ \u00a0\u2009\u202f]{{0,2}})[:：](?![:=])
             (?P<close_colon>\*{{1,3}}|_{{1,3}}(?!\w))?""",
             re.VERBOSE | re.IGNORECASE,
         )
@@ -97,8 +102,8 @@ class MarkerPattern:
     def markers(self, line: str, *, done_section: bool) -> list[Marker]:
         """Return the markers of one line of prose, left to right.
 
-        With `done_section` the line is under a heading of finished work, where only a marker in
-        capitals counts. Runs in time linear to the line.
+        With `done_section` the line is under a heading like "Fixed issues", where only a marker
+        in capitals counts. Runs in time linear to the line.
         """
         if self._pattern.search(line) is None or is_output(line):
             return []
@@ -150,6 +155,8 @@ def _counts(
     word = match["word"]
     if prefix.done or prefix.struck or not _closes_what_opened(candidate):
         return False
+    if _CITED.fullmatch(match["number"] or "") or any(map(says_done, _owners(match))):
+        return False
     if prefix.bracket == "[" and "](" in line[match.start() : match.end() + 400]:
         return False  # a link to an existing ticket
     if word != word.upper():
@@ -161,7 +168,7 @@ def _counts(
         )
     if candidate.at_start:
         return not mentions_another(line, match.end())
-    if match["gap"] or (not candidate.clause_start and is_ticked(line)):
+    if " " in match["gap"] or (not candidate.clause_start and is_ticked(line)):
         return False
     if earlier and not candidate.clause_start:
         title = line[max(earlier[0].match.end(), match.start() - WINDOW) : match.start()]
@@ -173,9 +180,6 @@ def _counts(
 def _capitalised_counts(candidate: _Candidate) -> bool:
     """Tell a named defect from a heading of a report, a prompt or a plan."""
     prefix, match = candidate.prefix, candidate.match
-    number = (match["number"] or "").strip()
-    if number.startswith("#") and len(number) > 3:
-        return False  # "Issue #14538:" cites the tracker, "Bug #2:" counts findings
     if not prefix.level or prefix.emphasis:
         return True
     return prefix.level > 2 and match["word"].lower() in ("bug", "issue", "fixme")
@@ -185,7 +189,7 @@ def _closes_what_opened(candidate: _Candidate) -> bool:
     match, prefix = candidate.match, candidate.prefix
     for group in ("close_word", "close_number", "close_colon"):
         closing = match[group]
-        if closing in ("]", "】"):
+        if closing and closing in _CLOSINGS:
             if not prefix.bracket:
                 return False
         elif closing and group != "close_colon" and not prefix.emphasis:
@@ -209,11 +213,11 @@ def _said_in_prose(candidate: _Candidate, line: str) -> bool:
 def _marker(candidate: _Candidate, line: str, end: int, *, last: bool) -> Marker:
     match, prefix = candidate.match, candidate.prefix
     closed = any(
-        (match[group] or "]") not in "]】"
+        (match[group] or "]") not in _CLOSINGS
         for group in ("close_word", "close_number", "close_colon")
     )
     bracket = prefix.bracket
-    if (match["close_word"] or match["close_number"] or " ") in "]】":
+    if (match["close_word"] or match["close_number"] or " ") in _CLOSINGS:
         bracket = ""
     title_end = end if not bracket else _closing(line, match.end(), end, bracket)
     before = candidate.bare[-20:].split()[-2:]
@@ -222,17 +226,22 @@ def _marker(candidate: _Candidate, line: str, end: int, *, last: bool) -> Marker
         title_start=match.end(),
         title_end=title_end,
         emphasis="" if closed else prefix.emphasis,
-        owner=match["owner"] or match["owner2"] or match["owner3"] or "",
+        owner=next(iter(_owners(match)), ""),
         heading=prefix.level > 0,
         severity=" ".join(word for word in before if word.isupper()),
         another_follows=not last,
     )
 
 
+def _owners(match: re.Match[str]) -> list[str]:
+    """Return what stands in brackets beside the marker: mostly whose the ticket is."""
+    return [match[group] for group in ("owner", "owner2", "owner3") if match[group]]
+
+
 def _closing(line: str, start: int, end: int, bracket: str) -> int:
     """Return where the bracket that stands before the marker is closed, else `end`."""
     depth = 0
-    for sign in re.finditer(r"[()]" if bracket == "(" else r"[\[\]]", line[start:end]):
+    for sign in re.finditer(rf"[{re.escape(bracket + CLOSING[bracket])}]", line[start:end]):
         depth += 1 if sign[0] == bracket else -1
         if depth < 0:
             return start + sign.start()

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from claude_mpm.processors import ticket_words as words
 from claude_mpm.processors.markdown_text import EMOJI
+from claude_mpm.processors.ticket_state import CHECK_SIGNS, word_set
 
 # How far a marker is looked at to the left, in characters; also bounds the work per marker.
 WINDOW = 120
@@ -19,14 +21,15 @@ _PREFIX_TOKEN = re.compile(
      )[ \t]+)
     |(?P<heading>\#{{1,6}}[ \t]+)
     |(?P<emphasis>\*{{1,3}}|_{{1,3}}|~~)
-    |(?P<bracket>[\[【])
+    |(?P<bracket>[\[【（])
     |(?P<sign>(?:[0-9]\ufe0f?\u20e3|{EMOJI})+)
     |(?P<space>\s+)""",
     re.VERBOSE,
 )
-_OPENING = "*_~[【"
+_OPENING = "*_~[【（"
+CLOSING = {"[": "]", "【": "】", "(": ")", "（": "）"}
 _EMOJI_TAIL = re.compile(rf"{EMOJI}+\s*$")
-_DONE_SIGNS = ("✅", "✔", "☑", "✓")
+_DONE_SIGNS = tuple(CHECK_SIGNS)
 
 # Whole lines that are output of a program, or a command: they quote, they do not say.
 _LEVEL = r"(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL|TRACE|NOTICE)"
@@ -42,7 +45,7 @@ _OUTPUT = re.compile(
       [a-z][\w.-]{{0,40}}(?:\[\d+\])?:\s          # program:
     | [\w.]{{1,80}}(?:Error|Exception|Warning):   # last line of a traceback
     | [VDIWEF]/\w+:                               # Android's log
-    | \d+(?:[:|\t→]|-\s{{2,}})                    # line number
+    | \d+(?:[:|\t→]|-\s{{2,}}|\s+[-+]\s)          # line number
     | (?:[-*+]\s++)?[^\s`]{{1,300}}?(?::\d+[:-]|\(\d+\):)  # path:line
     | (?:[-*+]\s++)?[^\s`]{{1,300}}?-\d+-\s        # path-line- of grep's context
     | (?:[-*+]\s++)?[^\s`*:]{{0,300}}\.[A-Za-z]\w{{0,5}}:       # file:
@@ -62,103 +65,9 @@ _EXAMPLE = re.compile(
 )
 _CODE_COMMENT = re.compile(r"(?://+!?|/\*+|<!--|;;|(?<!\w)#+|[;)},]\s*--|\"\"\"|''')\s*$")
 
-_NEGATION = frozenset(
-    {
-        "no",
-        "not",
-        "never",
-        "without",
-        "zero",
-        "neither",
-        "nor",
-        "any",
-        "isn't",
-        "aren't",
-        "wasn't",
-        "weren't",
-        "don't",
-        "doesn't",
-        "didn't",
-        "cannot",
-        "can't",
-        "kein",
-        "keine",
-        "keinen",
-        "nicht",
-        "ohne",
-        "pas",
-        "sin",
-        "нет",
-        "ни",
-    }
+_NEGATION, _FINISHED, _MENTION, _LEADING = map(
+    word_set, (words.NEGATION, words.FINISHED, words.MENTION, words.LEADING)
 )
-_FINISHED = frozenset(
-    {
-        "fixed",
-        "resolved",
-        "closed",
-        "completed",
-        "finished",
-        "done",
-        "removed",
-        "deleted",
-        "implemented",
-        "addressed",
-        "solved",
-        "cleared",
-        "dropped",
-        "eliminated",
-        "fixing",
-        "removing",
-        "closing",
-        "resolving",
-    }
-)
-_MENTION = frozenset(
-    {
-        "for",
-        "word",
-        "marker",
-        "markers",
-        "keyword",
-        "prefix",
-        "string",
-        "pattern",
-        "tag",
-        "label",
-        "contains",
-        "contain",
-        "containing",
-        "like",
-        "named",
-        "called",
-        "says",
-        "reads",
-        "with",
-        "use",
-        "uses",
-        "using",
-        "write",
-        "writes",
-        "every",
-        "each",
-        "all",
-        "literal",
-        "text",
-        "replace",
-        "replaced",
-        "format",
-        "e.g.",
-        "i.e.",
-    }
-)
-_LEADING = frozenset(
-    {
-        "a", "an", "the", "this", "that", "of", "in", "on", "to", "from", "by", "at", "as", "with",
-        "for", "open", "known", "old", "last", "next", "new", "first", "each", "every", "any",
-        "all", "no", "existing", "other", "another", "our", "your", "its", "their", "fix", "drops",
-    }
-)  # fmt: skip
 _MENTION_AFTER = re.compile(
     r"(?:is|are|was|were|and|or|to|comments?|markers?|lines?|items?|entry|entries|tags?"
     r"|prefix(?:es)?|sections?|headers?|blocks?|fields?|columns?|keywords?|format|syntax"
@@ -221,7 +130,7 @@ def _scan_prefix(text: str) -> Prefix | None:
             struck = struck or value == "~~"
             emphasis = value
         elif kind == "bracket":
-            bracket = "["
+            bracket = value
         position = token.end()
     return Prefix(level, emphasis if not struck else "", bracket, done, struck)
 
@@ -229,10 +138,10 @@ def _scan_prefix(text: str) -> Prefix | None:
 def inline_prefix(before: str) -> Prefix:
     """Return the signs right before a marker that stands within a line."""
     signs = before[len(before.rstrip(_OPENING)) :]
-    bracket = "[" if "[" in signs or "【" in signs else ""
+    bracket = next((sign for sign in signs if sign in CLOSING), "")
     if not bracket and before.rstrip("*_").endswith("("):
         bracket = "("
-    return Prefix(emphasis=signs.strip("[【~"), bracket=bracket, struck="~~" in signs)
+    return Prefix(emphasis=signs.strip("[【（~"), bracket=bracket, struck="~~" in signs)
 
 
 def bare_text(before: str) -> str:
@@ -253,8 +162,8 @@ def is_ticked(line: str) -> bool:
 
 def opens_anew(title: str) -> bool:
     """Return whether a marker after `title`, with no sign between, begins another ticket."""
-    words = title[-WINDOW:].casefold().split()
-    return len(words) > 1 and words[-1] not in _LEADING and not title.endswith(")")
+    said = title[-WINDOW:].casefold().split()
+    return len(said) > 1 and said[-1] not in _LEADING and not title.endswith(")")
 
 
 def mentions_another(line: str, end: int) -> bool:
@@ -276,13 +185,13 @@ def is_only_mentioned(bare: str, following: str, *, clause_start: bool) -> bool:
     """Return whether the words around a marker deny it, tell that it is done, or speak of it."""
     if _EXAMPLE.search(bare[-20:]):
         return True
-    words = _CLAUSE_END.split(bare)[-1].casefold().replace("’", "'").split()[-3:]
-    if any(word.endswith("n't") for word in words) or _NEGATION.intersection(words):
+    last = _CLAUSE_END.split(bare)[-1].casefold().replace("’", "'").split()[-3:]
+    if any(word.endswith("n't") for word in last) or _NEGATION.intersection(last):
         return True
-    if _FINISHED.intersection(words):
+    if _FINISHED.intersection(last):
         return True
     if clause_start:
         return False
-    if words and words[-1].strip("*_") in _MENTION:
+    if last and last[-1].strip("*_") in _MENTION:
         return True
     return _MENTION_AFTER.match(following.lstrip()) is not None

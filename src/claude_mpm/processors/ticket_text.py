@@ -8,15 +8,17 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from claude_mpm.processors import ticket_words
 from claude_mpm.processors.markdown_text import BlockTracker
 from claude_mpm.processors.ticket_line import Marker, MarkerPattern
-from claude_mpm.processors.ticket_title import (
-    clean_title,
+from claude_mpm.processors.ticket_state import (
+    field_says_done,
     is_finished,
     is_no_title,
-    priority_of,
-    split_severity,
+    says_done,
+    word_set,
 )
+from claude_mpm.processors.ticket_title import clean_title, priority_of, split_severity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,41 +39,13 @@ DEFAULT_MARKERS: Mapping[str, str] = MappingProxyType(
 _MAX_DESCRIPTION = 4000  # characters
 
 _FIELD = re.compile(
-    r"\s*(?:(?:[-*+•]|\d{1,3}[.)])\s+)?[*_]{0,3}(?P<key>[A-Z][A-Za-z]{2,20}(?: [A-Za-z]{2,20})?)"
-    r"[*_]{0,3}\s?:[*_]{0,3}(?=\s|$)(?P<value>.*)"
+    r"\s*(?:(?:[-*+•]|\d{1,3}[.)])\s+)?[*_]{0,3}(?P<key>[^\W\d_][^:：*_|()\n]{1,24}?)"
+    r"[*_]{0,3}\s?(?:[:：][*_]{0,3}(?=\s|$)|：)(?P<value>.*)"
 )
-_FIELD_KEYS = frozenset(
-    {
-        "description",
-        "details",
-        "priority",
-        "severity",
-        "tags",
-        "labels",
-        "assignee",
-        "owner",
-        "status",
-        "type",
-        "due",
-        "estimate",
-        "effort",
-        "component",
-        "components",
-        "milestone",
-        "epic",
-        "reporter",
-        "location",
-        "file",
-        "files",
-        "created",
-        "impact",
-        "category",
-        "parent",
-        "area",
-        "points",
-        "story",
-    }
-)
+# What follows a "Feature:" of Gherkin, the language of acceptance tests.
+_SCENARIO = re.compile(r"\s*(?:(?:Scenario|Background|Rule|Example)s?\b[^:]{0,20}:|Given\s)")
+_STATUS = word_set(ticket_words.STATUS)
+_FIELDS = word_set(ticket_words.FIELDS) | _STATUS
 # No person writes a ticket in a longer line; data does, at a cost in time.
 _LONGEST_LINE = 20_000
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
@@ -97,11 +71,17 @@ class _Pending:
     indent: int
     heading: bool
     opens_list: bool
+    may_be_gherkin: bool
     lines: list[str] = field(default_factory=list)
     length: int = 0
 
+    def drop_last(self) -> None:
+        """Forget the ticket that the lines belong to, since they say that it is none."""
+        del self.tickets[-1:]
+        self.lines.clear()
+
     def finished(self) -> list[FoundTicket]:
-        if self.lines:
+        if self.lines and self.tickets:
             last = self.tickets[-1]
             text = "\n".join([*filter(None, [last.description]), *self.lines])
             self.tickets[-1] = replace(last, description=text)
@@ -147,7 +127,9 @@ class _Scanner:
     def _tickets_of(self, line: str) -> tuple[list[FoundTicket], Marker | None]:
         if not self._pattern.may_match(line):
             return [], None
-        markers = self._pattern.markers(line, done_section=self._blocks.under_done_heading)
+        if self._blocks.section == "done":
+            return [], None
+        markers = self._pattern.markers(line, done_section=self._blocks.section == "about done")
         tickets = [ticket for marker in markers if (ticket := self._ticket(line, marker))]
         return tickets, markers[-1] if markers else None
 
@@ -158,7 +140,7 @@ class _Scanner:
             text = text.rstrip().rstrip("#")
         raw, severity = split_severity(text.strip())
         title = clean_title(raw, another_follows=marker.another_follows)
-        if is_no_title(title) or is_finished(title) or is_finished(rest):
+        if is_no_title(title) or is_finished(title) or (rest and is_finished(rest)):
             return None
         priority = severity or priority_of(marker.owner) or priority_of(marker.severity)
         description = "" if priority_of(rest) else rest.strip(" -\u2013\u2014:.")
@@ -242,6 +224,7 @@ def _pending(line: str, tickets: list[FoundTicket], marker: Marker | None) -> _P
         indent=_indent(line),
         heading=marker is not None and marker.heading,
         opens_list=line.rstrip().rstrip("*_").endswith(":"),
+        may_be_gherkin=marker is not None and marker.word == "Feature",
     )
 
 
@@ -252,26 +235,40 @@ def _indent(line: str) -> int:
 def _continues(pending: _Pending, line: str) -> bool:
     """Add `line` to the ticket above it, if it belongs there."""
     if not line.strip():
-        return pending.heading
-    match = _FIELD.match(line) if ":" in line else None
-    if match and match["key"].lower() in _FIELD_KEYS:
-        _set_field(pending, match["key"].lower(), match["value"].strip(" *_"))
+        return pending.heading or pending.may_be_gherkin
+    if pending.may_be_gherkin and _SCENARIO.match(line):
+        pending.drop_last()
         return True
-    if _indent(line) > pending.indent or (pending.opens_list and _LIST_ITEM.match(line)):
+    match = _FIELD.match(line) if ":" in line or "：" in line else None
+    if match and _set_field(pending, match["key"].strip(), match["value"].strip(" *_")):
+        return True
+    deeper = _indent(line) > pending.indent
+    if deeper and not match and says_done(_LIST_ITEM.sub("", line, count=1).strip()):
+        pending.drop_last()
+    elif deeper or (pending.opens_list and _LIST_ITEM.match(line)):
         _add_text(pending, line.strip())
+    else:
+        return False
+    return True
+
+
+def _set_field(pending: _Pending, key: str, value: str) -> bool:
+    """Take a field of the ticket above; return whether it is one."""
+    if field_says_done(key, value):
+        pending.drop_last()
         return True
-    return False
-
-
-def _set_field(pending: _Pending, key: str, value: str) -> None:
+    name = key.casefold()
+    if name not in _FIELDS or not (key[:1].isupper() or name in _STATUS) or not pending.tickets:
+        return False
     last = pending.tickets[-1]
-    if key in ("description", "details"):
+    if name in ("description", "details"):
         _add_text(pending, value)
-    elif key in ("priority", "severity"):
+    elif name in ("priority", "severity"):
         pending.tickets[-1] = replace(last, priority=priority_of(value) or last.priority)
-    elif key in ("tags", "labels"):
+    elif name in ("tags", "labels"):
         names = (name.strip(" `\"'#[]") for name in value.split(","))
         pending.tickets[-1] = replace(last, tags=last.tags + tuple(filter(None, names)))
+    return True
 
 
 def _add_text(pending: _Pending, text: str) -> None:

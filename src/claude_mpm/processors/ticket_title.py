@@ -1,4 +1,4 @@
-"""The words of a ticket: its cleaned title, its priority, and what is no title at all."""
+"""The title of a ticket, cleaned, and the priority in it."""
 
 from __future__ import annotations
 
@@ -29,41 +29,6 @@ _PRIORITIES = {
     **dict.fromkeys(("low", "minor", "trivial", "p3", "p4"), "low"),
 }
 _WORD = re.compile(r"[a-z0-9]+")
-
-_NOUN = r"(?:bugs?|issues?|tasks?|todos?|fixmes?|features?|enhancements?|problems?|errors?|work)"
-_LEFT = r"(?:left|found|known|open|remaining|reported|identified|pending|so far|yet|at all|here)"
-_NO_TITLE = re.compile(
-    r"n\s?/\s?a|nil|null|na|tbd|tba|wip|true|false|yes|no|on|off|empty|see (?:above|below)"
-    r"|enabled|disabled|open|pending|in progress|not started|unknown|optional|required"
-    rf"|(?:none|nothing|zero)(?: (?:to (?:report|do|add|fix)|{_LEFT}))*"
-    rf"|(?:no|zero|0) (?:\w+ )?{_NOUN}(?: (?:were|was|are|is|have been))?(?: {_LEFT})*"
-    r"|<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|[\W\d_]*|(?:→|[-=]>).*",
-    re.IGNORECASE,
-)
-_REFERENCE = (
-    r"(?:[\w.-]+/[\w.-]+)?\#\d+|[A-Z][A-Z0-9_]*-\d+|<?https?://\S+|!\d+"
-    r"|!?\[[^\[\]]*\](?:\([^()\s]*\)|\[[^\[\]]*\])"
-)
-_ONLY_REFERENCES = re.compile(
-    rf"(?:(?:see|cf\.?|ref\.?|refs|reference|related to|same as|duplicate of)(?: also)? )?"
-    rf"(?:(?:issue|bug|ticket|pr|task) )?(?:{_REFERENCE})"
-    rf"(?:(?:, | and |,? ?& ?| )(?:{_REFERENCE}))*+",
-    re.IGNORECASE,
-)
-_VERDICT = r"(?:done|fixed|resolved|completed?|finished|closed|implemented|solved)"
-_DONE_TITLE = re.compile(
-    r"[\s*_]*(?:[✅✔☑✓]|\[[xX]\] )"
-    rf"|(?:already |now |all |was |is )*{_VERDICT}[\s\W_]*$"
-    rf"|(?:already |now )*{_VERDICT} (?:already|the|a|an|this|that|these|both|all)\b"
-    rf"|(?:already |now )*{_VERDICT} (?:in|by|with|via|on|since|as of)"
-    r" (?:\#?v?\d|commit|PR|version|release|this|the (?:last|latest|previous))",
-    re.IGNORECASE,
-)
-_DONE_TAIL = re.compile(
-    rf"[✅✔☑✓]\ufe0f?\s*$|[(\[]\s*(?:already |now )?{_VERDICT}\b[^()\[\]]*[)\]]\s*$"
-    rf"|\s(?:[-–—]+|→|=>)\s*[*_]*{_VERDICT}[*_]*\s*$",
-    re.IGNORECASE,
-)
 
 
 def priority_of(text: str) -> str:
@@ -118,17 +83,3 @@ def _unwrapped(title: str) -> str:
             inner = title[len(sign) : -len(sign)]
             return title if sign in inner else inner.strip()
     return title
-
-
-def is_no_title(title: str) -> bool:
-    """Return whether a cleaned title names nothing: `none`, a placeholder, a bare reference."""
-    if not any(character.isalpha() for character in title):
-        return True
-    if len(title) > 400:
-        return False
-    return bool(_NO_TITLE.fullmatch(title.strip("*_`() ")) or _ONLY_REFERENCES.fullmatch(title))
-
-
-def is_finished(title: str) -> bool:
-    """Return whether a title says itself that the work is done."""
-    return bool(_DONE_TITLE.match(title[:200]) or _DONE_TAIL.search(title[-60:]))

@@ -1,0 +1,124 @@
+"""What says that a ticket is done, that there is none, or that a text is no text of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from claude_mpm.processors.ticket_text import TicketFinder
+
+DONE = {
+    "a field below": "BUG: it crashes\nStatus: fixed\n",
+    "a field in bold with a sign": "## BUG 1: it crashes\n**STATUS:** ✅ mended\n",
+    "a field among others": "TODO: write tests\nPriority: high\nStatus: done\n",
+    "a field that says so by its name": "BUG: it crashes\nFixed: 2024-01-02\n",
+    "a field in German": "BUG: Absturz beim Start\nErledigt: ja\n",
+    "a field in French": "BUG: plantage\nÉtat : corrigé\n",
+    "a field in Chinese": "BUG: 程序崩溃\n状态：已修复\n",
+    "a line below": "BUG: it crashes\n  - fixed in 1.2\n",
+    "a line below in German": "- BUG: Absturz\n  → behoben am 3.5.\n",
+    "beside the marker": "BUG (fixed): it crashes",
+    "beside the marker, with a date": "BUG (behoben am 3.5.): Absturz",
+    "struck through whole": "~~TODO: paint the door~~",
+    "struck through behind the marker": "TODO: ~~paint the door~~",
+    "struck through in a list": "- ~~BUG: it crashes~~ moved",
+    "who did it, behind a dash": "BUG: a leak — resolved by #12",
+    "who did it, in brackets": "BUG: a leak (resolved by commit abc)",
+    "a remark with a reason": "BUG: a leak (fixed: see abc)",
+    "a sentence of its own": "BUG: Absturz. Erledigt.",
+    "behind a comma": "BUG: Absturz beim Start, erledigt",
+    "a heading": "## Erledigt\n- TODO: Zaun streichen\n",
+    "a heading with a count": "## ✅ Done (3)\n- BUG: it crashes",
+    "a label": "Done:\n- TODO: paint the door\n",
+    "a label in bold": "**Erledigt:**\n\n- BUG: Absturz\n",
+    "German": "TODO: Zaun streichen — erledigt",
+    "German in capitals": "BUG: Absturz (BEHOBEN)",
+    "French": "TODO: peindre la porte — terminé",
+    "Spanish": "BUG: falla al iniciar (corregido)",
+    "Portuguese": "TODO: pintar a porta → concluído",
+    "Russian": "TODO: написать тесты — выполнено",
+    "Chinese": "TODO：写测试（已完成）",
+    "Japanese": "TODO: テストを書く — 完了",
+    "Hindi": "TODO: परीक्षण लिखें — पूर्ण",
+    "Arabic": "TODO: اكتب الاختبارات (تم)",
+    "Bengali": "BUG: ক্র্যাশ (ঠিক করা হয়েছে)",
+    "Urdu": "BUG: crash — حل ہو گیا",
+}
+NOTHING = [
+    "BUG: keine",
+    "TODO: nichts",
+    "BUG: derzeit keine bekannt",
+    "BUG: aucun",
+    "BUG: aucun pour le moment",
+    "TODO: nada",
+    "BUG: нет",
+    "TODO: пока нет",
+    "BUG：无",
+    "TODO：なし",
+    "BUG: कोई नहीं",
+    "TODO: لا شيء",
+    "BUG: কিছুই না",
+    "TODO: nenhum",
+    "BUG: کوئی نہیں",
+    "TODO: offen",
+    "TODO: siehe #12",
+    "TODO #461: first try",
+    "- BUG #14538: second try",
+]
+NOT_SAID = {
+    "a comment over several lines": "/*\n * TODO: sort the imports\n */",
+    "a comment of Markdown": "<!--\nTODO: fill this in\n\nBUG: this too\n-->",
+    "a documentation string": '"""\nTODO: describe it\n"""',
+    "a test in Gherkin": "Feature: Show the list\n  Scenario: Empty\n    Given no items\n",
+    "Gherkin with a story": "Feature: A list\n  As a user\n\n  Background:\n    Given x",
+    "a tool's result": "  ⎿  TODO: in a result",
+    "a longer result": "  ⎿  Read 2 lines\n     TODO: in a result",
+    "a tool's call": '⏺ Bash(git commit -m "Sort TODO: by size…',
+    "a tool of a server": '⏺ files - read (MCP)(path: "TODO: x")',
+    "an older sign": "● Update(a.md)\n  ⎿  Updated a.md\n       12 + TODO: in a diff",
+    "a box": "│ TODO: in a box │",
+    "a line of a diff with its number": "       12 + TODO: in a diff",
+}
+OPEN = {
+    "BUG: it crashes\nStatus: not fixed\n": "it crashes",
+    "BUG: Absturz\nStatus: nicht behoben": "Absturz",
+    "BUG: plantage\nStatut : pas corrigé": "plantage",
+    "- BUG: it crashes\n  Fixed: no\n": "it crashes",
+    "BUG: it crashes\n  fixed columns overflow": "it crashes",
+    "TODO: complete the docs": "complete the docs",
+    "TODO: close the file (and the socket)": "close the file (and the socket)",
+    "BUG: Closed sockets leak": "Closed sockets leak",
+    "BUG: kein Login möglich": "kein Login möglich",
+    "BUG: no retry here": "no retry here",
+    "BUG: 完成度が低い": "完成度が低い",
+    "TODO: Fertige Seiten prüfen": "Fertige Seiten prüfen",
+    "TODO\u00a0: peindre la porte": "peindre la porte",
+    "（TODO：写测试）": "写测试",
+    "BUG #2: the second one": "the second one",
+    "⏺ BUG: it leaks": "it leaks",
+    "● TODO(ann): paint the door": "paint the door",
+    "  ⎿  ```\n     code\n\n⏺ TODO: go on": "go on",
+    "/* one line */\nTODO: sort the imports": "sort the imports",
+    "Done:\n- this\n\nOpen:\n- TODO: that other thing": "that other thing",
+    "Feature: Export as CSV\n  with all columns\n\nText": "Export as CSV",
+}
+
+
+@pytest.mark.parametrize("text", [*DONE.values(), *NOTHING], ids=[*DONE, *NOTHING])
+def test_what_is_done_or_nothing_is_no_ticket(text: str) -> None:
+    assert TicketFinder().find(text) == []
+
+
+@pytest.mark.parametrize("text", NOT_SAID.values(), ids=NOT_SAID)
+def test_what_only_shows_a_marker_is_no_ticket(text: str) -> None:
+    assert TicketFinder().find(text) == []
+
+
+@pytest.mark.parametrize(("text", "title"), OPEN.items())
+def test_what_only_looks_done_is_a_ticket(text: str, title: str) -> None:
+    assert [ticket.title for ticket in TicketFinder().find(text)] == [title]
+
+
+def test_what_is_said_below_a_done_ticket_is_not_said_of_the_one_before() -> None:
+    text = "- BUG: one\n- BUG: two\n  Status: fixed\n  more of two\n- BUG: three"
+    found = [(ticket.title, ticket.description) for ticket in TicketFinder().find(text)]
+    assert found == [("one", ""), ("three", "")]
