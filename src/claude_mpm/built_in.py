@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from claude_mpm.journal.cursor import LARGE_CHUNK, newest_lines, read_lines
+from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.processors.claimed import moment
 from claude_mpm.processors.delegations import DelegationProcessor
 from claude_mpm.processors.redacted import Redacted
 from claude_mpm.processors.usage import UsageProcessor
 from claude_mpm.records import Spending
-from claude_mpm.redaction import Redactor
 from claude_mpm.wire import WIRES, PlainLines, Transcript
 from claude_mpm.wire.framing import LineFramer
 
@@ -49,8 +49,7 @@ def built_in_processors(
         processors.append(TicketProcessor(session, markers))
     if start and meta.wire == PlainLines.name:
         _remember(processors, folder, start)
-    redactor = Redactor(meta.secrets, meta.claude_session_id)
-    return [Redacted(processors, redactor)]
+    return [Redacted(processors, redactor_of(folder, meta))]
 
 
 def _remember(processors: Sequence[Processor], folder: SessionFolder, start: int) -> None:

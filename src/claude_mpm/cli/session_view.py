@@ -111,8 +111,10 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
     status = read_status(folder, store.index)
     position = store.index.position(meta.session_id)
     turns = store.index.turns(meta.session_id)
+    known = msgspec.structs.asdict(meta)
+    del known["secrets"]
     return {
-        **msgspec.structs.asdict(meta),
+        **known,
         "session": meta.session_id,
         "state": status.state,
         "until": status.until,

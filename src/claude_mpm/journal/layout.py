@@ -57,8 +57,8 @@ class Meta(msgspec.Struct, kw_only=True):
         options: the orchestrator's options, as a resume needs them.
         place: what its environment was made with, as a resume needs it.
         starts: every start, oldest first.
-        secrets: by what the secrets of Claude's environment are recognised; their salt is the
-            `claude_session_id`.
+        secrets: by what the secrets of Claude's environment are recognised, with the key of the
+            state folder.
     """
 
     session_id: str

@@ -128,7 +128,9 @@ class Controller:
         self._prepare(framework)
         environ = claude_environment(self._options, place)
         record = ClaudeRecord(place, self.folder, environ)
-        meta = self._record.with_start(self.wire, cwd, framework, self._store.index, record)
+        meta = self._record.with_start(
+            self.wire, cwd, framework, self._store.index, record, environ
+        )
         start = meta.starts[-1]
         if cut and record.has_prompt(meta.claude_session_id, cut[0].uuid):
             environ[GO_ON] = "1"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from claude_mpm.errors import UsageError
 from claude_mpm.folders import make_private
-from claude_mpm.redaction import Redactor, fingerprints, secrets_of
+from claude_mpm.redaction import Redactor, secrets_of
 
 _OFF = logging.CRITICAL + 10
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -39,8 +39,7 @@ def make_logger(name: str, level: str, log_dir: str | os.PathLike[str] | None) -
 
 def _without_secrets(record: logging.LogRecord) -> bool:
     """Take the secrets of this process's environment out of what is logged."""
-    salt = record.name
-    redactor = Redactor(fingerprints(secrets_of(os.environ), salt), salt)
+    redactor = Redactor(secrets=secrets_of(os.environ))
     record.msg, record.args = redactor.text(record.getMessage()), ()
     return True
 

@@ -12,6 +12,7 @@ import msgspec
 from claude_mpm.errors import UsageError
 from claude_mpm.framework import agents_json
 from claude_mpm.journal.layout import Meta, Start
+from claude_mpm.journal.secrets import secrets_key
 from claude_mpm.orchestration.options import kept_options
 from claude_mpm.redaction import fingerprints, secrets_of
 from claude_mpm.status import has_conversation
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.claude_record import ClaudeRecord
     from claude_mpm.orchestration.options import Options
+    from claude_mpm.redaction import Fingerprint
     from claude_mpm.wire import Wire
 
 
@@ -75,11 +77,13 @@ class SessionRecord:
         framework: Framework | None,
         index: Index,
         record: ClaudeRecord | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> Meta:
         """Return the session's record with one more start.
 
         Args:
             record: Claude's own record, where it may be asked whether there is a conversation.
+            environ: the variables that reach Claude; None for the option `environ`.
 
         Raises:
             UsageError: a session is to be resumed that there is not.
@@ -97,8 +101,7 @@ class SessionRecord:
             agents_source=framework.agents_source if framework else "",
         )
         meta.wire = wire.name
-        secrets = fingerprints(secrets_of(self._environ()), meta.claude_session_id)
-        meta.secrets += [each for each in secrets if each not in meta.secrets]
+        meta.secrets = self._known_secrets(meta, self._environ() if environ is None else environ)
         # A power cut may have taken the end of the journal, and with it where others began.
         begin = [
             msgspec.structs.replace(s, offset=min(s.offset, start.offset)) for s in meta.starts
@@ -121,6 +124,12 @@ class SessionRecord:
 
     def _environ(self) -> Mapping[str, str]:
         return os.environ if self._options.environ is None else self._options.environ
+
+    def _known_secrets(self, meta: Meta, environ: Mapping[str, str]) -> list[Fingerprint]:
+        secrets = secrets_of(environ)
+        found = fingerprints(secrets, secrets_key(self._folder)) if secrets else []
+        # Those of older releases could be guessed by whoever reads the record.
+        return list(dict.fromkeys([*(each for each in meta.secrets if each.shape), *found]))
 
     def write_framework(self, framework: Framework | None) -> None:
         """Put what Claude is given by file into the session's folder."""
