@@ -67,6 +67,21 @@ def check_private(folder: Path) -> None:
         )
 
 
+def check_secret(file: Path | str, status: os.stat_result) -> None:
+    """Refuse a file with a secret that somebody else can read, or could have written.
+
+    Args:
+        status: what the system says of it, of the file itself and not of what a link leads to.
+
+    Raises:
+        StorageError: it is none of this user's or root's alone.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise StorageError(f"{file} is no regular file; put a file of your own in its place")
+    if reason := _of_others(status, _OTHERS, (0, os.geteuid())):
+        raise StorageError(f"{file} {reason}; chmod 600 {file}")
+
+
 def runtime_folder() -> Path:
     """Return this user's folder for sockets, which only the user may enter.
 

@@ -137,8 +137,6 @@ class Store:
         """
         meta = folder.read_meta()
         start = self.index.position(meta.session_id).cursor
-        if meta.wire not in WIRES:
-            raise StorageError(f"{folder.meta_file}: there is no wire {meta.wire!r}")
         with storage_errors(folder.journal):
             size = folder.journal.stat().st_size
             if start > size:  # a power cut took what the index knows of

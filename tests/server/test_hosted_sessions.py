@@ -198,6 +198,7 @@ def test_a_token_comes_from_the_environment_and_does_not_go_to_claude(
 def test_a_token_in_a_file_is_not_written_down(served: Served, tmp_path: Path) -> None:
     token = served.token()
     file = tmp_path / "token"
+    file.touch(0o600)
     file.write_text(f"{token}\n")
     served.start()
     with served.program("cat", token_file=str(file)) as claude:

@@ -37,6 +37,7 @@ def test_a_conversation_over_tls(
     served: Served, certificates: Certificates, model: ScriptedModel, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
+    token.touch(0o600)
     token.write_text(served.token() + "\n")
     served.start(*tls(certificates), "--client-ca", certificates.ca)
     claude = served.claude(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.errors import MPMError, UsageError
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
     from claude_mpm.server.connection import Services
@@ -43,6 +46,13 @@ _state_dir = click.option(
 @click.option("--tls-key", type=_file, metavar="FILE", help="Its private key.")
 @click.option("--client-ca", type=_file, metavar="FILE", help="Who signs clients' certificates.")
 @click.option("--anonymous", is_flag=True, help="Let in clients without a token; loopback only.")
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    metavar="DIR",
+    help="A folder below which clients may work; again for more. The current one.",
+)
 @_state_dir
 @common_options
 @click.pass_context
@@ -54,24 +64,29 @@ def serve(
     tls_key: Path | None,
     client_ca: Path | None,
     anonymous: bool,
+    roots: tuple[str, ...],
 ) -> None:
     """Host sessions for other machines, until SIGTERM; its sessions stay.
 
     Who connects needs a token, made with `claude-mpm serve token add`. A token is as good as a
-    shell on this machine. Without TLS, only this machine can connect.
+    shell in the place of its sessions. Without TLS, only this machine can connect.
     """
     if context.invoked_subcommand is not None:
         return
     from claude_mpm.server.listening import listen, server_certificate
+    from claude_mpm.server.neighbour import CAN_TELL
 
     app = context.ensure_object(App)
     tls = server_certificate(tls_cert, tls_key, client_ca)
+    services = _services(app, tls, anonymous, roots)
     listener = listen(host, port, tls=tls is not None, anonymous=anonymous)
     _log_to_stderr(app)
-    _run(listener, app, _services(app, tls, anonymous))
+    if anonymous and not CAN_TELL:
+        click.echo("--anonymous: every user of this machine can run commands as you", err=True)
+    _run(listener, app, services)
 
 
-def _services(app: App, tls: Any, anonymous: bool) -> Services:
+def _services(app: App, tls: Any, anonymous: bool, roots: Sequence[str]) -> Services:
     """Return what the server's connections need, from the settings."""
     from claude_mpm.server.connection import Services
     from claude_mpm.server.hosting import Hosting
@@ -91,6 +106,7 @@ def _services(app: App, tls: Any, anonymous: bool) -> Services:
         kind=app.settings.orchestrator,
         claude_path=app.settings.claude_path,
         cwd=app.settings.cwd,
+        roots=roots,
     )
     return Services(Reception(_tokens(app), lets_anyone_in=anonymous), hosting, make, tls)
 
@@ -136,17 +152,24 @@ def token() -> None:
 @click.option("--rate", type=float, metavar="N", help="Messages a second; 200.")
 @click.option("--idle", type=float, metavar="SECONDS", help="The longest silence; 3600.")
 @click.option("--claude-config", metavar="DIR", help="Claude's own settings folder for it.")
+@click.option("--output", type=_file, metavar="FILE", help="Write it to a new file of mode 0600.")
 @_state_dir
 @common_options
 @click.pass_context
-def add(context: click.Context, /, name: str, claude_config: str | None, **limits: Any) -> None:
+def add(
+    context: click.Context,
+    /,
+    name: str,
+    claude_config: str | None,
+    output: Path | None,
+    **limits: Any,
+) -> None:
     """Make a token and print it, this once.
 
     NAME says whose it is. Give it to a client in a file that only its user can read.
     """
     import msgspec
 
-    from claude_mpm.errors import UsageError
     from claude_mpm.server.tokens import Limits
 
     given = {key: value for key, value in limits.items() if value is not None}
@@ -155,7 +178,28 @@ def add(context: click.Context, /, name: str, claude_config: str | None, **limit
     except msgspec.ValidationError as error:
         raise UsageError(f"no such limit: {error}") from error
     config = str(Path(claude_config).expanduser().absolute()) if claude_config else ""
-    click.echo(_tokens(context.ensure_object(App)).add(name, allowed, config))
+    tokens = _tokens(context.ensure_object(App))
+    if output is None:
+        click.echo(tokens.add(name, allowed, config))
+        return
+    with _new_file(output) as file:
+        try:
+            file.write(f"{tokens.add(name, allowed, config)}\n")
+        except MPMError:
+            output.unlink()
+            raise
+
+
+def _new_file(path: Path) -> TextIO:
+    """Open a file that was not there before, which this user alone can read under any umask.
+
+    Raises:
+        UsageError: it is there already, or cannot be made.
+    """
+    try:
+        return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
+    except OSError as error:
+        raise UsageError(f"--output {path}: {error.strerror}; name a new file") from error
 
 
 @token.command("list")

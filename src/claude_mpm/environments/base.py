@@ -160,10 +160,9 @@ def spawn(name: str, command: Sequence[str], order: Order) -> subprocess.Popen[s
             start_new_session=True,
             text=True,
         )
-    except OSError as error:
-        raise LaunchError(
-            f"{name}: cannot run {command[0]} in {order.cwd}: {error.strerror}"
-        ) from error
+    except (OSError, ValueError) as error:  # a NUL character
+        reason = getattr(error, "strerror", None) or error
+        raise LaunchError(f"{name}: cannot run {command[0]} in {order.cwd}: {reason}") from error
 
 
 def said(stderr: bytes, status: int) -> str:

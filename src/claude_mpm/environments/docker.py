@@ -6,11 +6,13 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from claude_mpm.checks import is_folder
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.container import Recipe
 from claude_mpm.environments.container_host import ContainerHost, start_container
 from claude_mpm.environments.engine import Engine, bind, words_of
 from claude_mpm.environments.local import Local
+from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError, UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class Docker(Environment):
         self._user = "" if user is None else str(user)
         self._pull = pull
         self._arguments = tuple(words_of(engine_args))
-        self._variables = dict(variables or {})
+        self._variables = checked(variables or {}, self.name)
         self._inside = place_of(inside)
         self._engine = Engine(engine, self._inside)
         self._sessions: dict[Path, SessionFolder] = {}
@@ -104,8 +106,10 @@ class Docker(Environment):
         """
         if not self.shares_files:
             return asked or ""
-        folder = os.path.normpath(Path(asked or ".").expanduser().absolute())
-        if not (_is_of_the_image(folder) or self._is_mounted(folder) or Path(folder).is_dir()):
+        # Path.expanduser and Path.is_dir raise for what cannot be a folder.
+        folder = os.path.normpath(Path(os.path.expanduser(asked or ".")).absolute())  # noqa: PTH111
+        there = _is_of_the_image(folder) or self._is_mounted(folder)
+        if not (there or is_folder(Path(folder))):
             raise LaunchError(f"{self.name}: there is no folder {folder} to work in")
         return folder
 

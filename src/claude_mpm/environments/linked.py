@@ -14,6 +14,7 @@ import msgspec
 
 from claude_mpm.environments.host_command import host_command
 from claude_mpm.environments.process import AdoptedHost
+from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError
 from claude_mpm.journal.watch import subscribe
 from claude_mpm.link.lock import is_linked
@@ -110,7 +111,12 @@ def _probe(place: Reachable, claude: str, cwd: str, needs: Sequence[str]) -> str
 
 
 def write_variables(order: Order) -> None:
-    """Put Claude's variables where the host reads them once: no process list shows them so."""
+    """Put Claude's variables where the host reads them once: no process list shows them so.
+
+    Raises:
+        UsageError: a name is none that a shell takes.
+    """
+    checked(order.environ, "environ")
     lines = (f"export {name}={shlex.quote(value)}\n" for name, value in order.environ.items())
     order.folder.write(order.folder.environ, "".join(lines).encode())
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_mpm.checks import is_folder
 from claude_mpm.claude_binary import find_claude
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.variables import inherited
@@ -32,8 +33,9 @@ class Local(Environment):
 
     def working_folder(self, asked: str | None) -> str:
         """Return the folder as an absolute path."""
-        folder = Path(asked or ".").expanduser().absolute()
-        if not folder.is_dir():
+        # Path.expanduser and Path.is_dir raise for what cannot be a folder.
+        folder = Path(os.path.expanduser(asked or ".")).absolute()  # noqa: PTH111
+        if not is_folder(folder):
             raise LaunchError(f"{self.name}: there is no folder {folder} to work in")
         return str(folder)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.claude_binary import find_claude
 from claude_mpm.environments.base import Environment, said
+from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError, UsageError
 from claude_mpm.folders import runtime_folder
 
@@ -58,7 +59,7 @@ class SSH(Environment):
         if not host or host.startswith("-"):
             raise UsageError(f"ssh: {host!r} is no host; give a name, user@host or ssh://…")
         self.host = host
-        self._variables = dict(variables or {})
+        self._variables = checked(variables or {}, self.name)
         self._install = install
         # The first word on an option counts for `ssh`, so the user's own come first.
         self._options = [*args, *_OPTIONS, *_sharing()]

@@ -17,6 +17,7 @@ from claude_mpm.folders import make_private
 from claude_mpm.journal.leftovers import belongs, exists, remove_socket
 from claude_mpm.journal.part import Part
 from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
+from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -183,10 +184,13 @@ class SessionFolder:
         with storage_errors(self.meta_file):
             data = self.meta_file.read_bytes()
         try:
-            return msgspec.json.decode(data, type=Meta)
+            meta = msgspec.json.decode(data, type=Meta)
         except NOT_JSON as error:
             message = f"{self.meta_file}: not a session's record ({error})"
             raise StorageError(message) from error
+        if meta.wire not in WIRES:
+            raise StorageError(f"{self.meta_file}: there is no wire {meta.wire!r}")
+        return meta
 
     def write_meta(self, meta: Meta) -> None:
         """Keep the session's record."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import os
 import socket
 import ssl
 import threading
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.errors import StorageError
+from claude_mpm.folders import check_secret
 from claude_mpm.link.far import FarFailed, LinkCut
 from claude_mpm.wire.remote import (
     CHUNK,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 _CONNECTING = 10.0  # seconds
 _READ = 1 << 18
+_LONGEST_TOKEN = 1 << 12
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,15 +250,23 @@ def _token(server: Server) -> str:
     """Return the token, which may have been changed since the last connection.
 
     Raises:
-        FarFailed: its file cannot be read.
+        FarFailed: its file cannot be read, or others can read it, too.
     """
     if not server.token_file:
         return server.token
     try:
-        with open(server.token_file, encoding="utf-8") as file:
-            return file.read().strip()
+        with open(server.token_file, encoding="utf-8", opener=_without_waiting) as file:
+            check_secret(server.token_file, os.fstat(file.fileno()))
+            return file.read(_LONGEST_TOKEN).strip()
+    except StorageError as error:
+        raise FarFailed(f"the token is not used: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise FarFailed(f"the token cannot be read from {server.token_file}: {error}") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file that may be a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _trust(server: Server) -> ssl.SSLContext:

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from claude_mpm.server.peer import Refused
-from claude_mpm.wire.remote import Input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from claude_mpm.server.pace import Pace
     from claude_mpm.server.peer import Peer
     from claude_mpm.server.tokens import Token
+    from claude_mpm.server.uploads import Upload
     from claude_mpm.wire.remote import Message
 
 
@@ -36,11 +36,14 @@ class Client:
         self._pace = pace
         self._is_valid = is_valid
 
-    async def receive(self, patience: float | None = None) -> Message:
-        """Return the next message, once it may be taken.
+    async def receive(
+        self, patience: float | None = None, *, upload: Upload | None = None
+    ) -> Message:
+        """Return the next message, once it may be taken; a message in pieces is one.
 
         Args:
             patience: seconds to wait for it; None for what the token is allowed.
+            upload: what pieces have come of so far.
 
         Raises:
             Refused: there was none for too long, or the token was revoked.
@@ -53,8 +56,8 @@ class Client:
         except TimeoutError as error:
             raise Refused(f"there was no message for {idle:g} seconds", again=True) from error
         self.check()
-        if not (isinstance(message, Input) and message.offset and message.data):
-            await self._pace.take()  # a message in pieces is one
+        if upload is None or not upload.is_continued_by(message):
+            await self._pace.take()
         return message
 
     def check(self) -> None:

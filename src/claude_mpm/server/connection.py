@@ -10,6 +10,7 @@ from claude_mpm.errors import MPMError
 from claude_mpm.server.client import Client
 from claude_mpm.server.conversation import TextConversation
 from claude_mpm.server.door import DEADLINE, FIRST_MESSAGE, FIRST_WITH_FRAMEWORK, Door
+from claude_mpm.server.neighbour import check_neighbour
 from claude_mpm.server.peer import FAREWELL, Gone, Peer, Refused, prepare
 from claude_mpm.server.service import Service
 from claude_mpm.wire.remote import LONGEST_LINE, Error, Init, Malformed, Terminate, TooLong
@@ -114,14 +115,19 @@ class Connection:
             raise Refused("the first message must be `init`")
         token = self._token = self._services.reception.identify(init)
         self._services.door.leave(asyncio.current_task())
+        if token is self._services.reception.anonymous:
+            check_neighbour(self._socket)
         account = self._services.reception.account(token)
         account.enter()
         try:
+            self._peer.quota = self._services.hosting.quota(token)
             self._peer.lines.limit = max(token.limits.message_bytes, LONGEST_LINE)
             _log.info("%s: client %s, session %r", address, token.name, init.session[:80])
             client = Client(self._peer, token, account.pace, self._services.reception.is_valid)
             await self._work(client, init, account.starting)
         finally:
+            if self._peer.quota is not None:
+                self._peer.quota.drop(self._peer)
             account.leave()
 
     async def _work(self, client: Client, init: Init, starting: asyncio.Lock) -> None:

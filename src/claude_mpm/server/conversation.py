@@ -112,6 +112,7 @@ class TextConversation:
             if not isinstance(message, Input) or message.do != "prompt":
                 raise Refused("a conversation has begun; send prompts")
             try:
+                await self._hosting.make_room(self._client.token, len(message.text.encode()))
                 await asyncio.to_thread(self._put, message.text)
             except (Refused, MPMError) as error:
                 await self._client.peer.send(Error(error=str(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.environments.order import Order
+from claude_mpm.environments.variables import wrong_name
 from claude_mpm.errors import UsageError
 from claude_mpm.journal import leftovers
 from claude_mpm.journal.layout import Meta, SessionFolder
@@ -20,10 +22,13 @@ from claude_mpm.journal.layout import Start as StartRecord
 from claude_mpm.orchestration.ending import wait_for_host
 from claude_mpm.server.leases import STARTER, Leases
 from claude_mpm.server.peer import Refused
+from claude_mpm.server.quota import Quota
+from claude_mpm.server.roots import Roots
+from claude_mpm.wire import WIRES
 from claude_mpm.wire.remote import CHUNK, Start, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from claude_mpm.environments.base import Environment
     from claude_mpm.server.tokens import Token
@@ -44,6 +49,11 @@ class Hosting:
         kind: the name of the orchestrator that has this place, for the record.
         claude_path: the `claude` that is run where the client asks for none.
         cwd: the folder that is worked in where the client asks for none.
+        roots: the folders below which clients may have their sessions work; empty for `cwd`, or
+            else the current folder.
+
+    Raises:
+        UsageError: nobody has named a folder that clients may work in.
     """
 
     def __init__(
@@ -54,8 +64,13 @@ class Hosting:
         kind: str,
         claude_path: str | None = None,
         cwd: str | None = None,
+        roots: Sequence[str] = (),
     ) -> None:
         self.store = store
+        self._quotas: dict[str, Quota] = {}
+        here = environment.shares_files
+        default = cwd or (str(Path.cwd()) if here else "")
+        self._roots = Roots(roots, default, store.path, here=here)
         self.leases = Leases()
         self._environment = environment
         self._kind = kind
@@ -77,14 +92,41 @@ class Hosting:
         except UsageError as error:
             raise Refused(str(error)) from error
 
+    def quota(self, token: Token) -> Quota:
+        """Return what a token's connections and sessions hold."""
+        return self._quotas.setdefault(token.id, Quota(token.limits))
+
+    async def make_room(self, token: Token, size: int) -> None:
+        """Count what is about to be stored for a token's sessions, in bytes.
+
+        Raises:
+            Refused: it would be too much.
+        """
+        quota = self.quota(token)
+        if not quota.store(size):
+            quota.stored = await asyncio.to_thread(self._count_stored, token)
+            if not quota.store(size):
+                raise Refused(quota.no_disk)
+
+    def _count_stored(self, token: Token) -> int:
+        """Return how many bytes a token's sessions were given: messages, frameworks and agents."""
+        return sum(
+            file.lstat().st_size
+            for folder in self._sessions(token)
+            for file in (folder.framework, folder.agents, *folder.inbox.glob("*"))
+            if file.exists()
+        )
+
+    def _sessions(self, token: Token) -> list[SessionFolder]:
+        return [f for f in self.store.sessions() if f.path.name.endswith(f".{token.id}")]
+
     def check_room(self, token: Token) -> None:
         """See to it that a token may have one more session.
 
         Raises:
             Refused: it has as many as it may.
         """
-        mine = [f for f in self.store.sessions() if f.path.name.endswith(f".{token.id}")]
-        running = sum(folder.has_host() for folder in mine)
+        running = sum(folder.has_host() for folder in self._sessions(token))
         if running >= token.limits.sessions:
             raise Refused(
                 f"{running} sessions of {token.name!r} run already, of {token.limits.sessions} that"
@@ -95,12 +137,14 @@ class Hosting:
         """Start a session, and wait until its host is there; nothing happens where it is already.
 
         Raises:
-            Refused: there are as many as may be, or the host does not begin.
+            Refused: there are as many as may be, what it is to be started with cannot be, or the
+                host does not begin.
             MPMError: the place, Claude or the folder to work in is not fit for it.
         """
         if folder.has_host() or folder.exit_file.exists():
             return
         self.check_room(token)
+        check_start(start)
         try:
             self._start(token, folder, start)
         except BaseException:
@@ -111,6 +155,8 @@ class Hosting:
         place = self._environment
         claude = place.find_claude(start.claude or self._claude_path)
         cwd = place.working_folder(start.cwd or self._cwd)
+        if start.cwd:
+            cwd = self._roots.take(cwd)
         folder.create()
         for file, content in ((folder.framework, start.framework), (folder.agents, start.agents)):
             if content:
@@ -184,6 +230,25 @@ class Hosting:
     def reap(self) -> None:
         """Take note of hosts that have ended."""
         self._hosts = [process for process in self._hosts if process.poll() is None]
+
+
+def check_start(start: Start) -> None:
+    """See to it that a session can be started with what a client has sent.
+
+    Raises:
+        Refused: it has a text that no process can be given, or names a wire that there is not.
+    """
+    names = (*start.environ, *start.expected)
+    values = (*start.environ.values(), *start.expected.values())
+    texts = (start.claude, start.cwd, start.folder, start.conversation, *start.arguments)
+    if any("\0" in text for text in (*names, *values, *texts)):
+        raise Refused("a session cannot be started with a NUL character")
+    if (wrong := wrong_name(names)) is not None:
+        raise Refused(f"{wrong[:40]!r} is no name of a variable: use letters, digits, _")
+    if any("\n" in value for value in start.expected.values()):
+        raise Refused("what a place is expected to say is one line")
+    if start.wire not in WIRES:
+        raise Refused(f"there is no wire {start.wire[:40]!r}; there are {', '.join(WIRES)}")
 
 
 def read_state(folder: SessionFolder) -> State:

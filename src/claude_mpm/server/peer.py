@@ -17,6 +17,7 @@ from claude_mpm.wire.remote import Error, Lines, Message, Terminate, decode, enc
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from claude_mpm.server.quota import Quota
     from claude_mpm.wire.tls import TlsLayer
 
 _READ = 1 << 16
@@ -55,6 +56,7 @@ class Peer:
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self.sending = asyncio.Lock()
+        self.quota: Quota | None = None  # of the client's token, once it is known
         self._in_a_line = False
 
     async def handshake(self) -> None:
@@ -81,10 +83,18 @@ class Peer:
             Gone: there is none any more.
             TooLong: it is longer than may be.
             Malformed: it is none.
+            Refused: all that the client's token has on its way would be too much.
         """
         while (line := self.lines.next()) is None:
             await self._take(await self._receive())
+            self._count()
+        self._count()
         return decode(line)
+
+    def _count(self) -> None:
+        """Count what has come of the next line against what the client may have us hold."""
+        if self.quota is not None and not self.quota.hold(self, self.lines.held):
+            raise Refused(self.quota.no_memory, again=True)
 
     async def send(self, message: Message) -> None:
         """Send a message; returns once the kernel has it.

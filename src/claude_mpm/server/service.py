@@ -93,7 +93,7 @@ class Service:
     # --- a connection that carries questions ------------------------------------------------
 
     async def _answer_all(self) -> None:
-        while not isinstance(message := await self._client.receive(), Terminate):
+        while not isinstance(message := await self._client.receive(upload=self._upload), Terminate):
             if not isinstance(message, Input) or message.do == "prompt":
                 raise Refused("this connection carries questions")
             await self._answer(message)
@@ -103,11 +103,12 @@ class Service:
             return
         try:
             answer = await self._work(question)
-        except (Refused, MPMError) as error:
+        except (Refused, MPMError, OSError) as error:
             self._failed = question.id
             self._forget_upload()
             again = isinstance(error, Refused) and error.again
-            await self._client.peer.send(Error(error=str(error), id=question.id, again=again))
+            reason = getattr(error, "strerror", None) or str(error)
+            await self._client.peer.send(Error(error=reason, id=question.id, again=again))
         else:
             if answer is not None:
                 await self._client.peer.send(answer)
@@ -138,20 +139,36 @@ class Service:
         """Take a piece of what comes in pieces; tell whether it is whole, and was acted upon."""
         if self._upload is None or self._upload.id != piece.id:
             self._forget_upload()
-            limit = self._client.token.limits.message_bytes
-            if piece.do == "start":
-                self._upload = StartUpload(piece, limit)
-            else:
-                self._upload = MessageUpload(piece, limit, self._folder)
-        if not self._upload.add(piece):
+            self._upload = await self._begin_upload(piece)
+        upload = self._upload
+        if not upload.add(piece):
             return False
-        match self._upload:
+        match upload:
             case StartUpload() as upload:
                 await self._start(upload.start())
             case MessageUpload() as upload:
                 await asyncio.to_thread(upload.finish)
         self._forget_upload()
         return True
+
+    async def _begin_upload(self, piece: Input) -> Upload:
+        """Make room for what is announced to come."""
+        token, hosting = self._client.token, self._hosting
+        limit = token.limits.message_bytes
+        upload: Upload
+        if piece.do == "start":
+            upload = StartUpload(piece, limit)
+        else:
+            upload = MessageUpload(piece, limit, self._folder)
+        try:
+            quota = hosting.quota(token)
+            if not quota.hold(upload, upload.in_memory):
+                raise Refused(quota.no_memory, again=True)
+            await hosting.make_room(token, piece.size)
+        except BaseException:
+            self._close_upload(upload)
+            raise
+        return upload
 
     async def _start(self, start: Start) -> None:
         hosting, folder = self._hosting, self._folder
@@ -166,5 +183,9 @@ class Service:
 
     def _forget_upload(self) -> None:
         if self._upload is not None:
-            self._upload.close()
+            self._close_upload(self._upload)
             self._upload = None
+
+    def _close_upload(self, upload: Upload) -> None:
+        upload.close()
+        self._hosting.quota(self._client.token).drop(upload)

@@ -13,7 +13,7 @@ import msgspec
 
 from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError, UsageError
-from claude_mpm.folders import make_private
+from claude_mpm.folders import check_private, check_secret, make_private
 from claude_mpm.journal.layout import storage_errors, write_whole
 
 if TYPE_CHECKING:
@@ -135,16 +135,16 @@ class Tokens:
 
     def _read(self) -> dict[str, Token]:
         with storage_errors(self.file):
+            check_private(self.file.parent)
             try:
-                status = self.file.stat()
+                status = self.file.lstat()
             except FileNotFoundError:
                 self._seen, self._tokens = None, {}
                 return self._tokens
+            check_secret(self.file, status)
             seen = (status.st_mtime_ns, status.st_ino, status.st_size)
             if seen == self._seen:
                 return self._tokens
-            if status.st_mode & 0o077:
-                raise StorageError(f"{self.file} can be read by others; chmod 600 {self.file}")
             data = self.file.read_bytes()
         try:
             tokens = msgspec.json.decode(data, type=list[Token])

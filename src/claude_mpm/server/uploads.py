@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
 from claude_mpm.journal.layout import storage_errors
 from claude_mpm.server.peer import Refused
-from claude_mpm.wire.remote import Malformed, decode_start
+from claude_mpm.wire.remote import CHUNK, Input, Malformed, decode_start
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
-    from claude_mpm.wire.remote import Input, Start
+    from claude_mpm.wire.remote import Message, Start
 
 _MESSAGE = re.compile(r"[0-9]{1,12}")
 # A cut connection's last words and those of its successor may be worked on at the same time.
@@ -40,6 +40,7 @@ class Upload(ABC):
         if first.size > limit:
             raise Refused(f"a message of {first.size} bytes is longer than {limit}")
         self.id = first.id
+        self.in_memory = 0  # bytes for which it needs room there
         self._size = first.size
         self._here = 0
 
@@ -55,6 +56,15 @@ class Upload(ABC):
         self._here += len(piece.data)
         return self._here == self._size
 
+    def is_continued_by(self, message: Message) -> bool:
+        """Return whether a message is its next piece, and no smaller than it has to be."""
+        return (
+            isinstance(message, Input)
+            and message.do in ("start", "put")
+            and (message.id, message.offset) == (self.id, self._here)
+            and len(message.data) >= min(CHUNK, max(self._size - self._here, 1))
+        )
+
     def close(self) -> None:  # noqa: B027 -- most have nothing to forget
         """Forget what did not become whole; safe to call twice."""
 
@@ -68,6 +78,7 @@ class StartUpload(Upload):
 
     def __init__(self, first: Input, limit: int) -> None:
         super().__init__(first, limit)
+        self.in_memory = first.size
         self._data = bytearray()
 
     def start(self) -> Start:

@@ -232,6 +232,11 @@ class Lines:
         self._rest = bytearray()
         self._searched = 0
 
+    @property
+    def held(self) -> int:
+        """How many bytes have come that were not taken."""
+        return len(self._rest)
+
     def feed(self, data: bytes) -> None:
         """Take what came."""
         self._rest += data
