@@ -19,7 +19,8 @@ DONE = {
     "es": "hecho, hecha, hechos, hechas, terminado, terminada, corregido, corregida, resuelto,"
     " resuelta, cerrado, cerrada, completado, completada, solucionado, solucionada, arreglado,"
     " arreglada, finalizado, finalizada, listo, lista, implementado, implementada, completo,"
-    " acabado",
+    " acabado, terminados, terminadas, corregidos, corregidas, resueltos, resueltas, cerrados, cerradas,"
+    " completados, completadas, solucionados, solucionadas, arreglados, finalizados, listos, listas",
     "fr": "fait, faite, faits, faites, terminé, terminée, terminés, terminées, corrigé, corrigée,"
     " corrigés, corrigées, résolu, résolue, résolus, résolues, réglé, réglée, fermé, fermée,"
     " clos, clôturé, clôturée, fini, finie, achevé, livré, réparé, réparée, traité,"
@@ -33,7 +34,8 @@ DONE = {
     "pt": "feito, feita, feitos, feitas, concluído, concluída, concluídos, corrigido, corrigida,"
     " resolvido, resolvida, fechado, fechada, terminado, terminada, finalizado, finalizada,"
     " pronto, pronta, completo, completado, consertado, consertada, implementado, solucionado,"
-    " acabado",
+    " acabado, concluídas, corrigidos, corrigidas, resolvidos, resolvidas, fechados, terminados,"
+    " finalizados, prontos, consertados",
     "ru": "готово, готов, готова, сделано, сделан, сделана, выполнено, выполнен, выполнена,"
     " исправлено, исправлен, исправлена, решено, решён, решен, решена, закрыто, закрыт, закрыта,"
     " завершено, завершён, завершен, завершена, устранено, устранён, устранен, устранена,"
@@ -43,7 +45,7 @@ DONE = {
     " درست کر دیا گیا",
     "id": "selesai, sudah selesai, beres, ditutup, diperbaiki, sudah diperbaiki, diselesaikan,"
     " terselesaikan, rampung, tuntas, teratasi",
-    "de": "erledigt, erledigte, erledigtes, behoben, behobene, fertig, gelöst, gelöste,"
+    "de": "erledigt, abgehakt, erledigte, erledigtes, behoben, behobene, fertig, gelöst, gelöste,"
     " geschlossen, geschlossene, abgeschlossen, abgeschlossene, gefixt, umgesetzt, umgesetzte,"
     " beseitigt, korrigiert, implementiert, erledigt worden, hat sich erledigt, geht wieder,"
     " gemacht, getan, fertiggestellt, nicht mehr nötig, entfällt, hinfällig, gestrichen",
@@ -109,7 +111,7 @@ NONE = {
 BESIDE_NONE = (
     "to report, to do, to add, to fix, left, found, known, open, remaining, reported, identified,"
     " pending, so far, yet, at all, here, were, was, are, is, have been, there, currently,"
-    " at the moment, right now, today, more, further, new, other, for now, of note, really,"
+    " at the moment, right now, today, more, further, else, else left, weiter, weiteres, neues, offenes, besonderes, new, other, for now, of note, really,"
     " bekannt, bekannte, bekannten, offen, offene, offenen, mehr, derzeit, zurzeit, zur zeit,"
     " momentan, im moment, aktuell, gefunden, vorhanden, zu tun, zu melden, weitere, weiteren,"
     " neue, neuen, bisher, noch, heute, hier, übrig, gibt es, sonst, pour le moment,"
