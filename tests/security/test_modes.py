@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import stat
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from claude_mpm import folders
+from claude_mpm import MPMOrchestrator, folders
+from claude_mpm.environments.base import Environment
 from claude_mpm.environments.ssh import SSH
 from claude_mpm.errors import LaunchError, StorageError
 from claude_mpm.folders import check_private, make_private, runtime_folder
@@ -20,7 +22,7 @@ from claude_mpm.terminal.runtime import socket_path
 from command import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 OURS = f"claude-mpm-{os.getuid()}"
 SOMEBODY = 65534
@@ -257,3 +259,54 @@ def _control_path() -> Path:
     done = subprocess.run([ssh, "-G", *words], capture_output=True, text=True, check=True)
     (found,) = [line for line in done.stdout.splitlines() if line.startswith("controlpath ")]
     return Path(found.removeprefix("controlpath "))
+
+
+# --- far folders --------------------------------------------------------------------------------
+
+
+class Homeless(Environment):
+    """A place whose account has no home, so that sessions are kept with the temporary files."""
+
+    name = "homeless"
+
+    def __init__(self, temporary: Path) -> None:
+        self._variables = ["HOME=/proc/none", f"TMPDIR={temporary}"]
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        return ["env", *self._variables, "sh", "-c", 'umask 000; exec "$@"', "sh", *argv]
+
+
+def open_far(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    anybodys(path / "far")
+
+
+def linked_far(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    (path / "elsewhere").mkdir(mode=0o700)
+    (path / "far").symlink_to(path / "elsewhere")
+
+
+def of_another(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    (path / "far").mkdir(mode=0o700)
+    os.chown(path, SOMEBODY, SOMEBODY)
+
+
+@pytest.mark.parametrize("planted", [nothing, anybodys, dangling, open_far, linked_far, of_another])
+def test_a_far_folder_that_others_can_change_is_not_used(
+    temporary: Path, stand_in: Path, planted: object
+) -> None:
+    temporary.chmod(0o1777)
+    shared = temporary / OURS
+    planted(shared)  # type: ignore[operator]
+    with MPMOrchestrator(environment=Homeless(temporary), cwd="/tmp") as claude:
+        assert claude.ask("hello", timeout=60).check().text == "Claude heard: hello"
+        spec = json.loads(claude.store.folder(claude.session_id).link_file.read_bytes())
+        base = Path(spec["folder"]).parents[2]
+        used = [base, base / "far", Path(spec["folder"]).parent, Path(spec["folder"])]
+        assert [mode(path) for path in used] == [0o700] * 4
+        assert {path.lstat().st_uid for path in used} == {os.getuid()}
+    assert (base == shared) == (planted is nothing)
+    assert not Path(spec["folder"]).exists()
+    assert base.exists() == (planted is nothing), "what was made for one session goes with it"

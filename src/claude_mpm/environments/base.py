@@ -11,6 +11,7 @@ from claude_mpm.environments.host_command import host_command
 from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.environments.variables import carried
 from claude_mpm.errors import LaunchError
+from claude_mpm.link.answer import Answer, last_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,7 +124,7 @@ class Environment(ABC):
         self.run(["sh", "-c", command])
 
     def run(self, argv: Sequence[str], *, data: bytes = b"") -> bytes:
-        """Run a short command in the place and return what it prints.
+        """Run a short command in the place and return what it prints, and nothing else.
 
         Args:
             data: its standard input.
@@ -131,16 +132,21 @@ class Environment(ABC):
         Raises:
             LaunchError: it cannot be run, failed, or took longer than 30 seconds.
         """
-        command = self.wrap(argv)
+        answer = Answer()
+        command = self.wrap(answer.command(argv))
         try:
             done = subprocess.run(
                 command, input=data, capture_output=True, timeout=_PATIENCE, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise LaunchError(f"{self.name}: cannot run {command[0]}: {error}") from error
-        if done.returncode:
-            raise LaunchError(f"{self.name}: {said(done.stderr, done.returncode)}")
-        return done.stdout
+        printed = answer.feed(done.stdout)
+        if answer.status is None:  # the command was not run, or not to its end
+            reason = said(done.stderr, done.returncode, printed or answer.before)
+            raise LaunchError(f"{self.name}: {reason}")
+        if answer.status:
+            raise LaunchError(f"{self.name}: {said(done.stderr, answer.status, printed)}")
+        return printed
 
 
 def spawn(name: str, command: Sequence[str], order: Order) -> subprocess.Popen[str]:
@@ -165,7 +171,8 @@ def spawn(name: str, command: Sequence[str], order: Order) -> subprocess.Popen[s
         raise LaunchError(f"{name}: cannot run {command[0]} in {order.cwd}: {reason}") from error
 
 
-def said(stderr: bytes, status: int) -> str:
+def said(stderr: bytes, status: int, stdout: bytes = b"") -> str:
     """Return the last line of what a failed command said, or at least how it ended."""
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1].strip() if lines else f"the command ended with status {status}"
+    return last_line(stderr, stdout) or (
+        f"the command ended with status {status}" if status else "it does not run commands"
+    )

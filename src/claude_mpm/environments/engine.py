@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import LaunchError
+from claude_mpm.link.answer import Answer, last_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,14 +91,15 @@ class Engine:
         Raises:
             LaunchError: it failed; the message says what to do.
         """
-        command = self.wrap(*words)
+        answer = Answer()
+        far = not self._inside.shares_files
+        engine = [*self.words, *words]
+        command = self._inside.wrap(answer.command(engine) if far else engine)
         try:
             done = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                text=True,
-                errors="replace",
                 timeout=_PULLING if pulls else _PATIENCE,
                 check=False,
             )
@@ -105,11 +107,16 @@ class Engine:
             raise LaunchError(self._missing(command[0])) from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise LaunchError(f"{self.command}: {error}; does its engine work?") from error
-        if done.returncode == 127 and "not found" in done.stderr:  # of a shell elsewhere
+        printed = answer.feed(done.stdout) if far else done.stdout
+        status = answer.status if far else done.returncode
+        stderr = done.stderr.decode("utf-8", "replace")
+        if status is None and not stderr.strip():  # the place has not run it, and said why
+            stderr = last_line(printed or answer.before)
+        if status == 127 and "not found" in stderr:
             raise LaunchError(self._missing(f"{self.words[0]} there"))
-        if done.returncode:
-            raise LaunchError(f"{self.command}: {self.explain(done.stderr, subject)}")
-        return done.stdout.strip()
+        if status != 0:
+            raise LaunchError(f"{self.command}: {self.explain(stderr, subject)}")
+        return printed.decode("utf-8", "replace").strip()
 
     def show(self, *words: str, variables: Mapping[str, str]) -> None:
         """Run a command of the engine with its output on standard error.

@@ -17,6 +17,7 @@ from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError
 from claude_mpm.journal.watch import subscribe
+from claude_mpm.link.answer import BEGIN, END
 from claude_mpm.link.lock import is_linked
 from claude_mpm.link.shell import KILL, ShellSpec
 from claude_mpm.own_python import own_environ, own_python
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
     from claude_mpm.environments.order import Order, Reachable
     from claude_mpm.journal.layout import SessionFolder
 
-_TOOLS = ("mkfifo", "setsid", "tail", "cat", "mv", "rm", "sed", "grep", "sleep", "wc", "mkdir")
+_TOOLS = (
+    *("mkfifo", "setsid", "tail", "cat", "mv", "rm", "sed", "grep", "sleep", "wc", "mkdir"),
+    *("ls", "id"),
+)
 _MOST_DEATHS = 5  # of a link that is started again and again
 _PATIENCE = 20.0  # seconds for a link to begin
 _KILLED = -9
 
-_PROBE = """
+_PROBE = r"""
 claude=$1 cwd=$2
 shift 2
 fail() { echo "failed: $*"; exit 0; }
@@ -41,11 +45,27 @@ for tool; do command -v "$tool" >/dev/null || missing="$missing $tool"; done
 [ -z "$missing" ] || fail "these commands are missing there:$missing"
 [ -z "$claude" ] || command -v "$claude" >/dev/null || fail "there is no command $claude there"
 [ -z "$cwd" ] || [ -d "$cwd" ] || fail "there is no folder $cwd to work in there"
-for state in "${XDG_STATE_HOME:-${HOME:-/nowhere}/.local/state}" "${TMPDIR:-/tmp}"; do
-    mkdir -p "$state" 2>/dev/null && [ -w "$state" ] && break
+sole() { # FOLDER MODES: makes it; whether it is a folder of ours, no link, of modes like these
+    (umask 077 && mkdir -p "$1") 2>/dev/null
+    read -r modes _ owner _ <<END
+$(LC_ALL=C ls -ldn "$1" 2>/dev/null)
+END
+    [ "$owner" = "$(id -u)" ] && [ -w "$1" ] || return
+    case ${modes%[.@]} in
+    $2) ;;
+    *) return 1 ;;
+    esac
+}
+state=${XDG_STATE_HOME-} temporary=${TMPDIR-}
+[ "$state" != "${state#/}" ] || state=${HOME:-/nowhere}/.local/state
+[ "$temporary" != "${temporary#/}" ] || temporary=/tmp
+for base in "$state/claude-mpm" "$temporary/claude-mpm-$(id -u)" ''; do
+    [ -n "$base" ] || base=$(umask 077 && mktemp -d "$temporary/claude-mpm.XXXXXX")
+    sole "$base" 'd????-??-?' && sole "$base/far" 'd???------' && break
+    base=
 done
-[ -w "$state" ] || fail "no folder there can be written: neither the home nor $state"
-echo "state $state"
+[ -n "$base" ] || fail "no folder of one's own can be made there: neither at home nor in $temporary"
+echo "folder $base/far"
 """
 
 
@@ -71,7 +91,7 @@ def start_linked(
         LaunchError: the place cannot be reached, or lacks something.
     """
     claude = order.claude if host is None else ""
-    folder = f"{_probe(place, claude, order.cwd, needs)}/claude-mpm/far/{_unique(order)}"
+    folder = f"{_probe(place, claude, order.cwd, needs)}/{_unique(order)}"
     spec = ShellSpec(
         place=place.name,
         shell=place.wrap(["sh", "-s"]),
@@ -87,7 +107,11 @@ def start_linked(
     return launch_link(order.folder, msgspec.to_builtins(spec))
 
 
-_FAR = '[ -f "$0/far.sh" ] || { echo gone; exit 0; }; exec sh "$0/far.sh" "$0"'
+# The first line is the nonce of the marks; `read` takes no more of the input than that.
+_FAR = f"""read -r mark
+{BEGIN}"$mark"
+if [ -f "$0/far.sh" ]; then sh "$0/far.sh" "$0"; else echo gone; fi
+{END}"$mark" "$?\""""
 
 
 def _host(order: Order, folder: str) -> str:
@@ -103,9 +127,8 @@ def _unique(order: Order) -> str:
 def _probe(place: Reachable, claude: str, cwd: str, needs: Sequence[str]) -> str:
     """Ask the place for a folder to keep sessions in, and whether it has all that is needed."""
     answer = place.run(["sh", "-c", _PROBE, "probe", claude, cwd, *_TOOLS, *needs])
-    last = answer.decode("utf-8", "replace").strip().rpartition("\n")[2]
-    word, _, rest = last.partition(" ")
-    if word != "state":
+    word, _, rest = answer.decode("utf-8", "replace").rstrip("\n").partition(" ")
+    if word != "folder" or not rest.startswith("/"):
         raise LaunchError(f"{place.name}: {rest or 'no answer to a question'}")
     return rest
 

@@ -55,6 +55,7 @@ class Reachable(Protocol):
     """A place in which a command can be run; every environment is one."""
 
     name: str
+    shares_files: bool
 
     def wrap(self, argv: Sequence[str]) -> list[str]: ...
     def run(self, argv: Sequence[str], *, data: bytes = b"") -> bytes: ...

@@ -81,7 +81,7 @@ class SSH(Environment):
             return claude
         answer = self.run(["sh", "-c", _FIND, "find", claude, _INSTALLED]).decode()
         found, _, target = answer.rstrip("\n").rpartition("\n")
-        return found.rpartition("\n")[2] or self._copy_claude(target)
+        return found or self._copy_claude(target)
 
     def expected(self) -> dict[str, str]:
         """Return what the host itself says of its name, and whose account it is."""

@@ -47,8 +47,11 @@ class Stream(Protocol):
         """Return a descriptor that can be read when there are bytes, and at the end."""
         ...
 
-    def read(self) -> bytes:
-        """Return the next bytes; empty once the far host has ended or the link was cut."""
+    def read(self) -> bytes | None:
+        """Return the next bytes; empty once the far host has ended or the link was cut.
+
+        None says that there are none yet, though there was something to read.
+        """
         ...
 
     def beat(self) -> None:

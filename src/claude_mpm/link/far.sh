@@ -100,6 +100,10 @@ fetch) [ ! -f "$first" ] || tail -c "+$((second + 1))" "$first" ;;
 signal) send "$first" 2>/dev/null && echo ok ;;
 remove)
     cd / && rm -rf "$session" && echo ok
-    rmdir "${session%/*}" 2>/dev/null
+    own=${session%/far/*}
+    case $own in # a folder that was made for this session
+    */claude-mpm.??????) rmdir "${session%/*}" "$own/far" "$own" ;;
+    *) rmdir "${session%/*}" ;;
+    esac 2>/dev/null
     ;;
 esac

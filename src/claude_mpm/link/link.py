@@ -148,7 +148,7 @@ class Link:
                     stream.beat()
                 elif chunk := stream.read():
                     self._append(chunk)
-                else:
+                elif chunk is not None:
                     return
         finally:
             with self._changing:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.link.answer import BEGIN, END, Answer, last_line
 from claude_mpm.link.far import FarFailed, FarState, LinkCut
 
 if TYPE_CHECKING:
@@ -78,8 +81,10 @@ class ShellFar:
 
     def start(self) -> None:
         """Lay the folder and start its host."""
-        answer = self._run(self._spec.shell, _start_script(self._spec, self._folder).encode())
-        lines = answer.decode("utf-8", "replace").splitlines()
+        answer = Answer()
+        script = _start_script(self._spec, self._folder, answer.nonce)
+        said = self._run(self._spec.shell, script.encode(), answer)
+        lines = said.decode("utf-8", "replace").splitlines()
         if not lines or lines[-1] != "ok":
             raise FarFailed(f"{self._spec.place}: {lines[-1] if lines else 'no answer'}")
         self._folder.environ.unlink(missing_ok=True)
@@ -109,18 +114,21 @@ class ShellFar:
 
     def fetch(self, file: str, offset: int) -> Iterator[bytes]:
         """Yield what one of the far files holds from a byte on."""
-        question = f"fetch {file} {offset}\n".encode()
+        answer = Answer()
+        question = f"{answer.nonce}\nfetch {file} {offset}\n".encode()
         with _start(self._spec.far) as process:
-            words, answer = _pipes(process)
+            words, output = _pipes(process)
             try:
                 words.write(question)
                 words.close()
             except OSError as error:
                 raise LinkCut(f"{self._spec.place}: {error}") from error
-            while chunk := os.read(answer.fileno(), _CHUNK):
-                yield chunk
-        if process.returncode:
-            raise LinkCut(f"{self._spec.place}: {file} was cut short (status {process.returncode})")
+            while chunk := os.read(output.fileno(), _CHUNK):
+                if piece := answer.feed(chunk):
+                    yield piece
+        if answer.status != 0:
+            status = process.returncode if answer.status is None else answer.status
+            raise LinkCut(f"{self._spec.place}: {file} was cut short (status {status})")
 
     def put(self, name: str, message: bytes) -> None:
         """Give Claude a message."""
@@ -135,14 +143,16 @@ class ShellFar:
         self._ask("remove")
 
     def _ask(self, question: str, data: bytes = b"") -> bytes:
-        answer = self._run(self._spec.far, question.encode() + b"\n" + data)
+        marks = Answer()
+        asked = f"{marks.nonce}\n{question}\n".encode()
+        answer = self._run(self._spec.far, asked + data, marks)
         if answer == b"gone\n":
             raise FarFailed(f"{self._spec.place}: the session's folder {self._spec.folder} is gone")
         if not answer.endswith(b"ok\n"):
             raise LinkCut(f"{self._spec.place}: no whole answer to {question.split()[0]}")
         return answer[: -len(b"ok\n")]
 
-    def _run(self, command: Sequence[str], data: bytes) -> bytes:
+    def _run(self, command: Sequence[str], data: bytes, answer: Answer) -> bytes:
         patience = _PATIENCE + len(data) / _SLOWEST
         try:
             done = subprocess.run(
@@ -150,10 +160,11 @@ class ShellFar:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise LinkCut(f"{self._spec.place}: {error}") from error
-        if done.returncode:
-            reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-            raise LinkCut(f"{self._spec.place}: {''.join(reason)} (status {done.returncode})")
-        return done.stdout
+        said = answer.feed(done.stdout)
+        if answer.status is None:
+            reason = last_line(done.stderr, said or answer.before)
+            raise LinkCut(f"{self._spec.place}: {reason} (status {done.returncode})")
+        return said
 
 
 class ShellStream:
@@ -163,15 +174,36 @@ class ShellStream:
         self._process = _start(command)
         self._words, self._bytes = _pipes(self._process)
         self._writing = threading.Lock()
-        self._say(f"follow {offset}")
+        self._answer = Answer()
+        try:
+            self._say(self._answer.nonce)
+            self._wait_for_mark()
+            self._say(f"follow {offset}")
+        except LinkCut:
+            self.close()
+            raise
+
+    def _wait_for_mark(self) -> None:
+        """Take what the place says first; nothing comes behind the mark until we ask for it."""
+        deadline = time.monotonic() + _PATIENCE
+        while not self._answer.begun:
+            ready, _, _ = select.select([self], [], [], max(0.0, deadline - time.monotonic()))
+            chunk = os.read(self._bytes.fileno(), _CHUNK) if ready else b""
+            if not chunk:
+                reason = last_line(self._answer.before) or "no answer"
+                raise LinkCut(f"the journal is not sent: {reason}")
+            self._answer.feed(chunk)
 
     def fileno(self) -> int:
         """Return a descriptor that can be read when there are bytes."""
         return self._bytes.fileno()
 
-    def read(self) -> bytes:
-        """Return the next bytes; empty at the end."""
-        return os.read(self._bytes.fileno(), _CHUNK)
+    def read(self) -> bytes | None:
+        """Return the next bytes; None where there are none yet, empty at the end."""
+        chunk = os.read(self._bytes.fileno(), _CHUNK)
+        piece = self._answer.feed(chunk)
+        ended = not chunk or self._answer.status is not None
+        return piece if piece or ended else None
 
     def beat(self) -> None:
         """Tell the far side that we are still there."""
@@ -223,7 +255,7 @@ def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
     return process.stdin, process.stdout
 
 
-def _start_script(spec: ShellSpec, folder: SessionFolder) -> str:
+def _start_script(spec: ShellSpec, folder: SessionFolder, nonce: str) -> str:
     """Return the script that lays a far folder and starts its host, or finds that it was started.
 
     It is one function that the last line calls: half of it does nothing.
@@ -255,7 +287,9 @@ lay() {{
     {spec.host}
 }}
 exec 2>&1
+{BEGIN}{nonce}
 start </dev/null
+{END}{nonce} "$?"
 exit 0
 """
 
