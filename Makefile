@@ -2,14 +2,14 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: chaos fuzz help venv demo places places-stop places-table test check format docs screenshot coverage guide bench bench-quick tickets-report lock clean
+.PHONY: chaos check-setup fuzz help newest venv demo places places-stop places-table test check format docs screenshot coverage guide bench bench-quick tickets-report lock clean
 
-# The first Python that is new enough; another one: make PYTHON=/path/to/python …
-PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
-	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+# Another Python than the first that is new enough: make PYTHON=/path/to/python …
+PYTHON ?=
 VENV := .venv
+# --newest for the newest releases in place of the pinned ones; that is for `make newest`.
+SET_UP ?=
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
 UV ?= uv
 # Arguments for pytest: make test ARGS="-k tickets"
 ARGS ?=
@@ -21,85 +21,90 @@ MINUTES ?= 10
 SEED ?= 1
 # Scenarios of the chaos; all, unless some are named: make chaos ONLY="pains volume"
 ONLY ?=
-# The tests of the guide for writing orchestrators, where they are at hand.
-GUIDE ?= ../shared/guide/test_guide.py
+# The tests that tell whether another release of a dependency does.
+TELLING := tests/real tests/sdk tests/cli tests/wire $(wildcard tests/test_*.py)
 COVERAGE := --cov --cov-report=term --cov-fail-under=90
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-venv: $(INSTALLED) ## Set up .venv: pinned dependencies, claude, this project
+venv: ## Set up .venv: pinned dependencies, claude, this project
+	@PYTHON="$(PYTHON)" tools/setup.sh $(SET_UP) $(VENV)
 
-$(VENV)/bin/python:
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer on PATH; name one: make PYTHON=/path/to/python" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+check-setup: venv ## Set up as a newcomer would, with every Python and pip, and in Debian: ARGS=--list
+	$(BIN)/python tools/check_setup.py $(ARGS)
 
-$(INSTALLED): requirements.lock pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
-
-demo: $(INSTALLED) ## See the real Claude Code work, with no key and no network
+demo: venv ## See the real Claude Code work, with no key and no network
 	@$(BIN)/claude-mpm demo
 
-test: $(INSTALLED) ## Run all tests
+test: venv ## Run all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-places: $(INSTALLED) ## Start the Docker Engine and the sshd of the tests, and keep them
+places: venv ## Start the Docker Engine and the sshd of the tests, and keep them
 	tools/places.sh start
 
 places-stop: ## End and remove what `make places` started
 	tools/places.sh stop
 
-places-table: $(INSTALLED) ## Hold every place to every contract; write the page of the docs
+places-table: venv ## Hold every place to every contract; write the page of the docs
 	rm -f reports/places.md
 	$(BIN)/python -m pytest tests/places/test_contracts.py -k keeps $(ARGS)
 	cp reports/places.md docs/places.md
 
-check: $(INSTALLED) ## Check format, style and types
+check: venv ## Check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(INSTALLED) ## Bring the code into its format
+format: venv ## Bring the code into its format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-screenshot: $(INSTALLED) ## Take the pictures of the native interface anew (needs tmux)
+screenshot: venv ## Take the pictures of the native interface anew (needs tmux)
 	PYTHONPATH=tests/terminal $(BIN)/python tools/screenshot.py
 
-docs: $(INSTALLED) ## Build the documentation into site/
+docs: venv ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 coverage: ## Run all tests; fail below 90 % of the lines
 	$(MAKE) --no-print-directory test ARGS="$(COVERAGE) $(ARGS)"
 
-guide: $(INSTALLED) ## Run the guide's own tests, where they are at hand
-	@if test -f $(GUIDE); then $(BIN)/python -m pytest -p no:cacheprovider $(GUIDE); else echo "no $(GUIDE) here"; fi
+newest: ## See whether the newest versions of all dependencies do: in .newest, checks and tests
+	rm -rf .newest
+	$(MAKE) --no-print-directory VENV=.newest SET_UP=--newest check docs test ARGS="$(or $(ARGS),$(TELLING))"
 
-bench: $(INSTALLED) ## Measure everything beside the peers; write docs/benchmarks.md
+guide: venv ## Run the code of the guide for orchestrators as it stands; it is not ours to edit
+	$(BIN)/python -m pytest -p no:cacheprovider -W default guide
+
+bench: venv ## Measure everything beside the peers; write docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-bench-quick: $(INSTALLED) ## Measure a part of it, in two minutes
+bench-quick: venv ## Measure a part of it, in two minutes
 	$(BIN)/python benchmarks/run.py --quick $(ARGS)
 
-chaos: $(INSTALLED) ## Kill, stop and race on purpose; report what held: make chaos N=500 SEED=1
+chaos: venv ## Kill, stop and race on purpose; report what held: make chaos N=500 SEED=1
 	$(BIN)/python -m claude_mpm.testing.chaos --number $(N) --seed $(SEED) \
 		$(addprefix --only ,$(ONLY)) --output reports/chaos.md
 
 FUZZER := .fuzz
-fuzz: $(INSTALLED) ## Feed garbage to every reader; report what broke: make fuzz MINUTES=40 SEED=1
-	@test -d $(FUZZER) || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(FUZZER) atheris \
+fuzz: venv ## Feed garbage to every reader; report what broke: make fuzz MINUTES=40 SEED=1
+	@test -d $(FUZZER) || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--require-hashes --requirement tests/fuzz/atheris.lock --target $(FUZZER) \
 		|| echo "there is no atheris for this Python; fuzzing without it" >&2
 	PYTHONPATH=$(FUZZER) $(BIN)/python tests/fuzz/fuzzing.py --minutes $(MINUTES) --seed $(SEED) --output reports/fuzz.md
 
-tickets-report: $(INSTALLED) ## Report precision and recall of tickets
+tickets-report: venv ## Report precision and recall of tickets
 	$(BIN)/python tools/ticket_report.py --output reports/tickets.md
 
-lock: ## Pin the newest dependencies in requirements.lock (needs uv)
+# What is measured and fuzzed with is pinned like the rest, and where both have a package, alike.
+PIN = $(UV) pip compile - --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --constraint requirements.lock --output-file
+lock: ## Pin the newest dependencies, peers and atheris, each in its lock (needs uv)
 	$(UV) lock --quiet --upgrade
 	$(UV) export --quiet --all-extras --all-groups --no-emit-project --no-header --format requirements-txt --output-file requirements.lock
+	for peer in claude-agent-sdk pexpect claude-mpm; do echo $$peer | $(PIN) benchmarks/locks/$$peer.lock || exit; done
+	echo atheris | $(PIN) tests/fuzz/atheris.lock
 
 clean: places-stop ## Remove everything that was made, .venv too
-	rm -rf $(VENV) site dist reports .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis $(FUZZER)
+	rm -rf $(VENV) site dist reports .coverage .coverage.* .newest .mypy_cache .ruff_cache .pytest_cache .hypothesis $(FUZZER)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
