@@ -1,4 +1,4 @@
-"""The peers, each installed from the package index into an environment of its own."""
+"""The peers, each installed into an environment of its own, as its file in `locks` pins it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import venv
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / ".peers"
+LOCKS = Path(__file__).parent / "locks"
 # The package to install, and the module that it brings.
 PEERS = {
     "claude-agent-sdk": "claude_agent_sdk",
@@ -26,17 +27,18 @@ def beside() -> dict[str, str]:
 def install() -> dict[str, str]:
     """Install what is missing, and return the Python of each peer that is there then."""
     for name in PEERS:
-        ready = FOLDER / name / "ready"
-        if ready.exists():
+        lock, ready = LOCKS / f"{name}.lock", FOLDER / name / "ready"
+        if ready.exists() and ready.read_bytes() == lock.read_bytes():
             continue
         print(f"installing {name} …", flush=True)
         venv.create(FOLDER / name, with_pip=True, clear=True)
-        command = [_python(name), "-m", "pip", "install", "--quiet", "--no-input", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [_python(name), "-m", "pip", "install", "--quiet", "--no-input"]
+        pinned = ["--no-deps", "--require-hashes", "--requirement", lock]
+        done = subprocess.run([*command, *pinned], capture_output=True, text=True, check=False)
         if done.returncode:
             print(f"{name} cannot be installed, and is left out: {done.stderr.strip()[-200:]}")
         else:
-            ready.touch()
+            ready.write_bytes(lock.read_bytes())
     return {name: str(_python(name)) for name in PEERS if (FOLDER / name / "ready").exists()}
 
 
