@@ -54,7 +54,7 @@ def test_no_claude_at_all_names_the_two_ways_to_get_it(
             find_claude(None, {"PATH": str(tmp_path)})
         message = str(caught.value)
         assert "install Claude Code" in message
-        assert "pip install 'claude-mpm[claude]'" in message
+        assert "pip install claude-agent-sdk" in message
         assert "\n" not in message
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import claude_mpm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from packaging.utils import NormalizedName
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {
@@ -36,13 +46,131 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         return set(archive.namelist())
 
 
-def test_the_lock_pins_everything_by_hash_and_names_no_address() -> None:
-    text = (ROOT / "requirements.lock").read_text()
+def in_git() -> list[Path]:
+    """Every file of the project, those that are new too."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.split(b"\0")
+    return [path for name in names if name and (path := ROOT / os.fsdecode(name)).is_file()]
+
+
+LOCKS = sorted(path for path in in_git() if path.suffix == ".lock")
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_a_lock_pins_everything_by_hash_and_names_no_address(lock: Path) -> None:
+    text = lock.read_text()
     assert "://" not in text
     assert "--index-url" not in text
-    pins = re.findall(r"^(\S+?)==\S+.* \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
-    assert len(pins) == len(re.findall(r"^[a-zA-Z0-9]", text, re.MULTILINE))
-    assert {"claude-agent-sdk", "click", "editables", "hatchling", "mypy", "pytest"} <= set(pins)
+    pins = re.findall(r"^([\w.-]+)==\S+.* \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
+    assert pins
+    assert len(pins) == len(re.findall(r"^[a-zA-Z0-9-]", text, re.MULTILINE))
+
+
+def test_there_is_a_lock_for_all_that_is_installed() -> None:
+    """The project's own, and those of what only a benchmark or a fuzzer needs."""
+    assert {lock.name for lock in LOCKS} >= {"requirements.lock", "atheris.lock", "pexpect.lock"}
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.9", "3.12.0", "3.13.0", "3.14.0"])
+@pytest.mark.parametrize("system", ["linux", "darwin"])
+def test_the_lock_is_complete(python: str, system: str) -> None:
+    """Nothing is resolved when it is installed, so it has to have all that anything depends on."""
+    environment = {
+        "python_full_version": python,
+        "python_version": ".".join(python.split(".")[:2]),
+        "sys_platform": system,
+        "platform_system": system.title(),
+    }
+    locked = dict(read_lock(environment))
+    missing = []
+    for name, extras in [*((name, "") for name in locked), *ASKED_FOR_WITH_EXTRAS]:
+        if name not in INSTALLED:
+            continue  # for another system or Python than this one
+        for text in INSTALLED[name].requires or []:
+            needed = Requirement(text)
+            if needed.marker and not needed.marker.evaluate({**environment, "extra": extras}):
+                continue
+            version = locked.get(canonicalize_name(needed.name))
+            if version is None or not needed.specifier.contains(version, prereleases=True):
+                missing.append(f"{name} needs {text}, the lock has {version}")
+    assert missing == []
+
+
+def read_lock(environment: dict[str, str]) -> Iterator[tuple[NormalizedName, str]]:
+    """Yield what the lock has for an environment: the name and the version of each package."""
+    for line in re.findall(r"^([a-z0-9].*?) \\$", (ROOT / "requirements.lock").read_text(), re.M):
+        wanted = Requirement(line)
+        if wanted.marker is None or wanted.marker.evaluate(dict(environment)):
+            yield canonicalize_name(wanted.name), str(wanted.specifier).removeprefix("==")
+
+
+INSTALLED = {canonicalize_name(each.name): each for each in distributions()}
+ASKED_FOR_WITH_EXTRAS = sorted(
+    {
+        (canonicalize_name(needed.name), extra)
+        for each in INSTALLED.values()
+        for needed in map(Requirement, each.requires or [])
+        for extra in needed.extras
+        if "extra" not in str(needed.marker)
+    }
+)
+
+
+def advises_another_program(line: str) -> bool:
+    """Return whether a line says to install `claude-mpm` by its name.
+
+    On the package index, another author's program has that name.
+    """
+    install = re.search(r"\b(pip3?|pipx|uv|uvx|poetry|pdm|conda|easy_install)\b(.*)", line)
+    if not install or re.search(r"\buninstall\b|\bshow\b|\bpip list\b", install[2]):
+        return False
+    if not re.search(r"\b(install|add|inject|run|--from|--with)\b|uvx", install[0]):
+        return False
+    return bool(re.search(r"(?<![\w./-])claude[-_]mpm(?![\w/-]|\.\w)", install[2]))
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("pip install claude-mpm", True),
+        ("  or run: pip install 'claude-mpm[claude]'", True),
+        ("python -m pip install --upgrade claude_mpm==1.0", True),
+        ("`pipx install claude-mpm`", True),
+        ("uv tool install claude-mpm", True),
+        ("uvx claude-mpm run hi", True),
+        ("uv add 'claude-mpm>=1'", True),
+        ("pip install ./claude-mpm", False),
+        ("pip install /src/claude-mpm", False),
+        ("pip install -e 'claude-mpm-my-place[test]'", False),
+        ("pip install claude_mpm-0.1.0-py3-none-any.whl", False),
+        ("pip uninstall claude-mpm", False),
+        ("pip show claude-mpm", False),
+        ("pip install '.[claude]'", False),
+    ],
+)
+def test_advice_to_install_by_name_is_known(line: str, advice: bool) -> None:
+    assert advises_another_program(line) == advice
+
+
+def test_nothing_advises_to_install_the_other_program_of_this_name() -> None:
+    here = Path(__file__)
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in in_git()
+        if path != here and path.suffix not in {".png", ".jsonl", ".json"}
+        for line in path.read_text("utf-8", "replace").splitlines()
+        if advises_another_program(line)
+    ]
+    assert found == []
+
+
+def test_no_package_of_ours_depends_on_the_other_program_of_this_name() -> None:
+    for path in in_git():
+        if path.name in {"pyproject.toml", "pyproject.toml.tmpl"}:
+            project = tomllib.loads(path.read_text().replace("$", ""))["project"]
+            extras = project.get("optional-dependencies", {}).values()
+            needed = [*project["dependencies"], *(name for extra in extras for name in extra)]
+            assert not [each for each in needed if re.match(r"claude[-_.]mpm\b", each)], path
 
 
 def test_every_dependency_is_in_the_lock() -> None:

@@ -29,7 +29,7 @@ def find_claude(configured: str | None = None, environ: Mapping[str, str] | None
     if found is None:
         raise ClaudeNotFound(
             "no `claude` on PATH, by CLAUDE_PATH or in the extra `claude`; install Claude Code, "
-            "or run: pip install 'claude-mpm[claude]'"
+            "or the package that brings it along: pip install claude-agent-sdk"
         )
     return found
 

@@ -63,7 +63,7 @@ def hidden_wheel(folder: Path) -> dict[str, str]:
 
 def test_without_claude_the_two_ways_to_get_it_are_named(tmp_path: Path) -> None:
     ended = run("run", "hello", env=hidden_wheel(tmp_path / "empty"))
-    assert_refused(ended, 3, "install Claude Code", "pip install 'claude-mpm[claude]'")
+    assert_refused(ended, 3, "install Claude Code", "pip install claude-agent-sdk")
 
 
 def test_a_claude_path_that_does_not_exist_is_no_reason_to_take_another_one() -> None:

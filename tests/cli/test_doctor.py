@@ -77,6 +77,40 @@ def test_a_variable_with_a_typo_is_to_be_unset(
     assert_problem(ended, "settings", "CLAUDE_MPM_MODEL", "unset CLAUDE_MPM_MODLE")
 
 
+def test_another_program_of_the_same_name_in_this_environment(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    info = tmp_path / "site" / "claude_mpm-9.1.2.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: claude-mpm\nVersion: 9.1.2\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    known = check(call(capsys, "doctor", "--json"), "package")
+    assert known["status"] == "note"
+    assert f"9.1.2 in {tmp_path / 'site'}" in known["found"]
+    assert "pip uninstall claude-mpm" in known["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("first", "status"),
+    [
+        ("#!/opt/tools/other/bin/python3", "note"),
+        (f"#!{sys.prefix}/bin/python", "ok"),
+        ("#!/usr/bin/env bash", "ok"),
+        ("\x7fELF", "ok"),
+    ],
+)
+def test_another_program_of_the_same_name_on_the_path(
+    capsys: Capture, claude: Path, first: str, status: str
+) -> None:
+    command = claude.with_name("claude-mpm")
+    command.write_text(f"{first}\nexit 1\n")
+    command.chmod(0o755)
+    known = check(call(capsys, "doctor", "--json"), "package")
+    assert known["status"] == status
+    assert ("/opt/tools/other" in known["found"]) == (status == "note")
+    assert known["remedy"].startswith("/opt/tools/other/bin/python3" if status == "note" else "")
+
+
 def test_a_claude_path_that_leads_nowhere(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLAUDE_PATH", "/no/such/claude")
     assert_problem(call(capsys, "doctor", "--json"), "claude", "/no/such", "unset CLAUDE_PATH")
@@ -89,7 +123,7 @@ def test_no_claude_at_all(
     monkeypatch.setattr("claude_mpm.claude_binary._in_wheel", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     ended = call(capsys, "doctor", "--json")
-    assert_problem(ended, "claude", "no `claude`", "pip install 'claude-mpm[claude]'")
+    assert_problem(ended, "claude", "no `claude`", "pip install claude-agent-sdk")
     assert_problem(ended, "programs", "sh, mkfifo, cat", "export PATH=")
 
 

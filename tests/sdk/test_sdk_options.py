@@ -170,5 +170,5 @@ def test_without_the_sdk_one_line_says_how_to_install_it() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == (
         "ImportError: claude_mpm.sdk needs the official SDK; install it: "
-        "pip install 'claude-mpm[claude]'"
+        "pip install claude-agent-sdk"
     )

@@ -71,6 +71,7 @@ def _checks(resolved: Resolved) -> list[Check]:
     store = Store(resolved.settings.state_dir)
     return [
         look.check_python(),
+        look.check_package(),
         look.check_claude(resolved),
         look.check_programs(),
         look.check_state(store),

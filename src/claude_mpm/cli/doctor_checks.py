@@ -51,6 +51,39 @@ def check_python() -> Check:
     return Check("python", "problem", f"{found} is too old", "python3.11 -m venv .venv")
 
 
+def check_package() -> Check:
+    """Whether another program of the same name is installed here, or is what PATH leads to."""
+    import shutil
+    from importlib.metadata import distributions
+
+    from claude_mpm import __version__
+
+    found = f"{__version__} in {Path(__file__).parents[1]}"
+    others = {
+        f"release {each.version} in {each.locate_file('')}"
+        for each in distributions(name="claude-mpm")
+        if each.version != __version__
+    }
+    command = shutil.which("claude-mpm")
+    python = _interpreter(Path(command)) if command else None
+    if python is not None and python.parent.parent != Path(sys.prefix):
+        others.add(f"{command} of {python.parent.parent}")
+    if not others:
+        return Check("package", "ok", found)
+    found += f"; there is also {', '.join(sorted(others))}: on the package index, another program"
+    remedy = f"{shlex.quote(str(python or sys.executable))} -m pip uninstall claude-mpm"
+    return Check("package", "note", f"{found} has this name", remedy)
+
+
+def _interpreter(script: Path) -> Path | None:
+    """Return the Python that is named in the first line of a script; None for anything else."""
+    with script.open("rb") as file:
+        first = file.readline(4096)
+    named = Path(os.fsdecode(first.removeprefix(b"#!").strip()))
+    is_python = first.startswith(b"#!/") and named.name.startswith("python")
+    return named if is_python else None
+
+
 def check_claude(resolved: Resolved) -> Check:
     """Whether there is a `claude`, which one, and that it runs."""
     from claude_mpm.claude_binary import find_claude
@@ -60,7 +93,7 @@ def check_claude(resolved: Resolved) -> Check:
         path = find_claude(asked)
     except ClaudeNotFound as error:
         remedy = _unset(resolved.origin["claude_path"]) if asked else ""
-        remedy = remedy or "pip install 'claude-mpm[claude]'"
+        remedy = remedy or "pip install claude-agent-sdk"
         return Check("claude", "problem", str(error), remedy)
     if asked:
         way = f"named by {resolved.origin['claude_path']}"

@@ -8,7 +8,7 @@ except ModuleNotFoundError as error:
     if error.name != "claude_agent_sdk":
         raise
     raise ImportError(
-        "claude_mpm.sdk needs the official SDK; install it: pip install 'claude-mpm[claude]'",
+        "claude_mpm.sdk needs the official SDK; install it: pip install claude-agent-sdk",
         name=error.name,
     ) from error
 
