@@ -186,7 +186,8 @@ class Index:
     def turns(self, session: str | None = None) -> list[TurnRecord]:
         """Return turns in the order in which they ended."""
         rows = self._all("turns", "body", session=session)
-        return [self._decoded(_decode_turn, row[0]) for row in rows]
+        turns = [self._decoded(_decode_turn, row[0]) for row in rows]
+        return [turn for turn in turns if not turn.withdrawn]
 
     def newest_turns(self, session: str, before: int | None = None) -> Iterator[TurnRecord]:
         """Yield a session's turns, the last one first, and read no more than are asked for.
@@ -201,7 +202,7 @@ class Index:
                 (session, _LAST if before is None else before),
             )
             turns = [self._decoded(_decode_turn, row[0]) for row in rows]
-            yield from turns
+            yield from (turn for turn in turns if not turn.withdrawn)
             if not turns:
                 return
             before = turns[-1].offset

@@ -95,6 +95,8 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
         offset: where its result line begins in the journal, in bytes.
         end: where the next line begins.
         prompts: the uuids of the prompts that it answered.
+        subtype: Claude's own word, such as "success"; "withdrawn" where the record came too early:
+            the prompt counted as not taken, and Claude took it after all.
         origin: what started it, where that was no prompt: "task-notification", "peer".
         cost_usd: of this turn alone; Claude reports the sum over the session.
         total_cost_usd: the session's sum, as Claude reported it.
@@ -133,3 +135,8 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     def total(self) -> Spending:
         """What the session had used with this turn, as Claude reported it."""
         return Spending(self.total_cost_usd, self.total_tokens)
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it does not count any more."""
+        return self.subtype == "withdrawn"

@@ -245,7 +245,8 @@ class Session:
             if event.kind in ("turn", "cost"):
                 position.total_cost_usd = event.data.total_cost_usd
                 position.cost_usd += event.data.cost_usd
-                position.turns += event.kind == "turn"
+                if event.kind == "turn":
+                    position.turns += -1 if event.data.withdrawn else 1
         if found or self.ended or position.not_json > not_json:
             # What the end brought out begins before the cursor, and is new all the same.
             self._store([*found, *finished])

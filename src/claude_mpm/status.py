@@ -211,6 +211,8 @@ class _Tail:
                 self._note_prompt(event.data.command_uuid, event.data.state)
             case "result":
                 self._note_result(event.data, event.end)
+            case "turn" if event.data.withdrawn:
+                self._reopen(event.data.prompts)
             case "turn":
                 self._note_turn(event.data.prompts, event.end, woken=bool(event.data.origin))
             case "system" if event.data.subtype == "host_state":
@@ -231,6 +233,12 @@ class _Tail:
             self._close(uuid)
         elif uuid not in self._over:
             self._open.setdefault(uuid, self._result_end)
+
+    def _reopen(self, prompts: Iterable[str]) -> None:
+        """Claude has taken prompts after all that counted as not taken."""
+        for uuid in prompts:
+            self._over.discard(uuid)
+            self._note_prompt(uuid, "started")
 
     def _note_result(self, result: Result, end: int) -> None:
         prompts = result.user_message_uuids or (result.user_message_uuid or "",)

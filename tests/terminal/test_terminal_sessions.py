@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from prompts_under_load import ask_all, busy_loops
 
 from claude_mpm.status import State, read_status
 from claude_mpm.terminal.frames import DATA, FrameReader, Size, frame, resized
@@ -85,6 +86,57 @@ def test_a_prompt_of_many_lines_arrives_as_the_persons_own_words(
     turn = open_terminal().ask(prompt, timeout=SECONDS)
     assert turn.verdict.ok, turn.verdict
     assert model.requests[-1].prompt == prompt
+
+
+def test_thirty_prompts_beside_four_busy_loops_are_answered_once(
+    open_terminal: Any, model: ScriptedModel
+) -> None:
+    with busy_loops(4):
+        count = ask_all(open_terminal(), model, 30)
+    assert (count.answered, count.refused, count.heard) == (30, [], {})
+
+
+def test_what_claude_does_not_know_is_refused_in_its_own_words(open_terminal: Any) -> None:
+    verdict = open_terminal().ask("/no-such-command now", timeout=SECONDS).verdict
+    assert verdict.outcome is Outcome.FAILED
+    assert "Unknown command: /no-such-command" in verdict.reason
+
+
+@pytest.mark.parametrize("prompt", ["ends in a \\", "@nothing\tand  blanks ", "word " * 9000])
+def test_prompts_that_reach_the_transcript_changed_are_known(
+    open_terminal: Any, prompt: str
+) -> None:
+    turn = open_terminal().ask(prompt, timeout=SECONDS)
+    assert turn.verdict.ok, turn.verdict
+    assert prompt.split()[-1] in turn.text
+
+
+@pytest.mark.parametrize("way", ["link", "real/../real"])
+def test_a_trusted_folder_may_be_reached_by_a_link_or_by_dots(
+    open_terminal: Any, tmp_path: Path, way: str
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    claude = open_terminal(cwd=str(tmp_path / way))
+    assert claude.ask("Hello", timeout=SECONDS).text == "Claude heard: Hello"
+
+
+def test_a_prompt_at_a_question_of_the_first_start_is_told_once_and_refused(
+    make_claude: Any, model: ScriptedModel, tmp_path: Path
+) -> None:
+    home = tmp_path / "claude-home"
+    environ = model.environment(home)
+    (home / ".claude").mkdir()
+    (home / ".claude" / ".claude.json").write_text('{"hasCompletedOnboarding": true}')
+    claude = make_claude("terminal", environ=environ, first_event_timeout=8.0)
+    claude.start_or_raise()
+    turn = claude.ask("Hello", timeout=SECONDS)
+    told = [item for item in turn.stream() if getattr(item, "type", "") == "system/host_state"]
+    (message,) = [event.data.message for event in told if event.data.message]
+    assert f"claude-mpm attach {claude.session_id}" in message
+    assert turn.verdict.outcome is Outcome.FAILED
+    assert "question of its first start" in turn.verdict.reason
+    assert not model.requests
 
 
 def test_an_interrupted_turn_leaves_nothing_for_the_next_prompt(

@@ -96,6 +96,10 @@ def _system_line(event: Event) -> list[str]:
         return [f"… retry {system.attempt}/{system.max_retries} in {wait:.1f} s: {system.error}"]
     if system.subtype == "permission_denied":
         return [_shorten(f"✗ {system.tool_name} denied: {system.message}")]
+    if system.subtype == "host_state" and system.message:
+        return [f"? {system.message}"]
+    if system.subtype == "transcript_changed":
+        return [f"! {system.message}"]
     return []
 
 

@@ -23,6 +23,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         environ: Claude's variables; the whole environment on this machine, additions elsewhere.
         linger: seconds to wait for the next follower once the last one is gone.
         linger_limit: seconds that Claude then has to end by itself.
+        first_event_timeout: seconds for Claude to take a prompt, where it is typed; None for no
+            limit.
     """
 
     folder: SessionFolder
@@ -32,6 +34,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     environ: Mapping[str, str]
     linger: float
     linger_limit: float
+    first_event_timeout: float | None = None
 
 
 class HostProcess(Protocol):

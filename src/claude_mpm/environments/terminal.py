@@ -78,6 +78,7 @@ class Terminal(Local):
                 linger=order.linger,
                 linger_limit=order.linger_limit,
                 conversation=meta.claude_session_id if is_claude else "",
+                first_event_timeout=order.first_event_timeout,
                 screen=self.screen,
             ),
         )

@@ -152,6 +152,7 @@ class Controller:
             environ=environ,
             linger=self._options.linger,
             linger_limit=self._options.linger_limit,
+            first_event_timeout=self._options.first_event_timeout,
         )
         self.ownership.check()
         try:

@@ -57,6 +57,7 @@ class TranscriptTurns:
         self._starts = starts
         self._turn: _Open | None = None
         self._typed: list[str] = []  # prompts of the inbox whose line is yet to come
+        self._refused: dict[str, TurnRecord] = {}  # prompts that count as not taken
         self._costs: dict[str, float] = {}  # of each conversation
         self._total = 0.0
         self._tokens = 0
@@ -89,15 +90,28 @@ class TranscriptTurns:
     # --- a turn's beginning -----------------------------------------------------------------
 
     def _lifecycle(self, event: Event) -> Iterator[Event]:
-        turn = _Open([event.data.command_uuid])
+        uuid, reason = event.data.command_uuid, event.data.reason
+        turn = _Open([uuid])
         match event.data.state:
             case "started":
-                self._typed.append(event.data.command_uuid)
+                self._typed.append(uuid)
+                yield from self._withdrawn(event, uuid)
             case "cancelled":
-                yield self._told(event, turn, **_ABORTED)
+                yield self._kept(uuid, self._told(event, turn, **_ABORTED))
             case "refused":
-                message = "Claude did not take the prompt"
-                yield self._told(event, turn, is_error=True, message=message)
+                because = f": {reason}" if isinstance(reason, str) and reason else ""
+                message = f"Claude did not take the prompt{because}"
+                yield self._kept(uuid, self._told(event, turn, is_error=True, message=message))
+
+    def _kept(self, uuid: str, told: Event) -> Event:
+        self._refused[uuid] = told.data
+        return told
+
+    def _withdrawn(self, event: Event, uuid: str) -> Iterator[Event]:
+        """Withdraw what was recorded of a prompt that Claude has taken after all."""
+        early = self._refused.pop(uuid, None)
+        if early is not None:
+            yield _made(event, "turn", msgspec.structs.replace(early, subtype="withdrawn"))
 
     def _user(self, event: Event, entry: Entry) -> Iterator[Event]:
         if entry.is_sidechain:

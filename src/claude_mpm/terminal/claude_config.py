@@ -9,11 +9,13 @@ questions are in `.claude.json`, in the same folder, or in the home where none i
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import LaunchError
 from claude_mpm.folders import make_private
 from claude_mpm.journal.layout import storage_errors, write_whole
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 IDLE, BUSY, WAITING = "idle", "busy", "waiting"
 DIALOG = "dialog open"  # what it waits for that is no question of Claude's, but of a person
+_LONGEST = 1 << 16  # bytes of what Claude says of itself
 _OF_A_KEY = 20  # characters at its end, by which Claude knows a key again
 
 
@@ -51,16 +54,30 @@ def configuration_folder(environ: Mapping[str, str]) -> Path:
     return Path(given) if given else Path(environ.get("HOME") or "/", ".claude")
 
 
-def read_activity(configuration: Path, pid: int) -> Activity:
-    """Return what the Claude of this process id says; all empty where it says nothing."""
+def read_activity(configuration: Path, pid: int) -> Activity | None:
+    """Return what the Claude of this process id says; all empty where there is no such file.
+
+    None where it cannot be read at this moment: it may be just being written.
+    """
+    file = configuration / "sessions" / f"{pid}.json"
     try:
-        return _decode((configuration / "sessions" / f"{pid}.json").read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError):  # it may be just being written
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO blocks
+    except FileNotFoundError:
         return Activity()
+    except OSError:
+        return None
+    try:
+        return _decode(os.read(descriptor, _LONGEST))
+    except (OSError, *NOT_JSON):
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def answer_first_questions(environ: Mapping[str, str], cwd: str) -> None:
     """Answer with yes: the folder is trusted, the key of the environment is used.
+
+    Claude asks by the path without links and `..`, which is what it finds itself in.
 
     Args:
         environ: Claude's variables.
@@ -92,7 +109,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _answered(known: dict[str, Any], environ: Mapping[str, str], cwd: str) -> dict[str, Any]:
     known["hasCompletedOnboarding"] = True
-    project = known.setdefault("projects", {}).setdefault(cwd, {})
+    project = known.setdefault("projects", {}).setdefault(os.path.realpath(cwd), {})
     project["hasTrustDialogAccepted"] = True
     key = environ.get("ANTHROPIC_API_KEY", "")[-_OF_A_KEY:]
     if key:

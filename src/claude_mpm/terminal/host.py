@@ -23,7 +23,7 @@ from claude_mpm.errors import MPMError
 from claude_mpm.folders import make_private
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
 from claude_mpm.journal.leftovers import MARK, end, remove_temporary
-from claude_mpm.terminal.claude_config import configuration_folder, read_activity
+from claude_mpm.terminal.claude_config import Activity, configuration_folder, read_activity
 from claude_mpm.terminal.fifos import Fifos, Linger
 from claude_mpm.terminal.frames import Size
 from claude_mpm.terminal.journal_writer import JournalWriter
@@ -37,7 +37,6 @@ from claude_mpm.terminal.transcript_copier import TranscriptCopier
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
-    from claude_mpm.terminal.claude_config import Activity
 
 _DEFAULT_SIZE = Size(40, 120)
 _FIRST_SCREEN = 15.0  # seconds to wait for one, where the program is to wait for it
@@ -98,12 +97,13 @@ class Host:
         copier = TranscriptCopier(folder, self._configuration, order.conversation)
         copier.follow(copier.conversation or order.conversation)
         self._copier = copier
-        self._writer = JournalWriter(copier, lambda message: _complain(folder, message))
         self._typer = PromptTyper(
-            lambda keys: self._program.write(keys),
-            self._writer.note_prompt,
-            is_claude=bool(order.conversation),
+            order.first_event_timeout, folder.path.name, is_claude=bool(order.conversation)
         )
+        self._writer = JournalWriter(
+            copier, self._typer, lambda message: _complain(folder, message)
+        )
+        self._activity = Activity()
         self._program: Program
         self._ready = False
         self._shown = b""
@@ -201,6 +201,7 @@ class Host:
         if self._screens.typed:
             self._program.write(bytes(self._screens.typed))
             self._screens.typed.clear()
+            self._typer.others_type = True
         self._fit(now)
         for name in self._fifos.names():
             self._hear(name)
@@ -212,11 +213,20 @@ class Host:
         self._watch_program()
 
     def _follow_claude(self, now: float) -> None:
-        activity = read_activity(self._configuration, self._program.pid)
+        """Read what Claude has written, and press what is to be pressed; in this order."""
+        activity = self._read_activity()
         self._tell_ready(activity)
-        arrived = self._typer.has_typed and self._writer.prompt_waits()
-        self._typer.act(activity, now, arrived=arrived)
         self._writer.keep(activity, now)
+        self._typer.act(activity, now, self._last_shown)
+        self._program.write(bytes(self._typer.keys))
+        self._typer.keys.clear()
+
+    def _read_activity(self) -> Activity:
+        """Return what Claude says of itself, or said last where that cannot be read now."""
+        activity = read_activity(self._configuration, self._program.pid)
+        if activity is not None:
+            self._activity = activity
+        return self._activity
 
     def _hear(self, name: str) -> None:
         try:
@@ -289,8 +299,7 @@ class Host:
         """Keep and show what is left, once the program has ended."""
         while data := self._program.read():
             self._take_shown(data)
-        activity = read_activity(self._configuration, self._program.pid)
-        self._writer.keep(activity, time.monotonic(), to_the_end=True)
+        self._writer.keep(self._read_activity(), time.monotonic(), to_the_end=True)
         if status and not self._ready:
             said = without_sequences(self._shown)
             self._folder.write(self._folder.errors, f"{said}\n".encode())

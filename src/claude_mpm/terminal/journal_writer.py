@@ -1,8 +1,9 @@
-"""Keeping the journal: Claude's transcripts, and between their lines what only the host knows.
+"""Writing the journal: Claude's transcripts, and between their lines what only the host knows.
 
 The host's own lines have the form that Claude Code gives such lines on its standard output:
-`command_lifecycle` tells that a prompt was typed, and which; `system` with the subtype
-`host_state` tells what Claude says of itself, once it is idle or waits for a person.
+`command_lifecycle` tells what became of a prompt that was typed; `system` with the subtype
+`host_state` tells what Claude says of itself, once it is idle or waits for a person, and with
+`transcript_changed` that a transcript was rewritten.
 """
 
 from __future__ import annotations
@@ -13,23 +14,16 @@ import msgspec
 
 from claude_mpm.errors import StorageError
 from claude_mpm.terminal.claude_config import BUSY, DIALOG, IDLE, WAITING
+from claude_mpm.terminal.prompt_typer import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from claude_mpm.terminal.claude_config import Activity
-    from claude_mpm.terminal.transcript_copier import TranscriptCopier
+    from claude_mpm.terminal.prompt_typer import PromptTyper
+    from claude_mpm.terminal.transcript_copier import Piece, TranscriptCopier
 
 _SETTLED = 1.0  # seconds of silence after which an idle Claude has written all there is
-_BY_A_PERSON = frozenset({"typed", "queued"})
-
-
-class _UserLine(msgspec.Struct):
-    type: str = ""
-    promptSource: str = ""  # noqa: N815 -- the name in the transcript
-
-
-_decode = msgspec.json.Decoder(_UserLine).decode
 
 
 class JournalWriter:
@@ -37,13 +31,17 @@ class JournalWriter:
 
     Args:
         copier: copies the transcripts.
+        typer: knows what prompts were typed, and has notes for the journal.
         complain: called with what went wrong.
     """
 
-    def __init__(self, copier: TranscriptCopier, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self, copier: TranscriptCopier, typer: PromptTyper, complain: Callable[[str], None]
+    ) -> None:
         self._copier = copier
+        self._typer = typer
         self._complain = complain
-        self._unwritten: list[bytes] = []
+        self._unwritten: list[dict[str, str]] = []
         self._seen: Activity | None = None
         self._told = ""
         self._quiet_since = 0.0
@@ -55,16 +53,8 @@ class JournalWriter:
         seen = self._seen
         return seen is not None and seen.status == WAITING and seen.waiting_for != DIALOG
 
-    def prompt_waits(self) -> bool:
-        """Tell whether a prompt that was typed is in the transcript, and not in the journal yet."""
-        return any(_is_typed(line) for line in self._copier.awaited())
-
-    def note_prompt(self, uuid: str, state: str) -> None:
-        """Note what became of a prompt that was put into the inbox."""
-        self._note({"type": "command_lifecycle", "command_uuid": uuid, "state": state})
-
     def keep(self, activity: Activity, now: float, *, to_the_end: bool = False) -> None:
-        """Write what is new at this moment.
+        """Write what is new at this moment: the transcripts are read once, here alone.
 
         Args:
             activity: what Claude says of itself.
@@ -74,7 +64,10 @@ class JournalWriter:
         try:
             self._copier.follow(activity.session_id)
             self._write_notes()
-            copied = self._copier.copy(to_the_end=to_the_end)
+            copied = False
+            for piece in self._copier.look(to_the_end=to_the_end):
+                copied = True
+                self._write_piece(piece, now)
             self._note_state(activity, now, copied)
             self._write_notes()
             self._failing = False
@@ -83,6 +76,21 @@ class JournalWriter:
                 self._complain(f"the journal cannot be written: {error}")
             self._failing = True
             self._copier.recover()
+
+    def _write_piece(self, piece: Piece, now: float) -> None:
+        """Copy lines, and before that of a prompt the note which it is."""
+        begin = end = 0
+        for line in piece.data.splitlines(keepends=True) if piece.is_conversation else ():
+            heard = self._typer.recognise(line)
+            if heard is not None:
+                if heard.prompt:
+                    if end > begin:
+                        self._copier.copy(piece, begin, end)
+                    self._write(lifecycle(heard.prompt, heard.state, heard.reason))
+                    begin = end
+                self._typer.confirm(heard, now)
+            end += len(line)
+        self._copier.copy(piece, begin)
 
     def _note_state(self, activity: Activity, now: float, copied: bool) -> None:
         if activity != self._seen or copied:
@@ -97,7 +105,7 @@ class JournalWriter:
 
     def _tell(self, activity: Activity) -> None:
         self._told = activity.status
-        self._note(
+        self._unwritten.append(
             {
                 "type": "system",
                 "subtype": "host_state",
@@ -107,17 +115,16 @@ class JournalWriter:
             }
         )
 
-    def _note(self, line: dict[str, str]) -> None:
-        self._unwritten.append(msgspec.json.encode(line))
-
     def _write_notes(self) -> None:
-        while self._unwritten:
-            self._copier.note(self._unwritten[0])
-            del self._unwritten[0]
+        for message in self._copier.changed:
+            self._complain(message)
+            change = {"type": "system", "subtype": "transcript_changed", "message": message}
+            self._unwritten.append(change)
+        self._copier.changed.clear()
+        for notes in (self._typer.notes, self._unwritten):
+            while notes:
+                self._write(notes[0])
+                del notes[0]
 
-
-def _is_typed(line: bytes) -> bool:
-    if b'"promptSource"' not in line:
-        return False
-    found = _decode(line)
-    return found.type == "user" and found.promptSource in _BY_A_PERSON
+    def _write(self, note: dict[str, str]) -> None:
+        self._copier.note(msgspec.json.encode(note))

@@ -23,6 +23,7 @@ class TerminalOrder(msgspec.Struct, frozen=True, kw_only=True):
         linger_limit: seconds that the program then has to end by itself.
         conversation: the id under which Claude keeps the conversation; empty where the program is
             not Claude.
+        first_event_timeout: seconds for Claude to take a prompt; None for no limit.
         screen: whether the program waits with its start until a screen is attached.
     """
 
@@ -32,6 +33,7 @@ class TerminalOrder(msgspec.Struct, frozen=True, kw_only=True):
     linger: float
     linger_limit: float
     conversation: str = ""
+    first_event_timeout: float | None = None
     screen: bool = False
 
 
