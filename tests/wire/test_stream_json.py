@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from typing import Any
 
@@ -100,3 +101,69 @@ def test_a_prompt_is_one_line_that_says_the_same(text: str) -> None:
 def test_deep_nesting_is_not_fatal() -> None:
     counts = Counter(event.kind for event in decode(b'{"type":' + b"[" * 100_000 + b"}"))
     assert counts == {"not-json": 1}
+
+
+def _said(text: str, uuid: str) -> bytes:
+    content = [{"type": "text", "text": text}]
+    message = {"id": "m1", "role": "assistant", "content": content}
+    return json.dumps(
+        {"parentUuid": None, "type": "assistant", "uuid": uuid, "message": message}
+    ).encode()
+
+
+ONE, TWO = _said("TODO: one", "u1"), _said("TODO: zwei ü", "u2")
+RESULT = b'{"duration_api_ms":5,"type":"result","subtype":"success","uuid":"u9"}'
+# A subagent's line whose input holds what looks like a record of its own.
+CALL = {"type": "tool_use", "name": "Write", "input": {"type": "text", "text": "no record"}}
+NESTED = json.dumps({"type": "assistant", "message": {"content": [CALL]}, "uuid": "u7"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "whole"),
+    [
+        (ONE[:60] + TWO, ["assistant"]),
+        (ONE + TWO[:60], ["assistant"]),
+        (ONE + TWO + ONE[:9], ["assistant", "assistant"]),
+        (ONE[:30] + TWO + ONE[:30], ["assistant"]),
+        (ONE[:60] + TWO + RESULT, ["assistant", "result"]),
+        (b'{"message":' + RESULT, ["result"]),
+        (b'{"n": 12' + RESULT, ["result"]),
+        (b"\0" * 9000 + ONE, ["assistant"]),
+        (ONE + b"\0" * 9000, ["assistant"]),
+        (ONE[:50] + b"\0" * 50 + TWO, ["assistant"]),
+        (b"\xff\xfe\x80" + ONE, ["assistant"]),
+        (b"npm warn deprecated" + RESULT, ["result"]),
+        (b"[1, 2]" + ONE, ["assistant"]),
+        (NESTED[:-30], []),
+        (NESTED[:-30] + RESULT, ["result"]),
+        (ONE[:40], []),
+    ],
+)
+def test_whole_records_beside_broken_bytes_are_read_and_the_rest_is_one_damaged_line(
+    line: bytes, whole: list[str]
+) -> None:
+    for wire in (StreamJson(), Transcript()):
+        events = wire.decode(Line(100, line, 101 + len(line)))
+        assert [event.kind for event in events] == [*whole, "not-json"]
+        assert all(100 <= event.offset < 100 + len(line) for event in events)
+        assert {event.end for event in events} == {101 + len(line)}
+        for event in events[:-1]:
+            assert event.raw in (ONE, TWO, RESULT)
+
+
+def test_records_on_one_line_have_places_of_their_own() -> None:
+    line = RESULT + b" " + ONE + RESULT
+    events = StreamJson().decode(Line(0, line, len(line)))
+    assert [event.kind for event in events] == ["result", "assistant", "result"]
+    assert [event.offset for event in events] == [0, len(RESULT) + 1, len(RESULT + ONE) + 1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"a":' * 200_000, b'{"a":"' * 200_000, b'{"a":[' * 50_000 + ONE, b'{"a":1,' * 100_000],
+    ids=["objects", "texts", "lists", "open"],
+)
+def test_what_is_broken_in_every_place_costs_a_bounded_time(line: bytes) -> None:
+    begin = time.process_time()
+    decode(line)
+    assert time.process_time() - begin < 5

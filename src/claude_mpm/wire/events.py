@@ -165,6 +165,7 @@ class Lifecycle(msgspec.Struct, frozen=True, gc=False, tag="command_lifecycle"):
 
     command_uuid: str
     state: str
+    reason: Any = None
 
 
 class PlainText(msgspec.Struct, frozen=True, gc=False):
@@ -201,7 +202,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         data: the typed content.
         offset: the first byte of its line in the journal.
         end: the first byte after its line; a cursor that stands there has passed it.
-        raw: the line as it came, without the newline; empty for what processors made.
+        raw: the line as it came, without the newline, or its own part of a line that has more;
+            empty for what processors made.
         type: the wire's own name, with the subtype after a slash where there is one.
     """
 

@@ -24,7 +24,7 @@ from claude_mpm.wire.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from claude_mpm.wire.framing import Line
 
@@ -52,6 +52,15 @@ _KINDS: dict[type, str] = {
     ControlCancel: "control_cancel_request",
     Lifecycle: "command_lifecycle",
 }
+
+
+# What else a transcript has records of, beside the kinds above.
+_RECORDS = {
+    *_KINDS.values(), "attachment", "queue-operation", "cost-state", "summary", "rate_limit_event",
+    "conversation_reset", "file-history-snapshot", "last-prompt", "mode", "permission-mode",
+}  # fmt: skip
+_MOST_TRIES = 64  # beginnings of objects in a broken line that come to nothing; each costs a pass
+_raw_decode = json.JSONDecoder().raw_decode
 
 
 class StreamJson:
@@ -117,43 +126,69 @@ def _line(message: dict[str, Any]) -> bytes:
     return _encode(message) + b"\n"
 
 
-def _event(kind: str, data: Any, line: Line, type_: str) -> Event:
-    return Event(kind, data, line.offset, line.end, line.data, type_)
-
-
 def _decode_other(line: Line) -> list[Event]:
-    """Decode what the typed decoder refused: unknown types, glued objects, no JSON at all."""
-    text = line.data.decode("utf-8", "replace").strip()
-    if not text:
-        return []
-    pieces = _split(text)
-    if pieces is None:
-        return [_event("not-json", NotJson(text), line, "not-json")]
-    return [_decode_piece(piece, fields, line) for piece, fields in pieces]
+    """Decode what the typed decoder refused: unknown types, glued objects, broken bytes.
 
-
-def _split(text: str) -> list[tuple[str, dict[str, Any]]] | None:
-    """Return the JSON objects that `text` consists of; None where it is anything else.
-
-    Two writers that share a file can leave two objects on one line.
+    What is damaged on a line is one event, behind those of the whole records beside it.
     """
-    decoder = json.JSONDecoder()
-    found: list[tuple[str, dict[str, Any]]] = []
-    position = 0
-    while position < len(text):
-        try:
-            value, end = decoder.raw_decode(text, position)
-            piece = text[position:end]
-            if "\\u" in piece:
-                value = without_halves(value)
-                piece = json.dumps(value)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(value, dict):
-            return None
-        found.append((piece, value))
-        position = end + len(text[end:]) - len(text[end:].lstrip())
-    return found
+    # So each byte that is no UTF-8 is a character of its own, and nothing is lost.
+    text = line.data.decode("utf-8", "surrogateescape")
+    pieces = list(_pieces(text))
+    is_damaged = any(value is None for _, _, value in pieces)
+    events: list[Event] = []
+    damaged = []
+    for begin, end, value in pieces:
+        if value is None or (is_damaged and not isinstance(value.get("type"), str)):
+            damaged.append(text[begin:end])
+        else:
+            raw = line.data if len(pieces) == 1 else _bytes(text[begin:end])
+            place = line.offset + (len(_bytes(text[:begin])) if events else 0)
+            events.append(_decode_piece(value, raw, place, line.end))
+    if damaged:
+        raw = _bytes("".join(damaged)) if events else line.data
+        data = NotJson(raw.decode("utf-8", "replace").strip())
+        events.append(Event("not-json", data, line.offset, line.end, raw, "not-json"))
+    return events
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
+    """Yield the JSON objects of a line, each with its place, and None for what is between them.
+
+    Two writers that share a file can leave two objects on one line, and one that was killed the
+    beginning of one. What stands within a broken object is taken for an object of its own only
+    where it is a record of Claude Code's.
+    """
+    position = broken = 0
+    tries = _MOST_TRIES
+    while 0 <= position < len(text):
+        value, end = _value_at(text, position)
+        if isinstance(value, dict) and (position == broken or _is_record(value)):
+            if text[broken:position].strip():
+                yield broken, position, None
+            yield position, end, value
+            position = broken = end + len(text[end:]) - len(text[end:].lstrip())
+            continue
+        # Whole values have none of Claude's records in them; one that broke off may have.
+        tries -= not end
+        position = text.find('{"', end or position + 1) if tries else -1
+    if text[broken:].strip():
+        yield broken, len(text), None
+
+
+def _value_at(text: str, position: int) -> tuple[Any, int]:
+    """Return the JSON value that begins here, and its end; that is 0 where there is none."""
+    try:
+        return _raw_decode(text, position)
+    except (ValueError, RecursionError):
+        return None, 0
+
+
+def _is_record(value: dict[str, Any]) -> bool:
+    return value.get("type") in _RECORDS
 
 
 def without_halves(value: Any) -> Any:
@@ -171,12 +206,18 @@ def without_halves(value: Any) -> Any:
     return value
 
 
-def _decode_piece(piece: str, fields: dict[str, Any], line: Line) -> Event:
-    type_ = fields.get("type")
-    subtype = fields.get("subtype")
-    name = f"{type_}/{subtype}" if isinstance(subtype, str) and subtype else str(type_)
+def _decode_piece(fields: dict[str, Any], raw: bytes, place: int, end: int) -> Event:
+    """Return the event of one object, which begins at a place in the journal."""
+    data: Any
     try:
-        data = _decode_known(piece)
-    except (msgspec.DecodeError, RecursionError):
-        return _event("unknown", Unknown(fields), line, name)
-    return _event(_KINDS[type(data)], data, line, name)
+        data = _decode_known(raw)
+    except NOT_JSON:
+        if b"\\u" in raw or not raw.isascii():
+            fields = without_halves(fields)
+        try:
+            data = _decode_known(json.dumps(fields))
+        except (*NOT_JSON, ValueError):
+            data = Unknown(fields)
+    type_, subtype = fields.get("type"), fields.get("subtype")
+    name = f"{type_}/{subtype}" if isinstance(subtype, str) and subtype else str(type_)
+    return Event(_KINDS.get(type(data), "unknown"), data, place, end, raw, name)
