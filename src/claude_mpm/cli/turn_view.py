@@ -76,6 +76,8 @@ def activity(event: Event) -> list[str]:
             return [f"⇠ {event.data.agent} {event.data.state}{seconds}"]
         case "system":
             return _system_line(event)
+        case "not-json":
+            return [_shorten(f"! a damaged line in the record: {event.data.text}")]
         case "unknown" if event.type == "rate_limit_event":
             until = refused_until(event.data.fields)
             return [f"✗ the rate limit is reached, until {clock(until)}"] if until else []
