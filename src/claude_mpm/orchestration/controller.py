@@ -31,7 +31,7 @@ from claude_mpm.wire import WIRES, Wire
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from claude_mpm.environments.base import Environment
     from claude_mpm.framework import Framework
@@ -144,16 +144,7 @@ class Controller:
         self.folder.write_meta(meta)
         self.input.open_before_host()
         self._lease = Lease(self.folder)
-        order = Order(
-            folder=self.folder,
-            claude=claude,
-            arguments=tuple(arguments),
-            cwd=cwd,
-            environ=environ,
-            linger=self._options.linger,
-            linger_limit=self._options.linger_limit,
-            first_event_timeout=self._options.first_event_timeout,
-        )
+        order = self._order(claude, arguments, cwd, environ)
         self.ownership.check()
         try:
             self.process = place.start(order)
@@ -162,6 +153,21 @@ class Controller:
             raise
         self.hosted = True
         return meta
+
+    def _order(
+        self, claude: str, arguments: Sequence[str], cwd: str, environ: Mapping[str, str]
+    ) -> Order:
+        options = self._options
+        return Order(
+            folder=self.folder,
+            claude=claude,
+            arguments=tuple(arguments),
+            cwd=cwd,
+            environ=environ,
+            linger=options.linger,
+            linger_limit=options.linger_limit,
+            first_event_timeout=options.first_event_timeout,
+        )
 
     def _prepare(self, framework: Framework | None) -> None:
         self.folder.create()
