@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_mpm import agent_file
+from claude_mpm import front_matter
 
 if TYPE_CHECKING:
     import pytest
@@ -24,18 +24,18 @@ _LINE = st.builds(
 @given(st.lists(_LINE, min_size=2, max_size=4))
 def test_plain_front_matter_means_the_same(lines: list[str]) -> None:
     head = "\n".join(lines) + "\n"
-    plain = agent_file._parse_plain(head)
+    plain = front_matter._read_plain(head)
     if plain is not None:
-        assert plain[0] == yaml.safe_load(head)
+        assert plain.values == yaml.safe_load(head)
 
 
 def test_the_packaged_agents_need_no_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
     from claude_mpm.framework import FrameworkLoader
 
-    monkeypatch.setattr(agent_file, "_load_yaml", None)
+    monkeypatch.setattr(front_matter, "_load_yaml", None)
     assert len(FrameworkLoader().load().agents) == 4
 
 
 def test_what_yaml_alone_understands_is_left_to_it() -> None:
     for head in ("name: a\n", "name: a\nname: b\n", "name: no\ndescription: d\n", "- a\n"):
-        assert agent_file._parse_plain(head) is None
+        assert front_matter._read_plain(head) is None

@@ -22,7 +22,8 @@ LAYERS = (
     ("errors",),
     ("folders",),
     ("checks", "index_tables", "own_python", "records", "redaction", "settings_fields", "trust"),
-    ("settings", "agent_file", "claude_binary", "verdict", "wire"),
+    ("settings", "front_matter", "claude_binary", "verdict", "wire"),
+    ("agent_file", "framework_imports"),
     ("framework", "journal"),
     ("link", "terminal"),  # what stands for the host: of a session elsewhere, of a native screen
     ("environments",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 import typing
 from typing import TYPE_CHECKING, Any, Literal
@@ -47,17 +48,22 @@ def disk_is_full(path: Path) -> bool:
     return (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) == 0
 
 
-def read_text(path: Path, error: type[MPMError], missing: str = "check the path") -> str:
+def read_text(
+    path: Path,
+    error: type[MPMError],
+    missing: str = "check the path",
+    *,
+    largest: int | None = None,
+) -> str:
     """Read a UTF-8 file, without its byte order mark and with `\\n` at the end of each line.
 
     Raises `error` where the file is missing (`missing` is the advice for that), not a regular
-    file, unreadable or not UTF-8.
+    file, unreadable, larger than `largest` bytes or not UTF-8.
     """
     try:
-        # A FIFO or a device would block for ever or never end.
-        if path.exists() and not path.is_file():
-            raise error(f"{path}: not a regular file; name a text file")
-        data = path.read_bytes()
+        data = _read_regular(path, largest)
+    except _NotTaken as problem:
+        raise error(f"{path}: {problem}") from problem
     except FileNotFoundError as problem:
         raise error(f"{path}: there is no such file; {missing}") from problem
     except (OSError, ValueError) as problem:
@@ -73,6 +79,23 @@ def read_text(path: Path, error: type[MPMError], missing: str = "check the path"
             f"{path}, line {line}: the byte at offset {start} is not UTF-8; save the file as UTF-8"
         ) from problem
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+class _NotTaken(Exception):
+    """A file that is not read; it says why, and what to do."""
+
+
+def _read_regular(path: Path, largest: int | None) -> bytes:
+    # A FIFO or a device would block for ever or never end.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _NotTaken("not a regular file; name a text file")
+    with open(descriptor, "rb") as file:
+        data = file.read(-1 if largest is None else largest + 1)
+    if largest is not None and len(data) > largest:
+        raise _NotTaken(f"more than {largest} bytes, which Claude does not read; make it shorter")
+    return data
 
 
 def local_time(seconds: float) -> str:

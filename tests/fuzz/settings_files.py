@@ -87,13 +87,15 @@ def environment(data: bytes) -> None:
 def agent_file(data: bytes) -> None:
     file = workspace() / "agent.md"
     file.write_bytes(data)
-    try:
-        agent = read_agent(file, {})
-    except MPMError as error:
-        _one_line(error)
-        return
-    assert msgspec.json.decode(agents_json((agent,))) is not None
-    assert agent.prompt
+    found = read_agent(file)
+    for line in (*found.errors, *found.notes):
+        assert "\n" not in line
+        assert str(file) in line
+    if found.agent is None:
+        assert found.errors or found.notes, "an agent is left out in silence"
+    else:
+        assert msgspec.json.decode(agents_json((found.agent,))) is not None
+        assert found.agent.prompt
 
 
 def framework(data: bytes) -> None:
@@ -105,7 +107,7 @@ def framework(data: bytes) -> None:
     try:
         loaded = FrameworkLoader(folder).load()
     except MPMError as error:
-        _one_line(error)
+        assert all(str(folder) in line for line in str(error).split("\n")), error
     else:
         assert loaded.instructions.strip()
 

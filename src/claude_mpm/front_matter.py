@@ -1,0 +1,255 @@
+"""The head of an agent file, read as Claude Code reads it.
+
+Claude takes YAML 1.2. Where a head is no YAML, it puts quotes around the one-line values that hold
+signs of YAML's own, two blanks in the place of a leading tab, and tries again; what is not read
+then has no head for it (2.1.330, by experiment and by its code).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MARK = "---"
+_MOST_NODES = 10_000  # with those that aliases stand for, again and again
+_ADVICE = (
+    "put quotes around a text, or write it as a block: `description: |`, the text indented below"
+)
+# What Claude takes for a blank between a field and its value: the white space of JavaScript.
+_BLANK = r"[\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]"
+_FIELD = re.compile(rf"([a-zA-Z_-]+):{_BLANK}+((?!{_BLANK}).+)")
+_SIGNS = re.compile(r"[{}\[\]*&#!|>%@`]|: ")
+_EASE = re.compile(r"^,|\t")
+_TABS = re.compile(r"^\t+", re.MULTILINE)
+# Front matter that means in YAML just what it says: no sign or word in it has a meaning of its own.
+_PLAIN = re.compile(r"(name|description|tools|model): ([A-Za-z](?:[\w ,.;()/!?*'-]*[\w.)!?*'])?)")
+_NO_TEXTS = frozenset({"yes", "no", "true", "false", "on", "off", "null"})
+# What YAML 1.2 takes for something else than a text (its "core schema").
+_CORE = {
+    "null": (r"~|null|Null|NULL|", "~nN"),
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "float": (
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)"
+        r"|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+}
+
+
+class HeadError(Exception):
+    """A head that cannot be read.
+
+    Args:
+        line: in the head, from 0.
+        reason: what is wrong, and what mends it.
+        syntax: whether it is because the head is no YAML.
+    """
+
+    def __init__(self, line: int, reason: str, *, syntax: bool = False) -> None:
+        super().__init__(reason)
+        self.line = line
+        self.syntax = syntax
+
+
+class Head(NamedTuple):
+    """The fields of a head.
+
+    Attributes:
+        values: by their names.
+        lines: the line of each in the head, from 0.
+        quoted: the first line that is no YAML, and was taken word for word; None where all is.
+    """
+
+    values: dict[Any, Any]
+    lines: dict[str, int]
+    quoted: int | None = None
+
+
+def split_head(text: str) -> tuple[str, str] | None:
+    """Return the head, ended by a newline, and what follows; None where a text has no head.
+
+    Raises:
+        HeadError: it has a beginning and no end.
+    """
+    lines = text.split("\n")
+    if lines[0].rstrip() != _MARK:
+        return None
+    for number, line in enumerate(lines[1:], 1):
+        if line.rstrip() == _MARK:
+            return "\n".join(lines[1:number]) + "\n", "\n".join(lines[number + 1 :])
+    reason = f"the front matter has no end; write `{_MARK}` on a line of its own after it"
+    raise HeadError(-1, reason)
+
+
+def read_head(head: str) -> Head:
+    """Return the fields of a head.
+
+    Raises:
+        HeadError: Claude cannot read it either, or it can be read in two ways.
+    """
+    if plain := _read_plain(head):
+        return plain
+    head = "\n".join(map(_eased, head.split("\n")))
+    try:
+        return _load_yaml(head)
+    except HeadError as problem:
+        quoted, first = _quote(head)
+        if quoted == head or not problem.syntax:
+            raise
+        try:
+            return _load_yaml(quoted)._replace(quoted=first)
+        except HeadError:
+            raise problem from None
+
+
+def _read_plain(head: str) -> Head | None:
+    """Return what `read_head` does where no YAML is needed: that takes 25 ms to import."""
+    values: dict[Any, Any] = {}
+    for line in head.splitlines():
+        match = _PLAIN.fullmatch(line)
+        if match is None or match[1] in values or match[2].lower() in _NO_TEXTS:
+            return None
+        values[match[1]] = match[2]
+    if "name" not in values or "description" not in values:
+        return None
+    return Head(values, {key: number for number, key in enumerate(values)})
+
+
+def _quote(head: str) -> tuple[str, int | None]:
+    """Do what Claude does with a head that is no YAML; return the first line changed, too."""
+    lines = head.split("\n")
+    first = None
+    for number, line in enumerate(lines):
+        match = _FIELD.fullmatch(line)
+        changed = match and _quote_value(match[1], match[2])
+        if changed:
+            lines[number] = changed
+        if first is None and (changed or line.startswith("\t")):
+            first = number
+    return _TABS.sub(lambda tabs: "  " * len(tabs[0]), "\n".join(lines)), first
+
+
+def _eased(line: str) -> str:
+    """Return a line with quotes where Claude's YAML needs none, and that of Python does."""
+    match = _FIELD.fullmatch(line) if "\t" in line or ": ," in line else None
+    if match is None or not _EASE.search(match[2]) or _SIGNS.search(match[2]):
+        return line
+    return line if match[2][0] in "\"'" else _quoted(*match.groups())
+
+
+def _quote_value(field: str, value: str) -> str | None:
+    is_quoted = value[-1] == value[0] and value[0] in "\"'"
+    if is_quoted or _is_list(value) or not _SIGNS.search(value):
+        return None
+    return _quoted(field, value)
+
+
+def _quoted(field: str, value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{field}: "{escaped}"'
+
+
+def _is_list(value: str) -> bool:
+    if not (value.startswith("[") and value.endswith("]")):
+        return False
+    try:
+        _load_yaml(f"x: {value}")
+    except HeadError:
+        return False
+    return True
+
+
+def _load_yaml(head: str) -> Head:
+    import yaml  # only needed where there are agents
+
+    try:
+        loader = _loader()(head)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise HeadError(
+                0, "the front matter is not a list of `key: value` lines; write it as one"
+            )
+        if next(itertools.islice(_nodes(node), _MOST_NODES, None), None) is not None:
+            raise HeadError(0, "the front matter cannot be used (too large); make it simpler")
+        return Head(loader.construct_document(node), _key_lines(node))
+    except yaml.MarkedYAMLError as problem:
+        quoted = (problem.context or "").startswith("while scanning a quoted")
+        mark = problem.context_mark if quoted else problem.problem_mark or problem.context_mark
+        reason = (problem.problem or problem.context or "no reason").replace("\n", " ")
+        line, why = _odd_line(head) or (mark.line if mark else 0, reason)
+        raise HeadError(line, f"not YAML: {why}; {_ADVICE}", syntax=True) from problem
+    except yaml.reader.ReaderError as problem:
+        line = head.count("\n", 0, problem.position)
+        raise HeadError(line, f"{problem.reason}; remove the character") from problem
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as problem:
+        reason = str(problem).replace("\n", " ")
+        raise HeadError(
+            0, f"the front matter cannot be used ({reason}); make it simpler"
+        ) from problem
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    """Yield a node and all below it, those behind an alias each time; a loop has no end."""
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        yield found
+        if isinstance(found.value, list):
+            for each in found.value:
+                waiting += each if isinstance(each, tuple) else (each,)
+
+
+def _key_lines(node: Any) -> dict[str, int]:
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        name = str(key.value)
+        if name in lines:
+            raise HeadError(key.start_mark.line, f"`{name}` is there twice; keep one")
+        lines[name] = key.start_mark.line
+    return lines
+
+
+def _odd_line(head: str) -> tuple[int, str] | None:
+    """Return the first line that cannot be one of a head: YAML names the one behind it."""
+    for number, line in enumerate(head.split("\n")):
+        if re.match(r"[\w-]+:[^\s\x00-\x7f]*[\u00a0\u2000-\u200b\u202f\u3000\ufeff]", line):
+            return number, "no blank follows the colon, but a character that looks like one"
+        if line and not re.match(r"[\s#'\"?{}\[\]-]|[^\s:][^:]*:(?:\s|$)", line):
+            return number, "neither `field: value` nor indented below a field"
+    return None
+
+
+@functools.cache
+def _loader() -> Any:
+    """Return a loader of YAML 1.2, in which `no` is a text and a date is one."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {}  # noqa: RUF012 -- as the class above has it
+
+    for tag, (pattern, first) in _CORE.items():
+        signs = [*first, ""] if tag == "null" else list(first)
+        Loader.add_implicit_resolver(
+            f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{pattern})$"), signs
+        )
+    # Claude passes over tags that it does not know, which are words with a `!` before them.
+    Loader.add_multi_constructor("!", lambda loader, _, node: _untagged(loader, node))
+    Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: _number(node.value))
+    return Loader
+
+
+def _untagged(loader: Any, node: Any) -> Any:
+    if node.id == "scalar":
+        return loader.construct_scalar(node)
+    is_list = node.id == "sequence"
+    return (loader.construct_sequence if is_list else loader.construct_mapping)(node, deep=True)
+
+
+def _number(text: str) -> int:
+    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
