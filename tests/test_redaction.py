@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from claude_mpm.cli.main import main
 from claude_mpm.errors import StorageError
 from claude_mpm.journal.secrets import redactor_of, secrets_key
+from claude_mpm.records import TurnRecord
 from claude_mpm.redaction import MARK, Fingerprint, Redactor, fingerprints, secrets_of
 from claude_mpm.store import Store
 from claude_mpm.testing import Call
@@ -146,6 +147,18 @@ def test_our_own_documentation_holds_nothing_that_looks_secret() -> None:
     for page in pages:
         text = page.read_text("utf-8")
         assert Redactor().text(text) == text, page
+
+
+def test_a_secret_is_taken_out_of_a_value_for_a_schema() -> None:
+    """However deep it lies; all else stays as it is."""
+    secret = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
+    value = {"n": 1, "deep": [{"key": f"it is {secret}"}, None, 1.5, True], secret: 2}
+    record = TurnRecord(session="s", offset=0, end=1, structured_output=value)
+    clean = Redactor().record(record)
+    assert isinstance(clean, TurnRecord)
+    assert clean.structured_output == {
+        "n": 1, "deep": [{"key": f"it is {MARK}"}, None, 1.5, True], MARK: 2,
+    }  # fmt: skip
 
 
 @given(st.text(), st.text(min_size=8, max_size=40), st.text())

@@ -39,6 +39,34 @@ CASES: dict[str, tuple[list[TurnRecord], dict[str, Any], Outcome, int]] = {
     "a subagent did not hand back": ([result()], {"background": 1}, Outcome.INCOMPLETE, 1),
     "a subagent was stopped": ([result()], {"stopped": 1}, Outcome.INCOMPLETE, 1),
     "a server was left running": ([result()], {"commands": 1}, Outcome.COMPLETED, 0),
+    "out of time, and done by itself all the same": (
+        [result()], {"timed_out": True, "over": True}, Outcome.COMPLETED, 0,
+    ),
+    "out of time, and failed by itself": (
+        [API_ERROR], {"timed_out": True, "over": True}, Outcome.FAILED, 1,
+    ),
+    "out of time with a result, and never done": (
+        [result()], {"timed_out": True}, Outcome.TIMED_OUT, 124,
+    ),
+    "out of time while a subagent was at work": (
+        [result()], {"timed_out": True, "over": True, "stopped": 1}, Outcome.TIMED_OUT, 124,
+    ),
+    "stood still, was interrupted, and done by itself": (
+        [result()], {"stalled": "Claude was silent", "over": True}, Outcome.COMPLETED, 0,
+    ),
+    "no value for a schema": ([result()], {"schema": True}, Outcome.FAILED, 1),
+    "a value for a schema": (
+        [result(structured_output={"n": 1})], {"schema": True}, Outcome.COMPLETED, 0,
+    ),
+    "a value that is false": (
+        [result(structured_output=False)], {"schema": True}, Outcome.COMPLETED, 0,
+    ),
+    "a value in the first of two results": (
+        [result(structured_output={}), result()], {"schema": True}, Outcome.COMPLETED, 0,
+    ),
+    "a command has no value to give": (
+        [result(local_command="cost")], {"schema": True}, Outcome.COMPLETED, 0,
+    ),
     "plain text that ended well": (
         [], {"structured": False, "ended": True, "exit_status": 0}, Outcome.COMPLETED, 0,
     ),
@@ -62,3 +90,18 @@ def test_outcome_and_exit_status(case: str) -> None:
 def test_a_loss_says_what_claude_said_last() -> None:
     known = Circumstances(ended=True, exit_status=1, stderr="a warning\nError: no such option")
     assert judge([], known).reason.endswith("status 1 without a result: Error: no such option")
+
+
+def test_the_evidence_names_what_was_refused_run_and_told() -> None:
+    """Beside the outcome, which they do not change."""
+    told = result(
+        denials=2, denied_tools=("Write", "Read"), local_command="cost", notices=("overridden",)
+    )
+    verdict = judge([told], Circumstances(strays=(result(),)))
+    assert verdict.ok
+    assert verdict.evidence[1:] == (
+        "a command of Claude Code ran, and no prompt (cost)",
+        "2 uses of tools were refused (Write, Read)",
+        "Claude Code says: overridden",
+        "result at byte 0 names no prompt, and came before Claude began with this one",
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -105,7 +107,12 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
         total_tokens: the session's sum of them.
         duration: seconds.
         ended_at: seconds since the epoch; None where the journal does not say.
+        denials: how often the use of a tool was refused.
+        denied_tools: the names of these tools, the first twenty.
         framework: hash of the framework that was in effect.
+        structured_output: the value for a JSON schema; None where there is none.
+        local_command: the command of Claude Code that was run in the model's place.
+        notices: what Claude Code told of itself, such as that it overrode a hook.
     """
 
     session: str
@@ -129,7 +136,11 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     duration: float = 0.0
     ended_at: float | None = None
     denials: int = 0
+    denied_tools: tuple[str, ...] = ()
     framework: str = ""
+    structured_output: Any = None
+    local_command: str = ""
+    notices: tuple[str, ...] = ()
 
     @property
     def total(self) -> Spending:

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from functools import cache
 from math import ceil, log2
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -194,7 +194,8 @@ class Redactor:
         changed: dict[str, object] = {}
         for name in _texts_of(type(record)):
             value = getattr(record, name)
-            clean = self.text(value) if isinstance(value, str) else tuple(map(self.text, value))
+            texts = isinstance(value, tuple)
+            clean = tuple(map(self.text, value)) if texts else self.value(value)
             if clean != value:
                 changed[name] = clean
         return msgspec.structs.replace(record, **changed) if changed else record
@@ -352,4 +353,4 @@ def _without_run(found: re.Match[str]) -> str:
 def _texts_of(record: type[msgspec.Struct]) -> tuple[str, ...]:
     """Return the names of the fields that hold text."""
     fields = (field for field in msgspec.structs.fields(record) if field.name not in _IDENTITY)
-    return tuple(field.name for field in fields if field.type in (str, tuple[str, ...]))
+    return tuple(field.name for field in fields if field.type in (str, tuple[str, ...], Any))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.built_in import built_in_processors
 from claude_mpm.errors import StorageError
-from claude_mpm.journal.cursor import Cursor
+from claude_mpm.journal.cursor import Cursor, read_lines
 from claude_mpm.journal.watch import subscribe
 from claude_mpm.processors.by_kind import finish_all, takers
 from claude_mpm.wire import WIRES
@@ -140,6 +140,11 @@ class Session:
             return None
         self._count(lines, decoded)
         return events
+
+    def unread(self) -> Iterator[Event]:
+        """Yield what the journal has beyond what was read; from any thread, and it stays unread."""
+        for line in read_lines(self.folder.journal, self._cursor.offset):
+            yield from self._wire.decode(line)
 
     @property
     def can_be_served(self) -> bool:

@@ -14,6 +14,7 @@ from claude_mpm.journal.parked import read_parked
 from claude_mpm.journal.prompts import Prompt, answered_requests, prompts
 from claude_mpm.processors.transcript_turns import TranscriptTurns
 from claude_mpm.wire import WIRES, Transcript
+from claude_mpm.wire.events import prompts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -241,8 +242,7 @@ class _Tail:
             self._note_prompt(uuid, "started")
 
     def _note_result(self, result: Result, end: int) -> None:
-        prompts = result.user_message_uuids or (result.user_message_uuid or "",)
-        self._note_turn(prompts, end, woken=result.origin is not None)
+        self._note_turn(prompts_of(result), end, woken=result.origin is not None)
         if not self._told:  # it does not tell when it is idle
             self._note_over(list(self.asked))
 

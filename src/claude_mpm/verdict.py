@@ -58,6 +58,7 @@ _EXIT_STATUS = {
     Outcome.STALLED: 124,
     Outcome.INTERRUPTED: 130,
 }
+_NO_VALUE = "Claude gave no value for the JSON schema"
 _LIMITS = {
     "max_turns": "the limit of model turns was reached",
     "budget_exhausted": "the budget was used up",
@@ -84,6 +85,9 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
         stopped: subagents that were ended, where Claude has answered nothing since.
         commands: commands of tools that were still at work in the background.
         cut_off: whether these were ended with the session.
+        over: Claude said by itself that it is done with the turn.
+        schema: a value for a JSON schema was asked for.
+        strays: results that came meanwhile and name no prompt, before Claude began with this one.
         structured: the wire says where turns end; where it does not, silence has to do.
     """
 
@@ -103,6 +107,9 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     stopped: int = 0
     commands: int = 0
     cut_off: bool = False
+    over: bool = False
+    schema: bool = False
+    strays: tuple[TurnRecord, ...] = ()
     structured: bool = True
 
 
@@ -118,11 +125,12 @@ def judge(results: Sequence[TurnRecord], known: Circumstances) -> Verdict:
 
 
 def _outcome(results: Sequence[TurnRecord], known: Circumstances) -> tuple[Outcome, str]:
-    if known.timed_out:
-        return Outcome.TIMED_OUT, "the turn's time was up"
-    if known.stalled:
-        return Outcome.STALLED, known.stalled
-    aborted = any(result.terminal_reason.startswith("aborted") for result in results)
+    if not _came_through(results, known):
+        if known.timed_out:
+            return Outcome.TIMED_OUT, "the turn's time was up"
+        if known.stalled:
+            return Outcome.STALLED, known.stalled
+    aborted = _is_aborted(results)
     if known.budget and (aborted or not results):
         return Outcome.FAILED, known.budget
     if aborted:
@@ -141,7 +149,25 @@ def _outcome(results: Sequence[TurnRecord], known: Circumstances) -> tuple[Outco
         return Outcome.INCOMPLETE, f"{known.stopped} background subagents were stopped"
     if known.commands and known.cut_off:
         return Outcome.INCOMPLETE, f"{known.commands} background commands ended with the session"
+    if known.schema and _lacks_value(results):
+        return Outcome.FAILED, _NO_VALUE
     return Outcome.COMPLETED, ""
+
+
+def _came_through(results: Sequence[TurnRecord], known: Circumstances) -> bool:
+    """Return whether Claude ended the turn by itself, though it was to be stopped meanwhile."""
+    left = known.background or known.stopped
+    return known.over and bool(results) and not left and not _is_aborted(results)
+
+
+def _is_aborted(results: Sequence[TurnRecord]) -> bool:
+    return any(result.terminal_reason.startswith("aborted") for result in results)
+
+
+def _lacks_value(results: Sequence[TurnRecord]) -> bool:
+    """Return whether the model gave no value; a command of Claude Code's own has none to give."""
+    asked = [result for result in results if not result.local_command]
+    return bool(asked) and all(result.structured_output is None for result in asked)
 
 
 def _failure(result: TurnRecord) -> str:
@@ -167,15 +193,13 @@ def _loss(known: Circumstances) -> str:
 
 
 def _evidence(results: Sequence[TurnRecord], known: Circumstances) -> tuple[str, ...]:
-    found = [
-        f"result at byte {result.offset}: {result.subtype or 'no subtype'}"
-        f"{', error' if result.is_error else ''}"
-        f"{f', {result.terminal_reason}' if result.terminal_reason else ''}"
-        f"{f', woken by {result.origin}' if result.origin else ''}"
-        for result in results
+    found = [line for result in results for line in _result_lines(result)] or ["no result"]
+    found += [
+        f"result at byte {stray.offset} names no prompt, and came before Claude began with this one"
+        for stray in known.strays
     ]
-    if not results:
-        found.append("no result")
+    if known.schema and _lacks_value(results):
+        found.append(_NO_VALUE)
     noted = (known.stalled, known.not_idle, known.exceeded, known.budget, known.rate_limit)
     found += [text for text in noted if text]
     if known.waited:
@@ -192,3 +216,21 @@ def _evidence(results: Sequence[TurnRecord], known: Circumstances) -> tuple[str,
         if number:
             found.append(f"{number} {what}")
     return tuple(found)
+
+
+def _result_lines(result: TurnRecord) -> list[str]:
+    """Return a result and what it tells beside its outcome, a line each."""
+    found = [
+        f"result at byte {result.offset}: {result.subtype or 'no subtype'}"
+        f"{', error' if result.is_error else ''}"
+        f"{f', {result.terminal_reason}' if result.terminal_reason else ''}"
+        f"{f', woken by {result.origin}' if result.origin else ''}"
+    ]
+    if result.local_command:
+        found.append(f"a command of Claude Code ran, and no prompt ({result.local_command})")
+    if result.denials:
+        uses = (
+            "1 use of a tool was" if result.denials == 1 else f"{result.denials} uses of tools were"
+        )
+        found.append(f"{uses} refused ({', '.join(result.denied_tools) or 'no name given'})")
+    return [*found, *(f"Claude Code says: {notice}" for notice in result.notices)]

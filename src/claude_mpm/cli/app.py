@@ -262,6 +262,12 @@ _COMMON = (
 )  # fmt: skip
 
 
+as_command = click.option(
+    "--as-command", "command", is_flag=True,
+    help="Take /WORD and @PATH in the prompt as Claude Code takes what is typed.",
+)  # fmt: skip
+
+
 def common_options(command: Command) -> Command:
     """Give a command the options that stand everywhere."""
     for option in reversed(_COMMON):

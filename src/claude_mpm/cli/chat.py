@@ -66,7 +66,7 @@ def _read_prompt() -> str:
 def _turn(app: App, claude: MPMOrchestrator, text: str) -> bool:
     """Run one turn; False where Claude takes no more."""
     try:
-        turn = claude.ask(text, timeout=app.settings.timeout)
+        turn = claude.ask(text, timeout=app.settings.timeout, command=True)  # it was typed
     except SessionEnded as error:
         app.note(str(error))
         return False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App, as_command, common_options
 from claude_mpm.cli.attach import end_turn, show_turns_before
 from claude_mpm.cli.pick import leave_as_found, pick_session, status_now, taken_up
 from claude_mpm.cli.run import given_prompt, leave
@@ -26,10 +26,15 @@ if TYPE_CHECKING:
 @click.argument("session", required=False, metavar="[ID]")
 @click.argument("prompt", required=False)
 @click.option("-i", "--input", "text", metavar="PROMPT", help="The prompt.")
+@as_command
 @common_options
 @click.pass_context
 def resume(
-    context: click.Context, session: str | None, prompt: str | None, text: str | None
+    context: click.Context,
+    session: str | None,
+    prompt: str | None,
+    text: str | None,
+    command: bool,
 ) -> None:
     """Go on with the session ID, or with the newest one.
 
@@ -47,7 +52,9 @@ def resume(
             given = ""
             _check_undelivered(store, folder)
     signal.signal(signal.SIGTERM, leave)
-    context.exit(_converse(app, folder) if given is None else _one_turn(app, folder, given))
+    if given is None:
+        context.exit(_converse(app, folder))
+    context.exit(_one_turn(app, folder, given, command=command))
 
 
 def _let_it_end(app: App, store: Store, folder: SessionFolder) -> None:
@@ -68,7 +75,7 @@ def _check_undelivered(store: Store, folder: SessionFolder) -> None:
         raise UsageError(f'there is no prompt: claude-mpm resume {name} "what Claude is to do"')
 
 
-def _one_turn(app: App, folder: SessionFolder, prompt: str) -> int:
+def _one_turn(app: App, folder: SessionFolder, prompt: str, *, command: bool) -> int:
     """Run what was left undelivered and then a prompt, if there is one."""
     claude = taken_up(app, folder)
     claude.start_or_raise()
@@ -76,7 +83,7 @@ def _one_turn(app: App, folder: SessionFolder, prompt: str) -> int:
     try:
         if not prompt:
             return show_turns_before(app, claude, asks=False)
-        turn = claude.ask(prompt, timeout=app.settings.timeout)
+        turn = claude.ask(prompt, timeout=app.settings.timeout, command=command)
         _note_turns_before(app, claude)
         end_turn(app, turn, claude.session_id)
     finally:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from claude_mpm.checks import check_prompt
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App, as_command, common_options
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record
 from claude_mpm.errors import MPMError, UsageError
 
@@ -28,14 +28,21 @@ _HEARD = 10.0  # seconds to wait for the word that a prompt has arrived
 @click.option(
     "--detach", is_flag=True, help="Print the session's id and leave Claude running until `stop`."
 )
+@as_command
 @common_options
 @click.pass_context
 def run(
-    context: click.Context, prompt: str | None, text: str | None, session: str | None, detach: bool
+    context: click.Context,
+    prompt: str | None,
+    text: str | None,
+    session: str | None,
+    detach: bool,
+    command: bool,
 ) -> None:
     """Give Claude one PROMPT; "-" reads it from standard input.
 
-    The answer goes to standard output, everything else to standard error.
+    The answer goes to standard output, everything else to standard error. The model gets the prompt
+    as it is, unless --as-command is given.
     """
     given = given_prompt(prompt, text)
     if given is None:
@@ -43,7 +50,8 @@ def run(
     app = context.ensure_object(App)
     if session is not None:
         app.options["session_id"] = session
-    context.exit(run_detached(app, given) if detach else run_prompt(app, given))
+    start = run_detached if detach else run_prompt
+    context.exit(start(app, given, command=command))
 
 
 def given_prompt(prompt: str | None, text: str | None) -> str | None:
@@ -78,13 +86,13 @@ def read_prompt() -> str:
         ) from error
 
 
-def run_prompt(app: App, prompt: str) -> int:
+def run_prompt(app: App, prompt: str, *, command: bool = False) -> int:
     """Run one turn from start to stop and return the exit status."""
     check_prompt(prompt)
     signal.signal(signal.SIGTERM, leave)
     asks = sys.stdin.isatty() and app.settings.permissions == "ask"
     with app.orchestrator() as claude:
-        turn = claude.ask(prompt, timeout=app.settings.timeout)
+        turn = claude.ask(prompt, timeout=app.settings.timeout, command=command)
         show_turn(app, turn, asks=asks)
         turn.wait()
     turn.cut_off()
@@ -96,11 +104,11 @@ def run_prompt(app: App, prompt: str) -> int:
     return turn.verdict.exit_status
 
 
-def run_detached(app: App, prompt: str) -> int:
+def run_detached(app: App, prompt: str, *, command: bool = False) -> int:
     """Start Claude on a prompt, leave it running and return the exit status."""
     check_prompt(prompt)
     with app.orchestrator(linger=STAY) as claude:
-        turn = claude.ask(prompt)
+        turn = claude.ask(prompt, command=command)
         state = acknowledged(app, claude.session_id, turn.uuid)
         claude.detach()
     if app.json:

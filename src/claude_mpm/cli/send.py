@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App, as_command, common_options
 from claude_mpm.cli.attach import end_turn
 from claude_mpm.cli.pick import pick_session, status_now, taken_up
 from claude_mpm.cli.run import acknowledged, given_prompt, leave
@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 @click.argument("prompt", required=False)
 @click.option("-i", "--input", "text", metavar="PROMPT", help="The prompt.")
 @click.option("--wait", "waits", is_flag=True, help="Wait for the answer and print it.")
+@as_command
 @common_options
 @click.pass_context
 def send(
-    context: click.Context, session: str, prompt: str | None, text: str | None, waits: bool
+    context: click.Context,
+    session: str,
+    prompt: str | None,
+    text: str | None,
+    waits: bool,
+    command: bool,
 ) -> None:
     """Give the running session ID a PROMPT and leave; "-" reads it from standard input.
 
@@ -45,22 +51,23 @@ def send(
                 f'session {name} has ended; claude-mpm resume {name} "…" goes on with it'
             )
     signal.signal(signal.SIGTERM, leave)
-    context.exit(_ask(app, folder, given) if waits else _put(app, folder, given))
+    give = _ask if waits else _put
+    context.exit(give(app, folder, given, command=command))
 
 
-def _ask(app: App, folder: SessionFolder, prompt: str) -> int:
+def _ask(app: App, folder: SessionFolder, prompt: str, *, command: bool) -> int:
     """Give a prompt, show its turn and return the exit status."""
     claude = taken_up(app, folder)
     claude.start_or_raise()
     try:
-        turn = claude.ask(prompt, timeout=app.settings.timeout)
+        turn = claude.ask(prompt, timeout=app.settings.timeout, command=command)
         end_turn(app, turn, claude.session_id)
     finally:
         claude.detach()
     return turn.verdict.exit_status
 
 
-def _put(app: App, folder: SessionFolder, prompt: str) -> int:
+def _put(app: App, folder: SessionFolder, prompt: str, *, command: bool) -> int:
     """Give a prompt and return the exit status once Claude has heard of it."""
     from claude_mpm.journal.prompts import last_prompt
 
@@ -68,7 +75,8 @@ def _put(app: App, folder: SessionFolder, prompt: str) -> int:
     claude = taken_up(app, folder)
     claude.start_or_raise()
     try:
-        claude.send_input(prompt)
+        give = claude.send_command if command else claude.send_input
+        give(prompt)
         sent = last_prompt(folder)
         uuid = sent.uuid if sent else ""
         state = acknowledged(app, claude.session_id, uuid, since)

@@ -12,6 +12,7 @@ import msgspec
 from claude_mpm.cli.app import one_line, printable
 from claude_mpm.journal.parked import clock
 from claude_mpm.journal.prompts import last_prompt
+from claude_mpm.orchestration.launch import asks_for_value
 from claude_mpm.status import State, Status, read_status, undelivered
 from claude_mpm.verdict import Circumstances, judge
 
@@ -113,6 +114,7 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
     turns = store.index.turns(meta.session_id)
     known = msgspec.structs.asdict(meta)
     del known["secrets"]
+    schema = asks_for_value(meta.options.get("claude_args", ()))
     return {
         **known,
         "session": meta.session_id,
@@ -126,7 +128,7 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
         "not_json": position.not_json,
         "cost_usd": position.cost_usd,
         "exit_status": folder.exit_status(),
-        "turns": [_turn(turn) for turn in turns],
+        "turns": [_turn(turn, schema) for turn in turns],
         "undelivered": undelivered(folder, store.index),
         "tickets": store.index.tickets(meta.session_id),
         "delegations": store.index.delegations(meta.session_id),
@@ -147,8 +149,8 @@ def _place(place: Mapping[str, str]) -> str:
     return f"{place.get('host', '')}{inside} as {place.get('user') or place.get('uid', '')}"
 
 
-def _turn(turn: TurnRecord) -> dict[str, Any]:
-    verdict = judge([turn], Circumstances())
+def _turn(turn: TurnRecord, schema: bool) -> dict[str, Any]:
+    verdict = judge([turn], Circumstances(schema=schema))
     return {
         **msgspec.structs.asdict(turn),
         "outcome": str(verdict.outcome),
@@ -177,7 +179,8 @@ def print_record(app: App, record: dict[str, Any]) -> None:
         for s in record["starts"]
     ]
     _section(app, "start", ("at", "byte", "resumed", "framework", "sha256"), starts)
-    _section(app, "turn", ("byte", "outcome", "cost", "seconds", "reason"), _turns(record))
+    columns = ("byte", "outcome", "cost", "seconds", "refused", "reason")
+    _section(app, "turn", columns, _turns(record))
     left = [(p.name, _begin(one_line(p.text), 2 * _PROMPT)) for p in record["undelivered"]]
     _section(app, "undelivered prompt", ("message", "prompt"), left)
     tickets = [(t.key, t.state, t.type, t.title, t.agent) for t in record["tickets"]]
@@ -198,7 +201,14 @@ def _journal(record: dict[str, Any]) -> str:
 
 def _turns(record: dict[str, Any]) -> list[tuple[object, ...]]:
     return [
-        (t["offset"], t["outcome"], f"${t['cost_usd']:.4f}", f"{t['duration']:.1f}", t["reason"])
+        (
+            t["offset"],
+            t["outcome"],
+            f"${t['cost_usd']:.4f}",
+            f"{t['duration']:.1f}",
+            t["denials"] or "",
+            "; ".join(filter(None, (t["reason"], *t["notices"]))),
+        )
         for t in record["turns"]
     ]
 

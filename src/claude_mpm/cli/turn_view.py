@@ -11,6 +11,7 @@ from claude_mpm.cli.question_view import ask_person, question_line, telling
 from claude_mpm.journal.parked import clock
 from claude_mpm.orchestration.question import Question
 from claude_mpm.orchestration.supervision.rate_limit import refused_until
+from claude_mpm.wire.text_lines import notice, result_text
 
 if TYPE_CHECKING:
     from claude_mpm.cli.app import App
@@ -30,13 +31,13 @@ def show_turn(app: App, turn: Turn, *, asks: bool = False) -> None:
         asks: whether Claude's questions are put to the person.
     """
     interrupted = False
-    items = turn.stream()
+    items, activity = turn.stream(), Activity()
     while True:
         try:
             item = next(items, None)
             if item is None:
                 return
-            _show(app, item, asks=asks)
+            _show(app, item, activity, asks=asks)
         except (KeyboardInterrupt, click.Abort):  # the second is Ctrl-C at a question
             if interrupted:
                 raise
@@ -46,7 +47,7 @@ def show_turn(app: App, turn: Turn, *, asks: bool = False) -> None:
             items = turn.stream()
 
 
-def _show(app: App, item: str | Event | Question, *, asks: bool) -> None:
+def _show(app: App, item: str | Event | Question, activity: Activity, *, asks: bool) -> None:
     if isinstance(item, str):
         if not app.json:
             click.echo(item)
@@ -57,31 +58,77 @@ def _show(app: App, item: str | Event | Question, *, asks: bool) -> None:
         elif not item.answered:
             app.note(f"? {question_line(item.tool, item.input, item.description)}; {_HOW}")
     else:
-        for line in activity(item):
+        for line in activity.lines(item):
             app.note(click.style(line, dim=True))
 
 
-def activity(event: Event) -> list[str]:
-    """Return what a person is told of an event, one short line each."""
-    match event.kind:
-        case "assistant":
-            calls = [block for block in event.data.message.blocks if block.type == "tool_use"]
-            depth = "  " if event.data.parent_tool_use_id else ""
-            return [_shorten(f"{depth}⚙ {call_line(call)}") for call in calls]
-        case "ticket":
-            by = f" by {event.data.agent}" if event.data.agent else ""
-            return [_shorten(f"✎ {event.data.type}{by}: {event.data.title}")]
-        case "delegation" if event.data.state not in ("running", "announced"):
-            seconds = f" after {event.data.duration:.1f} s" if event.data.duration else ""
-            return [f"⇠ {event.data.agent} {event.data.state}{seconds}"]
-        case "system":
-            return _system_line(event)
-        case "not-json":
-            return [_shorten(f"! a damaged line in the record: {event.data.text}")]
-        case "unknown" if event.type == "rate_limit_event":
-            until = refused_until(event.data.fields)
-            return [f"✗ the rate limit is reached, until {clock(until)}"] if until else []
-    return []
+class Activity:
+    """Makes of a turn's events what a person is told beside the answer, one short line each."""
+
+    def __init__(self) -> None:
+        self._tools: dict[str, str] = {}  # the names of those that were called, by the call's id
+        self._told: set[str] = set()  # calls that were refused, and notices
+
+    def lines(self, event: Event) -> list[str]:
+        """Return what a person is told of an event; of what comes twice, once."""
+        match event.kind:
+            case "assistant":
+                calls = [block for block in event.data.message.blocks if block.type == "tool_use"]
+                self._tools |= {call.id or "": call.name or "a tool" for call in calls}
+                depth = "  " if event.data.parent_tool_use_id else ""
+                return [_shorten(f"{depth}⚙ {call_line(call)}") for call in calls]
+            case "user" if event.data.tool_result_meta:
+                blocks = event.data.message.blocks
+                return [line for block in blocks for line in self._refusal(event, block)]
+            case "ticket":
+                by = f" by {event.data.agent}" if event.data.agent else ""
+                return [_shorten(f"✎ {event.data.type}{by}: {event.data.title}")]
+            case "delegation" if event.data.state not in ("running", "announced"):
+                seconds = f" after {event.data.duration:.1f} s" if event.data.duration else ""
+                return [f"⇠ {event.data.agent} {event.data.state}{seconds}"]
+            case "system":
+                return self._system(event)
+            case "not-json":
+                return [_shorten(f"! a damaged line in the record: {event.data.text}")]
+            case "unknown" if event.type == "rate_limit_event":
+                until = refused_until(event.data.fields)
+                return [f"✗ the rate limit is reached, until {clock(until)}"] if until else []
+        return []
+
+    def _system(self, event: Event) -> list[str]:
+        system = event.data
+        if system.subtype == "api_retry":
+            wait = (system.retry_delay_ms or 0) / 1000
+            retry = f"{system.attempt}/{system.max_retries}"
+            return [f"… retry {retry} in {wait:.1f} s: {system.error}"]
+        if system.subtype == "permission_denied":
+            return self._denied(system.tool_use_id or "", system.tool_name, system.message)
+        if system.subtype == "host_state" and system.message:
+            return [f"? {system.message}"]
+        if system.subtype == "transcript_changed":
+            return [f"! {system.message}"]
+        told = notice(event)
+        return self._once(told, f"! {told}") if told else []
+
+    def _refusal(self, event: Event, block: Block) -> list[str]:
+        """Return that a rule refused a tool: only its result tells of that."""
+        call = block.tool_use_id or ""
+        told = (each for each in event.data.tool_result_meta if isinstance(each, dict))
+        decisions = (each.get("permission_decision") for each in told if each.get("id") == call)
+        refused = any(isinstance(d, dict) and d.get("decision") == "reject" for d in decisions)
+        if block.type != "tool_result" or not refused:
+            return []
+        reason = result_text(block).replace("<tool_use_error>", "").replace("</tool_use_error>", "")
+        return self._denied(call, self._tools.get(call, "a tool"), reason)
+
+    def _denied(self, call: str, tool: str | None, message: object) -> list[str]:
+        return self._once(call, f"✗ {tool} denied: {message}")
+
+    def _once(self, what: str, line: str) -> list[str]:
+        if what in self._told:
+            return []
+        self._told.add(what)
+        return [_shorten(" ".join(line.split()))]
 
 
 def call_line(call: Block) -> str:
@@ -91,23 +138,13 @@ def call_line(call: Block) -> str:
     return f"{call.name} {agent}{telling(given)}"
 
 
-def _system_line(event: Event) -> list[str]:
-    system = event.data
-    if system.subtype == "api_retry":
-        wait = (system.retry_delay_ms or 0) / 1000
-        return [f"… retry {system.attempt}/{system.max_retries} in {wait:.1f} s: {system.error}"]
-    if system.subtype == "permission_denied":
-        return [_shorten(f"✗ {system.tool_name} denied: {system.message}")]
-    if system.subtype == "host_state" and system.message:
-        return [f"? {system.message}"]
-    if system.subtype == "transcript_changed":
-        return [f"! {system.message}"]
-    return []
-
-
 def summary(turn: Turn, session_id: str) -> str:
     """Return a finished turn in one line."""
     parts = [str(turn.verdict)]
+    if not turn.command and any(result.local_command for result in turn.results):
+        parts.append("a command of Claude Code ran, and no prompt")
+    if denials := sum(result.denials for result in turn.results):
+        parts.append(f"{denials} refused")
     if turn.cost_usd or not any(result.input_tokens for result in turn.results):
         parts.append(f"${turn.cost_usd:.4f}")  # else nobody has told it: so on a terminal
     if turn.tickets:
@@ -127,6 +164,7 @@ def turn_record(turn: Turn, session_id: str) -> dict[str, Any]:
     return {
         "session": session_id,
         "text": turn.text,
+        "structured_output": turn.structured_output,
         "outcome": str(turn.verdict.outcome),
         "reason": turn.verdict.reason,
         "evidence": turn.verdict.evidence,

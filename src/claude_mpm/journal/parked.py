@@ -25,6 +25,7 @@ class Parked(msgspec.Struct, frozen=True, kw_only=True):
         text: of that one.
         until: when the limit is lifted, in seconds since the epoch.
         times: how often the turn has waited, with this one.
+        command: whether Claude Code takes the text as typed.
     """
 
     prompt: str
@@ -32,6 +33,7 @@ class Parked(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     until: float
     times: int = 1
+    command: bool = False
 
 
 def park(folder: SessionFolder, parked: Parked) -> None:

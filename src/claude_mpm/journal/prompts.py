@@ -8,6 +8,7 @@ import msgspec
 
 from claude_mpm.checks import NOT_JSON
 from claude_mpm.journal.inbox import Inbox
+from claude_mpm.wire.stream_json import VERBATIM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,11 +22,13 @@ class Prompt(msgspec.Struct, frozen=True):
     Args:
         name: of its message in the inbox; empty where the inbox does not have it.
         uuid: its identity on the wire.
+        command: whether Claude Code takes it as typed.
     """
 
     name: str = ""
     uuid: str = ""
     text: str = ""
+    command: bool = False
 
 
 def prompts(folder: SessionFolder) -> list[Prompt]:
@@ -81,7 +84,8 @@ def _messages(
 def _prompt(name: str, message: dict[str, Any]) -> Prompt | None:
     if message["type"] != "user" or not message.get("uuid"):
         return None
-    return Prompt(name, str(message["uuid"]), str(_part(message, "message").get("content", "")))
+    text = str(_part(message, "message").get("content", ""))
+    return Prompt(name, str(message["uuid"]), text, command=not message.get(VERBATIM))
 
 
 def _part(message: dict[str, Any], name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from claude_mpm.errors import BudgetExceeded, MPMError, SessionEnded
 from claude_mpm.journal.answers import read_answers
 from claude_mpm.orchestration.answering import reach
 from claude_mpm.orchestration.controller import Controller
-from claude_mpm.orchestration.launch import is_untrusted
+from claude_mpm.orchestration.launch import asks_for_value, is_untrusted
 from claude_mpm.orchestration.lines import LineQueue
 from claude_mpm.orchestration.place_settings import recorded
 from claude_mpm.orchestration.questions import QuestionDesk
@@ -77,7 +77,7 @@ class Conversation:
         return is_untrusted(self.options, self.environment.working_folder(self.options.cwd))
 
     def send_input(self, text: str) -> None:
-        """Give Claude a prompt.
+        """Give Claude a prompt, which reaches the model as it is.
 
         Raises:
             SessionEnded: Claude was not started, or takes no input any more.
@@ -89,20 +89,35 @@ class Conversation:
         self._supervision.admit()
         turn: Turn | None = getattr(self._asking, "turn", None)
         self._asking.turn = None
+        command = turn.command if turn else getattr(self._asking, "command", False)
         prompt_uuid = turn.uuid if turn else str(uuid.uuid4())
-        name = controller.input.put(controller.wire, text, prompt_uuid)
+        name = controller.input.put(controller.wire, text, prompt_uuid, command=command)
         if turn is None:
             controller.input.announce(name)
         else:
             turn.name = name
             self._turns.add(turn)
 
-    def ask(self, prompt: str, timeout: float | None = None) -> Turn:
+    def send_command(self, text: str) -> None:
+        """Give Claude a prompt as typed: `/word` is a command of Claude Code, `@path` a file.
+
+        Raises:
+            SessionEnded: Claude was not started, or takes no input any more.
+            BudgetExceeded: that of the session or of the day is used up.
+        """
+        self._asking.command = True
+        try:
+            self.send_input(text)
+        finally:
+            self._asking.command = False
+
+    def ask(self, prompt: str, timeout: float | None = None, *, command: bool = False) -> Turn:
         """Give Claude a prompt and return its turn, which is one turn for this prompt alone.
 
         Args:
-            prompt: what to ask, of any length.
+            prompt: what to ask, of any length; it reaches the model as it is.
             timeout: seconds after which the turn is interrupted, counted from its beginning.
+            command: let Claude Code take it as typed: `/word` as a command, `@path` as a file.
 
         Raises:
             UsageError: the prompt is empty.
@@ -114,7 +129,8 @@ class Conversation:
         session = controller.session if controller is not None else None
         structured = controller is not None and controller.wire.structured
         quiet = None if structured else self.options.quiet
-        turn = Turn(prompt, timeout=timeout, interrupt=self.interrupt, quiet=quiet)
+        turn = Turn(prompt, timeout=timeout, interrupt=self.interrupt, quiet=quiet, command=command)
+        self._acquaint(turn)
         if session is None:  # an override sends it in a way of its own, and may be answered at once
             self._turns.add(turn)
         self._asking.turn = turn if session is not None else None
@@ -128,6 +144,12 @@ class Conversation:
         if session is not None and not turn.name:
             self._turns.add(turn)
         return turn
+
+    def _acquaint(self, turn: Turn) -> None:
+        """Let a turn know what there is to know of it before it begins."""
+        turn.journal = self._controller.session if self._controller is not None else None
+        wanted = asks_for_value(self.options.claude_args)
+        turn.known = msgspec.structs.replace(turn.known, schema=wanted)
 
     def _announce(self, turn: Turn) -> None:
         if not turn.name:

@@ -6,6 +6,9 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from claude_mpm.orchestration.launch import asks_for_value
 from claude_mpm.orchestration.takeover import find_prompt
 from claude_mpm.orchestration.turn import Turn
 from claude_mpm.orchestration.turns import TurnTracker
@@ -33,6 +36,9 @@ def read_turn(
     """
     turn = Turn(find_prompt(folder, status.uuid).text, timeout=None, interrupt=_nothing)
     turn.uuid = status.uuid
+    options = folder.read_meta().options
+    schema = asks_for_value(options.get("claude_args", ()))
+    turn.known = msgspec.structs.replace(turn.known, schema=schema)
     tracker = TurnTracker(_nothing)
     tracker.add(turn)
     assembler = LineAssembler()

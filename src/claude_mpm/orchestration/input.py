@@ -48,15 +48,21 @@ class Input:
         """Give messages through a process's standard input, not through a host."""
         self._pipe = pipe
 
-    def put(self, wire: Wire, text: str, prompt_uuid: str) -> str:
+    def put(self, wire: Wire, text: str, prompt_uuid: str, *, command: bool = False) -> str:
         """Keep a prompt and return its name in the inbox; Claude does not hear of it yet.
+
+        Args:
+            wire: what Claude speaks.
+            text: the prompt.
+            prompt_uuid: its identity.
+            command: whether Claude Code takes it as typed.
 
         Raises:
             SessionEnded: Claude takes no input any more.
             StorageError: the disk did not take it.
         """
         self._check_open()
-        return self._inbox.put(wire.prompt(text, prompt_uuid))
+        return self._inbox.put(wire.prompt(text, prompt_uuid, command=command))
 
     def announce(self, name: str) -> None:
         """Give Claude a message of the inbox.

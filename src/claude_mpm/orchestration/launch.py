@@ -10,7 +10,7 @@ from claude_mpm.trust import commands_of, is_trusted
 from claude_mpm.wire import WIRES, PlainLines, Transcript, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from claude_mpm.environments.base import Environment
     from claude_mpm.journal.layout import SessionFolder
@@ -119,6 +119,11 @@ def is_untrusted(options: Options, cwd: str) -> bool:
         return False
     folder = Path(cwd)
     return bool(cwd and commands_of(folder)) and not is_trusted(folder, options.environ)
+
+
+def asks_for_value(claude_args: Sequence[str]) -> bool:
+    """Return whether Claude is given a JSON schema that its answer is to follow."""
+    return any(each.partition("=")[0] == "--json-schema" for each in claude_args)
 
 
 def wire_of(command: object) -> Wire:

@@ -152,6 +152,7 @@ class MPMOrchestrator(Reading, AsyncFace):
             self._questions.over_before = taken.over
             self.turns_before = turns_of(taken, self.interrupt)
             for turn in self.turns_before:
+                self._acquaint(turn)
                 self._turns.add(turn)
             self.process = taken.process
             self.attached = taken.attached

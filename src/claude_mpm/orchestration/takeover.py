@@ -120,7 +120,7 @@ def turns_of(taken: Takeover, interrupt: Callable[[], None]) -> list[Turn]:
     if current is not None and parked is not None and current.uuid == parked.uuid:
         parked = None  # it is the one that is read again
     for prompt in (*filter(None, (current, parked)), *taken.undelivered):
-        turn = Turn(prompt.text, timeout=None, interrupt=interrupt)
+        turn = Turn(prompt.text, timeout=None, interrupt=interrupt, command=prompt.command)
         turn.uuid = prompt.uuid
         turn.name = "" if prompt is current or prompt is parked else prompt.name
         turn.known = msgspec.structs.replace(turn.known, resumed=int(turn.uuid in taken.resumed))

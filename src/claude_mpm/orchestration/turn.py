@@ -6,18 +6,20 @@ import threading
 import time
 import uuid
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from claude_mpm.errors import TurnFailed
 from claude_mpm.verdict import Circumstances, Verdict, judge
+from claude_mpm.wire.events import prompts_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
     from claude_mpm.orchestration.question import Question
     from claude_mpm.records import Delegation, Ticket, TurnRecord
+    from claude_mpm.session import Session
     from claude_mpm.wire.events import Event
 
     Item = str | Event | Question
@@ -37,6 +39,8 @@ class Turn:
     Attributes:
         prompt: what was asked.
         uuid: the prompt's identity on the wire.
+        command: whether Claude Code takes the prompt as typed: `/word` as a command of its own,
+            `@path` as a file.
     """
 
     def __init__(
@@ -46,25 +50,33 @@ class Turn:
         timeout: float | None,
         interrupt: Callable[[], None],
         quiet: float | None = None,
+        command: bool = False,
     ) -> None:
         self.prompt = prompt
         self.uuid = str(uuid.uuid4())
+        self.command = command
         self.name = ""  # of its message in the inbox
         self.results: list[TurnRecord] = []
         self.refused: list[TurnRecord] = []  # by the rate limit, which was waited for
         self.parked = False  # it waits for the rate limit
         self.dropped = False  # Claude said that it will not run the prompt
+        self.heard = ""  # what Claude said last of the prompt: "queued", "started", …
+        self.answered = False  # the assistant said or did something
+        self.journal: Session | None = None  # where its result comes from
         self.known = Circumstances(structured=quiet is None)
         self._interrupt = self._give_up = interrupt
         self._timeout = timeout
         self._deadline: float | None = None
         self._left: float | None = None  # of its time, while that stands still
+        self._extended = False  # for the reader, which is behind
         self._quiet = quiet
         self._quiet_until: float | None = None
         self._items: deque[Item] = deque()
         self._lines: list[str] = []
         self._tickets: dict[str, Ticket] = {}
         self._delegations: dict[str, Delegation] = {}
+        self._value: Any = None  # of the last result, for a JSON schema
+        self._values: list[Any] = []
         self._verdict: Verdict | None = None
         self._changed = threading.Condition()
         self._listeners: set[Callable[[], None]] = set()
@@ -187,6 +199,12 @@ class Turn:
         return "\n".join(self._lines)
 
     @property
+    def structured_output(self) -> Any:
+        """The value for the JSON schema that Claude was given; None where it gave none."""
+        self.wait()
+        return self._values[-1] if self._values else None
+
+    @property
     def cost_usd(self) -> float:
         """What this turn cost."""
         self.wait()
@@ -231,17 +249,27 @@ class Turn:
     def add_event(self, event: Event) -> None:
         """Take an event, and remember what it adds to the turn."""
         match event.kind:
+            case "assistant":
+                self.answered = True
+            case "result":
+                self._value = event.data.structured_output
             case "turn":
                 self.results.append(event.data)
+                self._values += [] if self._value is None else [self._value]
             case "ticket":
                 self._tickets.setdefault(event.data.key, event.data)
             case "delegation":
                 self._delegations[event.data.key] = event.data
             case "command_lifecycle" if event.data.command_uuid == self.uuid:
+                self.heard = event.data.state
                 self.dropped = event.data.state in _DROPPED
             case "stream_event":
                 return
         self._add(event)
+
+    def add_stray(self, record: TurnRecord) -> None:
+        """Take a result that ends no turn, as evidence."""
+        self.known = msgspec.structs.replace(self.known, strays=(*self.known.strays, record))
 
     def park(self, told: str, times: int, give_up: Callable[[], None]) -> None:
         """Let the turn wait for the rate limit, with its clock stopped.
@@ -272,7 +300,7 @@ class Turn:
         with self._changed:
             if self.done:
                 return False
-            self.uuid = prompt_uuid
+            self.uuid, self.heard = prompt_uuid, ""
             self.parked = self.dropped = False
             self.known = msgspec.structs.replace(self.known, rate_limit="")
             if self._left is not None:
@@ -326,9 +354,19 @@ class Turn:
         if self.known.timed_out or not self.known.structured:
             self.finish(timed_out=True)
             return
+        if not self._extended and self._result_is_there():  # unread: this process was stopped
+            self._extended, self._deadline = True, now + _GRACE
+            return
         self.known = msgspec.structs.replace(self.known, timed_out=True)
         self._deadline = now + _GRACE
         self._interrupt()
+
+    def _result_is_there(self) -> bool:
+        """Return whether the journal has the result of this turn already."""
+        unread = self.journal.unread() if self.journal is not None else ()
+        return any(
+            event.kind == "result" and self.uuid in prompts_of(event.data) for event in unread
+        )
 
 
 def _until(moment: float | None) -> float | None:

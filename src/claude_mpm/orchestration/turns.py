@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from claude_mpm.wire.events import prompts_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from claude_mpm.orchestration.question import Question
     from claude_mpm.orchestration.turn import Turn
     from claude_mpm.records import TurnRecord
-    from claude_mpm.wire.events import Event, System
+    from claude_mpm.wire.events import Event, Result, System
 
 _NOBODY: frozenset[str] = frozenset()
+# What Claude may have said of a prompt that it has not begun with.
+_NOT_BEGUN = frozenset({"", "queued"})
 
 
 class TurnTracker:
@@ -43,6 +47,9 @@ class TurnTracker:
         self.active: Turn | None = None
         self._waiting: list[Turn] = []
         self._tells_state = False
+        self._acknowledges = False
+        self._last_result = ""  # the uuid of its line
+        self._is_stray = False  # the result that was read last is no turn's that we know
         self._background = _NOBODY
         self._stopped = _NOBODY  # subagents that were ended, and no answer since
         self._commands = 0  # in the background
@@ -58,15 +65,21 @@ class TurnTracker:
         if self.active is None and not self._waiting and event.kind != "system":
             return
         with self._lock:
+            turn = self.active
             if event.kind == "system":
                 self._note_state(event.data)
+            elif event.kind == "command_lifecycle":
+                self._acknowledges = True
+            elif event.kind == "result":
+                self._is_stray = turn is not None and self._is_nobodys(event.data, turn)
             elif event.kind == "turn":
                 self._stopped = _NOBODY
-            turn = self.active
-            if turn is not None and not _of_another(event, turn):
+            if turn is not None and event.kind == "turn" and self._is_stray:
+                turn.add_stray(event.data)
+            elif turn is not None and not _of_another(event, turn):
                 turn.add_event(event)
                 if self._is_over(event, turn) and not self._parks(turn):
-                    turn.finish(**self._left())
+                    turn.finish(over=True, **self._left())
             self._begin_next()
 
     def ask(self, question: Question) -> None:
@@ -124,6 +137,21 @@ class TurnTracker:
             self._commands = len(tasks) - len(agents)
         elif system.subtype == "task_notification" and system.status == "stopped":
             self._stopped |= {str(system.task_id)} & self._background
+
+    def _is_nobodys(self, result: Result, turn: Turn) -> bool:
+        """Return whether a result ends no turn: it names no prompt, and ours had no answer yet.
+
+        So it is with a conversation that is gone on with, and with a line that came twice.
+        """
+        known, self._last_result = self._last_result, result.uuid or ""
+        if known and known == result.uuid:
+            return True
+        if prompts_of(result) or result.origin is not None:
+            return False
+        if self._acknowledges and turn.uuid and not turn.known.resumed:
+            return turn.heard in _NOT_BEGUN
+        told = result.num_turns != 0 or result.result or result.is_error or result.local_command
+        return not told and not turn.answered
 
     def _left(self) -> dict[str, int]:
         """Return what the turn that is over leaves behind."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON
 from claude_mpm.processors.by_kind import ByKind
 from claude_mpm.processors.claimed import amount, time_of
 from claude_mpm.processors.delegation_text import DelegationFinder
 from claude_mpm.records import Delegation
-from claude_mpm.wire.events import Block, Event
+from claude_mpm.wire.events import Event
 from claude_mpm.wire.plain_text import in_pieces
+from claude_mpm.wire.text_lines import result_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -101,7 +101,7 @@ class DelegationProcessor(ByKind):
             delegation = self._running.get(block.tool_use_id or "")
             if block.type != "tool_result" or delegation is None:
                 continue
-            text = _text(block)
+            text = result_text(block)
             if text.startswith(_LAUNCHED):
                 yield self._update(msgspec.structs.replace(delegation, background=True), event)
             elif not delegation.background:
@@ -173,21 +173,6 @@ class DelegationProcessor(ByKind):
 def _failure(text: str) -> str:
     """Tell a call that never ran, because its input was refused, from an agent that failed."""
     return "rejected" if "InputValidationError" in text or "<tool_use_error>" in text else "failed"
-
-
-def _content(raw: msgspec.Raw) -> Any:
-    try:
-        return msgspec.json.decode(raw) if raw else ""
-    except NOT_JSON:  # it was passed over unread, and its texts may be no UTF-8
-        return bytes(raw).decode("utf-8", "replace")
-
-
-def _text(block: Block) -> str:
-    content = _content(block.content)
-    if isinstance(content, list):
-        parts = [part.get("text", "") for part in content if isinstance(part, dict)]
-        return "\n".join(str(part) for part in parts)
-    return str(content or "")
 
 
 def _elapsed(delegation: Delegation, ended: float | None) -> float | None:

@@ -10,7 +10,7 @@ from claude_mpm.processors.ticket_text import DEFAULT_MARKERS, FoundTicket, Tick
 from claude_mpm.records import Ticket
 from claude_mpm.wire.events import Event
 from claude_mpm.wire.plain_text import in_pieces
-from claude_mpm.wire.text_lines import SYNTHETIC_MODEL
+from claude_mpm.wire.text_lines import is_no_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -56,12 +56,11 @@ class TicketProcessor(ByKind):
         return [self._event(found, self._last) for found in self._finder.flush()]
 
     def _from_assistant(self, event: Event) -> list[Event]:
-        message = event.data.message
         found: list[FoundTicket] = []
-        for block in message.blocks:
+        for block in event.data.message.blocks:
             if block.type == "text" and block.text:
                 found += self._finder.find(block.text)
-        if not found or message.model == SYNTHETIC_MODEL:
+        if not found or is_no_answer(event.data):
             return []
         agent = event.data.subagent_type or ""
         return [self._event(ticket, event, agent=agent) for ticket in found]

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 from claude_mpm.processors.by_kind import ByKind
 from claude_mpm.processors.claimed import USAGE, amount, count, moment, tokens
 from claude_mpm.records import Spending, TurnRecord
-from claude_mpm.wire.events import Event, Result
+from claude_mpm.wire.events import Event, Result, prompts_of
+from claude_mpm.wire.text_lines import notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from claude_mpm.journal.layout import Start
+
+_MOST_NAMED = 20  # tools and notices in one record, whatever number a turn has
+_LONGEST = 500  # characters of a notice
 
 
 class UsageProcessor(ByKind):
@@ -39,10 +43,19 @@ class UsageProcessor(ByKind):
         self._tokens = before.tokens
         self._last_heard = last_heard
         self._clock: str | None = None  # since then; a result has no time of its own
+        self._notices: dict[str, None] = {}  # since the last result; each once
 
     def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
         """Return what takes events of a kind; None where nothing does."""
-        return {"assistant": self._note_time, "result": self._end_turn}.get(kind)
+        takers = {"assistant": self._note_time, "system": self.note, "result": self._end_turn}
+        return takers.get(kind)
+
+    def note(self, event: Event) -> Iterable[Event]:
+        """Note what Claude Code tells of itself."""
+        told = notice(event)
+        if told and len(self._notices) < _MOST_NAMED:
+            self._notices[" ".join(told.split())[:_LONGEST]] = None
+        return ()
 
     def _note_time(self, event: Event) -> Iterable[Event]:
         self._clock = event.data.timestamp or self._clock
@@ -60,11 +73,12 @@ class UsageProcessor(ByKind):
         self._total = total
         usage = result.usage or {}
         used = self._count(result)
+        notices, self._notices = tuple(self._notices), {}
         return TurnRecord(
             session=self._session,
             offset=event.offset,
             end=event.end,
-            prompts=_prompts(result),
+            prompts=prompts_of(result),
             origin=result.origin.kind if result.origin else "",
             subtype=result.subtype,
             is_error=bool(result.is_error),
@@ -79,7 +93,11 @@ class UsageProcessor(ByKind):
             duration=(amount(result.duration_ms) or 0.0) / 1000,
             ended_at=moment(self._clock) if self._clock else self._last_heard,
             denials=len(result.permission_denials or ()),
+            denied_tools=_denied_tools(result),
             framework=self._framework_at(event.offset),
+            structured_output=result.structured_output,
+            local_command=result.local_command or "",
+            notices=notices,
         )
 
     def _count(self, result: Result) -> int:
@@ -96,10 +114,10 @@ class UsageProcessor(ByKind):
         return self._starts[place - 1].framework_sha256 if place else ""
 
 
-def _prompts(result: Result) -> tuple[str, ...]:
-    if result.user_message_uuids:
-        return tuple(result.user_message_uuids)
-    return (result.user_message_uuid,) if result.user_message_uuid else ()
+def _denied_tools(result: Result) -> tuple[str, ...]:
+    denials = (each for each in result.permission_denials or () if isinstance(each, dict))
+    named = dict.fromkeys(str(each.get("tool_name") or "a tool")[:100] for each in denials)
+    return tuple(named)[:_MOST_NAMED]
 
 
 def _message(result: Result) -> str:

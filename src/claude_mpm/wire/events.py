@@ -52,6 +52,7 @@ class Assistant(msgspec.Struct, frozen=True, gc=False, tag="assistant"):
     subagent_type: str | None = None
     isSidechain: bool | None = None  # noqa: N815 -- the name in Claude's own transcripts
     is_api_error_message: bool | None = None
+    local_command_source: str | None = None  # of what a command of Claude Code's has answered
     aborted: bool | None = None
     timestamp: str | None = None
     uuid: str | None = None
@@ -65,6 +66,7 @@ class User(msgspec.Struct, frozen=True, gc=False, tag="user"):
     parent_tool_use_id: str | None = None
     isReplay: bool | None = None  # noqa: N815 -- the name on the wire
     isSidechain: bool | None = None  # noqa: N815
+    tool_result_meta: list[Any] | None = None
     timestamp: str | None = None
     uuid: str | None = None
 
@@ -81,6 +83,7 @@ class Result(msgspec.Struct, frozen=True, gc=False, tag="result"):
     subtype: str = ""
     is_error: bool | None = None
     result: str | None = None
+    structured_output: Any = None
     errors: list[Any] | None = None
     session_id: str | None = None
     terminal_reason: str | None = None
@@ -96,6 +99,13 @@ class Result(msgspec.Struct, frozen=True, gc=False, tag="result"):
     permission_denials: list[Any] | None = None
     local_command: str | None = None
     uuid: str | None = None
+
+
+def prompts_of(result: Result) -> tuple[str, ...]:
+    """Return the uuids of the prompts that a result says it answers."""
+    if result.user_message_uuids:
+        return tuple(result.user_message_uuids)
+    return (result.user_message_uuid,) if result.user_message_uuid else ()
 
 
 class System(msgspec.Struct, frozen=True, gc=False, tag="system"):
@@ -130,6 +140,8 @@ class System(msgspec.Struct, frozen=True, gc=False, tag="system"):
     tool_name: str | None = None
     message: Any = None
     content: Any = None
+    key: str | None = None
+    text: str | None = None
     uuid: str | None = None
 
 

@@ -28,8 +28,8 @@ class PlainLines:
         """Return one event for each."""
         return [_event(line.data, line.offset, line.end) for line in lines]
 
-    def prompt(self, text: str, uuid: str) -> bytes:
-        """Return the prompt as a line; this wire has no identities, so `uuid` does not travel."""
+    def prompt(self, text: str, uuid: str, *, command: bool = False) -> bytes:
+        """Return the prompt as a line; neither its `uuid` nor whether it is a `command` travels."""
         return text.encode() + b"\n"
 
 

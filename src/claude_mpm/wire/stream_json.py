@@ -39,6 +39,7 @@ _KNOWN = (
     | ControlCancel
     | Lifecycle
 )
+VERBATIM = "client_composed"
 _decode_known = msgspec.json.Decoder(_KNOWN, strict=False).decode
 _encode = msgspec.json.Encoder().encode
 _KINDS: dict[type, str] = {
@@ -94,22 +95,28 @@ class StreamJson:
             events.append(Event(kind, data, line.offset, line.end, raw, type_))
         return events
 
-    def prompt(self, text: str, uuid: str) -> bytes:
+    def prompt(self, text: str, uuid: str, *, command: bool = False) -> bytes:
         """Return the message that gives Claude a prompt.
+
+        A prompt reaches the model verbatim by the mark `client_composed`, which the official SDK
+        sets for its `verbatim_prompts`. Beside commands and files it switches off keywords in the
+        text; the skills, `CLAUDE.md` and the rest of the context stay. (Observed: Claude Code
+        2.1.281 to 2.1.332.)
 
         Args:
             text: the prompt, of any length.
             uuid: its identity; Claude acknowledges it and does not run it a second time.
+            command: whether Claude Code is to take it as typed: `/word` as a command, `@path` as
+                a file.
         """
-        return _line(
-            {
-                "type": "user",
-                "message": {"role": "user", "content": text},
-                "parent_tool_use_id": None,
-                "session_id": "",
-                "uuid": uuid,
-            }
-        )
+        message = {
+            "type": "user",
+            "message": {"role": "user", "content": text},
+            "parent_tool_use_id": None,
+            "session_id": "",
+            "uuid": uuid,
+        }
+        return _line(message if command else {**message, VERBATIM: True})
 
     def control(self, request_id: str, subtype: str, **fields: Any) -> bytes:
         """Return a control request of ours, such as `initialize` or `interrupt`."""

@@ -11,7 +11,7 @@ import msgspec
 from claude_mpm.errors import MPMError
 from claude_mpm.journal.parked import Parked, clock, park, read_parked, unpark
 from claude_mpm.processors.claimed import amount
-from claude_mpm.wire.text_lines import SYNTHETIC_MODEL
+from claude_mpm.wire.text_lines import is_no_answer
 
 if TYPE_CHECKING:
     import logging
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MOST_WAITS = 3  # of one turn
 _PAUSE = 10.0  # seconds to wait at least, where the limit should be lifted already
+_MILLISECONDS = 1e11  # what is more is no number of seconds since the epoch
 _REFUSED = 429  # the status of HTTP
 _CONTINUE = "Continue from where you left off."
 
@@ -59,6 +60,7 @@ class RateLimitWait:
         self._control = control
         self._over = over
         self._until: float | None = None  # when the limit is lifted that refuses now
+        self._told_for = ""  # the uuid of the prompt in whose answer Claude named that moment
         self._active: Turn | None = None
         self._worked = False  # whether anything was done in the active turn
         self._turn: Turn | None = None  # that waits
@@ -70,24 +72,27 @@ class RateLimitWait:
         if self._turns.active is not self._active:
             self._active, self._worked = self._turns.active, False
         if event.kind == "assistant":
-            said = event.data
-            synthetic = said.is_api_error_message or said.message.model == SYNTHETIC_MODEL
-            self._worked |= not synthetic
+            self._worked |= not is_no_answer(event.data)
         elif event.type == "rate_limit_event" and event.kind == "unknown":
             self._until = refused_until(event.data.fields)
+            self._told_for = self._active.uuid if self._active is not None else ""
 
     def parks(self, turn: Turn) -> bool:
         """Tell whether a turn that seems to be over waits, and let it if it is to."""
         if turn.parked:
             turn.set_aside()
             return True
-        if not self._is_refused(turn) or self._until is None:
+        now = time.time()
+        lifted = self._until
+        if self._told_for != turn.uuid:  # told of an earlier prompt, it serves this one at most
+            self._until = None
+            lifted = lifted if lifted is not None and lifted > now else None
+        if not self._is_refused(turn) or lifted is None:
             return False
         # Whoever gave the prompt has it wait; one that came later has heard of the end.
         if not turn.name or self._over.is_set():
             return False
-        now = time.time()
-        until = max(self._until, now + _PAUSE) if self._until <= now else self._until
+        until = lifted if lifted > now else now + _PAUSE
         obstacle = self._obstacle(turn, until - now)
         if obstacle:
             told = f"the limit is lifted at {clock(until)}, {obstacle}"
@@ -98,7 +103,8 @@ class RateLimitWait:
         text = _CONTINUE if self._worked else turn.prompt
         times = turn.known.waited + 1
         self._wait(turn, Parked(
-            prompt=turn.uuid, uuid=str(uuid.uuid4()), text=text, until=until, times=times
+            prompt=turn.uuid, uuid=str(uuid.uuid4()), text=text, until=until, times=times,
+            command=turn.command and not self._worked,
         ))  # fmt: skip
         return turn.parked
 
@@ -175,7 +181,9 @@ class RateLimitWait:
         try:
             controller.ownership.check()
             if turn.unpark(parked.uuid):
-                turn.name = controller.input.put(controller.wire, parked.text, parked.uuid)
+                turn.name = controller.input.put(
+                    controller.wire, parked.text, parked.uuid, command=parked.command
+                )
                 controller.input.announce(turn.name)
         except MPMError as error:
             self._logger.error("prompt not delivered: %s", error)
@@ -187,9 +195,11 @@ def refused_until(fields: dict[str, Any]) -> float | None:
     """Return when the limit is lifted of which a `rate_limit_event` tells.
 
     Returns:
-        Seconds since the epoch; None where nothing is refused, or no moment is named.
+        Seconds since the epoch, also where milliseconds are told; None where nothing is refused,
+        or no moment is named.
     """
     info = fields.get("rate_limit_info")
     if not isinstance(info, dict) or info.get("status") != "rejected":
         return None
-    return amount(info.get("resetsAt"))
+    told = amount(info.get("resetsAt"))
+    return told / 1000 if told is not None and told > _MILLISECONDS else told

@@ -117,7 +117,7 @@ class Supervisor:
 
     def is_due(self) -> bool:
         """Tell whether `check` has something to do, without waiting for anything."""
-        return self._watchdog.is_due() or self._rate_limit.is_due()
+        return self._watchdog.look() or self._rate_limit.is_due()
 
     def check(self) -> None:
         """Called about once a second while nothing comes, where it may have something to do."""

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 _GRACE = 10.0  # seconds for an interrupted turn to end
 _NOTHING: frozenset[str] = frozenset()
+# Seconds between two looks, which are one apart, after which this process did not run.
+_ASLEEP = 3.0
 
 
 class Watchdog:
     """Measures how long the active turn has stood still, by what Claude was last seen to do.
 
     A retry of a request is no progress. The time of a tool, and that of a question that waits for
-    its answer, are told apart from silence.
+    its answer, are told apart from silence. Time in which this process did not run, as one that
+    was stopped or whose machine slept, counts for nothing: Claude may not have run either.
 
     Args:
         options: the limits and what is done at them.
@@ -49,6 +52,7 @@ class Watchdog:
         self._stop = stop
         self._kill = kill
         self._turn: Turn | None = None
+        self._last_look = time.monotonic()
         self._begin()
 
     def observe(self, event: Event) -> None:
@@ -68,24 +72,28 @@ class Watchdog:
         self._begun = True
         self._note(event)
 
-    def is_due(self) -> bool:
-        """Tell whether a limit is passed."""
+    def look(self) -> bool:
+        """Note a look, as there is one a second, and return whether a limit is passed."""
+        now = time.monotonic()
+        last, self._last_look = self._last_look, now
         turn = self._turns.active
         if turn is None or turn.done or not turn.known.structured:
             return False
         if turn is not self._turn or turn.parked:
             self._turn = turn
             self._begin()
-        waited = time.monotonic() - self._since
-        if turn.known.stalled:
-            return waited >= self._limit_after_interrupt
-        limit, _ = self._limit(turn)
-        return limit is not None and waited >= limit and not self._acted
+        stalled = bool(turn.known.stalled)
+        limit = self._limit_after_interrupt if stalled else self._limit(turn)[0]
+        if limit is None or (self._acted and not stalled):
+            return False
+        if now - max(last, self._since) >= max(_ASLEEP, limit / 2):
+            self._since = now
+        return now - self._since >= limit
 
     def check(self) -> None:
         """Act where the limit is passed; called about once a second while nothing comes."""
         turn = self._turns.active
-        if turn is None or not self.is_due():
+        if turn is None or not self.look():
             return
         if turn.known.stalled:
             self._end(turn)

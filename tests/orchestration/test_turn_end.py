@@ -1,0 +1,242 @@
+"""What ends a turn and what does not: results of nobody's, alarms that come late."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from claude_mpm import Outcome
+from claude_mpm.orchestration.options import Options
+from claude_mpm.orchestration.supervision import watchdog
+from claude_mpm.orchestration.supervision.rate_limit import refused_until
+from claude_mpm.orchestration.supervision.watchdog import Watchdog
+from claude_mpm.orchestration.turn import Turn
+from claude_mpm.orchestration.turns import TurnTracker
+from claude_mpm.processors.usage import UsageProcessor
+from claude_mpm.testing import ScriptedModel, Stall
+from claude_mpm.wire import StreamJson
+from claude_mpm.wire.framing import Line
+from command import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from claude_mpm.wire.events import Event
+
+IDLE = {"type": "system", "subtype": "session_state_changed", "state": "idle"}
+SAID = {"type": "assistant", "message": {"content": [{"type": "text", "text": "the answer"}]}}
+# What a Claude that goes on with a conversation may write before it begins with a prompt.
+EMPTY = {"type": "result", "subtype": "success", "num_turns": 0, "result": ""}
+
+
+class Talk:
+    """One prompt, and what Claude writes meanwhile."""
+
+    def __init__(self) -> None:
+        self.tracker = TurnTracker(lambda _: None)
+        self.interrupted = 0
+        self.turn = Turn("go", timeout=30.0, interrupt=self._interrupt)
+        self.tracker.add(self.turn)
+        self._usage = UsageProcessor("s")
+        self._offset = 0
+
+    def _interrupt(self) -> None:
+        self.interrupted += 1
+
+    def write(self, *lines: dict[str, Any]) -> None:
+        for event in self.events(*lines):
+            self.tracker.observe(event)
+            for made in self._usage(event):
+                self.tracker.observe(made)
+
+    def events(self, *lines: dict[str, Any]) -> Iterator[Event]:
+        for line in lines:
+            data = json.dumps(line).encode()
+            end = self._offset + len(data) + 1
+            yield from StreamJson().decode(Line(self._offset, data, end))
+            self._offset = end
+
+    def heard(self, state: str) -> dict[str, Any]:
+        return {"type": "command_lifecycle", "command_uuid": self.turn.uuid, "state": state}
+
+    def result(self, **more: Any) -> dict[str, Any]:
+        return {
+            "type": "result", "subtype": "success", "num_turns": 1, "result": "the answer",
+            "terminal_reason": "completed", "user_message_uuids": [self.turn.uuid], **more,
+        }  # fmt: skip
+
+
+@pytest.fixture
+def talk() -> Talk:
+    return Talk()
+
+
+STRAYS = {
+    "empty": EMPTY,
+    "with words": {**EMPTY, "result": "what was said before", "num_turns": 3},
+    "an error": {**EMPTY, "subtype": "error_during_execution", "is_error": True},
+    "twice": EMPTY,
+}
+
+
+@pytest.mark.parametrize("case", STRAYS, ids=list(STRAYS))
+def test_a_result_of_no_prompt_does_not_end_one_that_only_waits(talk: Talk, case: str) -> None:
+    stray = STRAYS[case]
+    talk.write(talk.heard("queued"), stray, *([stray] if case == "twice" else []), IDLE)
+    assert not talk.turn.done
+    talk.write(talk.heard("started"), SAID, talk.result(), talk.heard("completed"), IDLE)
+    assert talk.turn.done
+    assert talk.turn.verdict.ok
+    assert len(talk.turn.results) == 1
+    assert sum("names no prompt" in line for line in talk.turn.verdict.evidence) >= 1
+
+
+def test_a_release_that_names_no_prompt_in_its_results_ends_what_it_began(talk: Talk) -> None:
+    unnamed = talk.result(user_message_uuids=None)
+    talk.write(talk.heard("queued"), talk.heard("started"), SAID, unnamed, IDLE)
+    assert talk.turn.verdict.ok
+
+
+def test_without_acknowledgement_an_empty_result_ends_no_turn_that_has_no_answer(
+    talk: Talk,
+) -> None:
+    talk.write(EMPTY)
+    assert not talk.turn.done
+    talk.write(SAID, {**talk.result(), "user_message_uuids": None})
+    assert talk.turn.verdict.ok
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {**EMPTY, "local_command": "clear"},
+        {**EMPTY, "result": "$0.00"},
+        {**EMPTY, "num_turns": 1},
+        {**EMPTY, "is_error": True},
+    ],
+    ids=["a command", "an answer", "a model that said nothing", "an error"],
+)
+def test_without_acknowledgement_a_result_that_tells_something_ends_the_turn(
+    talk: Talk, result: dict[str, Any]
+) -> None:
+    talk.write(result)
+    assert talk.turn.done
+
+
+def test_a_result_that_came_twice_ends_no_second_turn(talk: Talk) -> None:
+    first = {**talk.result(), "user_message_uuids": None, "uuid": "r1"}
+    talk.write(SAID, first)
+    second = Turn("more", timeout=None, interrupt=lambda: None)
+    talk.tracker.add(second)
+    talk.write(first)
+    assert not second.done
+    talk.write(SAID, {**first, "uuid": "r2"})
+    assert second.verdict.ok
+
+
+class Journal:
+    """What a session has written and nobody has read."""
+
+    def __init__(self, talk: Talk, *lines: dict[str, Any]) -> None:
+        self._events = list(talk.events(*lines))
+
+    def unread(self) -> Iterator[Event]:
+        return iter(self._events)
+
+
+def test_an_alarm_that_comes_late_waits_for_a_result_that_is_there(talk: Talk) -> None:
+    talk.turn.journal = Journal(talk, talk.result())  # type: ignore[assignment]
+    talk.turn._timeout = 0.0
+    talk.turn.begin()
+    talk.turn.keep_time()
+    assert talk.interrupted == 0
+    talk.write(talk.heard("started"), SAID, talk.result(duration_ms=3000), IDLE)
+    assert talk.turn.verdict.outcome is Outcome.COMPLETED
+    assert talk.turn.results[0].duration == 3.0
+
+
+@pytest.mark.parametrize("whose", ["nobody's", "another's"])
+def test_an_alarm_interrupts_where_there_is_no_result_of_this_turn(talk: Talk, whose: str) -> None:
+    other = talk.result(user_message_uuids=["another"])
+    talk.turn.journal = Journal(talk, SAID, *([other] if whose == "another's" else []))  # type: ignore[assignment]
+    talk.turn._timeout = 0.0
+    talk.turn.begin()
+    talk.turn.keep_time()
+    assert talk.interrupted == 1
+    aborted = talk.result(is_error=True, terminal_reason="aborted_streaming")
+    talk.write(talk.heard("started"), SAID, aborted, talk.heard("cancelled"), IDLE)
+    assert talk.turn.verdict.outcome is Outcome.TIMED_OUT
+
+
+def test_a_turn_that_ends_by_itself_while_it_is_interrupted_has_completed(talk: Talk) -> None:
+    talk.turn._timeout = 0.0
+    talk.turn.begin()
+    talk.turn.keep_time()
+    assert talk.interrupted == 1
+    talk.write(talk.heard("started"), SAID, talk.result(), talk.heard("completed"), IDLE)
+    assert talk.turn.verdict.outcome is Outcome.COMPLETED
+
+
+def test_a_command_that_was_stopped_reads_first_what_came_meanwhile(
+    model: ScriptedModel, home: Path, claude_path: str
+) -> None:
+    command = Command(model, home, claude_path)
+    model.on("go", "half", Stall(), " whole")
+    running = command.start("run", "--timeout", "6", "go")
+    model.wait_for_stall()
+    running.send_signal(19)  # SIGSTOP
+    model.release()
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.wait(8)
+    running.send_signal(18)  # SIGCONT
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert "completed" in err
+    assert out.startswith("half")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_watchdog_that_slept_begins_again(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, ended = Clock(), []
+    monkeypatch.setattr(watchdog, "time", clock)
+    options = Options(silence_timeout=4.0, on_stall="end")
+    dog = Watchdog(
+        options, talk.tracker, logging.getLogger("test"), stop=lambda: ended.append("stop"),
+        kill=lambda: ended.append("kill"),
+    )  # fmt: skip
+    talk.write(talk.heard("started"), SAID)
+    for event in talk.events(SAID):
+        dog.observe(event)
+    for _ in range(2):
+        clock.now += 1.0
+        dog.check()
+    clock.now += 9.0  # everything was stopped
+    for _ in range(4):
+        dog.check()
+        assert ended == []
+        clock.now += 1.0
+    dog.check()
+    assert ended == ["stop"]
+    assert talk.turn.verdict.outcome is Outcome.STALLED
+
+
+def test_a_moment_in_milliseconds_is_read_as_one() -> None:
+    def told(at: Any) -> float | None:
+        return refused_until({"rate_limit_info": {"status": "rejected", "resetsAt": at}})
+
+    assert told(1793848080) == 1793848080
+    assert told(1793848080484) == 1793848080.484
+    assert told("soon") is None
+    assert told(-1) is None
