@@ -13,6 +13,7 @@ import pytest
 from claude_mpm import settings
 from claude_mpm.errors import SettingsError
 from claude_mpm.settings import Resolved, Settings, describe, load_settings
+from claude_mpm.trust import set_trust
 
 DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
 
@@ -134,6 +135,7 @@ def test_a_path_in_a_file_is_meant_from_the_file(
     below = files.repository / "src" / "deep"
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
+    set_trust(files.repository, trusted=True)
     files.project.write_text('framework = "rules"\nlog_dir = "/logs"\nstate_dir = "~/state"\n')
     found = load().settings
     assert found.framework == str(files.repository / "rules")

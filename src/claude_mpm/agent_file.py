@@ -221,6 +221,7 @@ class AgentFile:
         path: the file.
         agent: the agent; None where there is none, or one that cannot be used.
         name_line: the line of its name.
+        lines: the line of each of its fields.
         errors: what is wrong, a line each, which names the file and mostly the line.
         notes: what is passed over or taken otherwise than it looks, a line each.
     """
@@ -228,6 +229,7 @@ class AgentFile:
     path: Path
     agent: Agent | None = None
     name_line: int = 1
+    lines: dict[str, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -266,7 +268,7 @@ def read_agent(path: Path) -> AgentFile:
     except HeadError as problem:
         found.fail(problem.line + 2, str(problem))
         return found
-    lines = {name: line + 2 for name, line in head.lines.items()}
+    found.lines = lines = {name: line + 2 for name, line in head.lines.items()}
     inside = next((n for n, line in enumerate(parts[0].split("\n")) if "---" in line), None)
     if inside is not None:
         found.note(inside + 2, "this `---` is part of the text; Claude itself ends the head there")

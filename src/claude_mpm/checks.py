@@ -112,6 +112,30 @@ def check_prompt(prompt: str) -> None:
         raise UsageError("the prompt is empty; say what Claude is to do")
 
 
+def split_rules(text: str) -> list[str]:
+    """Return the rules for tools of a text, as in `Read, Bash(git log:*)`.
+
+    Commas part them outside of parentheses, which may be nested; a backslash takes the meaning from
+    the sign behind it, as Claude Code has it.
+
+    Raises:
+        ValueError: a parenthesis is not closed, or closes nothing: what the rule would allow then
+            is something else than what was meant.
+    """
+    rules, depth, start = [], 0, 0
+    for found in re.finditer(r"\\.|[(),]", text, re.DOTALL):
+        sign = found[0]
+        depth += (sign == "(") - (sign == ")")
+        if depth < 0:
+            raise ValueError(f"`{text[start:].strip()}` closes a parenthesis that was not opened")
+        if sign == "," and not depth:
+            rules.append(text[start : found.start()])
+            start = found.end()
+    if depth:
+        raise ValueError(f"`{text[start:].strip()}` opens a parenthesis that is not closed")
+    return [rule.strip() for rule in [*rules, text[start:]] if rule.strip()]
+
+
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return the known word that is most like `word`, or None where nothing is."""
     import difflib

@@ -82,6 +82,35 @@ def check_secret(file: Path | str, status: os.stat_result) -> None:
         raise StorageError(f"{file} {reason}; chmod 600 {file}")
 
 
+def of_others(path: Path) -> str:
+    """Return in what way somebody else could have written a file or folder; empty where nobody.
+
+    Somebody else is who is neither this user nor root. A link belongs to who made it, and counts
+    with what it leads to. The group that a user is alone in, after whom it is named, is no other's.
+
+    Raises:
+        OSError: it is not there, or may not be looked at.
+    """
+    owners = (0, os.geteuid())
+    status = path.stat()
+    rights = stat.S_IWOTH if _is_private(status.st_gid) else _OTHERS_WRITE
+    return _of_others(path.lstat(), 0, owners) or _of_others(status, rights, owners)
+
+
+def _is_private(group: int) -> bool:
+    """Return whether a group is this user's private one, as most systems make it for each user."""
+    import grp
+    import pwd
+
+    if os.geteuid() == 0:
+        return False
+    try:
+        user, found = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
+    except KeyError:  # a user or group without a name
+        return False
+    return found.gr_name == user.pw_name and set(found.gr_mem) <= {user.pw_name}
+
+
 def runtime_folder() -> Path:
     """Return this user's folder for sockets, which only the user may enter.
 

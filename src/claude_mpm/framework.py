@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.agent_file import Agent, AgentFile, agents_json, read_agent
 from claude_mpm.checks import is_folder, read_text
-from claude_mpm.errors import FrameworkError
+from claude_mpm.errors import FrameworkError, SettingsError
 from claude_mpm.framework_imports import Imports
+from claude_mpm.trust import is_trusted, real
 
 if TYPE_CHECKING:
     import os
@@ -22,6 +24,8 @@ __all__ = ["Agent", "Framework", "FrameworkLoader", "agents_json"]
 INSTRUCTIONS = "INSTRUCTIONS.md"
 PACKAGED_DEFAULT = "packaged default"
 _MOST_ENTRIES = 10_000  # in a folder of agents, with all below it
+# What an agent that an untrusted project names may have beside its words, tools and model.
+_WITHOUT_POWER = frozenset({"disallowedTools", "color", "maxTurns", "effort"})
 _logger = logging.getLogger(__name__)
 _DEFAULT = Path(__file__).parent / "default_framework"
 
@@ -48,6 +52,10 @@ class FrameworkLoader:
     without it the packaged default is taken. The agents of `agents_dir` are added, and replace
     those of the same name. `enabled=False` leaves out the framework, but not `agents_dir`.
 
+    `confined_to` is the folder of a project whose own settings name one of the two. As long as it
+    is not trusted, no link may lead out of it, and its agents have no hooks, servers or modes of
+    their own: a `SettingsError` names the file and the line.
+
     Relative paths are those of the current folder when the loader is made. Nothing is read before
     it is asked for, and all is read again each time, so that an edited file takes effect. What is
     passed over is said once, as a warning of the logger `claude_mpm.framework`.
@@ -59,10 +67,12 @@ class FrameworkLoader:
         agents_dir: str | os.PathLike[str] | None = None,
         *,
         enabled: bool = True,
+        confined_to: str | os.PathLike[str] | None = None,
     ) -> None:
         self.framework_path = _absolute(framework_path, "framework")
         self.agents_dir = _absolute(agents_dir, "folder of agents")
         self.enabled = enabled
+        self._confined_to = Path(confined_to) if confined_to else None
         self._said: set[str] = set()
 
     @property
@@ -92,6 +102,7 @@ class FrameworkLoader:
         agents: dict[str, Agent] = {}
         for folder, required in self._folders_of_agents():
             read, missing = _read_folder(folder, required=required)
+            self._check_power(folder, read)
             agents |= {each.agent.name: each.agent for each in read if each.agent}
             errors += missing
             errors += [line for each in read for line in each.errors]
@@ -117,6 +128,8 @@ class FrameworkLoader:
         path, missing = self._base, "name the file of a framework, or its folder"
         if is_folder(path):
             path, missing = path / INSTRUCTIONS, "a framework's folder needs one; write it"
+        if project := self._untrusted(path):
+            _check_inside(path, project)
         text = read_text(path, FrameworkError, missing)
         if not text.strip():
             raise FrameworkError(f"{path}: the file is empty; write the instructions for Claude")
@@ -130,11 +143,42 @@ class FrameworkLoader:
         if self.agents_dir:
             yield self.agents_dir, True
 
+    def _untrusted(self, path: Path) -> Path | None:
+        """Return the project that names a path and is not trusted; None for the user."""
+        project = self._confined_to
+        if project and path.is_relative_to(project) and not is_trusted(project):
+            return project
+        return None
+
+    def _check_power(self, folder: Path, read: Iterable[AgentFile]) -> None:
+        """Refuse agents that give an untrusted project power over what is run or permitted."""
+        project = self._untrusted(folder)
+        if project is None:
+            return
+        for each in read:
+            _check_inside(each.path, project)
+            given = each.agent.options.keys() if each.agent else set()
+            for key in sorted(given - _WITHOUT_POWER, key=each.lines.__getitem__):
+                raise SettingsError(
+                    f"{each.path}, line {each.lines[key]}: `{key}` gives an agent of the project"
+                    " power over what is run or permitted; remove it, or trust the folder:"
+                    f" claude-mpm trust {shlex.quote(str(project))}"
+                )
+
     def _say(self, notes: Iterable[str]) -> None:
         for note in notes:
             if note not in self._said:
                 self._said.add(note)
                 _logger.warning("%s", note)
+
+
+def _check_inside(path: Path, project: Path) -> None:
+    """Refuse a file of an untrusted project that is none: any file of the user's could be it."""
+    if not real(path).is_relative_to(real(project)):
+        raise SettingsError(
+            f"{path}: leads out of the project, whose settings name it; put the file there, or"
+            f" trust the folder: claude-mpm trust {shlex.quote(str(project))}"
+        )
 
 
 def _absolute(path: str | os.PathLike[str] | None, what: str) -> Path | None:
@@ -209,6 +253,6 @@ def _agent_files(folder: Path) -> Iterator[Path]:
                 raise ValueError(f"more than {_MOST_ENTRIES} files and folders")
             if not is_folder(path):
                 found += [path] if path.suffix.lower() == ".md" else []
-            elif path.name[0] != "." and (real := path.resolve()) not in above:
-                waiting.append((path, above | {real}))
+            elif path.name[0] != "." and (leads := path.resolve()) not in above:
+                waiting.append((path, above | {leads}))
     yield from sorted(found, key=str)

@@ -39,6 +39,7 @@ class App:
         self.quiet = False
         self.verbose = 0
         self._resolved: Resolved | None = None
+        self._noted: set[str] = set()  # what was said of the project's file
 
     @property
     def resolved(self) -> Resolved:
@@ -47,6 +48,10 @@ class App:
             from claude_mpm.settings import load_settings
 
             self._resolved = load_settings(self.flags)
+            for note in self._resolved.notes:
+                if note not in self._noted:
+                    self.note(note)
+            self._noted.update(self._resolved.notes)
         return self._resolved
 
     @property
@@ -72,6 +77,8 @@ class App:
         load_plugins(settings.plugins)
         cls = find_orchestrator(settings.orchestrator).cls
         given = {**orchestrator_options(settings, self.claude_args), **self.options, **options}
+        if self.resolved.confined_to:
+            given["confined_to"] = self.resolved.confined_to
         try:
             claude = cls(
                 framework_path=settings.framework,
@@ -85,9 +92,8 @@ class App:
                 f"orchestrator {settings.orchestrator!r} cannot be made: {error};"
                 " give what it needs with --option NAME=VALUE"
             ) from error
-        if claude.leaves_out_settings():
-            self.note("the settings of this project run commands: they are left out, until")
-            self.note("you allow them with: claude-mpm trust")
+        if said := claude.leaves_out_settings():
+            self.note(said)
         return claude
 
     def choose_orchestrator(self, name: str) -> None:
@@ -98,6 +104,7 @@ class App:
     def recall(self, meta: Meta) -> None:
         """Take what a session was started with, where no flag says otherwise."""
         recorded = {**meta.options, "orchestrator": meta.orchestrator}
+        confined = {name: recorded.pop(name) for name in ("confined_to",) if name in recorded}
         if meta.cwd:
             recorded["cwd"] = meta.cwd
         if meta.starts:
@@ -106,7 +113,7 @@ class App:
             if last.framework_source.startswith("/"):  # a path, and no word for there being none
                 recorded["framework"] = last.framework_source
         self.flags = {**recorded, **self.flags}
-        self.options = {**meta.place, **self.options}
+        self.options = {**meta.place, **confined, **self.options}
         self._resolved = None
 
     def _log_level(self) -> str:

@@ -234,7 +234,12 @@ def check_framework(resolved: Resolved) -> Check:
 
     wanted = resolved.settings
     try:
-        loader = FrameworkLoader(wanted.framework, wanted.agents_dir, enabled=wanted.use_framework)
+        loader = FrameworkLoader(
+            wanted.framework,
+            wanted.agents_dir,
+            enabled=wanted.use_framework,
+            confined_to=resolved.confined_to,
+        )
         framework = loader.load()
     except MPMError as error:
         path = str(error).partition(": ")[0].partition(", line ")[0]

@@ -20,6 +20,7 @@ from claude_mpm.cli.found import (
 )
 from claude_mpm.cli.scan import scan
 from claude_mpm.errors import StorageError
+from claude_mpm.trust import real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -153,7 +154,7 @@ def _chosen(
     if type_ is not None:
         found = [ticket for ticket in found if ticket.type == type_]
     if project is not None:
-        inside = _sessions_in(store, Path(project).expanduser().absolute())
+        inside = _sessions_in(store, real(Path(project).expanduser()))
         found = [ticket for ticket in found if ticket.session in inside]
     return found
 
@@ -165,6 +166,7 @@ def _sessions_in(store: Store, folder: Path) -> set[str]:
             meta = session.read_meta()
         except StorageError:
             continue  # named already, when the index was brought up to date
-        if Path(meta.cwd).is_relative_to(folder):
+        # What was recorded is compared without its links, too: one folder has many spellings.
+        if meta.cwd and real(Path(meta.cwd)).is_relative_to(folder):
             inside.add(meta.session_id)
     return inside

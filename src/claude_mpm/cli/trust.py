@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.errors import UsageError
-from claude_mpm.trust import commands_of, set_trust, trusted_folders
+from claude_mpm.trust import (
+    acts_of,
+    real,
+    set_trust,
+    shown,
+    trusted_by,
+    trusted_file,
+    trusted_folders,
+    untrusted_acts,
+)
 
 
 @click.command()
@@ -20,19 +30,40 @@ from claude_mpm.trust import commands_of, set_trust, trusted_folders
 def trust(context: click.Context, folder: Path | None, remove: bool, list_: bool) -> None:
     """Trust FOLDER, or the current one, and all below it.
 
-    Hooks and other commands of its .claude/settings.json run only then, and its .claude-mpm.toml
-    may choose what is run.
+    Hooks, servers and permissions of its Claude Code settings count only then, and its
+    .claude-mpm.toml may choose what is run. The real path counts, whatever link leads there.
     """
     app = context.ensure_object(App)
     if list_:
         found = [str(each) for each in trusted_folders()]
-        app.print_json(found) if app.json else click.echo("\n".join(found) or "no folder")
+        listed = "\n".join(map(shown, found)) or "no folder"
+        app.print_json(found) if app.json else click.echo(listed)
         return
-    chosen = (folder or Path()).expanduser().absolute()
-    if not remove and not chosen.is_dir():
-        raise UsageError(f"there is no folder {chosen} to trust")
-    set_trust(chosen, trusted=not remove)
-    app.note(f"{chosen} is {'no longer ' if remove else ''}trusted")
-    if not remove:
-        for command in commands_of(chosen):
-            app.note(f"  runs now: {command}")
+    chosen = real((folder or Path()).expanduser().absolute())
+    if remove:
+        context.exit(_remove(app, chosen))
+    if not chosen.is_dir():
+        raise UsageError(f"there is no folder {shown(str(chosen))} to trust")
+    set_trust(chosen, trusted=True)
+    app.note(f"{shown(str(chosen))} is trusted")
+    left = untrusted_acts(chosen)
+    for act in acts_of(chosen):
+        app.note(f"  {'left out still' if act in left else 'runs now'}: {act.seen_from(chosen)}")
+
+
+def _remove(app: App, folder: Path) -> int:
+    """Trust a folder no longer; return 1 where it is trusted still, and say by what."""
+    set_trust(folder, trusted=False)
+    still = trusted_by(folder)
+    if still is None:
+        app.note(f"{shown(str(folder))} is no longer trusted")
+        return 0
+    above, file = still
+    by = shown(str(above))
+    if file == str(trusted_file()):
+        mend = f"claude-mpm trust --remove {shlex.quote(by)}"
+    else:
+        mend = f"remove hasTrustDialogAccepted of that folder from {file}"
+    where = "through" if above != folder else "in Claude Code's own dialog, as"
+    click.echo(f"claude-mpm: {shown(str(folder))} is still trusted {where} {by}; {mend}", err=True)
+    return 1

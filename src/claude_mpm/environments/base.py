@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.environments.host_command import host_command
@@ -70,6 +71,14 @@ class Environment(ABC):
             LaunchError: it is known already that there is no such folder.
         """
         return asked or ""
+
+    def folder_here(self, cwd: str) -> Path | None:
+        """Return the folder of this machine that a place's folder is; None where it has its own.
+
+        Args:
+            cwd: as `working_folder` returns it.
+        """
+        return Path(cwd) if self.shares_files and cwd else None
 
     def environ(self, asked: Mapping[str, str] | None) -> dict[str, str]:
         """Return what Claude's environment gets from here.

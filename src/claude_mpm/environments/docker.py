@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from claude_mpm.environments.engine import Engine, bind, words_of
 from claude_mpm.environments.local import Local
 from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError, UsageError
+from claude_mpm.trust import real, trusted_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,6 +115,17 @@ class Docker(Environment):
             raise LaunchError(f"{self.name}: there is no folder {folder} to work in")
         return folder
 
+    def folder_here(self, cwd: str) -> Path | None:
+        """Return the folder that is mounted there; None for one of the image or the container."""
+        found, inside = super().folder_here(cwd), PurePosixPath(cwd)
+        if found is None:
+            return None
+        mounted = [each for each in self._mounts if inside.is_relative_to(each[1])]
+        if mounted:
+            source, target, _ = max(mounted, key=lambda each: len(each[1]))
+            return Path(source, inside.relative_to(target))
+        return None if _is_of_the_image(cwd) else found
+
     def environ(self, asked: Mapping[str, str] | None) -> dict[str, str]:
         """Return what is taken along, and the variables that were given to the place."""
         return {**super().environ(asked), **self._variables}
@@ -134,6 +147,7 @@ class Docker(Environment):
         """Start the host in the container that there is, or make one for it."""
         if self._container:
             return super().start(order)
+        self._check_working_folder(order)
         self._sessions[order.folder.path] = order.folder
         recipe = self._recipe(order.cwd)
         if self.shares_files:
@@ -167,7 +181,7 @@ class Docker(Environment):
 
     def _recipe(self, cwd: str) -> Recipe:
         mounts = self._mounts
-        if cwd and not (_is_of_the_image(cwd) or self._is_mounted(cwd)):
+        if self._mounts_unasked(cwd):
             mounts = (*mounts, (cwd, cwd, False))
         keep_id = self._engine.is_podman and self.shares_files and os.geteuid() != 0
         arguments = ("--userns=keep-id", *self._arguments) if keep_id else self._arguments
@@ -181,6 +195,29 @@ class Docker(Environment):
             pull=self._pull,
             arguments=arguments,
         )
+
+    def _mounts_unasked(self, cwd: str) -> bool:
+        """Return whether a new container sees a folder only because it is the one to work in."""
+        return bool(cwd) and not (_is_of_the_image(cwd) or self._is_mounted(cwd))
+
+    def _check_working_folder(self, order: Order) -> None:
+        """Refuse to mount unasked what the user's keys, or all that this machine obeys, lie in.
+
+        Raises:
+            UsageError: it is the home or a folder above it, or has to do with our own folders.
+        """
+        if not (self.shares_files and self._mounts_unasked(order.cwd)):
+            return
+        folder, home = real(Path(order.cwd)), real(Path(os.path.expanduser("~")))  # noqa: PTH111
+        ours = (real(order.folder.path.parent.parent), real(trusted_file().parent))
+        held = [each for each in (home, *ours) if each.is_relative_to(folder)]
+        held += [each for each in ours if folder.is_relative_to(each)]
+        if held:
+            raise UsageError(
+                f"{self.name}: {order.cwd} is not mounted unasked, as Claude could write {held[0]}"
+                " from within; work in a folder of its own (--cwd), or say"
+                f" -o mounts={shlex.quote(order.cwd)}"
+            )
 
     def _user_for(self, cwd: str) -> str:
         """Return the user as "uid:gid"; empty where only another machine can tell."""

@@ -23,10 +23,11 @@ from claude_mpm.orchestration.input import Input
 from claude_mpm.orchestration.launch import (
     claude_arguments,
     claude_environment,
-    is_untrusted,
+    left_out,
     wire_of,
 )
 from claude_mpm.orchestration.session_record import SessionRecord
+from claude_mpm.trust import is_scheduled
 from claude_mpm.wire import WIRES, Wire
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ class Controller:
         claude = place.find_claude(self._options.claude_path)
         cwd = place.working_folder(self._options.cwd)
         self._prepare(framework)
-        environ = claude_environment(self._options, place)
+        kept_out = left_out(self._options, place, cwd)
+        environ = claude_environment(self._options, place, scheduled=is_scheduled(kept_out))
         record = ClaudeRecord(place, self.folder, environ)
         meta = self._record.with_start(
             self.wire, cwd, framework, self._store.index, record, environ
@@ -139,7 +141,7 @@ class Controller:
             self.folder,
             meta.claude_session_id,
             resumed=start.resumed,
-            untrusted=is_untrusted(self._options, cwd),
+            untrusted=bool(kept_out),
         )
         self.folder.write_meta(meta)
         self.input.open_before_host()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +15,7 @@ from claude_mpm.errors import BudgetExceeded, MPMError, SessionEnded
 from claude_mpm.journal.answers import read_answers
 from claude_mpm.orchestration.answering import reach
 from claude_mpm.orchestration.controller import Controller
-from claude_mpm.orchestration.launch import asks_for_value, is_untrusted
+from claude_mpm.orchestration.launch import asks_for_value, left_out, told
 from claude_mpm.orchestration.lines import LineQueue
 from claude_mpm.orchestration.place_settings import recorded
 from claude_mpm.orchestration.questions import QuestionDesk
@@ -70,11 +71,17 @@ class Conversation:
             timeout=options.question_timeout,
         )
 
-    def leaves_out_settings(self) -> bool:
-        """Tell whether the project's settings would run commands that nobody has trusted."""
+    def leaves_out_settings(self) -> str:
+        """Return in one line what of the project is kept from Claude; empty where nothing is.
+
+        Raises:
+            LaunchError: there is no such folder to work in.
+        """
         if not self.environment.shares_files:
-            return False
-        return is_untrusted(self.options, self.environment.working_folder(self.options.cwd))
+            return ""
+        cwd = self.environment.working_folder(self.options.cwd)
+        acts = left_out(self.options, self.environment, cwd)
+        return told(acts, Path(cwd)) if acts else ""
 
     def send_input(self, text: str) -> None:
         """Give Claude a prompt, which reaches the model as it is.

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+import shlex
 from typing import TYPE_CHECKING
 
-from claude_mpm.trust import commands_of, is_trusted
+from claude_mpm.trust import Act, real, shown, untrusted_acts
 from claude_mpm.wire import WIRES, PlainLines, Transcript, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from claude_mpm.environments.base import Environment
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.options import Options
 
 _LONGEST_ARGUMENT = 128 << 10  # bytes in one argument, on Linux
+_NAMED = 4  # how much of what is left out is named one by one
 _logger = logging.getLogger("claude_mpm.launch")
 
 
@@ -35,7 +37,7 @@ def claude_arguments(
 
     Args:
         resumed: whether the conversation is there already.
-        untrusted: whether the settings of the project folder would run commands, and must not.
+        untrusted: whether Claude would act on what the project folder has, and must not.
     """
     if options.wire == PlainLines.name:
         return list(options.claude_args)
@@ -97,8 +99,15 @@ def _asked_for(options: Options) -> list[str]:
     return arguments
 
 
-def claude_environment(options: Options, environment: Environment) -> dict[str, str]:
-    """Return what Claude's environment gets from here."""
+def claude_environment(
+    options: Options, environment: Environment, *, scheduled: bool = False
+) -> dict[str, str]:
+    """Return what Claude's environment gets from here.
+
+    Args:
+        scheduled: whether an untrusted project has tasks that would begin turns by themselves; no
+            choice of settings keeps Claude Code 2.1.330 from them.
+    """
     environ = environment.environ(options.environ)
     environ["CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS"] = "1"
     # Else Claude keeps back what subagents say that it waits for, and with it their tickets. A
@@ -107,18 +116,36 @@ def claude_environment(options: Options, environment: Environment) -> dict[str, 
     environ.setdefault("DISABLE_AUTOUPDATER", "1")
     if not options.background:
         environ["CLAUDE_CODE_DISABLE_BACKGROUND_TASKS"] = "1"
+    if scheduled:
+        environ["CLAUDE_CODE_DISABLE_CRON"] = "1"
     return environ
 
 
-def is_untrusted(options: Options, cwd: str) -> bool:
-    """Tell whether a project's settings would run commands that the user has not trusted.
+def left_out(options: Options, environment: Environment, cwd: str) -> list[Act]:
+    """Return what of the project folder is kept from Claude, because nobody has trusted it.
 
-    `claude -p` runs the hooks of every folder; it asks for trust on a terminal only.
+    `claude -p` runs the hooks of every folder; it asks for trust on a terminal only. Where a place
+    has files of its own, nothing of this machine decides. Who names the sources of settings among
+    Claude's arguments has decided already.
     """
-    if "--setting-sources" in options.claude_args:
-        return False
-    folder = Path(cwd)
-    return bool(cwd and commands_of(folder)) and not is_trusted(folder, options.environ)
+    chosen = any(word.partition("=")[0] == "--setting-sources" for word in options.claude_args)
+    folder = environment.folder_here(cwd)
+    if chosen or folder is None or options.wire in (PlainLines.name, Transcript.name):
+        return []
+    return untrusted_acts(folder, options.environ)
+
+
+def told(acts: Sequence[Act], folder: Path) -> str:
+    """Return in one line what is left out of a project, and how it is let in."""
+    named = [act.seen_from(real(folder)) for act in acts]
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    needed = {act.folder for act in acts}
+    highest = sorted(each for each in needed if needed.isdisjoint(each.parents))
+    mend = " && ".join(f"claude-mpm trust {shlex.quote(shown(str(each)))}" for each in highest)
+    return (
+        f"{', '.join(named[:_NAMED])}{more}: left out with the project's other settings and its"
+        f" CLAUDE.md, as the folder is not trusted; to let them in: {mend}"
+    )
 
 
 def asks_for_value(claude_args: Sequence[str]) -> bool:

@@ -94,6 +94,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         sinks: functions that are given every event.
         metadata: kept in the session's `metadata.json`, with start and end; None to keep none.
         use_framework: whether Claude is given the framework.
+        confined_to: the folder of a project whose own settings name the framework or the agents; as
+            long as it is not trusted, they may do no more than the user has allowed.
     """
 
     environment: Environment | None = None
@@ -148,6 +150,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     sinks: Sequence[Callable[[Event], None]] = ()
     metadata: Mapping[str, Any] | None = None
     use_framework: bool = True
+    confined_to: str | None = None
 
     @property
     def budgets(self) -> dict[tuple[str, str], float]:
@@ -183,6 +186,7 @@ KEPT = (
     "tickets",
     "ticket_markers",
     "use_framework",
+    "confined_to",
 )
 
 

@@ -72,7 +72,10 @@ class MPMOrchestrator(Reading, AsyncFace):
         self.session_metadata: dict[str, Any] = dict(self.options.metadata or {})
         self.logger = make_logger(type(self).__name__, log_level, log_dir)
         self.framework_loader = FrameworkLoader(
-            framework_path, agents_dir, enabled=self.options.use_framework
+            framework_path,
+            agents_dir,
+            enabled=self.options.use_framework,
+            confined_to=self.options.confined_to,
         )
         self.environment = self.make_environment()
         if not self.options.wire:
