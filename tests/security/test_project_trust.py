@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from claude_mpm.environments.ssh import SSH
 from claude_mpm.testing import Call, Delegate
 from claude_mpm.trust import set_trust
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from claude_mpm.testing import ScriptedModel
     from claude_mpm.testing.request import Request
     from conftest import MakeClaude
+    from real_places import Engine, SSHServer
 
 SECONDS = 60.0
 
@@ -302,3 +304,84 @@ def test_nothing_before_trust_and_then_what_bare_claude_does(
     set_trust(folder.path.parent, trusted=True)
     assert ours() == ""
     assert folder.marked() == row.bare
+
+
+def seen_by_claude(claude: Any, folder: Folder) -> set[str]:
+    """Play a turn in which Claude is asked by the project to run things; return the marks."""
+    with claude:
+        assert claude.ask("hello").wait(SECONDS).verdict.ok
+    return folder.marked()
+
+
+def everything(folder: Folder) -> None:
+    """Hooks, servers and an allowed tool at once."""
+    folder.write(".claude/settings.json", hooks(folder.mark("hook")))
+    folder.write(".claude/settings.local.json", {"permissions": {"allow": ["Bash"]}})
+    folder.write(".mcp.json", servers(folder.mark("server")))
+
+
+def test_a_container_sees_the_folder_and_so_its_trust_counts_there(
+    folder: Folder, docker: Engine, model: ScriptedModel, make_claude: MakeClaude
+) -> None:
+    everything(folder)
+    if os.geteuid() == 0:
+        for each in (folder.path, folder.marks):
+            os.chown(each, 4242, 4242)
+    model.on("hello", Call("Bash", command=folder.mark("tool")), "Done.")
+    options = {
+        "image": docker.image,
+        "network": "host",
+        "mounts": f"{docker.claude}:/usr/local/bin/claude:ro",
+        "claude_path": None,
+        "cwd": str(folder.path),
+    }
+    assert seen_by_claude(make_claude("docker", **options), folder) == set()
+    set_trust(folder.path, trusted=True)
+    found = seen_by_claude(make_claude("docker", **options), folder)
+    assert found == {"hook", "server", "tool"}
+
+
+def test_another_machine_has_its_own_rule(
+    sshd: SSHServer, model: ScriptedModel, make_claude: MakeClaude
+) -> None:
+    """Nothing that lies here decides: Claude there does what bare Claude Code does there."""
+    place = SSH(sshd.host, config=sshd.config)
+    hook = json.dumps(hooks("touch hooked"))
+    script = 'd=$(mktemp -d) && cd "$d" && mkdir .claude && printf %s "$1" >.claude/settings.json'
+    far = place.run(["sh", "-c", f'{script} && printf %s "$d"', "sh", hook]).decode()
+    claude = make_claude(
+        "ssh", host=sshd.host, config=sshd.config, claude_path=sshd.claude, cwd=far
+    )
+    try:
+        with claude:
+            assert claude.leaves_out_settings() == ""
+            assert claude.ask("hello").wait(SECONDS).verdict.ok
+        assert place.run(["ls", far]).split() == [b"hooked"]
+    finally:
+        place.run(["rm", "-rf", far])
+
+
+def test_a_project_does_not_switch_the_users_hooks_off(
+    folder: Folder, model: ScriptedModel, make_claude: MakeClaude, tmp_path: Path
+) -> None:
+    folder.write(".claude/settings.json", {"disableAllHooks": True})
+    environ = model.environment(tmp_path / "claude-home", PATH=os.environ["PATH"])
+    users = Folder(tmp_path, folder.marks)
+    configuration = os.path.relpath(environ["CLAUDE_CONFIG_DIR"], tmp_path)
+    users.write(f"{configuration}/settings.json", hooks(folder.mark("of-the-user")))
+    assert seen_by_claude(make_claude(cwd=str(folder.path), environ=environ), folder) == {
+        "of-the-user"
+    }
+
+
+def test_a_project_whose_settings_are_harmless_is_left_as_it_is(
+    folder: Folder, model: ScriptedModel, make_claude: MakeClaude
+) -> None:
+    folder.write("CLAUDE.md", "Speak of the weather.")
+    folder.write(".claude/settings.json", {"permissions": {"deny": ["Bash"]}, "model": "opus"})
+    claude = make_claude(cwd=str(folder.path))
+    assert claude.leaves_out_settings() == ""
+    seen_by_claude(claude, folder)
+    request = model.wait_for_request("hello")
+    assert "Speak of the weather." in str(request.messages)
+    assert "Bash" not in request.tools
