@@ -291,7 +291,7 @@ def test_nothing_before_trust_and_then_what_bare_claude_does(
 
     def ours() -> str:
         with make_claude(cwd=str(cwd), environ=environ) as claude:
-            claude.ask(row.prompt).wait(SECONDS)
+            claude.ask(row.prompt, command=True).wait(SECONDS)
             said: str = claude.leaves_out_settings()
         return said
 
