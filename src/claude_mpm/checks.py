@@ -98,6 +98,30 @@ def _read_regular(path: Path, largest: int | None) -> bytes:
     return data
 
 
+# What a program writes around the line that says what went wrong: pieces of its source, the way to
+# there, what an error consists of, and its version, as Bun does, in which Claude is compiled.
+_AROUND = re.compile(
+    r"\d+ \|.*|[\^~ ]+|at\s.*|(?:syscall|errno|code|path|dest): .*"
+    r"|Bun v[\d.]+ \(.*\)|Node\.js v[\d.]+"
+)
+_ERROR = re.compile(
+    r"(?:error|fatal|panic|[A-Z]\w*(?:Error|Exception)|E[A-Z]{3,})\b", re.IGNORECASE
+)
+_MOST_TOLD = 400  # characters
+
+
+def telling(printed: str) -> str:
+    """Return the line in which a program says what went wrong, with those that belong to it.
+
+    That is what stands from the last line on that begins as an error does, else the last line.
+    """
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    lines = [line for line in lines if line and not _AROUND.fullmatch(line)]
+    begins = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+    told = " ".join(lines[begins[-1] if begins else -1 :])
+    return told if len(told) <= _MOST_TOLD else f"{told[: _MOST_TOLD - 1]}…"
+
+
 def local_time(seconds: float) -> str:
     """Say a time in seconds since the epoch, which may be anything, as a clock here shows it."""
     try:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.checks import telling
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -182,8 +184,8 @@ def _loss(known: Circumstances) -> str:
         return known.exceeded
     if known.rate_limit:
         return f"{known.rate_limit}{', and Claude ended before that' if known.ended else ''}"
-    lines = known.stderr.splitlines()
-    said = f": {lines[-1].strip()}" if lines else ""
+    told = telling(known.stderr)
+    said = f": {told}" if told else ""
     if not known.ended and known.resumed:
         return "Claude died in it, and a fresh one had nothing to add: it knows of no end of it"
     if not known.ended:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import exists
+from claude_mpm.checks import exists, telling
 from claude_mpm.errors import ClaudeNotFound, LaunchError, MPMError, StorageError
 
 if TYPE_CHECKING:
@@ -127,7 +127,9 @@ def _check_version(path: Path, way: str) -> Check:
         return Check("claude", "problem", found, remedy)
     said = ended.stdout.decode("utf-8", "replace").strip().partition("\n")[0]
     if ended.returncode != 0:
-        found = f"{path} ({way}) ended with status {ended.returncode}"
+        printed = ended.stderr.decode("utf-8", "replace") or said
+        why = f": {telling(printed)}" if printed.strip() else ""
+        found = f"{path} ({way}) ended with status {ended.returncode}{why}"
         return Check("claude", "problem", found, remedy)
     return Check("claude", "ok", f"{said or 'no version'}, {path} ({way})")
 

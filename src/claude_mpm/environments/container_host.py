@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_mpm.checks import telling
 from claude_mpm.environments.host_command import HOST_SCRIPT
 from claude_mpm.environments.linked import write_variables
 from claude_mpm.environments.process import AdoptedHost
@@ -180,7 +181,7 @@ def _wait_for_host(folder: SessionFolder, engine: Engine, container: str) -> Non
     finally:
         changes.close()
     if folder.exit_file.exists() and not folder.place.exists():
-        raise LaunchError(f"{engine.command}: {folder.stderr_tail().splitlines()[-1]}")
+        raise LaunchError(f"{engine.command}: {telling(folder.stderr_tail())}")
 
 
 def _stillborn(folder: SessionFolder, engine: Engine, container: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.checks import telling
 from claude_mpm.environments.host_command import host_command
 from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.environments.variables import checked
@@ -193,7 +194,7 @@ class LinkedHost(AdoptedHost):
                 if time.monotonic() > deadline:
                     raise LaunchError(
                         f"the place of session {self._folder.path.name} does not answer:"
-                        f" {self._folder.stderr_tail().rpartition(chr(10))[2]}"
+                        f" {telling(self._folder.stderr_tail()) or 'nothing was said'}"
                     )
                 changes.wait(0.5)
         finally:

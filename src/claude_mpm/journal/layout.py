@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON
+from claude_mpm.checks import NOT_JSON, telling
 from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.folders import make_private
 from claude_mpm.journal.leftovers import belongs, exists, remove_socket
@@ -281,18 +281,27 @@ class SessionFolder:
         status = status if known is None else known
         if status is None:
             return None
-        lines = self.stderr_tail().splitlines()
-        return f"Claude ended with status {status}" + (f": {lines[-1].strip()}" if lines else "")
+        said = telling(self.stderr_tail())
+        return f"Claude ended with status {status}" + (f": {said}" if said else "")
 
     def stderr_tail(self) -> str:
         """Return the end of what Claude wrote to standard error, or else the host."""
         return _tail(self.errors) or _tail(self.host_errors)
 
+    def printed(self, since: int) -> str:
+        """Return the end of what Claude wrote to the journal that is no message of it.
 
-def _tail(file: Path, size: int = 2000) -> str:
+        Args:
+            since: the byte from which on it counts.
+        """
+        lines = _tail(self.journal, since=since).splitlines()
+        return "\n".join(line for line in lines if not line.startswith("{"))
+
+
+def _tail(file: Path, size: int = 2000, since: int = 0) -> str:
     try:
         with file.open("rb") as stream:
-            stream.seek(max(0, file.stat().st_size - size))
+            stream.seek(max(since, file.stat().st_size - size))
             return stream.read().decode("utf-8", "replace").strip()
     except FileNotFoundError:
         return ""

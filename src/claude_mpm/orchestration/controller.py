@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from claude_mpm.checks import disk_is_full
+from claude_mpm.checks import disk_is_full, telling
 from claude_mpm.environments.order import Order
 from claude_mpm.errors import MPMError, SessionEnded, StorageError
 from claude_mpm.journal import leftovers
@@ -88,6 +88,8 @@ class Controller:
         self._recorder: Recorder | None = None
         self._told: Session | None = None
         self._released = False
+        self._claude = "Claude"  # the command that was started last
+        self._begin = 0  # where the journal of its start begins
 
     # --- beginning --------------------------------------------------------------------------
 
@@ -144,6 +146,7 @@ class Controller:
             untrusted=bool(kept_out),
         )
         self.folder.write_meta(meta)
+        self._claude, self._begin = claude or self._claude, start.offset
         self.input.open_before_host()
         self._lease = Lease(self.folder)
         order = self._order(claude, arguments, cwd, environ)
@@ -306,6 +309,15 @@ class Controller:
         ending = self.folder.ending(self.exit_status()) or "Claude ended with status unknown"
         full = None if ": " in ending else self.full_disk()
         return f"{ending}: {full}" if full else ending
+
+    def stillbirth(self) -> str:
+        """Say in one line how a Claude ended that has not answered yet: which, and what it said."""
+        status = self.exit_status()
+        how = "ended" if status is None else f"ended with status {status}"
+        printed = self.folder.stderr_tail() or self.folder.printed(self._begin)
+        full = self.full_disk()
+        why = str(full) if full else telling(printed)
+        return f"{self._claude} {how} before it answered{f': {why}' if why else ''}"
 
     def exit_status(self) -> int | None:
         """Return how Claude ended; None while it runs, and where nobody knows."""

@@ -30,7 +30,8 @@ class Handshake:
         """Wait for Claude's first answer.
 
         Raises:
-            LaunchError: it did not come within `timeout` seconds, or Claude ended badly.
+            LaunchError: it did not come within `timeout` seconds, or Claude ended before, with
+                whatever status.
         """
         with suppress(SessionEnded):  # how it ended is looked at below
             self._controller.input.control("initialize", self._request_id)
@@ -39,8 +40,8 @@ class Handshake:
             raise LaunchError(
                 f"Claude did not answer within {timeout:g} seconds; see {folder.errors}"
             )
-        if self._ended and self._controller.exit_status():
-            raise LaunchError(f"Claude did not start: {self._controller.ending()}")
+        if self._ended:
+            raise LaunchError(f"Claude did not start: {self._controller.stillbirth()}")
 
     def note_answer(self, response: dict[str, Any]) -> None:
         """Called with each answer of Claude's to a request of ours."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from claude_mpm.checks import telling
 from claude_mpm.environments.order import Order
 from claude_mpm.environments.variables import wrong_name
 from claude_mpm.errors import UsageError
@@ -319,4 +320,4 @@ def _here(word: str, there: str, folder: SessionFolder) -> str:
 def _begin(folder: SessionFolder, process: Any) -> None:
     wait_for_host(folder, process, _HOST_PATIENCE)
     if folder.pids() is None and not folder.exit_file.exists():
-        raise Refused(f"the host ended at once: {folder.stderr_tail()}")
+        raise Refused(f"the host ended at once: {telling(folder.stderr_tail())}")

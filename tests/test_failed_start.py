@@ -1,0 +1,117 @@
+"""What a Claude says that does not start is told: the line that says what, and which Claude."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from claude_mpm import create_orchestrator
+from claude_mpm.checks import telling
+from claude_mpm.errors import LaunchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import MakeClaude
+    from served import Served
+
+PRINTED = {
+    "nothing": ("\n \n", ""),
+    "one line": ("Killed\n", "Killed"),
+    "the last where none says error": (
+        "a warning\nNo conversation found\n",
+        "No conversation found",
+    ),
+    "with what belongs to it": (
+        "Warning: old\nError: Invalid --agents:\na.tools: expected array\n(read from x)\n",
+        "Error: Invalid --agents: a.tools: expected array (read from x)",
+    ),
+    "with a hint": (
+        "error: unknown option '--nope'\n(Did you mean --name?)\n",
+        "error: unknown option '--nope' (Did you mean --name?)",
+    ),
+    "what Bun writes around it": (
+        "14 | <${k5}>${M}\n15 | `}var x\n             ^\nENOENT: no such file, uv_os_homedir\n"
+        ' syscall: "uv_os_homedir",\n   errno: -2,\n    code: "ENOENT"\n\n'
+        "      at /$bunfs/root/chunk.js:16:1724\n\nBun v1.4.4 (Linux x64)\n",
+        "ENOENT: no such file, uv_os_homedir",
+    ),
+    "a traceback of a shim": (
+        'Traceback (most recent call last):\n  File "x", line 1\nModuleNotFoundError: No module\n',
+        "ModuleNotFoundError: No module",
+    ),
+    "the last of several": ("Error: first\nError: second\n", "Error: second"),
+}
+
+
+@pytest.mark.parametrize(("printed", "told"), PRINTED.values(), ids=PRINTED)
+def test_the_line_that_says_what_is_found(printed: str, told: str) -> None:
+    assert telling(printed) == told
+
+
+def test_a_line_without_end_is_cut() -> None:
+    assert len(telling("x" * 100_000)) == 400
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[[str], str]:
+    def make(body: str) -> str:
+        path = tmp_path / "my-claude"
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+ENDS = {
+    "a status": ("exit 7", "ended with status 7 before it answered"),
+    "a reason": (
+        "echo Error: no way >&2; echo 'Bun v1 (x)'; exit 1",
+        "1 before it answered: Error: no way",
+    ),
+    "done at once": ("exit 0", "ended with status 0 before it answered"),
+    "done with a word": (
+        "echo usage: my-claude FILE",
+        "0 before it answered: usage: my-claude FILE",
+    ),
+    "a word and a message": ('echo \'{"type":"x"}\'; echo bye', "0 before it answered: bye"),
+    "a signal": ("kill -9 $$", "ended with status 137 before it answered"),
+}
+
+
+@pytest.mark.parametrize(("body", "told"), ENDS.values(), ids=ENDS)
+def test_a_claude_that_does_not_start_is_named_with_its_status_and_words(
+    program: Callable[[str], str], body: str, told: str
+) -> None:
+    path = program(body)
+    claude = create_orchestrator("local", claude_path=path)
+    with pytest.raises(LaunchError) as caught:
+        claude.start_or_raise()
+    claude.stop()
+    assert str(caught.value).startswith(f"Claude did not start: {path} ")
+    assert told in str(caught.value)
+
+
+def test_the_real_claude_says_why_it_takes_no_such_agents(
+    make_claude: MakeClaude, tmp_path: Path
+) -> None:
+    file = tmp_path / "agents.json"
+    file.write_text(json.dumps({"a": {"description": 3, "prompt": "x"}}))
+    claude = make_claude(claude_args=["--agents", str(file)], use_framework=False)
+    with pytest.raises(LaunchError, match=r"a\.description: Invalid input: expected string"):
+        claude.start_or_raise()
+
+
+def test_a_server_s_claude_that_does_not_start_says_why(
+    served: Served, program: Callable[[str], str]
+) -> None:
+    path = program("echo Error: no way >&2; echo '(read from x)' >&2; exit 3")
+    token = served.token()
+    served.start()
+    claude = served.claude(token=token, claude_path=path)
+    with pytest.raises(LaunchError, match=r"status 3 before it answered: Error: no way \(read"):
+        claude.start_or_raise()
