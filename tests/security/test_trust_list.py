@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 from pathlib import Path
 
 import pytest
 
-from calls import call
+from calls import call, make_session
 from claude_mpm.environments.docker import Docker
 from claude_mpm.environments.local import Local
 from claude_mpm.environments.order import Order
 from claude_mpm.environments.ssh import SSH
 from claude_mpm.errors import SettingsError, UsageError
+from claude_mpm.folders import of_others
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.orchestration.launch import claude_environment, left_out
 from claude_mpm.orchestration.options import Options
@@ -257,3 +260,36 @@ def test_a_container_does_not_get_the_home_unasked(home: Path, where: str) -> No
     with pytest.raises(UsageError, match=f"-o mounts={cwd}"):
         Docker("image", network="none")._check_working_folder(order)
     Docker("image", network="none", mounts=str(cwd))._check_working_folder(order)
+
+
+@pytest.mark.parametrize("spelling", ["real", "link", "real/sub/..", "link/../real"])
+def test_the_sessions_of_a_folder_are_found_by_any_of_its_names(
+    tmp_path: Path, spelling: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "real" / "sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    make_session("one", ["TODO: by the real path"], cwd=str(tmp_path / "real"))
+    make_session("two", ["TODO: by a link"], cwd=str(tmp_path / "link"))
+    make_session("three", ["TODO: elsewhere"], cwd=str(tmp_path))
+    found = call(capsys, "tickets", "--project", tmp_path / spelling, "--json").json
+    assert {each["title"] for each in found} == {"by the real path", "by a link"}
+
+
+def test_the_private_group_of_a_user_is_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a umask of 002, as most systems have it, what a user makes is open to that group."""
+    file = tmp_path / "file"
+    file.touch()
+    file.chmod(0o664)
+    me, group = file.stat().st_uid, file.stat().st_gid
+    monkeypatch.setattr(os, "geteuid", lambda: me or 4242)
+    os.chown(file, me or 4242, -1)
+    users = pwd.struct_passwd(("ann", "x", me or 4242, group, "", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: users)
+    for name, members, is_hers in (("ann", [], True), ("ann", ["bob"], False), ("team", [], False)):
+        found = grp.struct_group((name, "x", group, members))
+        monkeypatch.setattr(grp, "getgrgid", lambda _, found=found: found)
+        assert (of_others(file) == "") is is_hers
+    file.chmod(0o666)
+    assert "can be written by others" in of_others(file)
