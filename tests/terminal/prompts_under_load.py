@@ -72,6 +72,8 @@ def ask_all(claude: MPMOrchestrator, model: ScriptedModel, number: int) -> Count
         times = sum(request.prompt == prompt for request in model.requests)
         if times != 1:
             count.heard[prompt] = times
+        if n % 50 == 49:
+            sys.stderr.write(f"{n + 1} prompts: {count.answered} answered once\n")
     count.seconds = time.monotonic() - begin
     return count
 
