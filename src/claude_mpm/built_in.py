@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from claude_mpm.journal.cursor import LARGE_CHUNK, newest_lines, read_lines
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     Processor = Callable[[Event], Iterable[Event]]
 
+_MOST_TURNS = 1000  # whose results are known again where they are copied
+
 
 def built_in_processors(
     meta: Meta,
@@ -36,11 +39,11 @@ def built_in_processors(
 ) -> list[Processor]:
     """Return the processors of every session, in the state they had at the offset `start`."""
     session = meta.session_id
-    last = next(index.newest_turns(session, before=start), None)
-    running = [d for d in index.delegations(session, state="running") if d.offset < start]
+    turns = list(islice(index.newest_turns(session, before=start), _MOST_TURNS))
+    made = [d for d in index.delegations(session) if d.offset < start]
     processors: list[Processor] = [
-        _turn_processor(meta, folder, last, start),
-        DelegationProcessor(session, running),
+        _turn_processor(meta, folder, turns, start),
+        DelegationProcessor(session, made),
     ]
     if tickets:
         # Its patterns take time to compile, and by now Claude is starting beside us.
@@ -64,12 +67,14 @@ def _remember(processors: Sequence[Processor], folder: SessionFolder, start: int
 
 
 def _turn_processor(
-    meta: Meta, folder: SessionFolder, last: TurnRecord | None, start: int
+    meta: Meta, folder: SessionFolder, newest_first: Sequence[TurnRecord], start: int
 ) -> Processor:
     if meta.wire != Transcript.name:
+        last = newest_first[0] if newest_first else None
         before = last.total if last else Spending()
         heard = _last_heard(meta, folder, last, start)
-        return UsageProcessor(meta.session_id, meta.starts, before, heard)
+        known = (turn.uuid for turn in newest_first)
+        return UsageProcessor(meta.session_id, meta.starts, before, heard, known)
     from claude_mpm.processors.transcript_turns import TranscriptTurns, primed
 
     turns = TranscriptTurns(meta.session_id, meta.starts)

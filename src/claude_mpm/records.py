@@ -96,6 +96,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         offset: where its result line begins in the journal, in bytes.
         end: where the next line begins.
+        uuid: of the result; empty where it has none, as on a terminal.
         prompts: the uuids of the prompts that it answered.
         subtype: Claude's own word, such as "success"; "withdrawn" where the record came too early:
             the prompt counted as not taken, and Claude took it after all.
@@ -118,6 +119,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     session: str
     offset: int
     end: int
+    uuid: str = ""
     prompts: tuple[str, ...] = ()
     origin: str = ""
     subtype: str = ""

@@ -11,6 +11,7 @@ import msgspec
 from claude_mpm.processors.by_kind import ByKind
 from claude_mpm.processors.claimed import amount, time_of
 from claude_mpm.processors.delegation_text import DelegationFinder
+from claude_mpm.processors.identities import Identities
 from claude_mpm.records import Delegation
 from claude_mpm.wire.events import Event
 from claude_mpm.wire.plain_text import in_pieces
@@ -32,13 +33,15 @@ class DelegationProcessor(ByKind):
 
     Args:
         session: the session's id.
-        running: delegations that were not over before the first event to come.
+        known: delegations that were made before the first event to come.
     """
 
-    def __init__(self, session: str, running: Iterable[Delegation] = ()) -> None:
+    def __init__(self, session: str, known: Iterable[Delegation] = ()) -> None:
         self._session = session
         self._phrases = DelegationFinder()
-        self._running = {delegation.key: delegation for delegation in running}
+        before = list(known)
+        self._calls_known = Identities(each.key for each in before)
+        self._running = {each.key: each for each in before if each.state == "running"}
 
     def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
         """Return what takes events of a kind; None where nothing does."""
@@ -82,6 +85,8 @@ class DelegationProcessor(ByKind):
     def _calls(self, event: Event) -> Iterator[Event]:
         for block in event.data.message.blocks:
             if block.type == "tool_use" and block.name in AGENT_TOOLS and block.id:
+                if not self._calls_known.add(block.id):
+                    continue  # a copy of one that may have ended
                 called = block.input if isinstance(block.input, dict) else {}
                 yield self._update(
                     Delegation(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.processors.claimed import USAGE, amount, count, moment
+from claude_mpm.processors.identities import Identities
 from claude_mpm.records import Cost, TurnRecord
 from claude_mpm.wire.events import Event, Lifecycle, System
 from claude_mpm.wire.text_lines import reported_error
@@ -28,6 +29,7 @@ _BY_A_PERSON = frozenset({"typed", "queued"})
 _INTERRUPTED = "[Request interrupted by user"
 # Types without a class of their own; any other line that comes as "unknown" has a wrong shape.
 _BOOK_KEEPING = frozenset({"queue-operation", "cost-state"})
+_IDENTIFIED = frozenset({"user", "assistant", "system"})
 _MOST_TASKS = 1000  # whatever number a line claims
 _ABORTED = {"subtype": "error_during_execution", "terminal_reason": "aborted"}
 
@@ -57,6 +59,7 @@ class TranscriptTurns:
         self._starts = starts
         self._turn: _Open | None = None
         self._typed: list[str] = []  # prompts of the inbox whose line is yet to come
+        self._lines = Identities()
         self._refused: dict[str, TurnRecord] = {}  # prompts that count as not taken
         self._costs: dict[str, float] = {}  # of each conversation
         self._total = 0.0
@@ -66,6 +69,8 @@ class TranscriptTurns:
     def __call__(self, event: Event) -> Iterable[Event]:
         """Return what `event` says of turns and of their cost."""
         if event.kind == "unknown" and event.type not in _BOOK_KEEPING:
+            return ()
+        if event.kind in _IDENTIFIED and not self._lines.add(event.data.uuid):
             return ()
         match event.type:
             case "user":

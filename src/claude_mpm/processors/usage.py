@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.processors.by_kind import ByKind
 from claude_mpm.processors.claimed import USAGE, amount, count, moment, tokens
+from claude_mpm.processors.identities import Identities
 from claude_mpm.records import Spending, TurnRecord
 from claude_mpm.wire.events import Event, Result, prompts_of
 from claude_mpm.wire.text_lines import notice
@@ -28,6 +29,7 @@ class UsageProcessor(ByKind):
         starts: the session's starts, for the framework that was in effect at an offset.
         before: the sum that was reported before the first event to come.
         last_heard: when Claude said something last before it, in seconds since the epoch.
+        known: the `uuid`s of results before it.
     """
 
     def __init__(
@@ -36,12 +38,14 @@ class UsageProcessor(ByKind):
         starts: Sequence[Start] = (),
         before: Spending = Spending(),  # noqa: B008 -- it cannot be changed
         last_heard: float | None = None,
+        known: Iterable[str] = (),
     ) -> None:
         self._session = session
         self._starts = starts
         self._total = before.cost_usd
         self._tokens = before.tokens
         self._last_heard = last_heard
+        self._results = Identities(known)
         self._clock: str | None = None  # since then; a result has no time of its own
         self._notices: dict[str, None] = {}  # since the last result; each once
 
@@ -62,6 +66,8 @@ class UsageProcessor(ByKind):
         return ()
 
     def _end_turn(self, event: Event) -> Iterable[Event]:
+        if not self._results.add(event.data.uuid):
+            return ()
         record = self._record(event, event.data)
         return (Event("turn", record, event.offset, event.end, type="turn"),)
 
@@ -78,6 +84,7 @@ class UsageProcessor(ByKind):
             session=self._session,
             offset=event.offset,
             end=event.end,
+            uuid=result.uuid or "",
             prompts=prompts_of(result),
             origin=result.origin.kind if result.origin else "",
             subtype=result.subtype,
