@@ -153,6 +153,19 @@ def test_a_line_that_comes_after_all_withdraws_the_refusal(stage: Stage) -> None
     assert (turn.prompts, turn.is_error) == (("u1",), False)
 
 
+def test_an_idle_from_before_the_prompt_is_no_end_of_its_turn(stage: Stage) -> None:
+    stage.types("Go", "u1")  # at once, before it was noted that Claude is idle
+    stage.writes(_user("Go", "l1"))
+    for _ in range(200):  # ten seconds in which Claude says nothing else of itself
+        stage.keep()
+        assert stage.act() == b""
+    assert not stage.turns()
+    stage.writes(_answer("Done."), DURATION)
+    stage.keep()
+    (turn,) = stage.turns()
+    assert (turn.prompts, turn.terminal_reason) == (("u1",), "")
+
+
 def test_five_hundred_prompts_whose_lines_come_at_any_moment(stage: Stage) -> None:
     for n in range(500):
         stage.types(f"Prompt {n}", f"u{n}")

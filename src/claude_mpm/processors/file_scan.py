@@ -249,8 +249,10 @@ def _encoding(data: bytes) -> tuple[bytes, str]:
         if data.startswith(mark):
             return mark, encoding
     head = data[:1000]
-    if len(head) > 1 and head.count(0) > len(head) // 3:  # most letters have an empty half
-        return b"", "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+    first, second = head[::2].count(0), head[1::2].count(0)
+    # Most letters have an empty half, and always the same one; zeros alone are a crash's.
+    if first + second > len(head) // 3 and min(first, second) * 8 < max(first, second):
+        return b"", "utf-16-le" if second > first else "utf-16-be"
     return b"", "utf-8"
 
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from claude_mpm.terminal.prompt_typer import PromptTyper
     from claude_mpm.terminal.transcript_copier import Piece, TranscriptCopier
 
-_SETTLED = 1.0  # seconds of silence after which an idle Claude has written all there is
+# Seconds of silence after which an idle Claude has written all there is. What it said before it
+# was given a prompt may be old: under load it says that it works long after it has begun.
+_SETTLED, _SETTLED_IF_OLD = 1.0, 30.0
 
 
 class JournalWriter:
@@ -100,8 +102,10 @@ class JournalWriter:
             self._seen, self._told = activity, ""
             if activity.status == WAITING or (activity.status == BUSY and waited):
                 self._tell(activity)
-        elif activity.status == IDLE != self._told and now >= self._quiet_since + _SETTLED:
-            self._tell(activity)
+        elif activity.status == IDLE != self._told:
+            is_old = self._typer.was_said_before(activity)
+            if now >= self._quiet_since + (_SETTLED_IF_OLD if is_old else _SETTLED):
+                self._tell(activity)
 
     def _tell(self, activity: Activity) -> None:
         self._told = activity.status

@@ -155,6 +155,10 @@ class PromptTyper:
         """Whether a prompt was typed and is not known to have arrived."""
         return self._typed is not None
 
+    def was_said_before(self, activity: Activity) -> bool:
+        """Return whether Claude said this before the last prompt: then it is no end of its turn."""
+        return activity == (self._typed.before if self._typed else self._before)
+
     @property
     def gives_up(self) -> bool:
         """Whether Claude was asked to end, again and again, and has not."""
