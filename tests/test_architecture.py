@@ -21,7 +21,16 @@ SRC = Path(claude_mpm.__file__).parents[1]
 LAYERS = (
     ("errors",),
     ("folders",),
-    ("checks", "index_tables", "own_python", "records", "redaction", "settings_fields", "trust"),
+    (
+        "checks",
+        "index_tables",
+        "own_python",
+        "printable",
+        "records",
+        "redaction",
+        "settings_fields",
+        "trust",
+    ),
     ("settings", "front_matter", "claude_binary", "verdict", "wire"),
     ("agent_file", "framework_imports"),
     ("framework", "journal"),
@@ -148,6 +157,20 @@ def test_nobody_sleeps_and_only_the_command_prints() -> None:
     assert not [(name, call.lineno) for name, called, call in found if called == "sleep"]
     prints = [(name, call.lineno) for name, called, call in found if called == "print"]
     assert not [(name, line) for name, line in prints if _part(name) != "cli"]
+
+
+def test_what_the_command_prints_goes_one_way() -> None:
+    """Else something that Claude or a file says would reach the terminal as it is."""
+    ways = {"echo", "secho", "style"}
+    found = [
+        f"{name}:{call.lineno}"
+        for name, tree in TREES.items()
+        for _, call in _calls(tree)
+        if _part(name) == "cli" and name != "claude_mpm.cli.output"
+        if isinstance(call.func, ast.Attribute) and call.func.attr in ways
+        if ast.unparse(call.func.value) == "click"
+    ]
+    assert not found
 
 
 def test_no_error_goes_under_in_silence() -> None:

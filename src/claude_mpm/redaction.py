@@ -22,6 +22,7 @@ _SHORTEST = 6  # characters of a value that its name says to be secret
 _RANDOM, _LONGEST_KEY = 32, 512  # characters of what is known by being random; more is data
 _AWS = 40  # characters of a secret key of theirs, which has no other form
 _BITS = 4.2  # of entropy for each character; random base64 of that length has 4.6
+_DEEPEST = 100  # levels of a value
 _SHAPE = 12  # bytes of a secret that its shape is made of: two bits each
 
 # --- values that are secret by the name of their variable -----------------------------------
@@ -200,20 +201,27 @@ class Redactor:
                 changed[name] = clean
         return msgspec.structs.replace(record, **changed) if changed else record
 
-    def value(self, value: object) -> object:
-        """Return what was decoded from JSON without secrets in any of its texts."""
+    def value(self, value: Any, depth: int = _DEEPEST) -> Any:
+        """Return what was decoded from JSON without secrets in any of its texts.
+
+        Args:
+            depth: how many levels are left; what is nested deeper becomes a text.
+        """
         if isinstance(value, str):
             return self.text(value)
+        if isinstance(value, dict | list) and not depth:
+            return self.text(msgspec.json.encode(value).decode())
         if isinstance(value, dict):
-            return {self.text(str(name)): self._part(name, each) for name, each in value.items()}
-        return [self.value(each) for each in value] if isinstance(value, list) else value
+            parts = value.items()
+            return {self.text(str(name)): self._part(name, part, depth) for name, part in parts}
+        return [self.value(each, depth - 1) for each in value] if isinstance(value, list) else value
 
-    def _part(self, name: object, value: object) -> object:
+    def _part(self, name: object, value: Any, depth: int) -> Any:
         """Return a value without what its name says to be secret, too."""
         if isinstance(value, str) and "\n" not in value:
             before = f"{name}="
             return self.text(before + value).removeprefix(before)
-        return self.value(value)
+        return self.value(value, depth - 1)
 
     def _without_known(self, text: str) -> str:
         data = text.encode("utf-8", "surrogatepass")

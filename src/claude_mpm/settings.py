@@ -309,6 +309,8 @@ def _file_layer(path: Path) -> _Layer:
         line = re.match(r"line \d+", place)
         where = line[0] if line else f"line {text.count(chr(10)) + 1}"
         raise SettingsError(f"{path}, {where}: not TOML: {reason}; correct it") from problem
+    except RecursionError as problem:
+        raise SettingsError(f"{path}: it is nested too deeply; correct it") from problem
     layer: _Layer = {}
     for key, value in table.items():
         where = f"{path}{_line(text, key)}"
@@ -343,6 +345,7 @@ def _printable(name: str) -> str:
 
 
 def _convert(key: str, value: object, where: str, *, strict: bool = True) -> object:
+    _check_no_nul(key, value, where)
     try:
         found = getattr(msgspec.convert({key: value}, Settings, strict=strict), key)
         return _rules(key, found, where) if key in _RULES else found
@@ -351,6 +354,12 @@ def _convert(key: str, value: object, where: str, *, strict: bool = True) -> obj
         raise SettingsError(f"{where}: `{key}`: {reason}; correct {shown}") from problem
     except UnicodeEncodeError as problem:  # a variable can have any bytes
         raise SettingsError(f"{where}: `{key}`: not UTF-8; correct {value!r:.80}") from problem
+
+
+def _check_no_nul(key: str, value: object, where: str) -> None:
+    """Refuse what can be neither in a path nor in an argument."""
+    if isinstance(value, str) and "\0" in value:
+        raise SettingsError(f"{where}: `{key}`: a NUL character; correct {value!r:.80}")
 
 
 def _rules(key: str, texts: list[str], where: str) -> list[str]:

@@ -102,7 +102,8 @@ class Store:
         Raises:
             UnknownSession: there is none, or several.
         """
-        matching = [folder for folder in self.sessions() if folder.path.name.startswith(prefix)]
+        named = self.sessions() if prefix else ()  # an empty name is a slip, and nobody's
+        matching = [folder for folder in named if folder.path.name.startswith(prefix)]
         exact = [folder for folder in matching if folder.path.name == prefix]
         found = exact or matching
         if len(found) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -21,13 +22,20 @@ CTRL_D = "\x04"
 
 
 class Terminal:
-    """Runs a command on a terminal of 100 columns and keeps all that it shows."""
+    """Runs a command on a terminal and keeps all that it shows.
 
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    Args:
+        size: its rows and columns.
+    """
+
+    def __init__(
+        self, command: Sequence[str], environ: Mapping[str, str], size: tuple[int, int] = (40, 100)
+    ) -> None:
         self.shown = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._seen = 0
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         self.process = subprocess.Popen(
             command,
             env={**environ, "TERM": "xterm"},
@@ -84,5 +92,5 @@ class Terminal:
             data = os.read(self._master, 65536)
         except OSError:  # how a terminal says that its other end was closed
             return False
-        self.shown += data.decode("utf-8", "replace")
+        self.shown += self._decoder.decode(data)
         return bool(data)

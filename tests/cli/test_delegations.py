@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from calls import agent_call, agent_result, call, journal, make_session
 
+from calls import agent_call, agent_result, call, journal, make_session
 from claude_mpm.store import Store
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from calls import call, make_session
 
+from calls import call, make_session
 from claude_mpm.settings import describe
 from claude_mpm.store import Store
 

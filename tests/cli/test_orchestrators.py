@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from calls import call
 
+from calls import call
 from claude_mpm.orchestration import factory
 from claude_mpm.orchestration.builtin import BUILT_IN
 from claude_mpm.testing import contracts

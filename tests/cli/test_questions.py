@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from calls import call, make_session
 
+from calls import call, make_session
 from claude_mpm.journal.answers import Answer, read_answers, settle
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.testing import Call
@@ -41,7 +41,8 @@ def test_a_question_vanishes_from_the_terminal_when_somebody_else_answers_it(
         terminal.expect("› ")
         terminal.type("write\r")
         terminal.expect("allow once")
-        command("answer", command.session().path.name, "allow")
+        (question,) = command.json("questions")
+        command("answer", command.session().path.name, question["question"], "allow")
         terminal.expect("answered elsewhere: allowed by command")
         terminal.expect("Answered.")
         terminal.expect("› ")
@@ -149,6 +150,10 @@ def test_answers_of_a_session_that_has_ended_are_still_listed(
         (["s1", "allow", "--interrupt"], 2, "for what is denied"),
         (["s1", "allow", "--input", "{"], 2, "--input is not JSON"),
         (["s1", "allow", "--input", "[]"], 2, "not a JSON object"),
+        (["s1", "", "allow"], 2, "the question's name is empty"),
+        (["s1", "allow", "--input", "[" * 100_000], 2, "--input is not JSON"),
+        (["s1", "deny", "-o", f"x={'[' * 100_000}"], 2, "nested too deeply"),
+        (["", "allow"], 2, "no session '' here"),
         (["s1", "maybe"], 2, "'maybe' is not one of"),
         (["s1"], 2, "Missing argument"),
     ],

@@ -7,8 +7,8 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
-from calls import agent_call, agent_result, call, journal, make_session, said
 
+from calls import agent_call, agent_result, call, journal, make_session, said
 from claude_mpm.cli.export import render
 from claude_mpm.errors import StorageError
 from claude_mpm.index import Index

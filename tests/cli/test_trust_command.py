@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from calls import call
 
+from calls import call
 from claude_mpm.trust import set_trust, trusted_folders
 
 

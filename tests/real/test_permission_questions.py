@@ -89,10 +89,14 @@ def test_a_question_survives_its_controller_and_the_linger_rule_and_is_answered_
     assert question["suggestions"]
     assert abs(time.time() - question["asked_at"]) < SECONDS
     row = command("questions").stdout.splitlines()[1].split("\t")
-    assert row[3:] == ["Write", str(target), "mode acceptEdits"]
+    assert row[3:] == ["Write", f'{target} {{"content":"written"}}', "mode acceptEdits"]
     assert command.json("ps")[0]["state"] == "waiting for an answer"
     pids = folder.pids()
-    done = command("answer", folder.path.name[:8], "allow")
+    unnamed = command("answer", folder.path.name[:8], "allow", status=2).stderr
+    assert f"answer {folder.path.name[:8]} {question['question'][:8]} allow" in unnamed
+    assert unnamed.count("\n") == 1
+    assert not target.exists()
+    done = command("answer", folder.path.name[:8], question["question"][:8], "allow")
     assert "Write" in done.stdout
     assert "allowed by command" in done.stdout
     assert pids is not None
@@ -142,7 +146,8 @@ def test_approved_elsewhere_the_waiting_command_goes_on(
     wants_to_write(model)
     runs = command.start("run", "write", "--permissions", "ask")
     asked(runs)
-    command("answer", command.session().path.name, "allow")
+    (question,) = command.json("questions")
+    command("answer", command.session().path.name, question["question"], "allow")
     assert runs.stdout is not None
     assert runs.stdout.read() == "Answered.\n"
     assert runs.wait(SECONDS) == 0
@@ -156,7 +161,14 @@ def test_the_first_answer_wins_and_the_others_are_told_whose_it_was(
         turn = claude.ask("write")
         question = next(item for item in turn.stream() if isinstance(item, Question))
         racers = [
-            command.start("answer", claude.session_id, verb, "--message", f"said {number}")
+            command.start(
+                "answer",
+                claude.session_id,
+                question.request_id,
+                verb,
+                "--message",
+                f"said {number}",
+            )
             for number, verb in enumerate(("allow", "deny", "allow"))
         ]
         ended = [(racer.communicate(timeout=SECONDS), racer.returncode) for racer in racers]
@@ -229,12 +241,12 @@ def test_a_subagent_in_the_background_still_asks_after_the_turn(
     )
     model.on("go", late, "It is under way.")
     session = command("run", "--detach", "go", "--permissions", "ask").stdout.strip()
-    waiting(command)
+    (question,) = waiting(command)
     deadline = time.monotonic() + SECONDS
     while command.json("ps")[0]["turns"] == 0:  # its result is there
         assert time.monotonic() < deadline
     assert command.json("ps")[0]["state"] == "waiting for an answer"
-    command("answer", session, "allow")
+    command("answer", session, question["question"], "allow")
     assert command("wait", session).returncode == 0
     assert target.exists()
 
@@ -289,10 +301,20 @@ def test_an_answer_whose_giver_was_killed_before_claude_heard_it_is_given_by_the
 def test_a_choice_of_claudes_is_made_by_command(command: Command, model: ScriptedModel) -> None:
     model.on("which", Call("AskUserQuestion", questions=[WHICH]), "Chosen.")
     session = command("run", "--detach", "which", "--permissions", "ask").stdout.strip()
-    waiting(command)
+    (question,) = waiting(command)
+    row = command("questions").stdout.splitlines()[1].split("\t")
+    assert row[3:5] == ["AskUserQuestion", "Which? [A | B]"]
     few = command("answer", session, "allow", "--choose", "A", "--choose", "B", status=2)
     assert "takes 1 choices, not 2" in few.stderr
-    command("answer", session, "allow", "--choose", "B")
+    assert "'A, B'" in few.stderr
+    for named in ([question["question"]], []):
+        nothing = command("answer", session, *named, "allow", status=2).stderr
+        assert "--choose" in nothing
+        assert nothing.count("\n") == 1
+    assert waiting(command) == [question], "it is not spent"
+    done = command("answer", session, "allow", "--choose", "B").stdout
+    assert "Which? [A | B]: allowed by command" in done
+    assert done.endswith(": B\n")
     assert command("wait", session).returncode == 0
     assert '"Which?"="B"' in tool_results(model)
 

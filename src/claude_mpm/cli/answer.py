@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from claude_mpm.cli.app import App, common_options, one_line
+from claude_mpm.checks import NOT_JSON
+from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.output import echo
 from claude_mpm.cli.pick import pick_session, status_now, taken_up
-from claude_mpm.cli.question_view import question_line, telling
+from claude_mpm.cli.question_view import can_ask, confirmed, question_line, telling
 from claude_mpm.errors import QuestionOver, SessionEnded, UsageError
 from claude_mpm.journal.answers import read_answers
+from claude_mpm.orchestration.question import CHOICE, input_of
+from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from claude_mpm.status import Asked, Status
 
 _BY = "command"
+_CONFIRM = "  allow this, once? y or n [n]: "
+_SHORT = 100  # characters of a question in an error
 
 
 @click.command()
@@ -43,7 +49,11 @@ def answer(
     decision: str,
     **options: Any,
 ) -> None:
-    """Answer the QUESTION that the session ID waits with; it need not be named if it is alone.
+    """Answer the QUESTION that the session ID waits with.
+
+    What is allowed is named, or is shown whole on a terminal and asked about: else it would be
+    whatever the session waits with by then. A refusal or a choice need not name a question that is
+    alone.
 
     It is answered once: where somebody was faster, that is said, with exit status 1. Nobody need
     follow the session, and none that follows it is disturbed.
@@ -54,17 +64,31 @@ def answer(
     _check(decision, options)
     with closing(app.store()) as store:
         folder = pick_session(store, session)
-        name = _pick(folder, status_now(store, folder), *question)
+        app.know(folder)
+        asked = _pick(folder, status_now(store, folder), *question)
+    name = asked.request_id
+    unnamed = decision == "allow" and not question and not options["choose"]
+    if unnamed and not can_ask():
+        raise UsageError(_name_it(folder, asked))
     with taken_up(app, folder).reach() as waiting:
         meant = next((each for each in waiting if each.request_id == name), None)
         if meant is None:
             raise _over(folder, name) or QuestionOver(f"question {name[:8]} is over")
+        _check_choice(meant, decision, options)
+        if unnamed and not confirmed(meant, _CONFIRM):
+            raise QuestionOver(f"question {name[:8]} is left open: you did not say yes")
         _answer(meant, decision, options)
+    _tell(app, folder, meant)
+
+
+def _tell(app: App, folder: SessionFolder, meant: Question) -> None:
+    """Print the answer that stands."""
     if app.json:
-        app.print_json({"session": folder.path.name, **msgspec.to_builtins(meant.answer)})
+        given = {"session": folder.path.name, **msgspec.to_builtins(meant.answer)}
+        app.print_json(app.redactor.value(given))
     else:
-        what = one_line(telling(meant.input))
-        click.echo(f"{folder.path.name[:8]}  {meant.tool} {what}: {meant.answer}")
+        said = f"{meant.tool} {one_line(telling(meant.input))}: {meant.answer}"
+        echo(f"{folder.path.name[:8]}  {app.redactor.text(said)}")
 
 
 def _check(decision: str, options: dict[str, Any]) -> None:
@@ -77,11 +101,27 @@ def _check(decision: str, options: dict[str, Any]) -> None:
     if options["given"] is not None:
         try:
             given = msgspec.json.decode(options["given"])
-        except msgspec.DecodeError as error:
+        except (*NOT_JSON, UnicodeError) as error:
             raise UsageError(f"--input is not JSON: {error}") from error
         if not isinstance(given, dict):
             raise UsageError('--input is not a JSON object: {"file_path": "…", …}')
         options["given"] = given
+
+
+def _check_choice(question: Question, decision: str, options: dict[str, Any]) -> None:
+    """Keep a question from being spent on an answer in which nothing is chosen."""
+    if decision == "allow" and question.choices and not options["choose"] and not options["given"]:
+        line = " ".join("--choose TEXT" for _ in question.choices)
+        raise UsageError(f"{telling(question.input)}: say what you choose: allow {line}")
+
+
+def _name_it(folder: SessionFolder, asked: Asked) -> str:
+    name, question = folder.path.name[:8], asked.request_id[:8]
+    chooses = "" if asked.request.get("tool_name") != CHOICE else " --choose TEXT"
+    return (
+        f"name the question that you allow: claude-mpm answer {name} {question} allow{chooses}"
+        f" ({_line(asked)})"
+    )
 
 
 def _answer(question: Question, decision: str, options: dict[str, Any]) -> None:
@@ -95,8 +135,8 @@ def _answer(question: Question, decision: str, options: dict[str, Any]) -> None:
         question.allow(options["given"], reason=message or "", by=_BY)
 
 
-def _pick(folder: SessionFolder, status: Status, prefix: str = "") -> str:
-    """Return the name of the question that is meant.
+def _pick(folder: SessionFolder, status: Status, prefix: str | None = None) -> Asked:
+    """Return the question that is meant.
 
     Raises:
         QuestionOver: it has its answer, or Claude no longer asks.
@@ -104,9 +144,15 @@ def _pick(folder: SessionFolder, status: Status, prefix: str = "") -> str:
         UsageError: there is none, or several.
     """
     name = folder.path.name[:8]
-    found = [each for each in status.questions if each.request_id.startswith(prefix)]
-    if len(found) == 1:
-        return found[0].request_id
+    if prefix == "":
+        raise UsageError("the question's name is empty; see claude-mpm questions")
+    found = [each for each in status.questions if each.request_id.startswith(prefix or "")]
+    before = [*read_answers(folder), *status.over] if prefix else []
+    others = [each for each in before if each.startswith(prefix or "")]
+    if len(found) == 1 and (found[0].request_id == prefix or not others):
+        return found[0]
+    if found and others:
+        raise UsageError(f"{prefix!r} begins the name of a question that is over, too; give more")
     if found:
         listed = ", ".join(f"{each.request_id[:8]} ({_line(each)})" for each in found[:5])
         raise UsageError(f"session {name} waits with {len(found)} questions: {listed}; name one")
@@ -117,8 +163,8 @@ def _pick(folder: SessionFolder, status: Status, prefix: str = "") -> str:
         raise SessionEnded(f"session {name} has {status.state}, and its questions with it")
     if not prefix:
         last = next(reversed(read_answers(folder).values()), None)
-        before = f"; the last, about {last.tool}, was {last}" if last else ""
-        raise QuestionOver(f"session {name} is {status.state} and waits with no question{before}")
+        said = f"; the last, about {last.tool}, was {last}" if last else ""
+        raise QuestionOver(f"session {name} is {status.state} and waits with no question{said}")
     raise UsageError(f"session {name} waits with no question {prefix!r}; see claude-mpm questions")
 
 
@@ -135,4 +181,5 @@ def _over(folder: SessionFolder, prefix: str, status: Status | None = None) -> Q
 
 def _line(asked: Asked) -> str:
     request = asked.request
-    return question_line(str(request.get("tool_name")), request.get("input") or {}, "")
+    line = question_line(str(request.get("tool_name")), input_of(request))
+    return line if len(line) <= _SHORT else f"{line[: _SHORT - 1]}…"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from claude_mpm.cli.output import echo, echo_json
 from claude_mpm.errors import UsageError
+from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from claude_mpm.journal.layout import Meta
+    from claude_mpm.journal.layout import Meta, SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+    from claude_mpm.redaction import Redactor
     from claude_mpm.settings import Resolved, Settings
     from claude_mpm.store import Store
 
@@ -40,6 +44,7 @@ class App:
         self.verbose = 0
         self._resolved: Resolved | None = None
         self._noted: set[str] = set()  # what was said of the project's file
+        self._redactor: Redactor | None = None
 
     @property
     def resolved(self) -> Resolved:
@@ -121,23 +126,48 @@ class App:
             return "DEBUG" if self.verbose > 1 else "INFO"
         return self.settings.log_level
 
-    def note(self, text: str = "") -> None:
-        """Tell the person something, on standard error, unless they want it quiet."""
+    @property
+    def redactor(self) -> Redactor:
+        """Takes out of what is shown what is secret here, and in the session that is shown."""
+        if self._redactor is None:
+            from claude_mpm.redaction import Redactor, secrets_of
+
+            self._redactor = Redactor(secrets=secrets_of(os.environ))
+        return self._redactor
+
+    def know(self, folder: SessionFolder) -> None:
+        """Show nothing of what is secret in a session, either.
+
+        Raises:
+            StorageError: the session's record is damaged.
+        """
+        from claude_mpm.journal.secrets import redactor_of
+        from claude_mpm.redaction import secrets_of
+
+        self._redactor = redactor_of(folder, folder.read_meta(), secrets_of(os.environ))
+
+    def note(self, text: str = "", **style: Any) -> None:
+        """Tell the person something, on standard error, unless they want it quiet.
+
+        Args:
+            text: what Claude, a tool or a file says may be in it.
+            style: as for `click.style`.
+        """
         if not self.quiet:
-            click.echo(text, err=True)
+            echo(self.redactor.text(text), err=True, **style)
 
     def print_json(self, value: Any) -> None:
         """Print a value as JSON on standard output."""
         import msgspec
 
-        click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str)).decode())
+        echo_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=str)).decode())
 
     def print_table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print rows: with colours and borders on a terminal, tab-separated in a pipe."""
         if not sys.stdout.isatty():
-            click.echo("\t".join(columns))
+            echo("\t".join(columns))
             for row in rows:
-                click.echo("\t".join(one_line(cell) for cell in row))
+                echo("\t".join(one_line(cell, shows=False) for cell in row))
             return
         from rich.console import Console
         from rich.table import Table
@@ -161,21 +191,6 @@ def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict
     )  # fmt: skip
     given = {name: getattr(settings, name) for name in names}
     return {**given, "claude_args": [*settings.claude_args, *claude_args]}
-
-
-# Control characters; what Claude said must not steer the terminal.
-_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
-
-
-def one_line(cell: object) -> str:
-    """Return a value as the text of one cell: no line breaks, no control characters."""
-    text = ", ".join(map(str, cell)) if isinstance(cell, tuple) else str(cell)
-    return " ".join(text.translate(_CONTROLS).split())
-
-
-def printable(text: str) -> str:
-    """Return text without control characters, but with its line breaks and tabs."""
-    return text.translate({code: " " for code in _CONTROLS if code not in (9, 10)})
 
 
 def _keep(key: str, value: Any = None) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -210,6 +225,8 @@ def _keep_options(context: click.Context, _: click.Parameter, given: tuple[str, 
             context.ensure_object(App).options[name] = json.loads(value)
         except ValueError:
             context.ensure_object(App).options[name] = value
+        except RecursionError as error:
+            raise click.BadParameter(f"the value of {name!r} is nested too deeply") from error
 
 
 def _option(*names: str, key: str, value: Any = None, **rest: Any) -> Callable[[Command], Command]:

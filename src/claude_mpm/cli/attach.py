@@ -57,6 +57,7 @@ def _show_ended(app: App, store: Store, folder: SessionFolder, status: Status) -
         app.note(hint)
         return 1 if folder.exit_status() else 0
     turn = read_turn(folder, store, status)
+    app.know(folder)
     end_turn(app, turn, folder.path.name)
     app.note(hint)
     return turn.verdict.exit_status
@@ -84,7 +85,7 @@ def show_turns_before(app: App, claude: MPMOrchestrator, *, asks: bool) -> int:
     """Print the turns of what was asked before; return the exit status of the last."""
     status = 0
     for turn in claude.turns_before:
-        app.note(click.style(f"› {_first_line(turn.prompt)}", dim=True))
+        app.note(f"› {_first_line(turn.prompt)}", dim=True)
         end_turn(app, turn, claude.session_id, asks=asks)
         status = turn.verdict.exit_status
     return status
@@ -96,7 +97,7 @@ def end_turn(app: App, turn: Turn, session_id: str, *, asks: bool = False) -> No
     turn.wait()
     if app.json:
         app.print_json(turn_record(turn, session_id))
-    app.note(click.style(summary(turn, session_id), dim=True))
+    app.note(summary(turn, session_id), dim=True)
 
 
 def _first_line(prompt: str) -> str:

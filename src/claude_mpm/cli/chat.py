@@ -6,8 +6,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import click
-
+from claude_mpm.cli.output import echo
 from claude_mpm.cli.turn_view import count, show_turn, summary
 from claude_mpm.errors import SessionEnded
 
@@ -21,6 +20,7 @@ _HELP = "/tickets  /delegations  /help  /quit; Ctrl-C interrupts an answer, Ctrl
 def chat(app: App) -> int:
     """Hold a conversation and return the exit status."""
     with app.orchestrator(permissions="ask", partial=True) as claude:
+        app.know(claude.store.folder(claude.session_id))
         app.note(f"claude-mpm · session {claude.session_id[:8]} · {_HELP}")
         status = converse(app, claude)
     say_goodbye(app, claude)
@@ -59,7 +59,7 @@ def _read_prompt() -> str:
         import readline  # noqa: F401 -- importing it gives `input` its line editing
     if sys.stdout.isatty():
         return input("› ").strip()
-    click.echo("› ", nl=False, err=True)
+    echo("› ", nl=False, err=True)
     return input().strip()
 
 
@@ -71,7 +71,7 @@ def _turn(app: App, claude: MPMOrchestrator, text: str) -> bool:
         app.note(str(error))
         return False
     show_turn(app, turn, asks=True)
-    app.note(click.style(summary(turn, claude.session_id), dim=True))
+    app.note(summary(turn, claude.session_id), dim=True)
     return claude.running
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from claude_mpm.cli.app import App, common_options, one_line
+from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.output import echo, styled
 from claude_mpm.errors import UsageError
+from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,9 +80,9 @@ def _print(result: Result, *, quiet: bool) -> None:
         return
     cells = (result.state, result.contract, f"{result.seconds:.2f}", one_line(result.why))
     if not sys.stdout.isatty():
-        click.echo("\t".join(cells))
+        echo("\t".join(cells))
         return
-    state = click.style(f"{result.state:9}", fg=_COLOURS[result.state])
-    click.echo(f"{state}  {result.contract}  {click.style(f'{result.seconds:.1f} s', dim=True)}")
+    state = styled(f"{result.state:9}", fg=_COLOURS[result.state])
+    echo(state, f"  {result.contract}  ", styled(f"{result.seconds:.1f} s", dim=True))
     if result.why:
-        click.echo(f"           {one_line(result.why)}")
+        echo(f"           {one_line(result.why)}")

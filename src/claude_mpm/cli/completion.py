@@ -8,6 +8,7 @@ from pathlib import PurePath
 import click
 
 from claude_mpm.cli.app import common_options
+from claude_mpm.cli.output import echo
 from claude_mpm.errors import UsageError
 
 _HINTS = {
@@ -31,4 +32,4 @@ def completion(context: click.Context, shell: str | None) -> None:
         raise UsageError(f"name the shell: claude-mpm completion {'|'.join(_HINTS)}")
     source = maker(context.find_root().command, {}, "claude-mpm", "_CLAUDE_MPM_COMPLETE").source()
     # zsh wants its #compdef on the first line.
-    click.echo(f"{source.strip()}\n# To keep it: {_HINTS[shell]}")
+    echo(f"{source.strip()}\n# To keep it: {_HINTS[shell]}")

@@ -16,6 +16,7 @@ import click
 
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.demo_script import PROMPT, demo_model, write_project
+from claude_mpm.cli.output import echo, styled
 from claude_mpm.cli.run import leave
 from claude_mpm.cli.turn_view import show_turn, turn_record
 
@@ -115,25 +116,25 @@ def framework_reach(framework: Framework, model: ScriptedModel) -> Reach:
 def _title(app: App, claude: MPMOrchestrator) -> None:
     if app.json:
         return
-    click.secho(f"claude-mpm demo · session {claude.session_id}", bold=True)
-    click.secho("The real Claude Code, a scripted model: no key, no network, no cost.\n", dim=True)
-    click.secho(f"› {PROMPT}\n", fg="cyan")
+    echo(f"claude-mpm demo · session {claude.session_id}", bold=True)
+    echo("The real Claude Code, a scripted model: no key, no network, no cost.\n", dim=True)
+    echo(f"› {PROMPT}\n", fg="cyan")
 
 
 def _report(app: App, turn: Turn, framework: Framework, reach: Reach) -> None:
     lines = framework.instructions.strip().splitlines()
     where = f"found in the system prompt of {reach.found} of {reach.requests} requests"
     about = f"“{lines[0]}”, sha256 {framework.sha256[:_HASH]}: {where}" if lines else "none"
-    click.echo()
+    echo()
     _fact("framework", about, good=bool(reach) or not lines)
     _fact("verdict", str(turn.verdict), good=turn.verdict.ok)
     for evidence in turn.verdict.evidence:
-        click.secho(f"            {evidence}", dim=True)
+        echo(f"            {evidence}", dim=True)
     _fact("cost", f"${turn.cost_usd:.4f} as Claude Code reckons it; nothing was spent")
-    click.secho(f"\n{len(turn.tickets)} tickets", bold=True)
+    echo(f"\n{len(turn.tickets)} tickets", bold=True)
     tickets = [(t.type, t.priority or "-", t.title) for t in turn.tickets]
     app.print_table(("type", "priority", "title"), tickets)
-    click.secho(f"\n{len(turn.delegations)} delegations", bold=True)
+    echo(f"\n{len(turn.delegations)} delegations", bold=True)
     delegations = [
         (d.agent, "background" if d.background else "foreground", d.state, d.description)
         for d in turn.delegations
@@ -142,17 +143,17 @@ def _report(app: App, turn: Turn, framework: Framework, reach: Reach) -> None:
 
 
 def _fact(name: str, text: str, *, good: bool = True) -> None:
-    mark = click.style("✓", fg="green") if good else click.style("✗", fg="red")
-    click.echo(f"{mark} {click.style(name.ljust(9), bold=True)} {text}")
+    mark = styled("✓", fg="green") if good else styled("✗", fg="red")
+    echo(mark, " ", styled(name.ljust(9), bold=True), f" {text}")
 
 
 def _advise(session: str) -> None:
-    click.secho("\nTry next", bold=True)
+    echo("\nTry next", bold=True)
     program = _own_name()
     commands = [(f"{program} {rest.format(session=session)}", why) for rest, why in _NEXT]
     width = max(len(command) for command, _ in commands)
     for command, why in commands:
-        click.echo(f"  {command.ljust(width)}  {click.style(why, dim=True)}")
+        echo(f"  {command.ljust(width)}  ", styled(why, dim=True))
 
 
 def _own_name() -> str:

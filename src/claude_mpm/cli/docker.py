@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.output import echo
 
 
 @click.group()
@@ -40,4 +41,4 @@ def build(context: click.Context, base: str, tag: str, claude: str | None, engin
     if app.json:
         app.print_json({"image": tag, "base": base})
     else:
-        click.echo(tag)
+        echo(tag)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.cli.app import App, common_options, printable
+from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.found import warn
+from claude_mpm.cli.output import echo, styled
 from claude_mpm.errors import SettingsError, StorageError
 
 if TYPE_CHECKING:
@@ -94,12 +95,11 @@ def _show(app: App, checks: list[Check], resolved: Resolved) -> None:
         return
     for check in checks:
         colour = {"ok": "green", "note": "yellow"}.get(check.status, "red")
-        mark = click.style(f"{check.status:8}", fg=colour)
-        click.echo(f"{mark}{check.name:14}{printable(check.found)}")
+        echo(styled(f"{check.status:8}", fg=colour), f"{check.name:14}{check.found}")
         if check.remedy:
-            click.echo(f"{'':22}→ {check.remedy}")
+            echo(f"{'':22}→ {check.remedy}")
     if not app.quiet:
-        click.echo()
+        echo()
         app.print_table(("setting", "value", "from"), [tuple(row.values()) for row in settings])
 
 

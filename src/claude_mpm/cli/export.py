@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
 
-from claude_mpm.cli.app import one_line
+from claude_mpm.cli.output import echo_export, echo_json
+from claude_mpm.printable import one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
     Command = TypeVar("Command", bound=Callable[..., Any])
 
 FORMATS = ("table", "json", "csv", "markdown")
-# What a spreadsheet takes for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet takes for the beginning of a formula, also behind blanks and in full width.
+_FORMULA = ("=", "+", "-", "@")
+_LOOKED_AT = 16  # characters
 
 
 def export_options(command: Command) -> Command:
@@ -44,7 +47,7 @@ def export(
     """
     text = render(records, columns, form)
     if output == "-":
-        click.echo(text, nl=False)
+        echo_json(text.removesuffix("\n")) if form == "json" else echo_export(text)
     else:
         # newline="": the CSV module has put its own line ends already.
         Path(output).write_text(text, encoding="utf-8", newline="")
@@ -97,4 +100,6 @@ def _guarded(value: object) -> object:
     if isinstance(value, int | float):
         return value
     text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value or "")
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    text = "\r".join(map(printable, text.split("\r")))  # which is a line break within a cell
+    begin = unicodedata.normalize("NFKC", text[:_LOOKED_AT]).lstrip()
+    return f"'{text}" if begin.startswith(_FORMULA) or text[:1].isspace() else text

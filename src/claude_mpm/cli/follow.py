@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.output import echo_answer, echo_json
 from claude_mpm.cli.pick import pick_session, status_now
 from claude_mpm.cli.turn_view import summary
 
@@ -47,9 +47,12 @@ def logs(
     with closing(app.store()) as store:
         folder = pick_session(store, session)
         found = read_events(folder, store.index, since=since, follow=follow)
-        for line in _raw_lines(found) if events or app.json else _text_lines(found):
-            click.echo(line)
-            sys.stdout.flush()
+        if events or app.json:
+            for raw in _raw_lines(found):
+                echo_json(raw)
+        else:
+            for line in _text_lines(found):
+                echo_answer(line)
 
 
 def _raw_lines(events: Iterable[Event]) -> Iterator[bytes]:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from claude_mpm.cli.app import App, printable
+from claude_mpm.cli.output import echo
 from claude_mpm.errors import UsageError
+from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from claude_mpm.cli.app import App
     from claude_mpm.errors import StorageError
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.records import Delegation, Ticket
@@ -52,7 +54,8 @@ def caught_up(app: App) -> Iterator[Store]:
 
 def warn(folder: SessionFolder, error: StorageError) -> None:
     """Name a session that cannot be read on standard error."""
-    click.echo(f"claude-mpm: session {folder.path.name} is left out: {error}", err=True)
+    said = f"session {folder.path.name} is left out: {error}"
+    echo(f"claude-mpm: {one_line(said)}", err=True)
 
 
 def session_id(store: Store, prefix: str | None) -> str | None:
@@ -91,4 +94,4 @@ def show_fields(app: App, record: Ticket | Delegation) -> None:
         value = getattr(record, name)
         text = ", ".join(value) if isinstance(value, tuple) else value
         if text not in ("", None):
-            click.echo(printable(f"{name}: {text}"))
+            echo(f"{name}: {text}")

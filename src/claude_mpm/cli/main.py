@@ -13,7 +13,9 @@ import click
 
 from claude_mpm import __version__
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.output import echo
 from claude_mpm.errors import MPMError
+from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,13 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app = App(claude_args)
         status = cli.main(words, "claude-mpm", standalone_mode=False, obj=app, color=colour)
     except click.ClickException as error:
-        click.echo(f"claude-mpm: {_in_one_line(error)}", err=True)
+        _tell(app, _with_help(error))
         status = error.exit_code
     except MPMError as error:
-        click.echo(f"claude-mpm: {error}", err=True)
+        _tell(app, str(error))
         status = error.exit_status
     except (click.Abort, KeyboardInterrupt):
-        click.echo("claude-mpm: interrupted", err=True)
+        _tell(app, "interrupted")
         status = _INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody left to tell.
@@ -113,13 +115,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = 1
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        click.echo(f"claude-mpm: {place}{error.strerror or error}; mend it and try again", err=True)
+        _tell(app, f"{place}{error.strerror or error}; mend it and try again")
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _in_one_line(error: click.ClickException) -> str:
-    message = " ".join(error.format_message().split())
+def _tell(app: App, message: str) -> None:
+    """Print an error, which is one line whatever is in it."""
+    echo(f"claude-mpm: {one_line(app.redactor.text(message))}", err=True)
+
+
+def _with_help(error: click.ClickException) -> str:
+    message = error.format_message().strip()
     context = getattr(error, "ctx", None)
     return f"{message.rstrip('.')}; see {context.command_path} --help" if context else message
 

@@ -10,6 +10,8 @@ from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.check_orchestrator import check
 from claude_mpm.cli.found import ListGroup
 from claude_mpm.cli.new_orchestrator import new
+from claude_mpm.cli.output import echo
+from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
     from claude_mpm.orchestration.factory import Registration
@@ -31,7 +33,7 @@ def list_(context: click.Context) -> None:
     factory.load_plugins(app.settings.plugins)
     rows = [_row(registration) for registration in factory.orchestrators()]
     for error in factory.failed_orchestrators().values():
-        click.echo(f"claude-mpm: {error}", err=True)
+        echo(f"claude-mpm: {one_line(error)}", err=True)
     if app.json:
         app.print_json(rows)
     else:

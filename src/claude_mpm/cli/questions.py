@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from claude_mpm.checks import local_time
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.found import warn
 from claude_mpm.cli.pick import pick_session, status_now
-from claude_mpm.cli.question_view import proposals, telling
+from claude_mpm.cli.question_view import all_given, proposals
 from claude_mpm.errors import StorageError
+from claude_mpm.journal.secrets import redactor_of
+from claude_mpm.orchestration.question import input_of
 from claude_mpm.processors.claimed import time_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.redaction import Redactor
     from claude_mpm.status import Asked
     from claude_mpm.store import Store
+
+_LONGEST = 4000  # characters of what a tool gets, in a table
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,22 +75,24 @@ def _waiting(store: Store, folder: SessionFolder) -> Iterator[Waiting]:
         return
     try:
         status = status_now(store, folder)
+        redactor = redactor_of(folder, folder.read_meta())
     except StorageError as error:
         warn(folder, error)
         return
     for asked in status.questions:
-        yield _row(folder.path.name, asked)
+        yield _row(folder.path.name, asked, redactor)
 
 
-def _row(session: str, asked: Asked) -> Waiting:
+def _row(session: str, asked: Asked, redactor: Redactor) -> Waiting:
+    proposed = asked.request.get("permission_suggestions")
     return Waiting(
         session=session,
         question=asked.request_id,
         asked_at=time_of(asked.at),
         tool=str(asked.request.get("tool_name", "")),
-        input=asked.request.get("input") or {},
-        description=str(asked.request.get("description") or ""),
-        suggestions=asked.request.get("permission_suggestions") or [],
+        input=redactor.value(input_of(asked.request)),
+        description=redactor.text(str(asked.request.get("description") or "")),
+        suggestions=redactor.value(proposed) if isinstance(proposed, list) else [],
     )
 
 
@@ -96,9 +104,15 @@ def _cells(row: Waiting) -> tuple[object, ...]:
         row.question[:8],
         "" if row.asked_at is None else age(time.time() - row.asked_at),
         row.tool,
-        telling(row.input) or row.description or msgspec.json.encode(row.input).decode(),
+        _begin(all_given(row.input)),
         ", ".join(proposals(row.suggestions)),
     )
+
+
+def _begin(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]} … of {len(text)} characters; --json has all"
 
 
 def _list_answered(app: App, folders: Sequence[SessionFolder]) -> None:
@@ -107,20 +121,17 @@ def _list_answered(app: App, folders: Sequence[SessionFolder]) -> None:
     found = []
     for folder in folders:
         try:
-            found += [(folder.path.name, answer) for answer in read_answers(folder).values()]
+            redactor = redactor_of(folder, folder.read_meta())
+            found += [(folder.path.name, a, redactor) for a in read_answers(folder).values()]
         except StorageError as error:
             warn(folder, error)
     if app.json:
-        app.print_json([{"session": s, **msgspec.structs.asdict(a)} for s, a in found])
+        app.print_json([r.value({"session": s, **msgspec.to_builtins(a)}) for s, a, r in found])
         return
-    rows = [(s[:8], a.question[:8], _clock(a.at), a.tool, a.decision, a.by, a.reason)
-            for s, a in found]  # fmt: skip
+    rows = [(s[:8], a.question[:8], local_time(a.at), a.tool, a.decision, a.by, r.text(a.reason))
+            for s, a, r in found]  # fmt: skip
     if rows:
         columns = ("session", "question", "at", "tool", "decision", "by", "reason")
         app.print_table(columns, rows)
     else:
         app.note("no question was answered")
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

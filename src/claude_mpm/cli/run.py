@@ -11,8 +11,10 @@ import click
 
 from claude_mpm.checks import check_prompt
 from claude_mpm.cli.app import App, as_command, common_options
+from claude_mpm.cli.output import echo
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record
 from claude_mpm.errors import MPMError, UsageError
+from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -92,12 +94,13 @@ def run_prompt(app: App, prompt: str, *, command: bool = False) -> int:
     signal.signal(signal.SIGTERM, leave)
     asks = sys.stdin.isatty() and app.settings.permissions == "ask"
     with app.orchestrator() as claude:
+        app.know(claude.store.folder(claude.session_id))
         turn = claude.ask(prompt, timeout=app.settings.timeout, command=command)
         show_turn(app, turn, asks=asks)
         turn.wait()
     turn.cut_off()
     if claude.storage_error is not None:
-        click.echo(f"claude-mpm: {claude.storage_error}", err=True)
+        echo(f"claude-mpm: {one_line(claude.storage_error)}", err=True)
     if app.json:
         app.print_json(turn_record(turn, claude.session_id))
     app.note(summary(turn, claude.session_id))
@@ -114,7 +117,7 @@ def run_detached(app: App, prompt: str, *, command: bool = False) -> int:
     if app.json:
         app.print_json({"session": claude.session_id, "uuid": turn.uuid, "state": state})
     else:
-        click.echo(claude.session_id)
+        echo(claude.session_id)
         name = claude.session_id[:8]
         app.note(f"left running; claude-mpm attach {name} follows it, stop {name} ends it")
     return 0

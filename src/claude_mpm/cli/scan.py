@@ -30,6 +30,8 @@ def scan(context: click.Context, file: str) -> None:
         found = _scan(file, app.settings.ticket_markers)
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror}); name a file") from error
+    found.tickets = app.redactor.value(found.tickets)
+    found.delegations = app.redactor.value(found.delegations)
     if app.json:
         app.print_json(found)
         return

@@ -10,6 +10,7 @@ import click
 
 from claude_mpm.cli.app import App, as_command, common_options
 from claude_mpm.cli.attach import end_turn
+from claude_mpm.cli.output import echo
 from claude_mpm.cli.pick import pick_session, status_now, taken_up
 from claude_mpm.cli.run import acknowledged, given_prompt, leave
 from claude_mpm.errors import SessionEnded, UsageError
@@ -85,5 +86,5 @@ def _put(app: App, folder: SessionFolder, prompt: str, *, command: bool) -> int:
     if app.json:
         app.print_json({"session": claude.session_id, "uuid": uuid, "state": state})
     else:
-        click.echo(f"{uuid} {state}")
+        echo(f"{uuid} {state}")
     return 0

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.output import echo
 from claude_mpm.errors import MPMError, UsageError
+from claude_mpm.printable import LineFormatter
 
 if TYPE_CHECKING:
     import socket
@@ -82,7 +84,7 @@ def serve(
     listener = listen(host, port, tls=tls is not None, anonymous=anonymous)
     _log_to_stderr(app)
     if anonymous and not CAN_TELL:
-        click.echo("--anonymous: every user of this machine can run commands as you", err=True)
+        echo("--anonymous: every user of this machine can run commands as you", err=True)
     _run(listener, app, services)
 
 
@@ -122,13 +124,13 @@ def _run(listener: socket.socket, app: App, services: Services) -> None:
     state_dir = app.store().path
     make_private(state_dir)
     server = Server(listener, services, state_dir)
-    asyncio.run(server.run(lambda: click.echo(f"listening on {shown}:{port}")))
+    asyncio.run(server.run(lambda: echo(f"listening on {shown}:{port}")))
 
 
 def _log_to_stderr(app: App) -> None:
     level = logging.DEBUG if app.verbose else logging.WARNING if app.quiet else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("claude_mpm.server")
     logger.addHandler(handler)
     logger.setLevel(level)
@@ -180,7 +182,7 @@ def add(
     config = str(Path(claude_config).expanduser().absolute()) if claude_config else ""
     tokens = _tokens(context.ensure_object(App))
     if output is None:
-        click.echo(tokens.add(name, allowed, config))
+        echo(tokens.add(name, allowed, config))
         return
     with _new_file(output) as file:
         try:

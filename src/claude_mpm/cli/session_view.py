@@ -6,13 +6,15 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import click
 import msgspec
+from msgspec.structs import replace
 
-from claude_mpm.cli.app import one_line, printable
+from claude_mpm.cli.output import echo, styled
 from claude_mpm.journal.parked import clock
 from claude_mpm.journal.prompts import last_prompt
+from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.orchestration.launch import asks_for_value
+from claude_mpm.printable import one_line
 from claude_mpm.status import State, Status, read_status, undelivered
 from claude_mpm.verdict import Circumstances, judge
 
@@ -69,7 +71,7 @@ def read_row(store: Store, folder: SessionFolder) -> Row:
         orchestrator=meta.orchestrator,
         environment=meta.environment,
         cwd=meta.cwd,
-        prompt=prompt.text if prompt else "",
+        prompt=redactor_of(folder, meta).text(prompt.text) if prompt else "",
     )
 
 
@@ -112,11 +114,15 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
     status = read_status(folder, store.index)
     position = store.index.position(meta.session_id)
     turns = store.index.turns(meta.session_id)
+    redactor = redactor_of(folder, meta)
     known = msgspec.structs.asdict(meta)
     del known["secrets"]
     schema = asks_for_value(meta.options.get("claude_args", ()))
+    left = undelivered(folder, store.index)
     return {
         **known,
+        "options": redactor.value(meta.options),
+        "place": redactor.value(meta.place),
         "session": meta.session_id,
         "state": status.state,
         "until": status.until,
@@ -129,10 +135,10 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
         "cost_usd": position.cost_usd,
         "exit_status": folder.exit_status(),
         "turns": [_turn(turn, schema) for turn in turns],
-        "undelivered": undelivered(folder, store.index),
+        "undelivered": [replace(each, text=redactor.text(each.text)) for each in left],
         "tickets": store.index.tickets(meta.session_id),
         "delegations": store.index.delegations(meta.session_id),
-        "stderr": folder.stderr_tail(),
+        "stderr": redactor.text(folder.stderr_tail()),
     }
 
 
@@ -188,8 +194,8 @@ def print_record(app: App, record: dict[str, Any]) -> None:
     made = [(d.agent, d.state, d.description) for d in record["delegations"]]
     _section(app, "delegation", ("agent", "state", "task"), made)
     if record["stderr"]:
-        click.secho("\nstandard error, its end", bold=True)
-        click.echo(printable(record["stderr"]))
+        echo("\nstandard error, its end", bold=True)
+        echo(record["stderr"])
 
 
 def _journal(record: dict[str, Any]) -> str:
@@ -219,12 +225,12 @@ def _hash(start: Any) -> str:
 
 def _fields(*fields: tuple[str, object]) -> None:
     for name, value in fields:
-        click.echo(f"{click.style(name.ljust(13), bold=True)} {one_line(value)}")
+        echo(styled(name.ljust(13), bold=True), f" {one_line(value)}")
 
 
 def _section(app: App, what: str, columns: Sequence[str], rows: Sequence[Iterable[Any]]) -> None:
     if rows:
-        click.secho(f"\n{len(rows)} {what}{'s' if len(rows) > 1 else ''}", bold=True)
+        echo(f"\n{len(rows)} {what}{'s' if len(rows) > 1 else ''}", bold=True)
         app.print_table(columns, [tuple(row) for row in rows])
 
 

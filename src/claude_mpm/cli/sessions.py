@@ -9,6 +9,7 @@ import click
 
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.found import warn
+from claude_mpm.cli.output import echo
 from claude_mpm.cli.pick import pick_session, status_now
 from claude_mpm.errors import StorageError, UsageError
 
@@ -112,9 +113,7 @@ def _stop(app: App, store: Store, folder: SessionFolder) -> dict[str, Any]:
         store.catch_up(folder)
     ended = folder.has_ended()
     if not app.json:
-        click.echo(
-            f"{name[:8]}  {how}" if ended else f"{name[:8]}  does not end; {folder.path}/pid"
-        )
+        echo(f"{name[:8]}  {how}" if ended else f"{name[:8]}  does not end; {folder.path}/pid")
     return {"session": name, "was": state, "ended": ended, "exit_status": folder.exit_status()}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.output import echo
 from claude_mpm.errors import UsageError
 from claude_mpm.trust import (
     acts_of,
@@ -37,7 +38,7 @@ def trust(context: click.Context, folder: Path | None, remove: bool, list_: bool
     if list_:
         found = [str(each) for each in trusted_folders()]
         listed = "\n".join(map(shown, found)) or "no folder"
-        app.print_json(found) if app.json else click.echo(listed)
+        app.print_json(found) if app.json else echo(listed)
         return
     chosen = real((folder or Path()).expanduser().absolute())
     if remove:
@@ -65,5 +66,5 @@ def _remove(app: App, folder: Path) -> int:
     else:
         mend = f"remove hasTrustDialogAccepted of that folder from {file}"
     where = "through" if above != folder else "in Claude Code's own dialog, as"
-    click.echo(f"claude-mpm: {shown(str(folder))} is still trusted {where} {by}; {mend}", err=True)
+    echo(f"claude-mpm: {shown(str(folder))} is still trusted {where} {by}; {mend}", err=True)
     return 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from claude_mpm.cli.output import echo_answer
 from claude_mpm.cli.question_view import ask_person, question_line, telling
 from claude_mpm.journal.parked import clock
 from claude_mpm.orchestration.question import Question
@@ -16,9 +16,11 @@ from claude_mpm.wire.text_lines import notice, result_text
 if TYPE_CHECKING:
     from claude_mpm.cli.app import App
     from claude_mpm.orchestration.turn import Turn
+    from claude_mpm.redaction import Redactor
     from claude_mpm.wire.events import Block, Event
 
 _WIDTH = 100
+_MOST = 4000  # characters of which the beginning is shown
 _HOW = "see claude-mpm questions"
 
 
@@ -50,16 +52,15 @@ def show_turn(app: App, turn: Turn, *, asks: bool = False) -> None:
 def _show(app: App, item: str | Event | Question, activity: Activity, *, asks: bool) -> None:
     if isinstance(item, str):
         if not app.json:
-            click.echo(item)
-            sys.stdout.flush()
+            echo_answer(item)
     elif isinstance(item, Question):
         if asks:
             ask_person(item)
         elif not item.answered:
-            app.note(f"? {question_line(item.tool, item.input, item.description)}; {_HOW}")
+            app.note(f"{_shorten(f'? {question_line(item.tool, item.input)[:_MOST]}')}; {_HOW}")
     else:
-        for line in activity.lines(item):
-            app.note(click.style(line, dim=True))
+        for line in activity.lines(item, app.redactor):
+            app.note(line, dim=True)
 
 
 class Activity:
@@ -69,27 +70,31 @@ class Activity:
         self._tools: dict[str, str] = {}  # the names of those that were called, by the call's id
         self._told: set[str] = set()  # calls that were refused, and notices
 
-    def lines(self, event: Event) -> list[str]:
-        """Return what a person is told of an event; of what comes twice, once."""
+    def lines(self, event: Event, redactor: Redactor) -> list[str]:
+        """Return what a person is told of an event, without secrets; of what comes twice, once."""
+        lines = (line[:_MOST].replace("\n", " ") for line in self._lines(event))
+        return [_shorten(redactor.text(line)) for line in lines]
+
+    def _lines(self, event: Event) -> list[str]:
         match event.kind:
             case "assistant":
                 calls = [block for block in event.data.message.blocks if block.type == "tool_use"]
                 self._tools |= {call.id or "": call.name or "a tool" for call in calls}
                 depth = "  " if event.data.parent_tool_use_id else ""
-                return [_shorten(f"{depth}⚙ {call_line(call)}") for call in calls]
+                return [f"{depth}⚙ {call_line(call)}" for call in calls]
             case "user" if event.data.tool_result_meta:
                 blocks = event.data.message.blocks
                 return [line for block in blocks for line in self._refusal(event, block)]
             case "ticket":
                 by = f" by {event.data.agent}" if event.data.agent else ""
-                return [_shorten(f"✎ {event.data.type}{by}: {event.data.title}")]
+                return [f"✎ {event.data.type}{by}: {event.data.title}"]
             case "delegation" if event.data.state not in ("running", "announced"):
                 seconds = f" after {event.data.duration:.1f} s" if event.data.duration else ""
                 return [f"⇠ {event.data.agent} {event.data.state}{seconds}"]
             case "system":
                 return self._system(event)
             case "not-json":
-                return [_shorten(f"! a damaged line in the record: {event.data.text}")]
+                return [f"! a damaged line in the record: {event.data.text}"]
             case "unknown" if event.type == "rate_limit_event":
                 until = refused_until(event.data.fields)
                 return [f"✗ the rate limit is reached, until {clock(until)}"] if until else []
@@ -128,7 +133,7 @@ class Activity:
         if what in self._told:
             return []
         self._told.add(what)
-        return [_shorten(" ".join(line.split()))]
+        return [" ".join(line.split())]
 
 
 def call_line(call: Block) -> str:

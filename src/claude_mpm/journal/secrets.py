@@ -16,19 +16,24 @@ from claude_mpm.journal.layout import give_to_owner, storage_errors
 from claude_mpm.redaction import Redactor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from claude_mpm.journal.layout import Meta, SessionFolder
 
 _NAME = "redaction.key"
 _SIZE = 32  # bytes
 
 
-def redactor_of(folder: SessionFolder, meta: Meta) -> Redactor:
+def redactor_of(folder: SessionFolder, meta: Meta, also: Iterable[str] = ()) -> Redactor:
     """Return what takes a session's secrets out of text.
+
+    Args:
+        also: further secrets.
 
     Raises:
         StorageError: the key is damaged, or others can read it.
     """
-    return Redactor(meta.secrets, _read(_file(folder)) if meta.secrets else b"")
+    return Redactor(meta.secrets, _read(_file(folder)) if meta.secrets else b"", also)
 
 
 def secrets_key(folder: SessionFolder) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from claude_mpm.errors import UsageError
 from claude_mpm.folders import make_private
+from claude_mpm.printable import LineFormatter
 from claude_mpm.redaction import Redactor, secrets_of
 
 _OFF = logging.CRITICAL + 10
@@ -59,5 +60,5 @@ def _handler(log_dir: str | os.PathLike[str] | None) -> logging.Handler:
         except OSError as error:
             raise UsageError(f"log folder {folder}: {error.strerror}; name another") from error
         handler = logging.FileHandler(folder / "claude-mpm.log", delay=True)
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(LineFormatter(_FORMAT))
     return handler

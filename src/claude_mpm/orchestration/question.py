@@ -13,7 +13,13 @@ from claude_mpm.journal.answers import Answer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_CHOICE = "AskUserQuestion"  # Claude's tool to let a person choose; every use of it is a question
+CHOICE = "AskUserQuestion"  # Claude's tool to let a person choose; every use of it is a question
+
+
+def input_of(request: dict[str, Any]) -> dict[str, Any]:
+    """Return what Claude wants to give a tool; what is no JSON object stands under "input"."""
+    given = request.get("input")
+    return given if isinstance(given, dict) else {} if given is None else {"input": given}
 
 
 class Question:
@@ -23,6 +29,8 @@ class Question:
         request_id: Claude's name for the question.
         tool: the tool that it wants to use.
         input: what it wants to give the tool.
+        malformed: whether that is no JSON object, so that it cannot be allowed as it is; `input`
+            has it under "input" then.
         suggestions: rules that would answer such questions from now on, as Claude proposes them.
         answered: whether there is an answer already, or Claude withdrew the question.
         answer: the answer, whoever gave it; None where there is none, or it is not known.
@@ -36,9 +44,11 @@ class Question:
     ) -> None:
         self.request_id = request_id
         self.tool = str(request.get("tool_name", ""))
-        self.input: dict[str, Any] = request.get("input") or {}
+        self.input = input_of(request)
+        self.malformed = self.input is not request.get("input") and bool(self.input)
         self.description = str(request.get("description") or "")
-        self.suggestions: list[Any] = request.get("permission_suggestions") or []
+        proposed = request.get("permission_suggestions")
+        self.suggestions: list[Any] = proposed if isinstance(proposed, list) else []
         self.tool_use_id = str(request.get("tool_use_id") or "")
         self.answered = False
         self.answer: Answer | None = None
@@ -49,8 +59,13 @@ class Question:
     @property
     def choices(self) -> list[str]:
         """What Claude lets a person choose, one text for each choice; mostly nothing."""
-        asked = self.input.get("questions") if self.tool == _CHOICE else None
-        return [str(each.get("question")) for each in asked or () if isinstance(each, dict)]
+        return [str(each.get("question")) for each in self.choosing]
+
+    @property
+    def choosing(self) -> list[dict[str, Any]]:
+        """What Claude lets a person choose, as it stands in `input`: with the options."""
+        asked = self.input.get("questions") if self.tool == CHOICE else None
+        return [each for each in asked if isinstance(each, dict)] if isinstance(asked, list) else []
 
     def allow(
         self, updated_input: dict[str, Any] | None = None, *, reason: str = "", by: str = "api"
@@ -64,7 +79,12 @@ class Question:
 
         Raises:
             QuestionOver: the question is answered or withdrawn.
+            UsageError: what Claude wants to give the tool is no JSON object.
         """
+        if self.malformed and updated_input is None:
+            raise UsageError(
+                f"what {self.tool} is to get is no JSON object: deny it, or give an input of yours"
+            )
         given = self.input if updated_input is None else updated_input
         self._answer({"behavior": "allow", "updatedInput": given}, reason, by)
 
@@ -73,17 +93,22 @@ class Question:
 
         Args:
             chosen: one for each of `choices`: the label of an option, several with commas between
-                them where Claude takes several, or words of your own.
+                them where Claude takes several, or words of your own. Where there is one thing to
+                choose, and Claude takes several, they may be given one by one.
             by: who answers, for the record.
 
         Raises:
             QuestionOver: the question is answered or withdrawn.
             UsageError: there is nothing to choose, or not so much.
         """
-        if not chosen or len(chosen) != len(self.choices):
+        asked = self.choosing
+        if len(asked) == 1 and asked[0].get("multiSelect"):
+            chosen = (", ".join(chosen),)[: len(chosen)]
+        if not chosen or len(chosen) != len(asked):
+            several = "; several options of one are one choice: 'A, B'" if asked else ""
             raise UsageError(
-                f"the question about {self.tool} takes {len(self.choices)} choices,"
-                f" not {len(chosen)}"
+                f"the question about {self.tool} takes {len(asked)} choices,"
+                f" not {len(chosen)}{several}"
             )
         answers = dict(zip(self.choices, chosen, strict=True))
         self.allow({**self.input, "answers": answers}, reason="; ".join(chosen), by=by)

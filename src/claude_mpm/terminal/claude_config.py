@@ -102,7 +102,7 @@ def _read(file: Path) -> dict[str, Any]:
         known = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LaunchError(f"terminal: {file} is no JSON ({error}); mend or remove it") from error
     return known if isinstance(known, dict) else {}
 

@@ -1,0 +1,62 @@
+"""What the command prints: the one way to standard output and standard error."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from claude_mpm.printable import printable, printable_json
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+
+class Styled(str):
+    """Text that is fit for a terminal, with colours of our own; what is added to it is not."""
+
+
+def styled(text: object, **style: Any) -> Styled:
+    """Return text as text, in colours: `style` is as for `click.style`."""
+    return Styled(click.style(printable(str(text)), **style))
+
+
+def echo(
+    *parts: str, err: bool = False, nl: bool = True, file: TextIO | None = None, **style: Any
+) -> None:
+    """Print a line of text; nothing but what `styled` made steers the terminal.
+
+    Args:
+        parts: what the line is made of, without blanks between.
+        err: whether it goes to standard error.
+        nl: whether a line break follows.
+        file: where it goes instead.
+        style: of the whole line, as for `click.style`.
+    """
+    text = "".join(part if isinstance(part, Styled) else printable(part) for part in parts)
+    click.echo(click.style(text, **style) if style else text, file=file, err=err, nl=nl)
+
+
+def echo_answer(line: str) -> None:
+    """Print a line of what Claude answers: as it is in a pipe, as text on a terminal."""
+    on_terminal = sys.stdout.isatty()
+    sys.stdout.write(f"{printable(line.removesuffix(chr(13))) if on_terminal else line}\n")
+    sys.stdout.flush()
+
+
+def echo_json(text: str | bytes) -> None:
+    """Print JSON; on a terminal, what would steer it is escaped as JSON has it."""
+    if isinstance(text, bytes):
+        if not sys.stdout.isatty():
+            click.echo(text)
+            return
+        text = text.decode("utf-8", "replace")
+    click.echo(printable_json(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def echo_export(text: str) -> None:
+    """Print an export: as it is in a pipe, as text on a terminal."""
+    on_terminal = sys.stdout.isatty()
+    sys.stdout.write(printable(text.replace("\r\n", "\n")) if on_terminal else text)
