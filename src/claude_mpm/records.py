@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+# What Claude's native interface puts in front of the names of the agents that it got from us.
+NATIVE_PREFIX = "mpm:"
+
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """Work that the assistant named with a marker such as `TODO:`.

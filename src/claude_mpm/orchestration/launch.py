@@ -6,6 +6,7 @@ import logging
 import shlex
 from typing import TYPE_CHECKING
 
+from claude_mpm.orchestration.native_agents import lay_agents
 from claude_mpm.trust import Act, real, shown, untrusted_acts
 from claude_mpm.wire import WIRES, PlainLines, Transcript, Wire
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.options import Options
 
-_LONGEST_ARGUMENT = 128 << 10  # bytes in one argument, on Linux
 _NAMED = 4  # how much of what is left out is named one by one
 _logger = logging.getLogger("claude_mpm.launch")
 
@@ -64,12 +64,8 @@ def _native_arguments(options: Options, folder: SessionFolder) -> list[str]:
     arguments = []
     if folder.framework.exists():
         arguments += ["--append-system-prompt-file", str(folder.framework)]
-    if folder.agents.exists():  # a file, as for `claude -p`, is not taken here
-        agents = folder.agents.read_text("utf-8")
-        if len(agents.encode()) < _LONGEST_ARGUMENT:
-            arguments += ["--agents", agents]
-        else:
-            _logger.warning("the agents are left out: a terminal takes %d bytes", _LONGEST_ARGUMENT)
+    if folder.agents.exists():
+        arguments += ["--plugin-dir", str(lay_agents(folder))]
     for name in ("max_turns", "max_budget_usd"):
         if getattr(options, name) is not None:
             _logger.warning("%s has no effect on a terminal", name)

@@ -12,7 +12,7 @@ from claude_mpm.processors.by_kind import ByKind
 from claude_mpm.processors.claimed import amount, time_of
 from claude_mpm.processors.delegation_text import DelegationFinder
 from claude_mpm.processors.identities import Identities
-from claude_mpm.records import Delegation
+from claude_mpm.records import NATIVE_PREFIX, Delegation
 from claude_mpm.wire.events import Event
 from claude_mpm.wire.plain_text import in_pieces
 from claude_mpm.wire.text_lines import result_text
@@ -92,7 +92,7 @@ class DelegationProcessor(ByKind):
                     Delegation(
                         key=block.id,
                         session=self._session,
-                        agent=str(called.get("subagent_type") or "general-purpose"),
+                        agent=_named(str(called.get("subagent_type") or "general-purpose")),
                         description=str(called.get("description") or ""),
                         prompt=str(called.get("prompt") or ""),
                         started_at=time_of(event.data.timestamp),
@@ -122,7 +122,7 @@ class DelegationProcessor(ByKind):
             return
         if system.subtype == "task_started":
             background = bool(system.is_backgrounded)
-            agent = system.subagent_type or delegation.agent
+            agent = _named(system.subagent_type or delegation.agent)
             yield self._update(
                 msgspec.structs.replace(delegation, background=background, agent=agent), event
             )
@@ -184,3 +184,8 @@ def _elapsed(delegation: Delegation, ended: float | None) -> float | None:
     if delegation.started_at is None or ended is None:
         return None
     return max(0.0, ended - delegation.started_at)
+
+
+def _named(agent: str) -> str:
+    """Return the name that an agent has everywhere."""
+    return agent.removeprefix(NATIVE_PREFIX)

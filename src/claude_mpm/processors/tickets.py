@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.processors.by_kind import ByKind
 from claude_mpm.processors.ticket_text import DEFAULT_MARKERS, FoundTicket, TicketFinder
-from claude_mpm.records import Ticket
+from claude_mpm.records import NATIVE_PREFIX, Ticket
 from claude_mpm.wire.events import Event
 from claude_mpm.wire.plain_text import in_pieces
 from claude_mpm.wire.text_lines import is_no_answer
@@ -62,7 +62,7 @@ class TicketProcessor(ByKind):
                 found += self._finder.find(block.text)
         if not found or is_no_answer(event.data):
             return []
-        agent = event.data.subagent_type or ""
+        agent = (event.data.subagent_type or "").removeprefix(NATIVE_PREFIX)
         return [self._event(ticket, event, agent=agent) for ticket in found]
 
     def _event(self, found: FoundTicket, event: Event, agent: str = "") -> Event:
