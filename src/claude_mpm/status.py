@@ -5,11 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 
 from claude_mpm.fate import Fate, fates
-from claude_mpm.journal.cursor import read_lines
+from claude_mpm.journal.cursor import newest_lines, read_lines
 from claude_mpm.journal.parked import read_parked
 from claude_mpm.journal.prompts import Prompt, answered_requests, prompts
 from claude_mpm.processors.transcript_turns import TranscriptTurns
@@ -145,6 +146,27 @@ def has_conversation(folder: SessionFolder, index: Index) -> bool:
     wire = WIRES["stream-json"]
     lines = read_lines(folder.journal)
     return any(event.type == "system/init" for line in lines for event in wire.decode(line))
+
+
+def held_conversation(folder: SessionFolder) -> str | None:
+    """Return the UUID of the conversation that Claude held last; None where it has told of none.
+
+    It says so at the beginning of every turn. Another begins with `/clear`, and where an argument
+    says so, such as `--fork-session`. (Observed: Claude Code 2.1.330.)
+    """
+    wire = WIRES["stream-json"]
+    for line in newest_lines(folder.journal, 0, folder.journal.stat().st_size):
+        for event in wire.decode(line) if b'"init"' in line.data else ():
+            if event.type == "system/init" and (told := _uuid(event.data.session_id)):
+                return told
+    return None
+
+
+def _uuid(text: str | None) -> str | None:
+    try:
+        return str(UUID(text)) if text else None
+    except ValueError:
+        return None
 
 
 def _answered(folder: SessionFolder, index: Index) -> set[str]:

@@ -8,6 +8,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from claude_mpm.checks import disk_is_full, telling
 from claude_mpm.environments.order import Order
 from claude_mpm.errors import MPMError, SessionEnded, StorageError
@@ -26,6 +28,7 @@ from claude_mpm.orchestration.launch import (
     left_out,
     wire_of,
 )
+from claude_mpm.orchestration.options import without_conversation
 from claude_mpm.orchestration.session_record import SessionRecord
 from claude_mpm.trust import is_scheduled
 from claude_mpm.wire import WIRES, Wire
@@ -157,6 +160,8 @@ class Controller:
             self.folder.note_failed_start(str(error))
             raise
         self.hosted = True
+        further = without_conversation(self._options.claude_args)  # another start goes on with it
+        self._options = msgspec.structs.replace(self._options, claude_args=further)
         return meta
 
     def _order(

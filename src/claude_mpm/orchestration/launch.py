@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from claude_mpm.orchestration.native_agents import lay_agents
+from claude_mpm.orchestration.options import without_conversation
 from claude_mpm.trust import Act, real, shown, untrusted_acts
 from claude_mpm.wire import WIRES, PlainLines, Transcript, Wire
 
@@ -45,7 +46,9 @@ def claude_arguments(
         return _native_arguments(options, folder)
     arguments = ["-p", "--verbose"]
     arguments += ["--input-format", "stream-json", "--output-format", "stream-json"]
+    further = list(options.claude_args)
     if resumed:
+        further = without_conversation(further, forks=True)
         # Claude keeps the first framework of a conversation unless it is told not to.
         arguments += [f"--resume={claude_session_id}", "--system-prompt-snapshot", "off"]
     else:
@@ -56,7 +59,7 @@ def claude_arguments(
         arguments += ["--agents", str(folder.agents)]
     if untrusted:
         arguments += ["--setting-sources", "user"]
-    return arguments + _asked_for(options) + list(options.claude_args)
+    return arguments + _asked_for(options) + further
 
 
 def _native_arguments(options: Options, folder: SessionFolder) -> list[str]:

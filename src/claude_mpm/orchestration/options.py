@@ -190,6 +190,14 @@ KEPT = (
 )
 
 
+_FORK = "--fork-session"
+# Arguments that choose the conversation, and whether a value follows.
+_CHOOSES = {
+    "--resume": True, "-r": True, "--session-id": True,
+    "--continue": False, "-c": False, _FORK: False,
+}  # fmt: skip
+
+
 def make_options(given: Mapping[str, Any]) -> Options:
     """Return the options, or say which keyword is none.
 
@@ -207,8 +215,30 @@ def make_options(given: Mapping[str, Any]) -> Options:
     return Options(**given)
 
 
+def without_conversation(claude_args: Sequence[str], *, forks: bool = False) -> list[str]:
+    """Return arguments of `claude` without those that choose a conversation, which count once.
+
+    Args:
+        claude_args: the arguments.
+        forks: whether the one stays that goes on with the conversation under another identity.
+    """
+    kept: list[str] = []
+    value = False  # whether what comes next may be the value of what was left out
+    for each in claude_args:
+        name, equals, _ = each.partition("=")
+        if name in _CHOOSES and not (forks and name == _FORK):
+            value = not equals and _CHOOSES[name]
+        elif not value or each.startswith("-"):
+            kept.append(each)
+            value = False
+        else:
+            value = False
+    return kept
+
+
 def kept_options(options: Options) -> dict[str, Any]:
     """Return the options that `meta.json` keeps, without those that have their default."""
     default = Options()
     values = {name: getattr(options, name) for name in KEPT}
+    values["claude_args"] = without_conversation(options.claude_args) or default.claude_args
     return {name: value for name, value in values.items() if value != getattr(default, name)}

@@ -15,7 +15,7 @@ from claude_mpm.journal.layout import Meta, Start
 from claude_mpm.journal.secrets import secrets_key
 from claude_mpm.orchestration.options import kept_options
 from claude_mpm.redaction import fingerprints, secrets_of
-from claude_mpm.status import has_conversation
+from claude_mpm.status import has_conversation, held_conversation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,10 +92,11 @@ class SessionRecord:
         if self._options.resume and known is None:
             raise UsageError(f"there is no session {self._folder.path.name} to resume")
         meta = known or self.new(wire, cwd)
+        goes_on = bool(meta.starts) and self._takes_up(meta, wire, index, record)
         start = Start(
             at=time.time(),
             offset=self._folder.journal.stat().st_size if known else 0,
-            resumed=bool(meta.starts) and self._is_known(meta, index, record),
+            resumed=goes_on,
             framework_sha256=framework.sha256 if framework else "",
             framework_source=framework.source if framework else "",
             agents_source=framework.agents_source if framework else "",
@@ -109,13 +110,18 @@ class SessionRecord:
         meta.starts = [*begin, start]
         return meta
 
-    def _is_known(self, meta: Meta, index: Index, record: ClaudeRecord | None) -> bool:
-        """Tell whether Claude can go on with the conversation.
+    def _takes_up(self, meta: Meta, wire: Wire, index: Index, record: ClaudeRecord | None) -> bool:
+        """Note which conversation Claude held last; return whether it can go on with it.
 
         It keeps it on the disk with the end of its first turn at the latest; what was begun before
         may be lost with a Claude that was killed.
         """
-        if any(turn.prompts for turn in index.newest_turns(meta.session_id)):
+        before = meta.claude_session_id
+        meta.claude_session_id = (
+            held_conversation(self._folder) if wire.greets else None
+        ) or before
+        is_first = meta.claude_session_id == before
+        if is_first and any(turn.prompts for turn in index.newest_turns(meta.session_id)):
             return True
         if not has_conversation(self._folder, index):
             return False
