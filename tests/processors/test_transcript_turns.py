@@ -223,7 +223,7 @@ def test_total_cost_is_cumulative_and_each_conversation_has_its_own() -> None:
 
 def test_a_reader_may_begin_in_the_middle_of_a_turn() -> None:
     lines = journal(
-        cost(0.5), prompt("Zero"), answer("0"), duration(), prompt("Go"), answer("a"),
+        cost(0.5), prompt("Zero", "typed-0"), answer("0"), duration(), prompt("Go"), answer("a"),
         answer("b", id="msg_2"), duration(), cost(0.75),
     )  # fmt: skip
     start = lines[5].end
