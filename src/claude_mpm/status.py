@@ -41,6 +41,11 @@ class State(StrEnum):
     LOST = "lost"
 
     @property
+    def since(self) -> str:
+        """The state of a session that is over, as a verb: "has ended", "was lost"."""
+        return f"{'was' if self is State.LOST else 'has'} {self}"
+
+    @property
     def runs(self) -> bool:
         """Whether there is a Claude."""
         return self not in (State.ENDED, State.LOST)

@@ -160,7 +160,7 @@ def _pick(folder: SessionFolder, status: Status, prefix: str | None = None) -> A
     if over is not None:
         raise over
     if not status.state.runs:
-        raise SessionEnded(f"session {name} has {status.state}, and its questions with it")
+        raise SessionEnded(f"session {name} {status.state.since}, and its questions with it")
     if not prefix:
         last = next(reversed(read_answers(folder).values()), None)
         said = f"; the last, about {last.tool}, was {last}" if last else ""

@@ -52,7 +52,7 @@ def _show_ended(app: App, store: Store, folder: SessionFolder, status: Status) -
     from claude_mpm.orchestration.follow import read_turn
 
     name = folder.path.name[:8]
-    hint = f"session {name} has {status.state}; claude-mpm resume {name} goes on with it"
+    hint = f"session {name} {status.state.since}; claude-mpm resume {name} goes on with it"
     if not status.begun:
         app.note(hint)
         return 1 if folder.exit_status() else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import stat
 import subprocess
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.cli.found import warn
 from claude_mpm.errors import StorageError
 from claude_mpm.journal import leftovers
 from claude_mpm.journal.layout import SessionFolder
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from claude_mpm.store import Store
 
 _PATIENCE = 60.0  # seconds for an answer of a container engine
+_KILLED = 128 + signal.SIGKILL
 _LABEL = "claude-mpm.session"
 
 
@@ -50,7 +53,11 @@ def sweep(store: Store) -> list[Swept]:
         folder = folders.get(path) or SessionFolder(path)
         if path not in folders and path.exists():
             continue  # of another state folder
-        left = _sweep_session(folder, has_processes=path in processes)
+        try:
+            left = _sweep_session(folder, has_processes=path in processes)
+        except (StorageError, OSError) as error:  # the others are swept all the same
+            warn(folder, error)
+            continue
         found.setdefault(path.name, Counter()).update(left)
     for session in _sweep_containers(store):
         found.setdefault(session, Counter())["containers"] += 1
@@ -77,6 +84,8 @@ def _sweep_session(folder: SessionFolder, *, has_processes: bool) -> Counter[str
             left["processes"] = leftovers.end(folder.path)
         left["temporary folders"] = int(leftovers.remove_temporary(folder.temporary))
         left["FIFOs"] = len(fifos)
+        if folder.exit_status() is None:  # its host left no word, and now no other trace either
+            folder.write(folder.exit_file, f"{_KILLED}\n".encode())
         folder.remove_host()
     finally:
         lock.release()

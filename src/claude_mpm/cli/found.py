@@ -52,7 +52,7 @@ def caught_up(app: App) -> Iterator[Store]:
         store.close()
 
 
-def warn(folder: SessionFolder, error: StorageError) -> None:
+def warn(folder: SessionFolder, error: StorageError | OSError) -> None:
     """Name a session that cannot be read on standard error."""
     said = f"session {folder.path.name} is left out: {error}"
     echo(f"claude-mpm: {one_line(said)}", err=True)

@@ -11,7 +11,8 @@ from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.found import warn
 from claude_mpm.cli.output import echo
 from claude_mpm.cli.pick import pick_session, status_now
-from claude_mpm.errors import StorageError, UsageError
+from claude_mpm.errors import MPMError, StorageError, UsageError
+from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +96,7 @@ def stop(context: click.Context, sessions: tuple[str, ...], all_: bool) -> None:
             folders = [folder for folder in store.sessions() if folder.has_host()]
         else:
             folders = [pick_session(store, name) for name in sessions or (None,)]
-        ended = [_stop(app, store, folder) for folder in folders]
+        ended = [_tried(app, store, folder, alone=len(folders) == 1) for folder in folders]
     if app.json:
         app.print_json(ended)
     if not folders:
@@ -103,11 +104,23 @@ def stop(context: click.Context, sessions: tuple[str, ...], all_: bool) -> None:
     context.exit(0 if all(each["ended"] for each in ended) else 1)
 
 
+def _tried(app: App, store: Store, folder: SessionFolder, *, alone: bool) -> dict[str, Any]:
+    """End one session; where several are to end, one that cannot is named and keeps none up."""
+    try:
+        return _stop(app, store, folder)
+    except (MPMError, OSError) as error:
+        if alone:
+            raise
+        name = folder.path.name
+        echo(f"claude-mpm: {one_line(f'session {name[:8]} is not stopped: {error}')}", err=True)
+        return {"session": name, "ended": False, "error": str(error)}
+
+
 def _stop(app: App, store: Store, folder: SessionFolder) -> dict[str, Any]:
     """End one session and say how it ended."""
     name = folder.path.name
     state = status_now(store, folder).state
-    how = f"had {state} already"
+    how = f"{state.since} already"
     if state.runs:
         how = _end(app, folder)
         store.catch_up(folder)

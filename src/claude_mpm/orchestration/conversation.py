@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.checks import check_prompt
-from claude_mpm.errors import BudgetExceeded, MPMError, SessionEnded
+from claude_mpm.errors import BudgetExceeded, LaunchError, MPMError, SessionEnded
 from claude_mpm.journal.answers import read_answers
 from claude_mpm.orchestration.answering import reach
 from claude_mpm.orchestration.controller import Controller
@@ -72,14 +72,13 @@ class Conversation:
         )
 
     def leaves_out_settings(self) -> str:
-        """Return in one line what of the project is kept from Claude; empty where nothing is.
-
-        Raises:
-            LaunchError: there is no such folder to work in.
-        """
+        """Return in one line what of the project is kept from Claude; empty where nothing is."""
         if not self.environment.shares_files:
             return ""
-        cwd = self.environment.working_folder(self.options.cwd)
+        try:
+            cwd = self.environment.working_folder(self.options.cwd)
+        except LaunchError:  # a start says so; a Claude that runs needs the folder no more
+            return ""
         acts = left_out(self.options, self.environment, cwd)
         return told(acts, Path(cwd)) if acts else ""
 
