@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from claude_mpm.processors.ticket_state import begins_or_ends_done, is_done_alone
+from claude_mpm.processors.ticket_state import names_a_section, section_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +27,9 @@ _CLOSING_QUOTE = {'"': '"', "“": "”", "«": "»", "「": "」", "『": "』"
 _QUOTE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+>")
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]")
 # A line that may be a label over what is done: "Fixed:".
-_LABEL_END = re.compile(r"[:：][*_ \t\r]*$", re.MULTILINE)
 _COLONS = frozenset(":：")
 _LONGEST_LABEL = 60
-_LIST_OR_DEEPER = re.compile(r"\s|[-*+•]\s|\d{1,3}[.)]\s")
+_LIST_ITEM = re.compile(r"[-*+•◦▪–]\s|\d{1,3}[.)]\s|[☐☑☒✓✔✅]|\[[ xX]\]\s")
 # Comments of code and of Markdown that go over several lines: how they begin, how they end.
 _COMMENTS = {"/*": "*/", "<!--": "-->", "{-": "-}", "--[[": "]]", '"""': '"""', "'''": "'''"}
 # Claude Code's own screen, copied into a text: the call of a tool, its result, and boxes.
@@ -86,8 +85,7 @@ class BlockTracker:
     """Tells line by line whether text is code, a quotation, a diff, a table or a copied screen.
 
     Attributes:
-        section: what the heading or label above says: "done" where all below it is, "about done"
-            where it speaks of that ("Fixed issues"), else "".
+        section: what the heading or label above says, as `section_of` has it.
     """
 
     def __init__(self) -> None:
@@ -98,6 +96,7 @@ class BlockTracker:
         self._comment = ""
         self._heading = ""
         self._label = ""
+        self._label_indent = 0
 
     @property
     def section(self) -> str:
@@ -114,7 +113,7 @@ class BlockTracker:
         for sign, whole in _BLOCK_SIGNS:
             if sign in text and whole in text:
                 return False
-        return not any(_is_done_label(text, end.start()) for end in _LABEL_END.finditer(text))
+        return not any(map(_label_of, text.split("\n")))
 
     def feed(self, line: str) -> bool:
         """Return whether `line` (without its line break) is something else than prose."""
@@ -160,21 +159,24 @@ class BlockTracker:
 
     def _note_section(self, line: str) -> None:
         if line[:4].lstrip()[:1] == "#" and _HEADING.match(line):
-            text = line.lstrip(" #")
-            about = "about done" if begins_or_ends_done(text) else ""
-            self._heading = "done" if is_done_alone(text) else about
+            self._heading, self._label = section_of(line.lstrip(" #"), heading=True), ""
+            return
+        text = line.lstrip()
+        indent = len(line) - len(text)
+        if self._label and text and indent <= self._label_indent and not _LIST_ITEM.match(text):
             self._label = ""
-        elif self._label and line.strip() and not _LIST_OR_DEEPER.match(line):
-            self._label = ""
-        if line[-8:].rstrip("*_ \t\r")[-1:] in _COLONS:
-            end = _LABEL_END.search(line, max(0, len(line) - _LONGEST_LABEL))
-            self._label = "done" if end and _is_done_label(line, end.start()) else self._label
+        if label := _label_of(line):
+            self._label, self._label_indent = label, indent
 
 
-def _is_done_label(text: str, end: int) -> bool:
-    """Return whether the line that ends in a colon at `end` is a label like "Fixed:"."""
-    begin = text.rfind("\n", 0, end) + 1
-    return end - begin <= _LONGEST_LABEL and is_done_alone(text[begin:end])
+def _label_of(line: str) -> str:
+    """Return what a line says of the work below it, where it is a label: "Fixed:"."""
+    if len(line) > _LONGEST_LABEL:
+        return ""
+    text = line.rstrip("*_ \t\r")
+    if text[-1:] in _COLONS and text:
+        return section_of(text[:-1], heading=False)
+    return "defects done" if names_a_section(line) else ""
 
 
 def _is_table_rule(line: str) -> bool:

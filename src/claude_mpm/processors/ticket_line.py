@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # "Issue #14538:" cites a tracker, "Bug #2:" counts findings.
 _CITED = re.compile(r"\s?[#№]\d{3,}")
 _CLOSINGS = "]】）"
+_DEFECTS = ("BUG", "FIXME", "ISSUE")
 _JOINT = re.compile(r"[\s,/*_]{0,8}(?:and|or)?[\s*_]{0,8}")
 
 
@@ -99,11 +100,11 @@ class MarkerPattern:
                         return True
         return False
 
-    def markers(self, line: str, *, done_section: bool) -> list[Marker]:
+    def markers(self, line: str, *, section: str) -> list[Marker]:
         """Return the markers of one line of prose, left to right.
 
-        With `done_section` the line is under a heading like "Fixed issues", where only a marker
-        in capitals counts. Runs in time linear to the line.
+        Below a heading about finished work only a marker in capitals counts, and none of a defect
+        where it speaks of defects. Runs in time linear to the line.
         """
         if self._pattern.search(line) is None or is_output(line):
             return []
@@ -112,7 +113,7 @@ class MarkerPattern:
         for candidate in self._candidates(line):
             if passed_over >= 0 and _JOINT.fullmatch(line, passed_over, candidate.match.start()):
                 passed_over = candidate.match.end()  # "TODO: and FIXME: comments" names both
-            elif _counts(candidate, line, kept[-1:], done_section=done_section):
+            elif _counts(candidate, line, kept[-1:], section=section):
                 kept.append(candidate)
                 passed_over = -1
             else:
@@ -148,9 +149,7 @@ def _candidate(line: str, match: re.Match[str]) -> _Candidate:
     )
 
 
-def _counts(
-    candidate: _Candidate, line: str, earlier: list[_Candidate], *, done_section: bool
-) -> bool:
+def _counts(candidate: _Candidate, line: str, earlier: list[_Candidate], *, section: str) -> bool:
     prefix, match = candidate.prefix, candidate.match
     word = match["word"]
     if prefix.done or prefix.struck or not _closes_what_opened(candidate):
@@ -159,11 +158,13 @@ def _counts(
         return False
     if prefix.bracket == "[" and "](" in line[match.start() : match.end() + 400]:
         return False  # a link to an existing ticket
+    if section == "defects done" and word.upper() in _DEFECTS:
+        return False
     if word != word.upper():
         return (
             candidate.at_start
             and word[0].isupper()
-            and not done_section
+            and not section
             and _capitalised_counts(candidate)
         )
     if candidate.at_start:

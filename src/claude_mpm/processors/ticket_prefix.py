@@ -39,11 +39,13 @@ _OUTPUT = re.compile(
     | [\[(]?[\w/.,+\ -]{{0,24}}?\d\d:\d\d:\d\d     # time of day
     | \[\s*\d+\.\d+\]                             # kernel log
     | <\d{{1,3}}>                                 # syslog priority
+    | [\w.-]{{1,40}}\ +\|\s                         # docker compose
+    | (?:not\ )?ok\ \d | E\s{{2,}} | (?:FAILED|PASSED|SKIPPED|XFAIL|XPASS)\s  # TAP, pytest
     | (?:\[[^\[\]]{{1,60}}\]\s?)*+{_LEVEL}(?:\s+(?=\S{{1,20}}:)|:|\s*\|)
     | \[{_LEVEL}\]
     | (?!(?:note|nb|ps|fyi|btw|next|later|also|left|reminder|summary|update|remaining):)
       [a-z][\w.-]{{0,40}}(?:\[\d+\])?:\s          # program:
-    | [\w.]{{1,80}}(?:Error|Exception|Warning):   # last line of a traceback
+    | (?:Caused\ by:\ )?[\w.]{{1,80}}(?:Error|Exception|Warning):   # last line of a traceback
     | [VDIWEF]/\w+:                               # Android's log
     | \d+(?:[:|\t→]|-\s{{2,}}|\s+[-+]\s)          # line number
     | (?:[-*+]\s++)?[^\s`]{{1,300}}?(?::\d+[:-]|\(\d+\):)  # path:line

@@ -129,7 +129,7 @@ class _Scanner:
             return [], None
         if self._blocks.section == "done":
             return [], None
-        markers = self._pattern.markers(line, done_section=self._blocks.section == "about done")
+        markers = self._pattern.markers(line, section=self._blocks.section)
         tickets = [ticket for marker in markers if (ticket := self._ticket(line, marker))]
         return tickets, markers[-1] if markers else None
 

@@ -10,55 +10,55 @@ from __future__ import annotations
 DONE = {
     "en": "done, fixed, resolved, closed, complete, completed, finished, implemented, solved,"
     " mended, addressed, shipped, merged, obsolete, not needed any more, no longer needed,"
-    " won't fix, wontfix, works now",
+    " won't fix, wontfix, works now, cancelled, canceled, abandoned, dropped, rejected, discarded, declined",
     "zh": "完成, 已完成, 完了, 完毕, 完畢, 已修复, 已修復, 修复, 修復, 修复完成, 已修正, 已解决, 已解決, 解决, 解決, 解决了, 已关闭, 已關閉,"
-    " 关闭, 关闭了, 已实现, 已實現, 已处理, 已處理, 搞定, 做完了, 修好了, 修复了, 不再需要",
+    " 关闭, 关闭了, 已实现, 已實現, 已处理, 已處理, 搞定, 做完了, 修好了, 修复了, 不再需要, 取消, 已取消, 放弃, 已放弃, 不做了, 已上线, 已更新, 已发布, 已完成",
     "hi": "पूर्ण, पूरा, पूरी, पूरा हुआ, पूरा हो गया, हो गया, हो गई, हो चुका, ठीक, ठीक किया,"
     " ठीक किया गया, ठीक हो गया, हल, हल हो गया, हल हुआ, हल किया, हल किया गया, समाप्त, संपन्न,"
-    " सम्पन्न, बंद, कर दिया, कर लिया, सुलझा, सुलझा लिया, सुधारा गया",
+    " सम्पन्न, बंद, कर दिया, कर लिया, सुलझा, सुलझा लिया, सुधारा गया, रद्द, रद्द किया गया",
     "es": "hecho, hecha, hechos, hechas, terminado, terminada, corregido, corregida, resuelto,"
     " resuelta, cerrado, cerrada, completado, completada, solucionado, solucionada, arreglado,"
     " arreglada, finalizado, finalizada, listo, lista, implementado, implementada, completo,"
     " acabado, terminados, terminadas, corregidos, corregidas, resueltos, resueltas, cerrados, cerradas,"
-    " completados, completadas, solucionados, solucionadas, arreglados, finalizados, listos, listas",
+    " completados, completadas, solucionados, solucionadas, arreglados, finalizados, listos, listas, cancelado, cancelada, descartado, descartada, anulado, anulada, rechazado, rechazada, implementados, implementadas, entregado, entregada, abandonado",
     "fr": "fait, faite, faits, faites, terminé, terminée, terminés, terminées, corrigé, corrigée,"
     " corrigés, corrigées, résolu, résolue, résolus, résolues, réglé, réglée, fermé, fermée,"
     " clos, clôturé, clôturée, fini, finie, achevé, livré, réparé, réparée, traité,"
-    " traitée, implémenté",
+    " traitée, implémenté, abandonné, abandonnée, annulé, annulée, rejeté, rejetée, livrée, livrés, livrées, implémentés, réalisé, réalisée, réalisés, réalisées, traités, traitées, réglés, réglées, fermés, fermées, classé",
     "ar": "تم, تمت, تم الإصلاح, تم إصلاحه, تم إصلاحها, تم اصلاحه, تم الحل, تم حله, تم حلها,"
     " تم الانتهاء, تم الإنجاز, تم التنفيذ, تم الإغلاق, تمت المعالجة, منجز, منجزة, مكتمل, مكتملة,"
-    " اكتمل, اكتملت, انتهى, انتهت, مغلق, مغلقة, محلول, محلولة, أنجز, أُنجز",
+    " اكتمل, اكتملت, انتهى, انتهت, مغلق, مغلقة, محلول, محلولة, أنجز, أُنجز, ملغي, ألغي, تم الإلغاء",
     "bn": "সম্পন্ন, সম্পন্ন হয়েছে, সম্পূর্ণ, শেষ, শেষ হয়েছে, হয়ে গেছে, হয়েছে, সমাধান,"
     " সমাধান হয়েছে, সমাধান করা হয়েছে, সমাধান হয়ে গেছে, ঠিক করা হয়েছে, ঠিক হয়েছে,"
-    " ঠিক হয়ে গেছে, করা হয়েছে, সংশোধিত, সমাপ্ত, বন্ধ, মীমাংসিত",
+    " ঠিক হয়ে গেছে, করা হয়েছে, সংশোধিত, সমাপ্ত, বন্ধ, মীমাংসিত, বাতিল",
     "pt": "feito, feita, feitos, feitas, concluído, concluída, concluídos, corrigido, corrigida,"
     " resolvido, resolvida, fechado, fechada, terminado, terminada, finalizado, finalizada,"
     " pronto, pronta, completo, completado, consertado, consertada, implementado, solucionado,"
     " acabado, concluídas, corrigidos, corrigidas, resolvidos, resolvidas, fechados, terminados,"
-    " finalizados, prontos, consertados",
+    " finalizados, prontos, consertados, cancelado, cancelada, descartado, descartada, abandonado, rejeitado, entregue, fechadas, implementada, realizado, realizada, solucionada",
     "ru": "готово, готов, готова, сделано, сделан, сделана, выполнено, выполнен, выполнена,"
     " исправлено, исправлен, исправлена, решено, решён, решен, решена, закрыто, закрыт, закрыта,"
     " завершено, завершён, завершен, завершена, устранено, устранён, устранен, устранена,"
-    " починено, починили, реализовано, закончено, сделали, исправили, пофикшено, больше не нужно",
+    " починено, починили, реализовано, закончено, сделали, исправили, пофикшено, больше не нужно, отменено, отменён, отменен, отменена, отклонено, отклонён, исправил, исправила, сделал, сделала, закрыл, закрыла, решил, решила, починил, починила, пофиксил, пофиксила, исправленные, решённые, решенные, закрытые, выполненные, завершённые, сделанные, устранённые",
     "ur": "مکمل, مکمل ہو گیا, مکمل ہوا, ہو گیا, ہو گئی, ہوگیا, حل, حل ہو گیا, حل شدہ, حل کر دیا,"
     " ٹھیک, ٹھیک کر دیا, ٹھیک کر دیا گیا, ٹھیک ہو گیا, ختم, ختم ہو گیا, بند, کر دیا, کر دیا گیا,"
-    " درست کر دیا گیا",
+    " درست کر دیا گیا, منسوخ",
     "id": "selesai, sudah selesai, beres, ditutup, diperbaiki, sudah diperbaiki, diselesaikan,"
-    " terselesaikan, rampung, tuntas, teratasi",
+    " terselesaikan, rampung, tuntas, teratasi, dibatalkan, batal",
     "de": "erledigt, abgehakt, erledigte, erledigtes, behoben, behobene, fertig, gelöst, gelöste,"
     " geschlossen, geschlossene, abgeschlossen, abgeschlossene, gefixt, umgesetzt, umgesetzte,"
     " beseitigt, korrigiert, implementiert, erledigt worden, hat sich erledigt, geht wieder,"
-    " gemacht, getan, fertiggestellt, nicht mehr nötig, entfällt, hinfällig, gestrichen",
+    " gemacht, getan, fertiggestellt, nicht mehr nötig, entfällt, hinfällig, gestrichen, verworfen, abgelehnt, storniert, abgesagt, abgebrochen, gelöste, gefixte, erledigter, fertige, abgeschlossener",
     "ja": "完了, 完了済み, 済, 済み, 済んだ, 対応済み, 対応済, 対応完了, 修正済み, 修正済, 修正完了, 修正しました, 解決, 解決済み, 解決済, 解決しました,"
-    " 終了, 終わった, 終わり, 実装済み, 実装済, 対処済み, 直した, 直しました, クローズ, クローズ済み, 完成",
-    "ko": "완료, 완료됨, 완료했음, 해결, 해결됨, 해결했음, 해결 완료, 수정됨, 수정 완료, 끝, 끝남, 종료, 닫힘",
+    " 終了, 終わった, 終わり, 実装済み, 実装済, 対処済み, 直した, 直しました, クローズ, クローズ済み, 完成, 中止, キャンセル, 取り消し, 却下",
+    "ko": "완료, 완료됨, 완료했음, 해결, 해결됨, 해결했음, 해결 완료, 수정됨, 수정 완료, 끝, 끝남, 종료, 닫힘, 취소, 취소됨",
     "it": "fatto, fatta, fatti, risolto, risolta, risolti, corretto, corretta, chiuso, chiusa,"
     " completato, completata, finito, finita, terminato, terminata, sistemato, sistemata,"
-    " implementato",
+    " implementato, annullato, annullata, scartato",
     "tr": "tamamlandı, bitti, çözüldü, düzeltildi, kapatıldı, yapıldı, halledildi, giderildi,"
-    " tamam",
-    "nl": "gedaan, klaar, opgelost, afgerond, gesloten, verholpen, afgehandeld, hersteld, voltooid",
-    "pl": "zrobione, gotowe, naprawione, rozwiązane, zamknięte, zakończone, ukończone, poprawione",
+    " tamam, iptal",
+    "nl": "gedaan, klaar, opgelost, afgerond, gesloten, verholpen, afgehandeld, hersteld, voltooid, geannuleerd, vervallen",
+    "pl": "zrobione, gotowe, naprawione, rozwiązane, zamknięte, zakończone, ukończone, poprawione, anulowane",
     "vi": "xong, đã xong, hoàn thành, đã hoàn thành, đã sửa, đã giải quyết, đã đóng, đã khắc phục",
     "fa": "انجام شد, انجام شده, حل شد, حل شده, بسته شد, رفع شد, رفع شده, تمام شد, تکمیل شد",
 }
@@ -111,7 +111,7 @@ NONE = {
 BESIDE_NONE = (
     "to report, to do, to add, to fix, left, found, known, open, remaining, reported, identified,"
     " pending, so far, yet, at all, here, were, was, are, is, have been, there, currently,"
-    " at the moment, right now, today, more, further, else, else left, weiter, weiteres, neues, offenes, besonderes, new, other, for now, of note, really,"
+    " at the moment, right now, today, more, further, else, else left, weiter, weiteres, neues, offenes, besonderes, new, other, for now, of note, really, requested, planned, needed, to speak of,"
     " bekannt, bekannte, bekannten, offen, offene, offenen, mehr, derzeit, zurzeit, zur zeit,"
     " momentan, im moment, aktuell, gefunden, vorhanden, zu tun, zu melden, weitere, weiteren,"
     " neue, neuen, bisher, noch, heute, hier, übrig, gibt es, sonst, pour le moment,"
@@ -125,14 +125,32 @@ BESIDE_NONE = (
     " momenteel, bekend, na razie"
 )
 
-# What there is none of.
-NOUN = (
-    "bug, bugs, issue, issues, task, tasks, todo, todos, fixme, fixmes, feature, features,"
-    " enhancement, enhancements, problem, problems, error, errors, work, fehler, probleme,"
-    " aufgaben, punkte, problème, problèmes, bogue, bogues, tâche, tâches, tarea, tareas,"
-    " problemas, errores, erro, erros, tarefa, tarefas, ошибок, багов, задач, проблем, مشاكل,"
-    " أخطاء, समस्या, त्रुटि, সমস্যা, ত্রুটি"
+# What there is none of: defects, and other work.
+DEFECT = (
+    "bug, bugs, issue, issues, fixme, fixmes, problem, problems, error, errors, fehler,"
+    " probleme, problème, problèmes, bogue, bogues, problemas, errores, erro, erros, ошибок,"
+    " багов, проблем, مشاكل, أخطاء, समस्या, त्रुटि, সমস্যা, ত্রুটি, defect, defects, fehlern,"
+    " mängel, erreur, erreurs, anomalie, anomalies, fallo, fallos, falha, falhas, defeitos,"
+    " ошибки, ошибка, баги, баг, проблемы, 问题, 缺陷, 错误, bug 修复, 不具合, バグ, 問題"
 )
+WORK = (
+    "task, tasks, todo, todos, feature, features, enhancement, enhancements, work, aufgaben,"
+    " punkte, tâche, tâches, tarea, tareas, tarefa, tarefas, задач, items, points,"
+    " todo items, punkt, vorgänge, arbeiten, задачи, задача, дела, 任务, 事项, 待办, タスク, 작업"
+)
+
+# What a heading or label over finished work may have beside "fixed": "Resolved this week".
+BESIDE_SECTION = (
+    "this, last, past, previous, week, sprint, month, today, yesterday, recently, so far,"
+    " from, of, the, in, on, since, for, release, version, diese, dieser, letzte, letzter,"
+    " vergangene, woche, monat, heute, gestern, bisher, aus, der, die, das, seit, cette,"
+    " semaine, dernière, la, le, les, de, du, mois, esta, este, semana, pasada, mes, hoy,"
+    " los, las, hoje, passada, desta, mês, na, на, этой, неделе, за, эту, неделю, сегодня, 的,"
+    " 本周, 上周, 今天, 本月, 今週, 先週"
+)
+
+# What such a heading says instead, as in a changelog.
+DONE_SECTION = "added, changed, removed, released, deployed, geschafft, neu, hinzugefügt, geändert"
 
 # A value that stands for a title that nobody has written yet; it must be the whole of it.
 PLACEHOLDER = (
@@ -142,7 +160,7 @@ PLACEHOLDER = (
     " s.o., s.u., ja, nein, leer, k.a., entf., en cours, à définir, à compléter, voir ci-dessous,"
     " voir ci-dessus, oui, non, vide, inconnu, pendiente, en curso, en progreso, por definir,"
     " ver abajo, ver arriba, sí, desconocido, vacío, pendente, em andamento, a definir,"
-    " ver abaixo, ver acima, sim, não, vazio, в работе, открыто, неизвестно, см. ниже, см. выше,"
+    " ver abaixo, ver acima, sim, não, vazio, неизвестны, в работе, открыто, неизвестно, см. ниже, см. выше,"
     " да, 待定, 进行中, 進行中, 未定, 同上, 見下, 未着手, 対応中, 下記参照, 上記参照, जारी, लंबित, قيد التنفيذ, معلق, চলমান,"
     " جاری, زیر التوا, dalam proses, tertunda, in corso, da definire, vedi sotto, devam ediyor,"
     " bezig, w toku"
@@ -165,7 +183,7 @@ NOT_YET = (
 # The title only points elsewhere ("see #12").
 SEE = (
     "see, see also, cf, cf., ref, ref., refs, reference, related to, same as, duplicate of,"
-    " siehe, siehe auch, vgl., voir, voir aussi, ver, véase, veja, см., см. также, 参见, 見, 参照,"
+    " siehe, siehe auch, vgl., voir, voir aussi, ver, véase, veja, см., см. также, 参见, 见, 見, 参照,"
     " vedi, zie, lihat"
 )
 
