@@ -310,3 +310,21 @@ def test_a_far_folder_that_others_can_change_is_not_used(
     assert (base == shared) == (planted is nothing)
     assert not Path(spec["folder"]).exists()
     assert base.exists() == (planted is nothing), "what was made for one session goes with it"
+
+
+def test_doctor_names_the_variables_that_a_killed_start_has_left(home: Path) -> None:
+    folder = Store().folder("killed")
+    folder.create()
+    folder.meta_file.write_text("{}")
+    folder.environ.write_text("export ANTHROPIC_API_KEY=secret\n")
+
+    def doctor(*words: str) -> str:
+        done = subprocess.run(
+            [PROGRAM, "doctor", *words], capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    assert f"{folder.environ} has keys" in doctor()
+    doctor("--sweep")
+    assert not folder.environ.exists()
+    assert "has keys" not in doctor()

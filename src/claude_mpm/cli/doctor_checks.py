@@ -230,6 +230,19 @@ def check_sessions(store: Store) -> Check:
     return Check("sessions", "ok", str(count))
 
 
+def check_secrets(store: Store) -> Iterator[Check]:
+    """Whether a start that was killed has left the variables of its Claude, with their keys."""
+    try:
+        left = [each for each in store.sessions() if each.environ.exists() and not each.has_host()]
+    except StorageError:  # the check of the sessions says so
+        return
+    if left:
+        found = f"{left[0].environ} has keys, and nobody is to read it any more ({len(left)} such)"
+        linked = left[0].link_file.exists()
+        remedy = f"claude-mpm stop {left[0].path.name}" if linked else "claude-mpm doctor --sweep"
+        yield Check("secrets", "problem", found, remedy)
+
+
 def check_framework(resolved: Resolved) -> Check:
     """Whether the framework can be read, and what is in it."""
     from claude_mpm.framework import FrameworkLoader

@@ -33,7 +33,8 @@ class Swept(msgspec.Struct, frozen=True):
 
     Args:
         session: its id.
-        what: how much of what, as "processes", "FIFOs", "temporary folders", "containers".
+        what: how much of what, as "processes", "FIFOs", "temporary folders", "files with keys",
+            "containers".
     """
 
     session: str
@@ -72,7 +73,8 @@ def _sweep_session(folder: SessionFolder, *, has_processes: bool) -> Counter[str
             left["processes"] = leftovers.end(folder.path)
         return left
     fifos = [entry for entry in folder.path.iterdir() if stat.S_ISFIFO(entry.lstat().st_mode)]
-    if not (fifos or has_processes or folder.temporary.exists()) or folder.link_file.exists():
+    keeps = has_processes or folder.temporary.exists() or folder.environ.exists()
+    if not (fifos or keeps) or folder.link_file.exists():
         return left
     lock = SessionLock(folder)
     if not lock.held:
@@ -84,6 +86,7 @@ def _sweep_session(folder: SessionFolder, *, has_processes: bool) -> Counter[str
             left["processes"] = leftovers.end(folder.path)
         left["temporary folders"] = int(leftovers.remove_temporary(folder.temporary))
         left["FIFOs"] = len(fifos)
+        left["files with keys"] = int(folder.environ.exists())
         if folder.exit_status() is None:  # its host left no word, and now no other trace either
             folder.write(folder.exit_file, f"{_KILLED}\n".encode())
         folder.remove_host()
