@@ -215,26 +215,23 @@ def test_a_name_that_a_shell_would_read_is_no_variable(name: str) -> None:
 # --- how fast, and how much ---------------------------------------------------------------------
 
 
-def test_no_field_of_a_message_passes_the_rate_limit_by(served: Served) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        [Input(do="beat", id=100 + n, offset=7, data=b"x", size=9) for n in range(20)],
+        [Input(do="start", id=100, offset=n, data=b"x", size=1000) for n in range(20)],
+    ],
+    ids=["fields of a piece", "small pieces"],
+)
+def test_nothing_passes_the_rate_limit_by(served: Served, said: list[Input]) -> None:
     token = served.token("ann", "--rate", "5")
     served.start()
     with closing(served.connect("mine", token)) as client:
         began = time.monotonic()
-        for number in range(20):
-            client.send(Input(do="beat", id=number + 100, offset=7, data=b"x", size=9))
+        for message in said:
+            client.send(message)
         client.ask(Input(do="beat"))
         # Five a second, after ten at once.
-        assert time.monotonic() - began > 1.5
-
-
-def test_small_pieces_of_a_message_pass_nothing_by_either(served: Served) -> None:
-    token = served.token("ann", "--rate", "5")
-    served.start()
-    with closing(served.connect("mine", token)) as client:
-        began = time.monotonic()
-        for at in range(20):
-            client.send(Input(do="start", id=1, offset=at, data=b"x", size=1000))
-        client.ask(Input(do="beat"))
         assert time.monotonic() - began > 1.5
 
 
