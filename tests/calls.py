@@ -49,8 +49,8 @@ def make_session(name: str, lines: Iterable[Any], cwd: str = "/work") -> Session
             wire="stream-json", cwd=cwd, created_at=0.0,
         )
     )  # fmt: skip
-    folder.journal.write_bytes(journal(lines))
-    folder.exit_file.write_text("0\n")
+    folder.journal.path.write_bytes(journal(lines))
+    folder.exit_file.path.write_text("0\n")
     return folder
 
 

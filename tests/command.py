@@ -88,7 +88,7 @@ class Command:
 def said_in(folder: SessionFolder) -> str:
     """Return the assistant's text as it stands in a journal, by a way of its own."""
     said = []
-    for line in folder.journal.read_bytes().splitlines():
+    for line in folder.journal.path.read_bytes().splitlines():
         event = json.loads(line)
         if event["type"] == "assistant" and not event.get("parent_tool_use_id"):
             blocks = event["message"]["content"]

@@ -14,9 +14,9 @@ def read_in_parts(folder: SessionFolder, *parts: bytes) -> Store:
     """Write a journal part by part, and have each read by a reader of its own."""
     store = Store(folder.path.parents[1])
     for number, part in enumerate(parts, 1):
-        with folder.journal.open("ab") as journal:
+        with folder.journal.path.open("ab") as journal:
             journal.write(part)
         if number == len(parts):
-            folder.write(folder.exit_file, b"0\n")
+            folder.exit_file.write(b"0\n")
         store.catch_up(folder)
     return store

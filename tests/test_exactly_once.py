@@ -236,12 +236,12 @@ def test_what_a_power_cut_tore_is_set_apart_and_the_session_goes_on(
     with make_claude(session_id="torn") as first:
         first.ask("hello").check()
     folder = folder_of(first)
-    tear(folder.journal, Dice(3))
+    tear(folder.journal.path, Dice(3))
     with make_claude(session_id="torn", resume=True) as second:
         assert second.ask("next").text == "Claude heard: next"
         counted = second.store.index.position("torn")
     assert counted.not_json == 1
-    assert all(line.startswith(b"{") for line in folder.journal.read_bytes().splitlines())
+    assert all(line.startswith(b"{") for line in folder.journal.path.read_bytes().splitlines())
     store = second.store
     store.index.forget("torn")
     store.catch_up(folder)

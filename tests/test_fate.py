@@ -33,7 +33,7 @@ def prompt(uuid: str) -> bytes:
 
 
 def says(folder: SessionFolder, uuid: str, *states: str) -> None:
-    with folder.journal.open("a") as journal:
+    with folder.journal.path.open("a") as journal:
         for state in states:
             event = {"type": "command_lifecycle", "command_uuid": uuid, "state": state}
             journal.write(json.dumps(event) + "\n")
@@ -72,7 +72,7 @@ def test_what_an_earlier_claude_began_is_cut_though_another_runs_now(
 ) -> None:
     put(folder, prompt("one"), prompt("two"))
     says(folder, "one", "queued", "started")
-    start = folder.journal.stat().st_size
+    start = folder.journal.size()
     says(folder, "two", "queued", "started")
     found = fate_of(folder, start=start, runs=True)
     assert found == {"one": Fate.CUT, "two": Fate.RUNNING}
@@ -88,7 +88,7 @@ def test_a_turn_that_was_to_be_ended_is_not_gone_on_with(folder: SessionFolder) 
 def test_an_interrupt_of_the_turn_before_does_not_count(folder: SessionFolder) -> None:
     put(folder, prompt("done"), prompt("one"), StreamJson().control("stop-it", "interrupt"))
     answer = {"type": "control_response", "response": {"request_id": "stop-it"}}
-    folder.journal.write_text(json.dumps(answer) + "\n")
+    folder.journal.path.write_text(json.dumps(answer) + "\n")
     says(folder, "one", "queued", "started")
     assert fate_of(folder)["one"] is Fate.CUT
 

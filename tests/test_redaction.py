@@ -326,13 +326,13 @@ def test_a_planted_secret_is_in_the_journal_and_nowhere_else(
         listed = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
     assert [ticket.title for ticket in turn.tickets] == [f"replace {MARK} in the settings"]
     assert PLANTED not in listed
-    journal = Store().folder(claude.session_id).journal
-    assert PLANTED in journal.read_text(), "the journal is whole"
+    folder = Store().folder(claude.session_id)
+    assert PLANTED in folder.journal.path.read_text(), "the journal is whole"
     state = Store().path
     for file in [
         *state.glob("index*"),
         *(tmp_path / "log").rglob("*"),
-        journal.parent / "meta.json",
+        folder.meta_file,
     ]:
         assert PLANTED.encode() not in file.read_bytes(), file
 

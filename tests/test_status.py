@@ -54,7 +54,7 @@ class Scene:
         self._write_meta()
 
     def restart(self) -> None:
-        self.starts.append(Start(at=1, offset=self.folder.journal.stat().st_size, resumed=True))
+        self.starts.append(Start(at=1, offset=self.folder.journal.size(), resumed=True))
         self._write_meta()
 
     def _write_meta(self) -> None:
@@ -73,8 +73,8 @@ class Scene:
 
     def write(self, *events: dict[str, Any]) -> int:
         """Append to the journal and return where that began."""
-        begin = self.folder.journal.stat().st_size
-        with self.folder.journal.open("a") as journal:
+        begin = self.folder.journal.size()
+        with self.folder.journal.path.open("a") as journal:
             journal.writelines(json.dumps(event) + "\n" for event in events)
         return begin
 
@@ -128,7 +128,7 @@ def test_a_host_that_said_how_it_ended_has_ended_and_one_that_did_not_is_lost(sc
     scene.write(HELLO, RUNNING, heard("a"))
     scene.inbox.close()
     assert scene.status().state is State.LOST
-    scene.folder.write(scene.folder.exit_file, b"0\n")
+    scene.folder.exit_file.write(b"0\n")
     status = scene.status()
     assert status.state is State.ENDED
     assert not status.state.runs
@@ -178,7 +178,7 @@ def test_what_the_index_knows_of_prompts_is_not_read_again(scene: Scene) -> None
     index = scene.store.index
     expected = {"cut": Fate.QUEUED, "run": Fate.DROPPED, "never": Fate.UNDELIVERED}
     assert {p.uuid: fate for p, fate in prompt_fates(scene.folder, index)} == expected
-    with scene.folder.journal.open("r+b") as journal:
+    with scene.folder.journal.path.open("r+b") as journal:
         journal.write(b"\n" * index.position("scene").cursor)
     assert {p.uuid: fate for p, fate in prompt_fates(scene.folder, index)} == expected
     scene.write(heard("cut", "started"), heard("never"))
@@ -194,7 +194,7 @@ def test_an_interrupt_that_the_index_knows_counts_for_the_prompts_before_it(scen
     scene.write(heard("stopped"), answer, heard("cut"), result("other"))
     scene.status()
     scene.restart()
-    with scene.folder.journal.open("r+b") as journal:
+    with scene.folder.journal.path.open("r+b") as journal:
         journal.write(b"\n" * scene.store.index.position("scene").cursor)
     fates = {p.uuid: fate for p, fate in prompt_fates(scene.folder, scene.store.index)}
     assert fates == {"stopped": Fate.DROPPED, "cut": Fate.CUT}

@@ -206,7 +206,7 @@ def test_claude_ends_by_itself_after_its_turn_where_nobody_follows(
     assert rest_of(reader).endswith("Ende.\n")
     wait_until_gone(pids)
     assert folder.exit_status() == 0
-    left = {path.name for path in folder.path.iterdir() if not path.name.startswith(".")}
+    left = {path.name for path in folder.exchange.iterdir() if not path.name.startswith(".")}
     assert not left & {"feed", "lease", "stdin", "pid", "closed"}
     assert command("attach").stdout == f"{FIRST}\n{LAST}\n"
     assert command.json("ps")[0]["state"] == "ended"

@@ -58,7 +58,7 @@ def built_in_processors(
 def _remember(processors: Sequence[Processor], folder: SessionFolder, start: int) -> None:
     """Bring processors of text to an offset: a block of code may be open there, or a ticket."""
     wire, framer = PlainLines(), LineFramer(together=True)
-    with folder.journal.open("rb") as journal:
+    with open(folder.journal.open(), "rb") as journal:
         while chunk := journal.read(min(LARGE_CHUNK, start - journal.tell())):
             for line in framer.feed(chunk):
                 for event in wire.decode(line):

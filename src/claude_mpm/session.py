@@ -92,7 +92,7 @@ class Session:
         self._heard: list[Event] = []  # since the index was told last
         begin = self.position.cursor if start is None else start
         self._cursor = Cursor(folder.journal, begin, together=self._together)
-        self._changes = subscribe(folder.path)
+        self._changes = subscribe(folder.exchange)
         self._let_go = False
         # A host says that it is over by a file that it renames; only then, and once in a while in
         # case it died, is it asked.

@@ -100,7 +100,7 @@ def read_status(folder: SessionFolder, index: Index) -> Status:
     meta = folder.read_meta()
     begin = _begin_of_last_turn(meta, index.newest_turns(meta.session_id))
     # A power cut may have taken what the last start had before it.
-    tail = _Tail(min(begin, folder.journal.stat().st_size))
+    tail = _Tail(min(begin, folder.journal.size()))
     wire = WIRES[meta.wire]
     turns = TranscriptTurns(meta.session_id) if meta.wire == Transcript.name else None
     for line in read_lines(folder.journal, tail.begin):
@@ -160,7 +160,7 @@ def held_conversation(folder: SessionFolder) -> str | None:
     says so, such as `--fork-session`. (Observed: Claude Code 2.1.330.)
     """
     wire = WIRES["stream-json"]
-    for line in newest_lines(folder.journal, 0, folder.journal.stat().st_size):
+    for line in newest_lines(folder.journal, 0, folder.journal.size()):
         for event in wire.decode(line) if b'"init"' in line.data else ():
             if event.type == "system/init" and (told := _uuid(event.data.session_id)):
                 return told
@@ -201,7 +201,7 @@ def _state(folder: SessionFolder, meta: Meta, tail: _Tail, questions: tuple[Aske
     if folder.has_ended():
         return State.LOST
     start = meta.starts[-1].offset if meta.starts else 0
-    if folder.journal.stat().st_size == start:
+    if folder.journal.size() == start:
         return State.STARTING
     if questions or tail.waits:
         return State.WAITING

@@ -16,11 +16,12 @@ from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError, UnknownSession
 from claude_mpm.folders import check_private
 from claude_mpm.index import Index
-from claude_mpm.journal.layout import Meta, SessionFolder, session_path, storage_errors
+from claude_mpm.journal.layout import Meta, SessionFolder, session_path
+from claude_mpm.journal.storage import storage_errors
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from claude_mpm.records import Delegation, Ticket
 
@@ -79,6 +80,7 @@ class Store:
             StorageError: it cannot be read or written.
         """
         if self._index is None:
+            check_private(self.path)
             self._index = _shared_index(self.path / "index.sqlite")
         return self._index
 
@@ -102,16 +104,11 @@ class Store:
         Raises:
             UnknownSession: there is none, or several.
         """
-        named = self.sessions() if prefix else ()  # an empty name is a slip, and nobody's
-        matching = [folder for folder in named if folder.path.name.startswith(prefix)]
-        exact = [folder for folder in matching if folder.path.name == prefix]
-        found = exact or matching
-        if len(found) == 1:
-            return found[0]
-        if not found:
-            raise UnknownSession(f"no session {prefix!r} here; `claude-mpm ps --all` lists them")
-        names = ", ".join(folder.path.name[: len(prefix) + 8] for folder in found[:5])
-        raise UnknownSession(f"{len(found)} sessions begin with {prefix!r}: {names}")
+        return _only(prefix, self.sessions())
+
+    def find_folder(self, prefix: str) -> SessionFolder:
+        """Return the folder of a session as `find` does, also of one without a record."""
+        return _only(prefix, self.folders())
 
     def sessions(self) -> Iterator[SessionFolder]:
         """Yield every session, the one started last first.
@@ -119,16 +116,22 @@ class Store:
         Raises:
             StorageError: others can write to the folder of sessions.
         """
+        return (folder for folder in self.folders() if folder.meta_file.exists())
+
+    def folders(self) -> Iterator[SessionFolder]:
+        """Yield the folder of every session, also of one that has no record, or none yet.
+
+        Raises:
+            StorageError: others can write to the folder of sessions.
+        """
         self._check()
         root = self.path / "sessions"
         try:
-            found = [entry for entry in os.scandir(root) if entry.is_dir()]
-        except (FileNotFoundError, NotADirectoryError):
+            found = [entry for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
             return
         for entry in sorted(found, key=lambda entry: entry.stat().st_mtime, reverse=True):
-            folder = SessionFolder(Path(entry.path))
-            if folder.meta_file.exists():
-                yield folder
+            yield SessionFolder(Path(entry.path))
 
     def catch_up(self, folder: SessionFolder) -> None:
         """Bring the index up to what a session's journal holds now.
@@ -139,7 +142,7 @@ class Store:
         meta = folder.read_meta()
         start = self.index.position(meta.session_id).cursor
         with storage_errors(folder.journal):
-            size = folder.journal.stat().st_size
+            size = folder.journal.size()
             if start > size:  # a power cut took what the index knows of
                 self._rebuild_one(folder)
             elif start != size:
@@ -244,3 +247,16 @@ def decisions(folder: SessionFolder) -> list[dict[str, Any]]:
         return [msgspec.json.decode(line, type=dict[str, Any]) for line in lines]
     except NOT_JSON as error:
         raise StorageError(f"{folder.decisions}: a line is damaged ({error})") from error
+
+
+def _only(prefix: str, folders: Iterable[SessionFolder]) -> SessionFolder:
+    named = folders if prefix else ()  # an empty name is a slip, and nobody's
+    matching = [folder for folder in named if folder.path.name.startswith(prefix)]
+    exact = [folder for folder in matching if folder.path.name == prefix]
+    found = exact or matching
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UnknownSession(f"no session {prefix!r} here; `claude-mpm ps --all` lists them")
+    names = ", ".join(folder.path.name[: len(prefix) + 8] for folder in found[:5])
+    raise UnknownSession(f"{len(found)} sessions begin with {prefix!r}: {names}")

@@ -71,14 +71,14 @@ def test_a_power_cut_that_takes_the_last_start_with_it_loses_no_event() -> None:
             assert list(islice(claude.ask("stream"), 1))
             claude.detach()
         end_all(folder)
-        begin = folder.journal.stat().st_size
-        folder.journal.write_bytes(folder.journal.read_bytes() + b'{"type":' + b"x" * 300)
+        begin = folder.journal.size()
+        folder.journal.path.write_bytes(folder.journal.path.read_bytes() + b'{"type":' + b"x" * 300)
         for _ in range(2):
             with MPMOrchestrator(**options, resume=True) as claude:
                 assert list(islice(claude.turns_before[0], 1))
                 claude.detach()
             end_all(folder)
-            os.truncate(folder.journal, begin + 10)
+            os.truncate(folder.journal.path, begin + 10)
             begin -= 10
         with MPMOrchestrator(**options, resume=True) as claude:
             assert list(islice(claude.turns_before[0], 1))

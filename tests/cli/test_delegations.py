@@ -71,7 +71,7 @@ def test_one_that_has_ended_cannot_be_closed(capsys: Capture) -> None:
 def test_a_closed_one_that_ends_after_all_has_ended(capsys: Capture) -> None:
     folder = make_session("mine", [agent_call("toolu_1", "qa", "Check")])
     call(capsys, "delegations", "close", "toolu_1")
-    with Store().folder("mine").journal.open("ab") as file:
+    with Store().folder("mine").journal.path.open("ab") as file:
         file.write(journal([agent_result("toolu_1", "done")]))
     assert call(capsys, "doctor", "--rebuild-index").status == 0
     assert states(call(capsys, "delegations")) == [("qa", "completed")]

@@ -86,7 +86,7 @@ def test_the_demo_shows_what_there_is_and_leaves_only_its_session(
         text=True,
     )
     assert "The import stops at the first empty line" in kept.stdout
-    assert (session / "exit").read_text().strip() == "0"
+    assert (session / "exchange" / "exit").read_text().strip() == "0"
     assert list((tmp_path / "tmp").iterdir()) == []
     assert list(home.iterdir()) == []
     assert processes_of(tmp_path) == []

@@ -70,7 +70,7 @@ def test_what_a_killed_session_left_goes(
     world: StandInWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = left_running(world, "killed")
-    temporary = Path(folder.temporary.read_text().strip())
+    temporary = Path(folder.temporary.path.read_text().strip())
     tool = kill_all_but_the_command(folder)
     assert leftovers.belongs(tool, folder.path)
     out, err = run(world, capsys)
@@ -135,7 +135,7 @@ def test_containers_of_sessions_that_are_over_go(
     for session in ("over", "unknown"):
         folder = world.folder(session)
         folder.create()
-        folder.write(folder.exit_file, b"0\n")
+        folder.exit_file.write(b"0\n")
     meta: dict[str, Any] = {
         "session_id": "over", "claude_session_id": "x", "orchestrator": "docker",
         "environment": "docker", "wire": "stream-json", "cwd": "/", "created_at": 1.0,

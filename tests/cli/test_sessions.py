@@ -89,7 +89,7 @@ def test_show_tells_all_that_is_known(command: Command, model: ScriptedModel) ->
     )
     assert turn["cost_usd"] == record["cost_usd"] > 0
     assert [ticket["type"] for ticket in record["tickets"]] == ["task", "bug"]
-    assert record["events"] == len(Path(record["folder"], "out.jsonl").read_bytes().splitlines())
+    assert record["events"] == len(Path(record["journal"]).read_bytes().splitlines())
     text = command("show").stdout
     for part in ("ended with status 0", "max_turns=7", "write it down", "completed", "0 lines"):
         assert part in text
@@ -98,7 +98,7 @@ def test_show_tells_all_that_is_known(command: Command, model: ScriptedModel) ->
 def test_logs_prints_the_text_or_the_journal_as_it_is(command: Command) -> None:
     command("run", "hello")
     assert command("logs").stdout == "Claude heard: hello\n"
-    written = command.session().journal.read_bytes()
+    written = command.session().journal.path.read_bytes()
     journal = written.decode()
     assert command("logs", "--events").stdout == journal
     since = str(written.index(b"\n") + 1)

@@ -90,7 +90,7 @@ def session(home: Path, monkeypatch: pytest.MonkeyPatch) -> SessionFolder:
     meta = folder.read_meta()
     meta.options = {"model": STEERS}
     folder.write_meta(meta)
-    folder.errors.write_text(f"claude: {STEERS}")
+    folder.errors.path.write_text(f"claude: {STEERS}")
     Inbox(folder).put(StreamJson().prompt(f"prompt {STEERS}", "u1"))
     return folder
 

@@ -122,7 +122,7 @@ def test_show_tells_all_that_is_known(capsys: Capture) -> None:
 def test_a_damaged_session_is_named_and_the_others_are_listed(capsys: Capture) -> None:
     Store().folder("second").meta_file.write_text("{")
     missing = make_session("third", [])
-    missing.journal.unlink()
+    missing.journal.path.unlink()
     ended = call(capsys, "tickets", "--project", "/a")
     assert (ended.status, titles(ended)) == (0, ["the list is empty", "write tests"])
     lines = ended.err.splitlines()
@@ -258,5 +258,5 @@ def test_scan_prints_a_table(capsys: Capture, tmp_path: Path) -> None:
 def test_scan_agrees_with_what_a_session_keeps(capsys: Capture) -> None:
     folder = make_session("kept", ["TODO: one", said("BUG: two\n- FEATURE: three")])
     kept = {row[4] for row in call(capsys, "tickets").rows}
-    found = call(capsys, "tickets", "scan", "--json", folder.journal).json
+    found = call(capsys, "tickets", "scan", "--json", folder.journal.path).json
     assert {taken["title"] for taken in found["tickets"]} == kept

@@ -94,12 +94,12 @@ def journal(data: bytes) -> None:
 
 
 def _read(store: Store, folder: SessionFolder, content: bytes, goes: list[int]) -> list[object]:
-    folder.exit_file.unlink(missing_ok=True)
+    folder.exit_file.path.unlink(missing_ok=True)
     store.index.forget("s")
     for end in goes:
-        folder.journal.write_bytes(content[:end])
+        folder.journal.path.write_bytes(content[:end])
         if end == len(content):
-            folder.write(folder.exit_file, b"0\n")
+            folder.exit_file.write(b"0\n")
         store.catch_up(folder)
     position = store.index.position("s")
     assert position.cursor == len(content), "bytes are not accounted for"

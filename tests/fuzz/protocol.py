@@ -101,8 +101,8 @@ def _prepared() -> tuple[Hosting, Reception, Token]:
     meta = Meta(session_id=folder.path.name, claude_session_id="", orchestrator="local",
                 environment="local", wire="stream-json", cwd="/", created_at=0.0)  # fmt: skip
     folder.write_meta(meta)
-    folder.journal.write_bytes(_JOURNAL)
-    folder.write(folder.exit_file, b"0\n")
+    folder.journal.path.write_bytes(_JOURNAL)
+    folder.exit_file.write(b"0\n")
     return hosting, reception, reception.anonymous
 
 

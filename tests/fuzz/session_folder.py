@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _FILES = ("place", "pid", "exit", "meta.json", "answers.jsonl", "link.json", "owner", "err.log",
           "decisions.jsonl", "out.jsonl", "inbox/000001", "transcripts.json", "temporary",
           "inbox/000002", "inbox/x", "announced", "delivered")  # fmt: skip
+_OURS = ("meta.json", "answers.jsonl", "link.json", "owner", "decisions.jsonl", "transcripts.json",
+         "announced", "delivered")  # fmt: skip
 _META = Meta(session_id="s", claude_session_id="c", orchestrator="local", environment="local",
              wire="stream-json", cwd="/", created_at=1.0, options={"tickets": True})  # fmt: skip
 _META_JSON = msgspec.json.encode(_META)
@@ -80,8 +82,8 @@ def _store() -> Store:
     good = store.folder("good")
     good.create()
     good.write_meta(msgspec.structs.replace(_META, session_id="good"))
-    good.journal.write_bytes(_GOOD)
-    good.write(good.exit_file, b"0\n")
+    good.journal.path.write_bytes(_GOOD)
+    good.exit_file.write(b"0\n")
     return store
 
 
@@ -93,8 +95,19 @@ def _laid(data: bytes) -> tuple[Store, SessionFolder]:
     folder.create()
     folder.write(folder.meta_file, _META_JSON)
     for number, content in sections(data):
-        (folder.path / _FILES[(number - ord("0")) % len(_FILES)]).write_bytes(content)
+        (folder.path / _path(_FILES[(number - ord("0")) % len(_FILES)])).write_bytes(content)
     return store, folder
+
+
+def _path(name: str) -> str:
+    """Return where in a session's folder a file is."""
+    return (
+        f"given/{name}"
+        if name.startswith("inbox/")
+        else name
+        if name in _OURS
+        else f"exchange/{name}"
+    )
 
 
 def _refused(read: Callable[[SessionFolder], object], folder: SessionFolder) -> None:

@@ -59,7 +59,7 @@ def meta(wire: str) -> Meta:
 
 @pytest.mark.parametrize("offset", [6, 2**44, 2**63 - 1, 2**63, HUGE])
 def test_behind_the_end_of_a_file_there_is_nothing(folder: SessionFolder, offset: int) -> None:
-    folder.journal.write_bytes(b"hello\n")
+    folder.journal.path.write_bytes(b"hello\n")
     assert read_piece(folder, folder.journal.name, 5) == b"\n"
     assert read_piece(folder, folder.journal.name, offset) == b""
 
@@ -172,7 +172,7 @@ def test_a_prompt_put_before_the_last_turn_ended_is_known_after_the_take_up(
 
 @pytest.mark.parametrize("text", ["1 x", "-1 -1", "1", f"{HUGE} 1", "1 2 3", ""])
 def test_a_damaged_pid_file_names_no_process(folder: SessionFolder, text: str) -> None:
-    folder.pid_file.write_text(text)
+    folder.pid_file.path.write_text(text)
     assert folder.pids() is None
 
 

@@ -75,7 +75,7 @@ def test_messages_come_out_in_the_journal_and_the_end_of_input_ends_all(
     inbox.end()
     host = start("cat")
     assert host.wait(SECONDS) in (0, -15)
-    assert folder.journal.read_bytes() == b"one\n" + b"x" * 6_000_000 + b"\nthree\n"
+    assert folder.journal.path.read_bytes() == b"one\n" + b"x" * 6_000_000 + b"\nthree\n"
     assert folder.exit_status() == 0
     assert_nothing_left(host)
     assert not folder.stdin.exists()
@@ -90,7 +90,7 @@ def test_the_exit_status_is_kept_and_so_is_what_was_said_on_standard_error(
     host = start("sh", "-c", f"echo said; echo wrong >&2; {command}")
     host.wait(SECONDS)
     assert folder.exit_status() == status
-    assert folder.journal.read_text() == "said\n"
+    assert folder.journal.path.read_text() == "said\n"
     assert folder.stderr_tail() == "wrong"
     assert_nothing_left(host)
 
@@ -126,7 +126,7 @@ def test_a_follower_in_time_keeps_claude(folder: SessionFolder, start: Host) -> 
     inbox.announce(inbox.put(b"still here\n"))
     inbox.end()
     host.wait(SECONDS)
-    assert folder.journal.read_text() == "still here\n"
+    assert folder.journal.path.read_text() == "still here\n"
     second.release()
     inbox.close()
 
@@ -185,7 +185,7 @@ def test_a_terminated_host_terminates_claude_and_says_how_it_ended(
     folder: SessionFolder, start: Host
 ) -> None:
     host = start("sh", "-c", "trap 'echo bye; exit 3' TERM; echo up; read -r line; read -r line")
-    while folder.journal.read_text() != "up\n":
+    while folder.journal.path.read_text() != "up\n":
         pass
     host.terminate()
     host.wait(SECONDS)

@@ -51,7 +51,7 @@ def test_names_can_be_announced_before_the_host_is_there(folder: SessionFolder) 
     inbox.open_before_host()
     inbox.announce("000001")
     assert folder.has_host(), "the own hold counts, until the host is there"
-    with folder.feed.open() as host:
+    with folder.feed.path.open() as host:
         assert host.readline() == "000001\n"
         inbox.host_is_there()
         assert folder.has_host()
@@ -71,7 +71,7 @@ def test_a_feed_that_is_closed_while_names_are_announced_loses_none(folder: Sess
     done = threading.Event()
 
     def listen() -> None:
-        with folder.feed.open() as host:
+        with folder.feed.path.open() as host:
             heard.extend(line.strip() for _, line in zip(names, host, strict=False))
 
     def close_again_and_again() -> None:
@@ -79,7 +79,7 @@ def test_a_feed_that_is_closed_while_names_are_announced_loses_none(folder: Sess
             inbox.close()
 
     inbox.open_before_host()
-    with os.fdopen(os.open(folder.feed, os.O_RDWR)):  # a host never lets go of its feed
+    with os.fdopen(os.open(folder.feed.path, os.O_RDWR)):  # a host never lets go of its feed
         threads = [threading.Thread(target=work) for work in (listen, close_again_and_again)]
         for thread in threads:
             thread.start()

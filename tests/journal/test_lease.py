@@ -113,7 +113,7 @@ def test_a_session_that_another_machine_runs_is_not_taken(
     assert not lock.held
     assert f"rm {folder.owner}" in lock.refusal()
     assert "@first-machine since" in lock.refusal()
-    folder.write(folder.exit_file, b"0\n")
+    folder.exit_file.write(b"0\n")
     lock = SessionLock(folder)
     assert lock.held, "it is known that Claude has ended"
     lock.release()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from claude_mpm.journal import cursor
 from claude_mpm.journal.cursor import newest_lines, read_lines
+from claude_mpm.journal.exchange import ExchangeFile
 from claude_mpm.journal.layout import Meta, SessionFolder
 from journals import read_in_parts
 
@@ -76,12 +77,12 @@ def test_where_a_journal_is_taken_up_makes_no_difference(tmp_path: Path, cut: in
 def test_lines_are_read_backwards_as_forwards(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], at: st.DataObject
 ) -> None:
-    journal = tmp_path_factory.getbasetemp() / "backwards.jsonl"
-    journal.write_bytes(b"".join(line + b"\n" for line in lines))
+    journal = ExchangeFile(tmp_path_factory.getbasetemp(), "backwards.jsonl")
+    journal.write(b"".join(line + b"\n" for line in lines))
     there = list(read_lines(journal))
     first = at.draw(st.integers(0, len(there)))
-    begin = there[first].offset if first < len(there) else journal.stat().st_size
+    begin = there[first].offset if first < len(there) else journal.size()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cursor, "_BLOCK", at.draw(st.integers(1, 9)))
-        backwards = list(newest_lines(journal, begin, journal.stat().st_size))
+        backwards = list(newest_lines(journal, begin, journal.size()))
     assert backwards[::-1] == there[first:]

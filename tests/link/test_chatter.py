@@ -76,7 +76,7 @@ def test_a_session_is_as_in_a_place_that_is_silent(
             turn = claude.ask(f"say {number}", timeout=SECONDS).check()
             assert turn.text == f"Claude heard: say {number}"
         folder = claude.store.folder(claude.session_id)
-    journal = folder.journal.read_bytes()
+    journal = folder.journal.path.read_bytes()
     assert b"Welcome" not in journal
     assert b"xxxx" not in journal
     assert folder.read_meta().session_id == claude.session_id

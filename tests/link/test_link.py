@@ -93,7 +93,10 @@ def test_a_conversation_elsewhere_reads_as_one_here(
         (far,) = far_sessions(far_home)
         assert claude.ask("two").text == "Claude heard: two"
         here = folder_of(claude)
-        wait_until(here, lambda: (far / "out.jsonl").read_bytes() == here.journal.read_bytes())
+        wait_until(
+            here,
+            lambda: (far / "exchange" / "out.jsonl").read_bytes() == here.journal.path.read_bytes(),
+        )
     folder = folder_of(claude)
     assert folder.exit_status() == 0
     assert not far_sessions(far_home), "the far folder stays behind"
@@ -120,7 +123,12 @@ def test_whatever_dies_in_between_claude_never_notices(
             lines = asked.text.splitlines()
             assert lines == [f"line {n}" for n in range(2000)], asked.verdict
         (far,) = far_sessions(far_home)
-        wait_until(folder, lambda: (far / "out.jsonl").read_bytes() == folder.journal.read_bytes())
+        wait_until(
+            folder,
+            lambda: (
+                (far / "exchange" / "out.jsonl").read_bytes() == folder.journal.path.read_bytes()
+            ),
+        )
     told = Path(os.environ["STAND_IN_LOG"]).read_text().splitlines()
     assert [json.loads(line).get("input") for line in told[1:]] == ["turn 0", "turn 1", "turn 2"]
     assert folder.exit_status() == 0
@@ -136,11 +144,11 @@ def test_a_session_whose_link_is_gone_is_taken_up_where_it_runs(
     first.detach()
     os.kill((folder.pids() or (0, 0))[0], signal.SIGKILL)
     (far,) = far_sessions(far_home)
-    claude = (far / "pid").read_text()
+    claude = (far / "exchange" / "pid").read_text()
     with make(session_id=first.session_id, resume=True) as second:
         assert second.attached
         assert second.ask("two").text == "Claude heard: two"
-        assert (far / "pid").read_text() == claude, "another Claude was started"
+        assert (far / "exchange" / "pid").read_text() == claude, "another Claude was started"
     assert folder.exit_status() == 0
 
 
@@ -150,12 +158,12 @@ def test_a_killed_host_there_ends_the_session_here(
     claude = make()
     claude.start_or_raise()
     (far,) = far_sessions(far_home)
-    host, last = map(int, (far / "pid").read_text().split())
+    host, last = map(int, (far / "exchange" / "pid").read_text().split())
     os.kill(host, signal.SIGKILL)
     folder = folder_of(claude)
     wait_until(folder, lambda: folder.exit_status() is not None)
     assert folder.exit_status() == 137
-    assert "the host was killed" in folder.host_errors.read_text()
+    assert "the host was killed" in folder.host_errors.path.read_text()
     wait_until(folder, lambda: not Path(f"/proc/{last}").exists())
 
 

@@ -66,8 +66,8 @@ def test_a_flood_on_standard_error_stops_nothing_and_is_kept() -> None:
     assert lines_of(claude, 1) == ["done"]
     claude.stop()
     folder = claude.store.folder(claude.session_id)
-    assert folder.errors.read_bytes() == b"e" * 3_000_000
-    assert folder.journal.read_text() == "done\n"
+    assert folder.errors.path.read_bytes() == b"e" * 3_000_000
+    assert folder.journal.path.read_text() == "done\n"
 
 
 def test_a_character_cut_in_two_and_bytes_that_are_no_text() -> None:

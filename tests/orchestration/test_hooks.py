@@ -310,7 +310,9 @@ def test_nothing_is_left_behind() -> None:
         with MPMOrchestrator() as claude:
             claude.ask("hello").check()
         folder = claude.store.folder(claude.session_id)
-        assert not {"feed", "lease", "stdin", "pid"} & {file.name for file in folder.path.iterdir()}
+        assert not {"feed", "lease", "stdin", "pid"} & {
+            file.name for file in folder.exchange.iterdir()
+        }
     for thread in set(threading.enumerate()) - before_threads:
         thread.join(SECONDS)
     assert set(threading.enumerate()) <= before_threads
@@ -408,6 +410,6 @@ def test_lines_of_a_subclass_that_reads_by_itself_are_kept_and_searched() -> Non
     assert gather(claude, 2) == ["TODO: Keep this line", "and this one"]
     claude.stop()
     folder = claude.store.folder(claude.session_id)
-    assert folder.journal.read_text() == "TODO: Keep this line\nand this one\n"
+    assert folder.journal.path.read_text() == "TODO: Keep this line\nand this one\n"
     assert [t.title for t in claude.store.index.tickets(claude.session_id)] == ["Keep this line"]
     claude.store.close()

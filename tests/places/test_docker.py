@@ -267,8 +267,8 @@ def test_another_controller_stops_what_a_killed_one_left(
     session = killed_in_the_middle(command, model, in_a_container)
     command("stop")
     assert containers(session) == []
-    left = {path.name for path in command.session().path.iterdir()}
-    assert not left & {"feed", "lease", "alive", "pid", "environ", "expected"}
+    left = {path.name for path in command.session().exchange.iterdir()}
+    assert not left & {"feed", "lease", "alive", "pid", "environ"}
 
 
 def test_nobody_follows_and_the_container_ends_by_itself(

@@ -64,7 +64,7 @@ def near_and_far(served: Served, state: Path) -> tuple[SessionFolder, SessionFol
 
 
 def is_whole(near: SessionFolder, far: SessionFolder) -> bool:
-    return near.journal.stat().st_size >= far.journal.stat().st_size > 0
+    return near.journal.size() >= far.journal.size() > 0
 
 
 def test_a_long_answer_over_a_link_that_is_cut_200_times(served: Served, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_long_answer_over_a_link_that_is_cut_200_times(served: Served, tmp_pat
         lines = [claude.get_output(SECONDS) for _ in range(LINES)]
         assert proxy.cuts >= CUTS
         until(lambda: is_whole(near, far), "the journal is not whole")
-        assert near.journal.read_bytes() == far.journal.read_bytes()
+        assert near.journal.path.read_bytes() == far.journal.path.read_bytes()
         assert claude.get_output(0) is None, "something came twice"
         assert far.exit_status() is None, "a cut link ended the session"
     assert lines == [f"line {n} of a long answer" for n in range(LINES)]
@@ -110,7 +110,7 @@ def test_the_real_claude_never_notices_that_its_link_is_cut_200_times(
         assert turn.wait(SECONDS).text == f"{answer}\nThe end."
         assert turn.verdict.ok
         until(lambda: is_whole(near, far), "the journal is not whole")
-        assert near.journal.read_bytes() == far.journal.read_bytes()
+        assert near.journal.path.read_bytes() == far.journal.path.read_bytes()
         assert said_in(near) == f"{answer}\nThe end.\n"
         assert claude.ask("And now?").text == "Claude heard: And now?"
     assert [request.prompt for request in model.requests] == ["Speak at length.", "And now?"]

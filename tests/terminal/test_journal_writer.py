@@ -71,14 +71,14 @@ class Stage:
             transcript.writelines(json.dumps(line) + "\n" for line in lines)
 
     def journal(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.folder.journal.read_text().splitlines()]
+        return [json.loads(line) for line in self.folder.journal.path.read_text().splitlines()]
 
     def kinds(self) -> list[str]:
         return [line.get("state") or line["type"] for line in self.journal()]
 
     def turns(self) -> list[TurnRecord]:
         wire, turns = Transcript(), TranscriptTurns("s1")
-        lines = LineFramer().feed(self.folder.journal.read_bytes())
+        lines = LineFramer().feed(self.folder.journal.path.read_bytes())
         events = [event for line in lines for event in wire.decode(line)]
         found = [made.data for event in events for made in turns(event) if made.kind == "turn"]
         by_place = {turn.offset: turn for turn in found}
@@ -265,7 +265,7 @@ def test_a_host_that_was_killed_while_it_read_again_repeats_nothing(
         pass
 
     def dies(data: bytes) -> None:
-        with stage.folder.journal.open("ab") as journal:
+        with stage.folder.journal.path.open("ab") as journal:
             journal.write(data[: len(data) // 2])
         raise Killed
 
@@ -278,7 +278,7 @@ def test_a_host_that_was_killed_while_it_read_again_repeats_nothing(
     after = TranscriptCopier(stage.folder, tmp_path / "configuration", OWN)
     JournalWriter(after, PromptTyper(), stage.complaints.append).keep(IDLE, 2.0)
     wire = Transcript()
-    lines = LineFramer().feed(stage.folder.journal.read_bytes())
+    lines = LineFramer().feed(stage.folder.journal.path.read_bytes())
     users = [e.data.uuid for line in lines for e in wire.decode(line) if e.kind == "user"]
     assert sorted(users) == [f"l{n}" for n in range(9)]
 

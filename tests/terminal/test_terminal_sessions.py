@@ -50,7 +50,7 @@ def _written(home: Path) -> list[str]:
 def _copied(folder: SessionFolder) -> list[str]:
     """Return the lines of a journal that are Claude's."""
     own = ("command_lifecycle", "host_state")
-    lines = folder.journal.read_text("utf-8").splitlines()
+    lines = folder.journal.path.read_text("utf-8").splitlines()
     return [line for line in lines if not any(f'"{each}"' in line[:60] for each in own)]
 
 

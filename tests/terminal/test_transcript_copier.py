@@ -69,11 +69,11 @@ def test_whole_lines_are_copied_and_the_rest_when_it_is_there(
     assert not _copy(copier)  # there is no transcript before the first prompt
     claude.writes(LINES[0] + LINES[1][:5])
     assert _copy(copier)
-    assert folder.journal.read_text() == LINES[0]
+    assert folder.journal.path.read_text() == LINES[0]
     assert not _copy(copier)
     claude.writes(LINES[1][5:])
     assert _copy(copier)
-    assert folder.journal.read_text() == LINES[0] + LINES[1]
+    assert folder.journal.path.read_text() == LINES[0] + LINES[1]
 
 
 def test_subagents_and_the_next_conversation_are_copied_too(
@@ -87,7 +87,7 @@ def test_subagents_and_the_next_conversation_are_copied_too(
     claude.writes(LINES[2], NEXT)
     claude.writes(LINES[3])  # and the first is closed with its costs
     _copy(copier, to_the_end=True)
-    lines = folder.journal.read_text().splitlines(keepends=True)
+    lines = folder.journal.path.read_text().splitlines(keepends=True)
     assert sorted(lines) == LINES[:4]
     assert copier.conversation == NEXT
 
@@ -103,7 +103,7 @@ def test_what_a_subagent_said_stands_before_its_report(
     _copy(copier)
     claude.writes(LINES[3], subagent="a1")
     _copy(copier)
-    assert folder.journal.read_text() == LINES[0] + LINES[1] + LINES[3] + LINES[2]
+    assert folder.journal.path.read_text() == LINES[0] + LINES[1] + LINES[3] + LINES[2]
 
 
 def test_what_other_sessions_wrote_before_is_not_ours(
@@ -114,7 +114,7 @@ def test_what_other_sessions_wrote_before_is_not_ours(
     copier.follow(NEXT)  # the person goes on with an older conversation
     claude.writes(LINES[1], NEXT)
     _copy(copier)
-    assert folder.journal.read_text() == LINES[1]
+    assert folder.journal.path.read_text() == LINES[1]
 
 
 @pytest.mark.parametrize("written", range(0, 60, 7))
@@ -131,7 +131,7 @@ def test_a_host_that_was_killed_in_the_middle_of_a_copy_repeats_nothing(
         pass
 
     def dies(data: bytes) -> None:
-        with folder.journal.open("ab") as journal:
+        with folder.journal.path.open("ab") as journal:
             journal.write(data[:written])
         raise Killed
 
@@ -140,7 +140,7 @@ def test_a_host_that_was_killed_in_the_middle_of_a_copy_repeats_nothing(
         _copy(copier)
     after = _copier(folder, claude)
     _copy(after)
-    assert folder.journal.read_text() == LINES[0] + '{"type":"host"}\n' + "".join(LINES[1:])
+    assert folder.journal.path.read_text() == LINES[0] + '{"type":"host"}\n' + "".join(LINES[1:])
 
 
 def test_a_line_of_many_megabytes_passes(folder: SessionFolder, claude: Claude) -> None:
@@ -148,4 +148,4 @@ def test_a_line_of_many_megabytes_passes(folder: SessionFolder, claude: Claude) 
     copier = _copier(folder, claude)
     claude.writes(long + LINES[0])
     _copy(copier)
-    assert folder.journal.read_text() == long + LINES[0]
+    assert folder.journal.path.read_text() == long + LINES[0]

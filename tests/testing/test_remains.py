@@ -18,7 +18,7 @@ def test_what_goes_while_it_is_looked_at_is_not_left(
 ) -> None:
     folder = SessionFolder(tmp_path / "s")
     folder.create()
-    os.mkfifo(folder.feed)
-    there = [folder.path / "draft-that-is-renamed", *folder.path.iterdir()]
+    os.mkfifo(folder.feed.path)
+    there = [folder.exchange / "draft-that-is-renamed", *folder.exchange.iterdir()]
     monkeypatch.setattr(Path, "iterdir", lambda _: iter(there))
     assert Remains(folder).found() == ["FIFO feed"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_mpm.journal.cursor import read_lines
+from claude_mpm.journal.exchange import ExchangeFile
 from claude_mpm.processors.delegations import DelegationProcessor
 from claude_mpm.processors.tickets import TicketProcessor
 from claude_mpm.wire import Transcript
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
 
 def events_of(path: Path) -> list[Event]:
-    return [event for line in read_lines(path) for event in Transcript().decode(line)]
+    return [
+        event
+        for line in read_lines(ExchangeFile(path.parent, path.name))
+        for event in Transcript().decode(line)
+    ]
 
 
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.name)

@@ -16,7 +16,7 @@ from claude_mpm.printable import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from claude_mpm.journal.layout import Meta, SessionFolder
+    from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
     from claude_mpm.redaction import Redactor
     from claude_mpm.settings import Resolved, Settings
@@ -106,8 +106,14 @@ class App:
         self.flags["orchestrator"] = name
         self._resolved = None
 
-    def recall(self, meta: Meta) -> None:
-        """Take what a session was started with, where no flag says otherwise."""
+    def recall(self, folder: SessionFolder) -> None:
+        """Take what a session was started with, where no flag says otherwise.
+
+        Raises:
+            StorageError: its record is damaged, or may have been written by others.
+        """
+        folder.check()
+        meta = folder.read_meta()
         recorded = {**meta.options, "orchestrator": meta.orchestrator}
         confined = {name: recorded.pop(name) for name in ("confined_to",) if name in recorded}
         if meta.cwd:

@@ -18,6 +18,7 @@ from claude_mpm.errors import ClaudeNotFound, LaunchError, MPMError, StorageErro
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.settings import Resolved
     from claude_mpm.store import Store
 
@@ -211,8 +212,9 @@ def check_index(store: Store) -> Check:
 
 
 def check_sessions(store: Store) -> Check:
-    """Whether every session's record can be read."""
-    damaged, count = [], 0
+    """Whether every session's record can be read, and its files are what they were made as."""
+    damaged: list[tuple[SessionFolder, str]] = []
+    count = 0
     try:
         folders = list(store.sessions())
     except StorageError as error:
@@ -221,11 +223,13 @@ def check_sessions(store: Store) -> Check:
         count += 1
         try:
             folder.read_meta()
-        except StorageError:
-            damaged.append(folder.path)
+            damaged += [(folder, found) for found in folder.damage()[:1]]
+        except StorageError as error:
+            damaged.append((folder, str(error)))
     if damaged:
-        found = f"{len(damaged)} of {count} are damaged, the first is {damaged[0]}"
-        remedy = f"mv {shlex.quote(str(damaged[0]))} /tmp"
+        first, why = damaged[0]
+        found = f"{len(damaged)} of {count} are damaged, the first is {first.path}: {why}"
+        remedy = f"mv {shlex.quote(str(first.path))} /tmp"
         return Check("sessions", "problem", found, remedy)
     return Check("sessions", "ok", str(count))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
-import stat
 import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -67,12 +67,12 @@ def sweep(store: Store) -> list[Swept]:
 
 def _sweep_session(folder: SessionFolder, *, has_processes: bool) -> Counter[str]:
     left: Counter[str] = Counter()
-    if not folder.path.exists():
+    if not os.path.lexists(folder.path):
         # In a container, it may well exist.
         if all(map(leftovers.sees_our_files, leftovers.marked().get(folder.path, ()))):
             left["processes"] = leftovers.end(folder.path)
         return left
-    fifos = [entry for entry in folder.path.iterdir() if stat.S_ISFIFO(entry.lstat().st_mode)]
+    fifos = [f for f in (folder.feed, folder.lease, folder.stdin, folder.alive) if f.is_fifo()]
     keeps = has_processes or folder.temporary.exists() or folder.environ.exists()
     if not (fifos or keeps) or folder.link_file.exists():
         return left
@@ -84,11 +84,11 @@ def _sweep_session(folder: SessionFolder, *, has_processes: bool) -> Counter[str
             return left
         if has_processes:
             left["processes"] = leftovers.end(folder.path)
-        left["temporary folders"] = int(leftovers.remove_temporary(folder.temporary))
+        left["temporary folders"] = int(folder.remove_temporary())
         left["FIFOs"] = len(fifos)
         left["files with keys"] = int(folder.environ.exists())
         if folder.exit_status() is None:  # its host left no word, and now no other trace either
-            folder.write(folder.exit_file, f"{_KILLED}\n".encode())
+            folder.exit_file.write(f"{_KILLED}\n".encode())
         folder.remove_host()
     finally:
         lock.release()
@@ -101,6 +101,7 @@ def _sweep_containers(store: Store) -> Iterator[str]:
     over = {}
     for folder in store.sessions():
         try:
+            folder.check()
             meta = folder.read_meta()
         except StorageError:
             continue  # nobody can tell where it ran; the check of sessions names it

@@ -98,7 +98,7 @@ def _settled(store: Store, folder: SessionFolder, deadline: float) -> Status:
     from claude_mpm.session import LIVENESS_INTERVAL
     from claude_mpm.status import State
 
-    with closing(subscribe(folder.path)) as changes:
+    with closing(subscribe(folder.exchange)) as changes:
         while True:
             status = status_now(store, folder)
             left = deadline - time.monotonic()

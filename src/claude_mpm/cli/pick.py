@@ -53,7 +53,7 @@ def taken_up(app: App, folder: SessionFolder, **options: object) -> MPMOrchestra
     if not WIRES[meta.wire].structured:
         name = meta.session_id[:8]
         raise UsageError(f"session {name} has no turns, only text; claude-mpm logs -f {name}")
-    app.recall(meta)
+    app.recall(folder)
     app.know(folder)
     return app.orchestrator(session_id=meta.session_id, resume=True, **options)
 

@@ -72,7 +72,7 @@ def _put(app: App, folder: SessionFolder, prompt: str, *, command: bool) -> int:
     """Give a prompt and return the exit status once Claude has heard of it."""
     from claude_mpm.journal.prompts import last_prompt
 
-    since = folder.journal.stat().st_size
+    since = folder.journal.size()
     claude = taken_up(app, folder)
     claude.start_or_raise()
     try:

@@ -93,47 +93,63 @@ def stop(context: click.Context, sessions: tuple[str, ...], all_: bool) -> None:
     app = context.ensure_object(App)
     with closing(app.store()) as store:
         if all_:
-            folders = [folder for folder in store.sessions() if folder.has_host()]
+            folders = [folder for folder in store.folders() if _may_run(folder)]
+        elif sessions:
+            folders = [store.find_folder(name) for name in sessions]
         else:
-            folders = [pick_session(store, name) for name in sessions or (None,)]
-        ended = [_tried(app, store, folder, alone=len(folders) == 1) for folder in folders]
+            folders = [pick_session(store, None)]
+        failures: list[MPMError | OSError] = []
+        ended = [_stop(app, store, folder, failures) for folder in folders]
     if app.json:
         app.print_json(ended)
     if not folders:
         app.note("no session runs")
+    if failures:
+        context.exit(getattr(failures[0], "exit_status", 1))
     context.exit(0 if all(each["ended"] for each in ended) else 1)
 
 
-def _tried(app: App, store: Store, folder: SessionFolder, *, alone: bool) -> dict[str, Any]:
-    """End one session; where several are to end, one that cannot is named and keeps none up."""
-    try:
-        return _stop(app, store, folder)
-    except (MPMError, OSError) as error:
-        if alone:
-            raise
-        name = folder.path.name
-        echo(f"claude-mpm: {one_line(f'session {name[:8]} is not stopped: {error}')}", err=True)
-        return {"session": name, "ended": False, "error": str(error)}
+def _may_run(folder: SessionFolder) -> bool:
+    """Tell whether a session has something to be ended, whatever its place says of itself."""
+    made = folder.read_container()
+    return folder.has_host() or (made is not None and not made.gone)
 
 
-def _stop(app: App, store: Store, folder: SessionFolder) -> dict[str, Any]:
-    """End one session and say how it ended."""
+def _stop(
+    app: App, store: Store, folder: SessionFolder, failures: list[MPMError | OSError]
+) -> dict[str, Any]:
+    """End one session and say how it ended; what is wrong with it keeps no other from its end."""
+    from claude_mpm.orchestration.ending import end_what_is_left
+
     name = folder.path.name
-    state = status_now(store, folder).state
-    how = f"{state.since} already"
-    if state.runs:
-        how = _end(app, folder)
-        store.catch_up(folder)
-    ended = folder.has_ended()
+    state, how = "damaged", "had ended already"
+    before = len(failures)
+    try:
+        state = status_now(store, folder).state
+        how = f"{state.since} already"
+        if state.runs:
+            how = _end(app, folder)
+            store.catch_up(folder)
+    except (MPMError, OSError) as error:
+        failures.append(error)
+    is_damaged = any(isinstance(error, StorageError) for error in failures[before:])
+    try:
+        if end_what_is_left(folder, processes=is_damaged):
+            how = "was ended"
+    except MPMError as error:
+        failures.append(error)
+    for each in failures[before:]:
+        echo(f"claude-mpm: {one_line(f'session {name[:8]}: {each}')}", err=True)
+    ended = folder.has_ended() or not _may_run(folder)
     if not app.json:
-        echo(f"{name[:8]}  {how}" if ended else f"{name[:8]}  does not end; {folder.path}/pid")
+        echo(f"{name[:8]}  {how}" if ended else f"{name[:8]}  does not end; {folder.pid_file}")
     return {"session": name, "was": state, "ended": ended, "exit_status": folder.exit_status()}
 
 
 def _end(app: App, folder: SessionFolder) -> str:
     one = App(app.claude_args)  # what one session was started with is nothing to the next
     one.flags, one.options = dict(app.flags), dict(app.options)
-    one.recall(folder.read_meta())
+    one.recall(folder)
     claude = one.orchestrator(session_id=folder.path.name, resume=True)
     try:
         return claude.end_session()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from abc import ABC, abstractmethod
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,7 @@ class Environment(ABC):
             from claude_mpm.environments.linked import LinkedHost
 
             return LinkedHost(folder)
-        return AdoptedHost(folder, self.signal)
+        return AdoptedHost(folder, partial(self.signal_in, folder))
 
     def rejoin(self, folder: SessionFolder, timeout: float) -> None:
         """Make sure that what stands between the folder and the place is at work.
@@ -126,6 +127,15 @@ class Environment(ABC):
             from claude_mpm.environments.linked import LinkedHost
 
             LinkedHost(folder).wait_for_state(timeout)
+
+    def signal_in(self, folder: SessionFolder, pid: int, signum: int) -> None:
+        """Send a signal to a process of one session.
+
+        Args:
+            folder: the session's.
+            pid: as the place has written it; it is believed only where it can do no harm.
+        """
+        self.signal(pid, signum)
 
     def signal(self, pid: int, signum: int) -> None:
         """Send a signal to a process of the place; one that is gone already is no error."""

@@ -21,8 +21,8 @@ _AT_HOME = 'mkdir -p "$HOME" && cd "$HOME"\n'
 # The host, once it is sure that there is a Claude; so a missing one is told from one that fails.
 _BEGIN = """mkdir -p "$HOME"
 command -v "$4" >/dev/null && exec sh "$0" "$@"
-echo "there is no command $4 in the image" >>"$1/host.log"
-echo 127 >"$1/.exit" && mv "$1/.exit" "$1/exit\""""
+echo "there is no command $4 in the image" >>"$1/exchange/host.log"
+echo 127 >"$1/exchange/.exit" && mv "$1/exchange/.exit" "$1/exchange/exit\""""
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,14 +68,19 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         """
         name = order.folder.path.name
         words = ["create", *self.hardened()]
-        for folder in (session, config):
-            words += ["--mount", bind(folder, folder)]
-        # A link in its place would lead a message, which is written here, out of the session.
-        words += ["--mount", bind(f"{session}/inbox", f"{session}/inbox", read_only=True)]
+        given, exchange = f"{session}/given", f"{session}/exchange"
+        words += [
+            "--mount",
+            bind(given, given, read_only=True),
+            "--mount",
+            bind(exchange, exchange),
+        ]
+        if not config.startswith(f"{exchange}/"):
+            words += ["--mount", bind(config, config)]
         # The name is free, though an earlier container of the session may be about to go.
         words += ["--name", f"claude-mpm-{name}-{os.urandom(2).hex()}"]
         words += ["--label", f"{LABEL}={name}", "--env", f"CLAUDE_CONFIG_DIR={config}"]
         words += ["--workdir", order.cwd] if order.cwd else []
-        host = host_command(order, f"{session}/host.sh", session)
+        host = host_command(order, f"{session}/given/host.sh", session)
         begin = _BEGIN if order.cwd else _AT_HOME + _BEGIN
         return [*words, *self.arguments, self.image, "-c", begin, *host[1:]]

@@ -28,8 +28,8 @@ _START = """config=${{session%/far/*}}/claude/{name}
     said=$(mkdir -p "$config" && {create} 2>&1) || {{ refused; return; }}
     container=$(echo "$said" | grep -Ex '[0-9a-f]{{64}}')
     echo "$container" >"$session/container"
-    echo "container=$container" >>"$session/expected"
-    [ "$(id -u)" != 0 ] || chown -R {user} "$session" "$config"
+    echo "container=$container" >>"$session/given/expected"
+    [ "$(id -u)" != 0 ] || chown -Rh {user} "$session/given" "$session/exchange" "$config"
     said=$({engine} start "$container" 2>&1) && return
     {engine} rm --force "$container" >/dev/null
     refused"""

@@ -5,30 +5,38 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from claude_mpm.checks import telling
+from claude_mpm.environments.container import LABEL
+from claude_mpm.environments.engine import Engine
 from claude_mpm.environments.host_command import HOST_SCRIPT
 from claude_mpm.environments.linked import write_variables
+from claude_mpm.environments.local import Local
 from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.errors import LaunchError, StorageError
+from claude_mpm.journal.layout import Container
 from claude_mpm.journal.watch import subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from claude_mpm.environments.container import Recipe
-    from claude_mpm.environments.engine import Engine
     from claude_mpm.environments.order import Order
     from claude_mpm.journal.layout import SessionFolder
 
 _TO_BEGIN = 60.0  # seconds
 _TO_BE_REMOVED = 30.0
 _LOOK_AGAIN = 0.1
+_TO_END = 15.0
+_LABELLED = '{{index .Config.Labels "%s"}}' % LABEL  # noqa: UP031 - braces are the engine's own
 _NO_MEMORY = "the container ran out of memory; give it more"
 _KILLED = 128 + signal.SIGKILL
 
@@ -66,8 +74,14 @@ class ContainerHost(AdoptedHost):
 
     def _end(self) -> int:
         """Wait until the container is gone, and return how Claude ended."""
-        code = self._engine.quietly("wait", self._container)
+        code = self._engine.quietly("wait", self._container, timeout=_TO_END)
+        if self._engine.runs(self._container):  # though what runs in it says that it has ended
+            self._engine.quietly("kill", self._container)
         wait_until_removed(self._engine, self._container)
+        if self._engine.is_there(self._container) is False:
+            made = Container(self._container, self._engine.command, gone=True)
+            with suppress(StorageError):  # a full disk; it is asked for again
+                self._folder.note_container(made)
         status = self._folder.exit_status()
         if status is not None:
             return status
@@ -81,7 +95,31 @@ class ContainerHost(AdoptedHost):
         by = f" with signal {signals[-1]}" if signals else ""
         reason = _NO_MEMORY if "oom" in happened else f"the container was killed{by}"
         with suppress(StorageError):  # what ran in it may have put a link in the file's place
-            self._folder.append(self._folder.errors, reason)
+            self._folder.errors.append(f"{reason}\n".encode())
+
+
+def end_container(folder: SessionFolder) -> bool:
+    """End the container of a session, if it has one that runs; tell if it had.
+
+    What runs in it may say that it has ended, and its host's files may be gone: the engine knows.
+
+    Raises:
+        StorageError: others may have written what the session's folder says.
+        LaunchError: the container is another session's, or the engine does not end it.
+    """
+    made = folder.read_container()
+    if made is None or made.gone:
+        return False
+    folder.check()
+    engine = Engine(made.engine, Local())
+    ran = engine.is_there(made.id)
+    if ran:
+        check_container(engine, made.id, folder.path.name)
+        engine.run("rm", "--force", made.id)
+        wait_until_removed(engine, made.id)
+    if ran is not None:
+        folder.note_container(msgspec.structs.replace(made, gone=True))
+    return bool(ran)
 
 
 def start_container(
@@ -94,20 +132,26 @@ def start_container(
     """
     folder = order.folder
     _check_access(order.cwd, folder.path, recipe.user)
-    config = folder.path / "claude"
-    config.mkdir(mode=0o700, exist_ok=True)
-    folder.write(folder.path / "host.sh", Path(HOST_SCRIPT).read_bytes())
+    if folder.is_flat:
+        raise LaunchError(
+            f"{engine.command}: an earlier release made session {folder.path.name}, and a container"
+            " would see all of its folder; begin a new session"
+        )
+    with suppress(FileExistsError):
+        folder.claude.path.mkdir(mode=0o700)
+    folder.write(folder.host_script, Path(HOST_SCRIPT).read_bytes())
     write_variables(order)
     made = engine.run(
-        *recipe.create(order, str(folder.path), str(config)),
+        *recipe.create(order, str(folder.path), str(folder.claude)),
         subject=recipe.image,
         pulls=recipe.pull != "never",
     )
     container = made.split()[-1]
     try:
+        folder.note_container(Container(container, engine.command))
         uid = recipe.user.partition(":")[0]
         folder.expect_place({**expected, "uid": uid, "container": container})
-        hand_over(folder.path, recipe.user)
+        hand_over(folder, recipe.user)
         engine.run("start", container, subject=recipe.image)
         _wait_for_host(folder, engine, container)
     except BaseException:
@@ -117,15 +161,23 @@ def start_container(
     return ContainerHost(folder, engine, container)
 
 
-def hand_over(path: Path, user: str) -> None:
-    """Let the container's user own the session's folder; only a privileged controller needs to."""
-    uid, gid = map(int, user.split(":"))
-    if os.geteuid() != 0 or uid == 0:
-        return
-    for folder, _, names in os.walk(path):
-        for name in ("", *names):
-            file = os.path.join(folder, name)  # noqa: PTH118 - as os.walk has it
-            os.chown(file, uid, gid, follow_symlinks=False)
+def hand_over(folder: SessionFolder, user: str) -> None:
+    """Let the container's user own what it shares; only a privileged controller needs to."""
+    uid = int(user.partition(":")[0])
+    if os.geteuid() == 0 != uid and folder.exchange.stat().st_uid != uid:
+        shared = (str(folder.given), str(folder.exchange))
+        subprocess.run(["chown", "-Rh", user, *shared], check=True)  # no link is followed
+
+
+def check_container(engine: Engine, container: str, session: str) -> None:
+    """Make sure that a container is a session's own, as its label says.
+
+    Raises:
+        LaunchError: it is another's.
+    """
+    named = engine.quietly("container", "inspect", "--format", _LABELLED, container)
+    if named and named != session:
+        raise LaunchError(f"{engine.command}: the container {container} is not session {session}'s")
 
 
 def _check_access(cwd: str, session: Path, user: str) -> None:
@@ -167,7 +219,7 @@ def _wait_for_host(folder: SessionFolder, engine: Engine, container: str) -> Non
         LaunchError: it refused, or never came to it.
     """
     deadline = time.monotonic() + _TO_BEGIN
-    changes = subscribe(folder.path)
+    changes = subscribe(folder.exchange)
     try:
         while not _has_begun(folder):
             changes.wait(_LOOK_AGAIN)
@@ -192,7 +244,7 @@ def _stillborn(folder: SessionFolder, engine: Engine, container: str) -> str:
     if re.search(r"^die .*\b127$", happened, re.MULTILINE):
         return "the image has no `sh`, and a session needs one; take an image that has it"
     return (
-        f"the container ended before its host could write to {folder.path};"
+        f"the container ended before its host could write to {folder.exchange};"
         " check the options `user` and `engine_args`"
     )
 

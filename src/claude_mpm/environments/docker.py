@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from claude_mpm.checks import is_folder
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.container import Recipe
-from claude_mpm.environments.container_host import ContainerHost, start_container
+from claude_mpm.environments.container_host import ContainerHost, check_container, start_container
 from claude_mpm.environments.engine import Engine, bind, words_of
 from claude_mpm.environments.local import Local
 from claude_mpm.environments.variables import checked
@@ -161,7 +161,23 @@ class Docker(Environment):
         if self._container or not self.shares_files:
             return super().join(folder)
         self._sessions[folder.path] = folder
-        return ContainerHost(folder, self._engine, folder.read_place().get("container", ""))
+        made = folder.read_container()
+        if made is None:
+            raise LaunchError(
+                f"{self.name}: nobody knows which container was session"
+                f" {folder.path.name}'s: {folder.container_file} is gone"
+            )
+        check_container(self._engine, made.id, folder.path.name)
+        return ContainerHost(folder, self._engine, made.id)
+
+    def signal_in(self, folder: SessionFolder, pid: int, signum: int) -> None:
+        """Send a signal to a process of the session's container, from inside."""
+        made = folder.read_container()
+        if made is None:
+            super().signal_in(folder, pid, signum)
+            return
+        check_container(self._engine, made.id, folder.path.name)
+        self._engine.signal(made.id, pid, signum)
 
     def signal(self, pid: int, signum: int) -> None:
         """Send a signal to a process of the container; one that is gone is no error.
@@ -173,11 +189,11 @@ class Docker(Environment):
             super().signal(pid, signum)
             return
         running = [each for each in self._sessions.values() if each.exit_status() is None]
-        found = [folder.read_place().get("container", "") for folder in running]
+        found = [folder.read_container() for folder in running]
         if len(found) > 1:
             raise LaunchError(f"{self.name}: which of the containers has process {pid}?")
         for container in filter(None, found):
-            self._engine.signal(container, pid, signum)
+            self._engine.signal(container.id, pid, signum)
 
     def _recipe(self, cwd: str) -> Recipe:
         mounts = self._mounts

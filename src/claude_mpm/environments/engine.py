@@ -81,12 +81,15 @@ class Engine:
         """Return the command of this machine that runs a command of the engine."""
         return self._inside.wrap([*self.words, *words])
 
-    def run(self, *words: str, subject: str = "", pulls: bool = False) -> str:
+    def run(
+        self, *words: str, subject: str = "", pulls: bool = False, timeout: float = _PATIENCE
+    ) -> str:
         """Run a command of the engine and return what it prints.
 
         Args:
             subject: the image or container that it is about, for the message.
             pulls: whether it may take the time to load an image.
+            timeout: seconds that it may take else.
 
         Raises:
             LaunchError: it failed; the message says what to do.
@@ -100,7 +103,7 @@ class Engine:
                 command,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=_PULLING if pulls else _PATIENCE,
+                timeout=_PULLING if pulls else timeout,
                 check=False,
             )
         except FileNotFoundError as error:
@@ -152,6 +155,14 @@ class Engine:
         except LaunchError:
             return False
 
+    def is_there(self, container: str) -> bool | None:
+        """Tell whether there is a container, running or not; None where the engine does not say."""
+        which = ("--all", "--quiet", "--no-trunc", "--filter", f"id={container}")
+        try:
+            return container in self.run("ps", *which).split()
+        except LaunchError:
+            return None
+
     def signal(self, container: str, pid: int, signum: int) -> None:
         """Send a signal to a process of a container; one that is gone already is no error."""
         kill = f"kill -s {signal.Signals(signum).name[3:]} {pid}"
@@ -165,10 +176,10 @@ class Engine:
         which = ("--filter", f"container={container}")
         return self.quietly("events", *window, *which, "--format", line)
 
-    def quietly(self, *words: str) -> str:
+    def quietly(self, *words: str, timeout: float = _PATIENCE) -> str:
         """Run a command on a container that may be gone; return what it prints, or nothing."""
         try:
-            return self.run(*words)
+            return self.run(*words, timeout=timeout)
         except LaunchError:
             return ""
 

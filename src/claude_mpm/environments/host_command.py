@@ -20,16 +20,18 @@ def host_command(order: Order, script: str = HOST_SCRIPT, folder: str = "") -> l
         script: where `host.sh` is, as the place knows it.
         folder: where the session's folder is, as the place knows it; empty where it is here.
     """
-    here = str(order.folder.path)
-    there = folder or here
-    arguments = [_moved(argument, here, there) for argument in order.arguments]
+    there = folder or str(order.folder.path)
+    given = (
+        {}
+        if not folder
+        else {
+            str(file): f"{folder}/given/{file.name}"
+            for file in (order.folder.framework, order.folder.agents)
+        }
+    )
+    arguments = [given.get(argument, argument) for argument in order.arguments]
     timing = [_seconds(order.linger), _seconds(order.linger_limit)]
     return ["sh", script, there, *timing, order.claude, *arguments]
-
-
-def _moved(argument: str, here: str, there: str) -> str:
-    """Return the path of one of the session's files as the place knows it."""
-    return there + argument[len(here) :] if argument.startswith(f"{here}/") else argument
 
 
 def _seconds(value: float) -> str:

@@ -102,7 +102,7 @@ def start_linked(
         host=host or _host(order, folder),
         kill=kill or KILL,
         linger=order.linger,
-        base=order.folder.journal.stat().st_size,
+        base=order.folder.journal.size(),
     )
     write_variables(order)
     return launch_link(order.folder, msgspec.to_builtins(spec))
@@ -116,7 +116,7 @@ if [ -f "$0/far.sh" ]; then sh "$0/far.sh" "$0"; else echo gone; fi
 
 
 def _host(order: Order, folder: str) -> str:
-    command = shlex.join(host_command(order, f"{folder}/host.sh", folder))
+    command = shlex.join(host_command(order, f"{folder}/given/host.sh", folder))
     return f"setsid {command} </dev/null >/dev/null 2>&1 &"
 
 
@@ -142,7 +142,7 @@ def write_variables(order: Order) -> None:
     """
     checked(order.environ, "environ")
     lines = (f"export {name}={shlex.quote(value)}\n" for name, value in order.environ.items())
-    order.folder.write(order.folder.environ, "".join(lines).encode())
+    order.folder.environ.write("".join(lines).encode())
 
 
 def launch_link(folder: SessionFolder, spec: dict[str, Any]) -> LinkedHost:
@@ -163,7 +163,7 @@ class LinkedHost(AdoptedHost):
     """
 
     def __init__(self, folder: SessionFolder) -> None:
-        super().__init__(folder, _signal_here)
+        super().__init__(folder, self._signal_link)
         self._deaths = 0
         if not is_linked(folder):
             self._start_link()
@@ -188,7 +188,7 @@ class LinkedHost(AdoptedHost):
             LaunchError: the place did not answer within `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
-        changes = subscribe(self._folder.path)
+        changes = subscribe(self._folder.exchange)
         try:
             while self.poll() is None and not self._is_known():
                 if time.monotonic() > deadline:
@@ -211,8 +211,13 @@ class LinkedHost(AdoptedHost):
         if self.returncode is None and self._folder.exit_status() is None:
             self.returncode = _KILLED
 
+    def _signal_link(self, pid: int, signum: int) -> None:
+        if is_linked(self._folder):  # else the number is another process's by now
+            with suppress(ProcessLookupError):
+                os.kill(pid, signum)
+
     def _start_link(self) -> None:
-        with self._folder.host_errors.open("ab") as log:
+        with open(self._folder.host_errors.open_to_append(), "ab") as log:
             link = subprocess.Popen(
                 own_python("-m", "claude_mpm.link", str(self._folder.path)),
                 env=own_environ(),
@@ -223,14 +228,9 @@ class LinkedHost(AdoptedHost):
             )
         # It may outlive this object, and is reaped even then.
         threading.Thread(target=link.wait, name="claude-mpm-link", daemon=True).start()
-        changes = subscribe(self._folder.path)
+        changes = subscribe(self._folder.exchange)
         try:
             while link.poll() is None and self.pid != link.pid:  # it does not take input yet
                 changes.wait(0.1)
         finally:
             changes.close()
-
-
-def _signal_here(pid: int, signum: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signum)

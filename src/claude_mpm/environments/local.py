@@ -12,9 +12,12 @@ from claude_mpm.claude_binary import find_claude
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.variables import inherited
 from claude_mpm.errors import LaunchError
+from claude_mpm.journal.leftovers import belongs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from claude_mpm.journal.layout import SessionFolder
 
 
 class Local(Environment):
@@ -46,6 +49,11 @@ class Local(Environment):
     def expected(self) -> dict[str, str]:
         """Return the name of this machine."""
         return {"host": os.uname().nodename}
+
+    def signal_in(self, folder: SessionFolder, pid: int, signum: int) -> None:
+        """Send the signal, if the process is the session's."""
+        if belongs(pid, folder.path):
+            self.signal(pid, signum)
 
     def signal(self, pid: int, signum: int) -> None:
         """Send the signal."""

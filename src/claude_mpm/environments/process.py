@@ -57,7 +57,7 @@ class AdoptedHost:
             subprocess.TimeoutExpired: it runs still after `timeout` seconds.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        changes = subscribe(self._folder.path)
+        changes = subscribe(self._folder.exchange)
         try:
             while (status := self.poll()) is None:
                 if deadline is not None and time.monotonic() >= deadline:

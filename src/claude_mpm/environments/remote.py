@@ -100,9 +100,9 @@ class Remote(Environment):
             # No other machine's session of the same name has it there.
             session=f"{folder.path.name}-{os.urandom(4).hex()}",
             start=_start(order),
-            base=folder.journal.stat().st_size,
+            base=folder.journal.size(),
         )
-        folder.write(folder.environ, msgspec.json.encode(dict(order.environ)))
+        folder.environ.write(msgspec.json.encode(dict(order.environ)))
         far = RemoteFar(spec, folder)
         try:
             far.start()
@@ -117,6 +117,14 @@ class Remote(Environment):
         """Return the link of a session that another controller started."""
         self._folders.append(folder)
         return LinkedHost(folder)
+
+    def signal_in(self, folder: SessionFolder, pid: int, signum: int) -> None:
+        """Have the server send a signal to a session.
+
+        Raises:
+            LaunchError: it cannot be reached, or refuses.
+        """
+        self._signal(folder, signum)
 
     def signal(self, pid: int, signum: int) -> None:
         """Have the server send a signal to the session whose Claude has this process id there.

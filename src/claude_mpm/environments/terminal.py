@@ -18,8 +18,10 @@ from claude_mpm.wire.transcript import Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from claude_mpm.environments.order import Order
+    from claude_mpm.journal.exchange import ExchangeFile
     from claude_mpm.journal.layout import SessionFolder
 
 _LOOK = 0.5  # seconds between looks at the host, where nothing wakes us up
@@ -91,7 +93,7 @@ class Terminal(Local):
         return host
 
     def _spawn(self, folder: SessionFolder) -> subprocess.Popen[str]:
-        with folder.host_errors.open("ab") as log:
+        with open(folder.host_errors.open_to_append(), "ab") as log:
             return subprocess.Popen(
                 own_python("-m", "claude_mpm.terminal", str(folder.path)),
                 env={**own_environ(), MARK.decode().rstrip("="): str(folder.path)},
@@ -106,8 +108,8 @@ class Terminal(Local):
         self, folder: SessionFolder, host: subprocess.Popen[str], is_claude: bool
     ) -> None:
         deadline = time.monotonic() + _PATIENCE
-        begun = folder.screen if self.screen else folder.pid_file
-        changes = subscribe(folder.path)
+        begun: Path | ExchangeFile = folder.screen if self.screen else folder.pid_file
+        changes = subscribe(folder.path if self.screen else folder.exchange)
         try:
             while not begun.exists():
                 status = host.poll()

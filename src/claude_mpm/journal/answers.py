@@ -15,8 +15,8 @@ import msgspec
 
 from claude_mpm.checks import NOT_JSON, local_time
 from claude_mpm.errors import StorageError
-from claude_mpm.journal.layout import give_to_owner, storage_errors
 from claude_mpm.journal.prompts import answer_messages
+from claude_mpm.journal.storage import give_to_owner, storage_errors
 from claude_mpm.wire import StreamJson
 
 if TYPE_CHECKING:

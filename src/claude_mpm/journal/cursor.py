@@ -9,13 +9,13 @@ from claude_mpm.wire.framing import Line, LineFramer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
+
+    from claude_mpm.journal.exchange import ExchangeFile
 
 # How much is read at once, in bytes: little while it comes slowly, much where much is there.
 CHUNK, LARGE_CHUNK = 1 << 12, 1 << 20
 _GROWTH = 16
 _BLOCK = 1 << 16  # of what is read backwards
-_NO_TIME = getattr(os, "O_NOATIME", 0)  # only Linux has it
 
 
 class Cursor:
@@ -30,8 +30,8 @@ class Cursor:
         more: whether there was more than the last `read` took; what came since is not counted.
     """
 
-    def __init__(self, journal: Path, offset: int = 0, *, together: bool = False) -> None:
-        self._file = _open(journal)
+    def __init__(self, journal: ExchangeFile, offset: int = 0, *, together: bool = False) -> None:
+        self._file = journal.open()
         self.more = False
         self._framer = LineFramer(offset, together=together)
         self._read_to = offset
@@ -65,22 +65,14 @@ class Cursor:
             self._file = -1
 
 
-def _open(journal: Path) -> int:
-    """Open a journal so that nobody keeps note of each time that it is read, where that can be."""
-    try:
-        return os.open(journal, os.O_RDONLY | os.O_CLOEXEC | _NO_TIME)
-    except PermissionError:  # of another's file
-        return os.open(journal, os.O_RDONLY | os.O_CLOEXEC)
-
-
-def newest_lines(journal: Path, begin: int, end: int) -> Iterator[Line]:
+def newest_lines(journal: ExchangeFile, begin: int, end: int) -> Iterator[Line]:
     """Yield the lines between two places of a journal, the last one first, and read no more.
 
     Args:
         begin: where the first of them starts, in bytes.
         end: where the last of them ends, behind its newline, in bytes.
     """
-    file = _open(journal)
+    file = journal.open()
     try:
         pieces: list[bytes] = []  # of the line that ends at `end`, the last one first
         place = end - 1
@@ -104,7 +96,7 @@ def _last_line(pieces: Sequence[bytes], end: int) -> Line:
     return Line(end - 1 - len(data), data, end)
 
 
-def read_lines(journal: Path, offset: int = 0) -> Iterator[Line]:
+def read_lines(journal: ExchangeFile, offset: int = 0) -> Iterator[Line]:
     """Yield every line that the journal holds now, also an unfinished last one."""
     cursor = Cursor(journal, offset)
     try:

@@ -6,12 +6,12 @@ import os
 from typing import TYPE_CHECKING, Literal
 
 from claude_mpm.errors import StorageError
-from claude_mpm.journal.layout import storage_errors
+from claude_mpm.journal.storage import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
+    from claude_mpm.journal.exchange import ExchangeFile
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.wire.events import Event
 
@@ -56,14 +56,14 @@ class JournalSync:
             self._on_failure(error)
 
 
-def sync(file: Path) -> int:
+def sync(file: ExchangeFile) -> int:
     """Bring what a file holds now to the disk; return how much that is, in bytes.
 
     Raises:
         StorageError: the disk did not take it.
     """
     with storage_errors(file):
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = file.open()
         try:
             size = os.fstat(descriptor).st_size  # first: more may come meanwhile
             _sync(descriptor)

@@ -3,10 +3,12 @@
 #
 #   host.sh SESSION LINGER LIMIT COMMAND [ARG...]
 #
-# SESSION  the session's folder, with the FIFOs `feed` and `lease` in it; also
-#          `environ`: variables for Claude in the shell's syntax, removed once they are read
+# SESSION  the session's folder. `given` in it is only read:
+#          `inbox`: the messages
 #          `patience`: seconds to wait for the first follower, where that is not LINGER
 #          `expected`: lines that must be in the statement of where this runs
+#          `exchange` has what is written here, the FIFOs `feed` and `lease`, and
+#          `environ`: variables for Claude in the shell's syntax, removed once they are read
 # LINGER   seconds to wait for the next follower once the last one is gone
 # LIMIT    seconds that Claude then has to end by itself, before it is terminated
 #
@@ -15,10 +17,12 @@ set -u
 umask 077
 session=$1 linger=$2 limit=$3
 shift 3
-exec 2>>"$session/host.log" 3<>"$session/feed"
+given=$session/given exchange=$session/exchange
+[ -d "$exchange" ] || given=$session exchange=$session # an earlier release made it
+exec 2>>"$exchange/host.log" 3<>"$exchange/feed"
 
 put() { # NAME VALUE: written whole, then renamed into place
-    printf '%s\n' "$2" >"$session/.$1" && mv "$session/.$1" "$session/$1"
+    printf '%s\n' "$2" >"$exchange/.$1" && mv "$exchange/.$1" "$exchange/$1"
 }
 
 state_place() { # says from the inside where this is
@@ -34,7 +38,7 @@ cwd=$PWD"
 }
 
 is_expected() { # whether this is the place that was asked for
-    [ -f "$session/expected" ] || return 0
+    [ -f "$given/expected" ] || return 0
     while read -r line; do
         case "
 $place
@@ -47,21 +51,21 @@ $line
             return 1
             ;;
         esac
-    done <"$session/expected"
+    done <"$given/expected"
 }
 
 feed() { # names of inbox files come in, their contents go out
     exec 5>&- # here, since a shell keeps a copy of what is redirected for a function
     while read -r name <&3; do
         [ "$name" = EOF ] && break
-        cat "$session/inbox/$name"
+        cat "$given/inbox/$name"
     done
 }
 
 alarm() { # says `expired` on the lease after `patience` seconds, unless it is terminated before
     nap=
     trap '[ -z "$nap" ] || kill "$nap"; exit' TERM
-    command exec 6<>"$session/lease" || exit # held, so that it is heard though the folder is gone
+    command exec 6<>"$exchange/lease" || exit # held, so that it is heard though the folder is gone
     echo armed >&6 # from here on it hears when it is terminated
     sleep "$patience" 6>&- &
     nap=$!
@@ -72,11 +76,11 @@ alarm() { # says `expired` on the lease after `patience` seconds, unless it is t
 watch() { # ends Claude's input once nobody has followed for LINGER seconds
     exec 5>&-
     patience=$linger
-    [ ! -f "$session/patience" ] || read -r patience <"$session/patience"
-    while [ -p "$session/lease" ]; do # without its folder, nobody can follow any more
+    [ ! -f "$given/patience" ] || read -r patience <"$given/patience"
+    while [ -p "$exchange/lease" ]; do # without its folder, nobody can follow any more
         alarm &
         ringing=$!
-        command exec 4<"$session/lease" || break
+        command exec 4<"$exchange/lease" || break
         armed= holder=
         while [ -z "$armed" ] || [ -z "$holder" ]; do
             read -r word <&4 || kill -0 "$ringing" 2>/dev/null || break 2
@@ -100,7 +104,7 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
 
 is_asked() { # whether Claude waits for the answer to a question; it would count the end as a no
     grep -ao '^{"type":"system","subtype":"session_state_changed","state":"[a-z_]*' \
-        "$session/out.jsonl" | tail -n 1 | grep -q requires_action
+        "$exchange/out.jsonl" | tail -n 1 | grep -q requires_action
 }
 
 ends_within() { # SECONDS: whether Claude, which is not this shell's child, ends in time
@@ -116,16 +120,16 @@ make_temporary() { # Claude's temporary files go with it; the path is short: soc
     base=${CLAUDE_CODE_TMPDIR:-${TMPDIR:-/tmp}}
     [ -d "$base" ] || mkdir -p "$base"
     temporary=$(mktemp -d "$base/mpm.XXXXXX") || return
-    printf '%s\n' "$temporary" >"$session/temporary" # while it is empty, it names nothing
+    printf '%s\n' "$temporary" >"$exchange/temporary" # while it is empty, it names nothing
     export CLAUDE_CODE_TMPDIR="$temporary"
 }
 
 run() { # COMMAND [ARG...]: Claude, from its start to its end; sets `status`
     # Not a pipeline: the shell would wait for both its ends, and `feed` ends last.
     CLAUDE_MPM_SESSION=${session##*/} CLAUDE_MPM_FOLDER=$session \
-        "$@" <"$session/stdin" >>"$session/out.jsonl" 2>>"$session/err.log" 3<&- 5>&- &
+        "$@" <"$exchange/stdin" >>"$exchange/out.jsonl" 2>>"$exchange/err.log" 3<&- 5>&- &
     claude=$!
-    feed >"$session/stdin" &
+    feed >"$exchange/stdin" &
     feeding=$!
     put pid "$$ $claude"
     [ -z "$asked" ] || kill -TERM "$claude"
@@ -138,7 +142,7 @@ run() { # COMMAND [ARG...]: Claude, from its start to its end; sets `status`
         status=$?
     done
     [ "$status" != 137 ] || [ -z "$container" ] || ! ran_out_of_memory ||
-        echo "the container ran out of memory; give it more" >>"$session/err.log"
+        echo "the container ran out of memory; give it more" >>"$exchange/err.log"
     # A shell that was just forked can miss the first signal it is sent, but not this one.
     kill -KILL "$feeding" "$watching" 2>/dev/null
 }
@@ -161,19 +165,19 @@ sweep() { # ends the processes of Claude's tools, wherever they went
 
 clean_up() { # its own files, and Claude's temporary ones before the note of where they are
     set --
-    for name in stdin alive pid feed lease closed environ expected temporary; do
-        set -- "$@" "$session/$name"
+    for name in stdin alive pid feed lease closed environ temporary; do
+        set -- "$@" "$exchange/$name"
     done
     rm -rf ${temporary:+"$temporary"} "$@"
 }
 
 claude= asked= temporary= status=126
 trap 'asked=yes; [ -z "$claude" ] || kill -TERM "$claude"' TERM
-mkfifo "$session/stdin" "$session/alive"
-exec 5<>"$session/alive" # whoever reads it hears when this shell has ended
+mkfifo "$exchange/stdin" "$exchange/alive"
+exec 5<>"$exchange/alive" # whoever reads it hears when this shell has ended
 state_place
 if is_expected; then
-    [ ! -f "$session/environ" ] || { . "$session/environ" && rm -f "$session/environ"; }
+    [ ! -f "$exchange/environ" ] || { . "$exchange/environ" && rm -f "$exchange/environ"; }
     make_temporary
     run "$@"
     sweep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import SessionEnded
-from claude_mpm.journal.layout import give_to_owner, storage_errors
+from claude_mpm.journal.storage import give_to_owner, storage_errors
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
@@ -64,14 +65,20 @@ class Inbox:
         return sorted(filter(_is_number, os.listdir(self._folder.inbox)), key=int)
 
     def read(self, name: str) -> bytes:
-        """Return a message as it was put."""
+        """Return a message as it was put.
+
+        Raises:
+            FileNotFoundError: there is none of that name.
+        """
+        if not _is_number(name):  # such as what a place has written into the feed
+            raise FileNotFoundError(errno.ENOENT, "no message", name)
         return (self._folder.inbox / name).read_bytes()
 
     def open_before_host(self) -> None:
         """Hold the feed open so that names can be announced before the host is there."""
         with self._using_feed:
             self.close()
-            self._feed = os.open(self._folder.feed, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._feed = self._folder.feed.open_fifo(os.O_RDWR)
 
     def host_is_there(self) -> None:
         """Let go of the feed's reading end, so that only a living host counts as its reader."""
@@ -113,7 +120,7 @@ class Inbox:
 
     def _open(self) -> None:
         try:
-            self._feed = os.open(self._folder.feed, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._feed = self._folder.feed.open_fifo(os.O_WRONLY)
         except OSError:
             self._feed = None
 

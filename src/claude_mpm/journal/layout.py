@@ -1,31 +1,38 @@
-"""The session folder: which file is what, and with which rights."""
+"""The session folder: which file is what, who writes it, and with which rights.
+
+It has three parts. What this machine obeys is directly in it, and no place sees that. `given` has
+what a place may read and not write; `exchange` what it writes, of which nothing is believed.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import re
-import threading
+import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from claude_mpm.checks import NOT_JSON, telling
 from claude_mpm.errors import StorageError, UsageError
-from claude_mpm.folders import make_private
-from claude_mpm.journal.leftovers import belongs, exists, remove_socket
-from claude_mpm.journal.part import Part
+from claude_mpm.folders import check_private, make_private
+from claude_mpm.journal.leftovers import belongs, exists, remove_socket, remove_temporary
+from claude_mpm.journal.part import ExchangePart, GivenPart, Part
+from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-# A container may write into the folder, too: what is written here follows no link of its making.
-_HERE = os.O_NOFOLLOW | os.O_CLOEXEC
+    from claude_mpm.journal.exchange import ExchangeFile
+
+_NUMBER = re.compile(rb"-?[0-9]{1,10}")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NUMBERS = 64  # bytes that are read of a file with numbers
+_SAYING_THE_END = 10.0  # seconds between a host's last word and its files' removal
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +82,20 @@ class Meta(msgspec.Struct, kw_only=True):
     secrets: list[Fingerprint] = []
 
 
+class Container(msgspec.Struct, frozen=True):
+    """The container that was made for a session.
+
+    Args:
+        id: as the engine printed it when it made the container.
+        engine: the engine's command.
+        gone: whether the engine has said that it is.
+    """
+
+    id: str
+    engine: str
+    gone: bool = False
+
+
 class SessionFolder:
     """Names the parts of one session's folder and makes them, readable by their owner alone.
 
@@ -82,37 +103,89 @@ class SessionFolder:
         path: the folder; it need not exist yet.
     """
 
+    # What this machine obeys.
     meta_file = Part("meta.json")
-    inbox = Part("inbox")
-    feed = Part("feed")
-    lease = Part("lease")
-    stdin = Part("stdin")
-    alive = Part("alive")  # a FIFO that ends for its readers when the host does
-    journal = Part("out.jsonl")
-    errors = Part("err.log")
-    host_errors = Part("host.log")
-    pid_file = Part("pid")
-    exit_file = Part("exit")
-    closed = Part("closed")  # the host has ended the input: nobody followed
-    framework = Part("framework.md")
-    agents = Part("agents.json")
     metadata = Part("metadata.json")
     decisions = Part("decisions.jsonl")
     answers = Part("answers.jsonl")  # to Claude's questions
+    parked = Part("parked.json")  # a prompt that waits for the rate limit
     owner = Part("owner")  # who may start Claude, or did so last
-    temporary = Part("temporary")  # the folder of Claude's temporary files, in the place
-    place = Part("place")  # where the host found itself
-    expected_place = Part("expected")
-    environ = Part("environ")  # variables for Claude, until the host has read them
+    hosted = Part("hosted")  # there was a host, which says how it ended
+    container_file = Part("container.json")  # what was made for it
     link_file = Part("link.json")  # what stands between this folder and its place
     announced = Part("announced")  # what a link is to deliver, and what it has
     delivered = Part("delivered")
     terminal = Part("terminal.json")  # what a terminal's host is to run, until it is read
     screen = Part("screen")  # where screens find that host
     transcripts = Part("transcripts.json")  # how far it copied Claude's own record
+    # What a place may read.
+    inbox = GivenPart("inbox")
+    framework = GivenPart("framework.md")
+    agents = GivenPart("agents.json")
+    host_script = GivenPart("host.sh")  # in a container; elsewhere it is where we are installed
+    expected_place = GivenPart("expected")
+    # What a place writes.
+    journal = ExchangePart("out.jsonl")
+    errors = ExchangePart("err.log")
+    host_errors = ExchangePart("host.log")
+    feed = ExchangePart("feed")
+    lease = ExchangePart("lease")
+    stdin = ExchangePart("stdin")
+    alive = ExchangePart("alive")  # a FIFO that ends for its readers when the host does
+    pid_file = ExchangePart("pid")
+    exit_file = ExchangePart("exit")
+    closed = ExchangePart("closed")  # the host has ended the input: nobody followed
+    temporary = ExchangePart("temporary")  # the folder of Claude's temporary files, in the place
+    place = ExchangePart("place")  # where the host found itself
+    environ = ExchangePart("environ")  # variables for Claude, until the host has read them
+    claude = ExchangePart("claude")  # where a Claude in a container keeps its conversation
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @cached_property
+    def is_flat(self) -> bool:
+        """Whether an earlier release made it, which knew no parts: all is directly in it."""
+        here, parted = (os.path.lexists(self.path / name) for name in ("out.jsonl", "exchange"))
+        return here and not parted
+
+    @cached_property
+    def given(self) -> Path:
+        """What a place may read, and not write."""
+        return self.path if self.is_flat else self.path / "given"
+
+    @cached_property
+    def exchange(self) -> Path:
+        """What a place writes."""
+        return self.path if self.is_flat else self.path / "exchange"
+
+    def check(self) -> None:
+        """Make sure that what the folder says is our own word, before something is done by it.
+
+        Raises:
+            StorageError: others may have written it.
+        """
+        if self.path.is_symlink():
+            raise StorageError(f"{self.path} is a link, and no session; remove it")
+        check_private(self.path)
+        # A container of an earlier release could write all of the folder but this.
+        if self.is_flat and (self.path / "claude").is_dir():
+            name = self.path.name
+            raise StorageError(
+                f"session {name} ran in a container that could write its record, so nothing is"
+                " done by it; it can be read, and what runs of it is ended with:"
+                f" docker rm --force $(docker ps -q --filter label=claude-mpm.session={name})"
+            )
+
+    def damage(self) -> list[str]:
+        """Say of each file of the exchange that is not what it must be what it is."""
+        files = (
+            self.journal, self.errors, self.host_errors, self.pid_file, self.exit_file,
+            self.closed, self.temporary, self.place, self.environ,
+        )  # fmt: skip
+        fifos = (self.feed, self.lease, self.stdin, self.alive)
+        found = [file.wrong() for file in files] + [fifo.wrong(fifo=True) for fifo in fifos]
+        return [each for each in found if each is not None]
 
     def create(self) -> None:
         """Make the folder with an empty inbox and journal; keep what is there.
@@ -122,33 +195,48 @@ class SessionFolder:
         """
         with storage_errors(self.path):
             make_private(self.path)
-            self.inbox.mkdir(mode=0o700, exist_ok=True)
-            for file in (self.journal, self.errors):
-                os.close(os.open(file, os.O_WRONLY | os.O_CREAT | _HERE, 0o600))
+            for folder in (self.given, self.exchange, self.inbox):
+                make_private(folder)
+        for file in (self.journal, self.errors):
+            os.close(file.open_to_append())
 
     def prepare_host(self) -> None:
         """Make the FIFOs anew and forget how an earlier host ended."""
         with storage_errors(self.path):
             self.remove_host()
-            linked = (self.link_file, self.announced, self.delivered)
-            for file in (self.exit_file, self.place, *linked):
-                file.unlink(missing_ok=True)
+            private = (self.link_file, self.announced, self.delivered, self.container_file)
+            for ours in private:
+                ours.unlink(missing_ok=True)
+            for note in (self.exit_file, self.place):
+                note.remove()
             for fifo in (self.feed, self.lease):
-                os.mkfifo(fifo, 0o600)
+                fifo.make_fifo()
+            self.hosted.touch(mode=0o600)
 
     def remove_host(self) -> None:
         """Remove what only a living host needs."""
         remove_socket(self.screen)
+        for ours in (self.expected_place, self.terminal, self.screen):
+            ours.unlink(missing_ok=True)
         fifos = (self.feed, self.lease, self.stdin, self.alive)
-        files = (self.pid_file, self.closed, self.environ, self.expected_place, self.temporary)
-        for file in (*fifos, *files, self.terminal, self.screen):
-            file.unlink(missing_ok=True)
+        for file in (*fifos, self.pid_file, self.closed, self.environ, self.temporary):
+            file.remove()
+
+    def remove_temporary(self) -> bool:
+        """Remove Claude's temporary files of a host that was killed; tell if there were some.
+
+        A container has them inside, and they went with it.
+        """
+        if self.container_file.exists():
+            self.temporary.remove()
+            return False
+        return remove_temporary(self.temporary)
 
     def note_failed_start(self, reason: str) -> None:
         """Keep why there was never a host."""
-        self.append(self.host_errors, reason)
+        self.host_errors.append(f"{reason}\n".encode())
         self.remove_host()
-        self.write(self.exit_file, b"126\n")
+        self.exit_file.write(b"126\n")
 
     def expect_place(self, expected: Mapping[str, str]) -> None:
         """Note what the host's statement of where it runs must say."""
@@ -158,20 +246,21 @@ class SessionFolder:
     def read_place(self) -> dict[str, str]:
         """Return where the host found itself; empty where it has not said so."""
         try:
-            lines = self.place.read_text("utf-8", "replace").splitlines()
-        except FileNotFoundError:
+            lines = self.place.read().decode("utf-8", "replace").splitlines()
+        except (FileNotFoundError, StorageError):
             return {}
         return {key: value for key, _, value in (line.partition("=") for line in lines)}
 
     def write(self, file: Path, data: bytes) -> None:
-        """Write one of the folder's files whole, or leave it as it was."""
+        """Write one of our own files whole, or leave it as it was."""
         with storage_errors(file):
             write_whole(file, data)
 
     def append(self, file: Path, line: str) -> None:
-        """Add a line to one of the folder's files."""
+        """Add a line to one of our own files."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with storage_errors(file):
-            descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _HERE, 0o600)
+            descriptor = os.open(file, flags, 0o600)
             with open(descriptor, "a", encoding="utf-8") as stream:
                 stream.write(f"{line}\n")
 
@@ -196,30 +285,42 @@ class SessionFolder:
         """Keep the session's record."""
         self.write(self.meta_file, msgspec.json.format(msgspec.json.encode(meta)) + b"\n")
 
+    def note_container(self, container: Container) -> None:
+        """Keep which container is the session's."""
+        self.write(self.container_file, msgspec.json.encode(container) + b"\n")
+
+    def read_container(self) -> Container | None:
+        """Return the container that was made for the session's last start; None for none."""
+        try:
+            return msgspec.json.decode(self.container_file.read_bytes(), type=Container)
+        except (FileNotFoundError, *NOT_JSON):
+            return None
+
     def exit_status(self) -> int | None:
-        """Return how Claude ended, as the host wrote it; None while it has not."""
-        return _number(self.exit_file)
+        """Return how Claude ended, as the host wrote it; None while it has not, or not so.
+
+        A host removes its `feed` first: where there is one at work, somebody else has written it.
+        """
+        status = _numbers(self.exit_file)
+        is_one = len(status) == 1 and abs(status[0]) < 256
+        return status[0] if is_one and not self.has_host() else None
 
     def pids(self) -> tuple[int, int] | None:
         """Return the process ids of the host and of Claude; None before the start."""
-        try:
-            host, claude = map(int, self.pid_file.read_text().split())
-        except (FileNotFoundError, ValueError):
-            return None
+        pids = _numbers(self.pid_file)
         # To signal -1 is to signal everybody.
-        return (host, claude) if max(host, claude) < 2**31 and min(host, claude) >= 0 else None
+        return (pids[0], pids[1]) if len(pids) == 2 and min(pids) >= 0 else None
 
     def write_pids(self, host: int, claude: int) -> None:
         """Keep the process ids of what stands for the host, and of Claude."""
-        self.write(self.pid_file, f"{host} {claude}\n".encode())
+        self.pid_file.write(f"{host} {claude}\n".encode())
 
     def has_host(self) -> bool:
         """Tell whether a host reads `feed`, which it does from its start to its death."""
         try:
-            probe = os.open(self.feed, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
+            os.close(self.feed.open_fifo(os.O_WRONLY))
+        except (OSError, StorageError):  # there is none, or what is there takes no message
             return False
-        os.close(probe)
         return True
 
     def has_ended(self) -> bool:
@@ -230,14 +331,27 @@ class SessionFolder:
         """
         pids = self.pids()
         if pids is not None and self.host_is_dead():  # though its helpers may hold the feed
-            return not belongs(pids[1], self.path)
+            return self.container_file.exists() or not belongs(pids[1], self.path)
         if self.has_host():
             return False
         if self.link_file.exists():  # without its link, nothing is known of what goes on there
             return self.exit_file.exists()
         if self.exit_file.exists() or self.feed.exists():
             return True
-        return pids is not None and not exists(pids[0])
+        return not exists(pids[0]) if pids is not None else self._is_deserted()
+
+    def _is_deserted(self) -> bool:
+        """Tell whether a host's files are gone, which leaves but its exit status, and not that.
+
+        They go a moment before the status is there; for longer only where the place removed them.
+        """
+        if not self.hosted.exists():
+            return False
+        try:
+            age = time.time() - os.lstat(self.exchange).st_mtime
+        except FileNotFoundError:
+            return True
+        return not 0 <= age < _SAYING_THE_END
 
     def host_is_dead(self) -> bool:
         """Tell whether a host began and is gone without a word, as one that was killed is.
@@ -247,8 +361,8 @@ class SessionFolder:
         if self.pids() is None:
             return False
         try:
-            alive = os.open(self.alive, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
+            alive = self.alive.open_fifo(os.O_RDONLY)
+        except (FileNotFoundError, StorageError):
             return False
         try:
             return os.read(alive, 1) == b""
@@ -262,14 +376,16 @@ class SessionFolder:
 
         It is a line of its own from then on, so that nothing is taken for its rest.
         """
-        with storage_errors(self.journal), self.journal.open("r+b") as journal:
-            if journal.seek(0, os.SEEK_END) == 0:
-                return False
-            journal.seek(-1, os.SEEK_END)
-            if journal.read(1) == b"\n":
-                return False
-            journal.write(b"\n")
-            return True
+        journal = self.journal.open(os.O_RDWR | os.O_APPEND)
+        try:
+            size = os.fstat(journal).st_size
+            torn = size > 0 and os.pread(journal, 1, size - 1) != b"\n"
+            if torn:
+                with storage_errors(self.journal):
+                    os.write(journal, b"\n")
+            return torn
+        finally:
+            os.close(journal)
 
     def ending(self, status: int | None = None) -> str | None:
         """Say in one line how Claude ended; None while it has not.
@@ -298,49 +414,13 @@ class SessionFolder:
         return "\n".join(line for line in lines if not line.startswith("{"))
 
 
-def _tail(file: Path, size: int = 2000, since: int = 0) -> str:
+def _tail(file: ExchangeFile, size: int = 2000, since: int = 0) -> str:
     try:
-        with file.open("rb") as stream:
-            stream.seek(max(since, file.stat().st_size - size))
-            return stream.read().decode("utf-8", "replace").strip()
+        return file.read(size, max(since, file.size() - size)).decode("utf-8", "replace").strip()
     except FileNotFoundError:
         return ""
-
-
-def write_whole(file: Path, data: bytes) -> None:
-    """Replace `file` by `data` in one step, readable by its owner alone."""
-    # Two threads may write the same file, as two processes may.
-    draft = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _HERE, 0o600)
-    try:
-        with open(descriptor, "wb") as stream:
-            give_to_owner(descriptor, file.parent)
-            stream.write(data)
-        draft.replace(file)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
-def give_to_owner(descriptor: int, folder: Path) -> None:
-    """Let a file belong to whom its folder belongs: a controller as root may serve another user."""
-    if os.geteuid() == 0 and (owner := folder.stat()).st_uid != 0:
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
-
-@contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into one clear line."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        where = error.filename or path
-        full = error.errno == errno.ENOSPC
-        hint = "free some space" if full else "check the folder, or set `state_dir`"
-        raise StorageError(f"cannot keep the session in {where}: {reason}; {hint}") from error
+    except StorageError as error:
+        return str(error)
 
 
 def session_path(state_dir: Path, session_id: str) -> Path:
@@ -356,8 +436,12 @@ def session_path(state_dir: Path, session_id: str) -> Path:
     return state_dir / "sessions" / session_id
 
 
-def _number(file: Path) -> int | None:
+def _numbers(file: ExchangeFile) -> list[int]:
+    """Return the numbers that a file holds, each fit for a process id; none where it has others."""
     try:
-        return int(file.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
+        words = file.read(_NUMBERS).split()
+    except (FileNotFoundError, StorageError):
+        return []
+    numbers = [int(word) for word in words if _NUMBER.fullmatch(word)]
+    fit = len(numbers) == len(words) and all(number < 2**31 for number in numbers)
+    return numbers if fit else []

@@ -17,7 +17,7 @@ import msgspec
 
 from claude_mpm.checks import NOT_JSON, local_time
 from claude_mpm.errors import NotOwner, StorageError
-from claude_mpm.journal.layout import storage_errors, write_whole
+from claude_mpm.journal.storage import storage_errors, write_whole
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
@@ -30,7 +30,7 @@ class Lease:
 
     def __init__(self, folder: SessionFolder) -> None:
         # Reading and writing, so that opening waits for nobody and the host may come later.
-        self._descriptor = os.open(folder.lease, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._descriptor = folder.lease.open_fifo(os.O_RDWR)
         os.write(self._descriptor, b"held\n")
 
     def release(self) -> None:

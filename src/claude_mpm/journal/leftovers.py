@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import stat
+import tempfile
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_mpm.errors import StorageError
+from claude_mpm.journal.storage import remove_tree
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from claude_mpm.journal.exchange import ExchangeFile
 
 MARK = b"CLAUDE_MPM_FOLDER="
 _PROC = Path("/proc")
 _HOST = b"/host.sh"
+_TEMPORARY = re.compile(r"mpm\.[A-Za-z0-9_]{6,12}")
 _PATIENCE = 3.0  # seconds for Claude to end its tools by itself
 _PAUSE = 0.05
 
@@ -79,20 +88,31 @@ def end(session: Path) -> int:
     return len(known)
 
 
-def remove_temporary(note: Path) -> bool:
+def remove_temporary(note: ExchangeFile) -> bool:
     """Remove Claude's temporary files, whose folder a host noted; tell if there were some."""
-    import shutil
-
     try:
-        folder = Path(note.read_text().strip())
+        folder = Path(os.fsdecode(note.read().strip()))
+        found = _is_temporary(folder)
+        if found:
+            with suppress(OSError):  # another user's file in it
+                remove_tree(folder)
     except FileNotFoundError:
         return False
-    # What is noted is ours to remove only where it looks like what a host makes.
-    found = folder.name.startswith("mpm.") and folder.is_dir() and folder.owner() == note.owner()
-    if found:
-        shutil.rmtree(folder, ignore_errors=True)
-    note.unlink(missing_ok=True)
+    except (StorageError, ValueError):  # nobody can say where they are
+        found = False
+    note.remove()
     return found
+
+
+def _is_temporary(folder: Path) -> bool:
+    """Tell whether this is what a host makes, and so ours to remove, and no link to something."""
+    bases = {tempfile.gettempdir(), "/tmp", *map(os.environ.get, ("CLAUDE_CODE_TMPDIR", "TMPDIR"))}
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    return is_ours and bool(_TEMPORARY.fullmatch(folder.name)) and str(folder.parent) in bases
 
 
 def remove_socket(note: Path) -> None:

@@ -11,8 +11,6 @@ from claude_mpm.checks import NOT_JSON
 from claude_mpm.journal.prompts import prompts
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from claude_mpm.journal.layout import SessionFolder
 
 
@@ -42,13 +40,13 @@ def park(folder: SessionFolder, parked: Parked) -> None:
     Raises:
         StorageError: the disk did not take it.
     """
-    folder.write(_file(folder), msgspec.json.encode(parked) + b"\n")
+    folder.write(folder.parked, msgspec.json.encode(parked) + b"\n")
 
 
 def read_parked(folder: SessionFolder) -> Parked | None:
     """Return the prompt that waits; None where there is none, or it was given again already."""
     try:
-        parked = msgspec.json.decode(_file(folder).read_bytes(), type=Parked)
+        parked = msgspec.json.decode(folder.parked.read_bytes(), type=Parked)
     except (FileNotFoundError, *NOT_JSON):
         return None
     given_again = any(prompt.uuid == parked.uuid for prompt in prompts(folder))
@@ -57,7 +55,7 @@ def read_parked(folder: SessionFolder) -> Parked | None:
 
 def unpark(folder: SessionFolder) -> None:
     """Forget the prompt that waits; safe to call twice."""
-    _file(folder).unlink(missing_ok=True)
+    folder.parked.unlink(missing_ok=True)
 
 
 def clock(at: float) -> str:
@@ -68,7 +66,3 @@ def clock(at: float) -> str:
         return "a time that is none"
     same_day = when.date() == datetime.now().date()
     return when.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M")
-
-
-def _file(folder: SessionFolder) -> Path:
-    return folder.path / "parked.json"

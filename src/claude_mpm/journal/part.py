@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from claude_mpm.journal.exchange import ExchangeFile
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 class _Folder(Protocol):
     path: Path
+
+    @property
+    def given(self) -> Path: ...
+    @property
+    def exchange(self) -> Path: ...
 
 
 class Part:
@@ -25,3 +32,26 @@ class Part:
     def __get__(self, folder: _Folder, owner: type | None = None) -> Path:
         """Return its path in a folder."""
         return folder.path / self._name
+
+
+class GivenPart(Part):
+    """A file that a place may read, and not write."""
+
+    def __get__(self, folder: _Folder, owner: type | None = None) -> Path:
+        """Return its path in the folder of what is given."""
+        return folder.given / self._name
+
+
+class ExchangePart:
+    """A file that a place writes.
+
+    Args:
+        name: of the file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, folder: _Folder, owner: type | None = None) -> ExchangeFile:
+        """Return it; no path, since nobody may open it as one."""
+        return ExchangeFile(folder.exchange, self._name)

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from claude_mpm.journal.exchange import ExchangeFile
     from claude_mpm.journal.layout import SessionFolder
 
 _CHUNK = 1 << 16
@@ -49,13 +50,13 @@ class Recorder:
         drain.join()
         status = self._process.wait()
         number = status if isinstance(status, int) else 0
-        self._folder.write(self._folder.exit_file, f"{number}\n".encode())
+        self._folder.exit_file.write(f"{number}\n".encode())
 
 
-def _copy(stream: IO[Any] | None, file: Any) -> None:
+def _copy(stream: IO[Any] | None, file: ExchangeFile) -> None:
     if stream is None:
         return
-    with open(file, "ab", buffering=0) as copy:
+    with open(file.open_to_append(), "ab", buffering=0) as copy:
         for chunk in _chunks(stream):
             copy.write(chunk)
     stream.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.errors import StorageError
 from claude_mpm.folders import make_private
-from claude_mpm.journal.layout import give_to_owner, storage_errors
+from claude_mpm.journal.storage import give_to_owner, storage_errors
 from claude_mpm.redaction import Redactor
 
 if TYPE_CHECKING:

@@ -5,26 +5,53 @@
 #
 # Each answer but that of `follow` and `fetch` ends with the line `ok`, so that one that was cut
 # short is told from a whole one.
+#
+# What is in `exchange` was written by Claude's place, which may put a link or anything else there:
+# it is opened only where it is what it was made as.
 set -u
 umask 077
 session=$1
 patience=60 # seconds without a word from the other end, after which it is taken for gone
 cd "$session" || exit
+exchange=$(pwd -P)/exchange
 
 state() { # what the folder says
-    [ ! -f pid ] || echo "pid $(cat pid)"
-    [ ! -f closed ] || echo closed
-    [ ! -f place ] || sed 's/^/place /' place
+    pid=$(note pid | tr -cd '0-9 ')
+    [ -z "$pid" ] || echo "pid $pid"
+    ! is_made closed f || echo closed
+    note place 4096 | sed 's/^/place /'
     # It writes `exit` before it ends.
-    [ -f exit ] || host_lives || [ -f exit ] || echo dead
-    [ ! -f exit ] || echo "exit $(cat exit)"
-    echo "size $(wc -c <out.jsonl)"
+    [ -e exchange/exit ] || host_lives || [ -e exchange/exit ] || echo dead
+    [ ! -e exchange/exit ] || echo "exit $(note exit | tr -cd '0-9')"
+    size=0
+    ! reads 8 out.jsonl || size=$(wc -c <&8)
+    echo "size $size"
     echo ok
 }
 
+is_made() { # NAME TYPE: whether it is there, and is what it was made as: f a file, p a FIFO
+    [ ! -L "exchange/$1" ] && [ "-$2" "exchange/$1" ]
+}
+
+is_that() { # DESCRIPTOR NAME: whether that was opened, and nothing that a link has led to
+    [ ! -e "/proc/$$/fd/$1" ] || [ "$(readlink "/proc/$$/fd/$1")" = "$exchange/$2" ]
+}
+
+reads() { # DESCRIPTOR NAME: opens a file for reading
+    is_made "$2" f && eval "command exec $1<\"\$exchange/\$2\"" && is_that "$1" "$2"
+}
+
+joins() { # DESCRIPTOR NAME: opens a FIFO for reading and writing, which waits for nobody
+    is_made "$2" p && eval "command exec $1<>\"\$exchange/\$2\"" && is_that "$1" "$2"
+}
+
+note() { # NAME [BYTES]: what is in a file that must be short
+    ! reads 8 "$1" || head -c "${2:-64}" <&8
+}
+
 host_lives() { # whether the host holds its end of `alive`
-    [ -p alive ] || return 1
-    exec 6<>alive 7<alive 6>&-
+    joins 6 alive || return 1
+    exec 7<exchange/alive 6>&-
     { read -r _ <&7; } &
     reading=$!
     sleep 0.1
@@ -32,25 +59,27 @@ host_lives() { # whether the host holds its end of `alive`
 }
 
 put() { # NAME SIZE: a message for Claude, which follows on standard input
-    exec 3<>feed # so that opening waits for nobody
+    joins 3 feed || exit
     if [ "$1" = EOF ]; then
         echo EOF >&3
-    elif [ ! -f "inbox/$1.fed" ]; then
-        cat >"inbox/.$1"
-        [ "$(wc -c <"inbox/.$1")" -eq "$2" ] || exit
-        mv "inbox/.$1" "inbox/$1"
+    elif [ ! -f "given/inbox/$1.fed" ]; then
+        cat >"given/inbox/.$1"
+        [ "$(wc -c <"given/inbox/.$1")" -eq "$2" ] || exit
+        mv "given/inbox/.$1" "given/inbox/$1"
         echo "$1" >&3
-        : >"inbox/$1.fed"
+        : >"given/inbox/$1.fed"
     fi
     echo ok
 }
 
 follow() { # OFFSET: the journal from there on, until the host or the other end is gone
-    [ -p alive ] || return 0
-    exec 6<>alive 7<alive 6>&-
+    joins 6 alive && reads 8 out.jsonl || return 0
+    exec 7<exchange/alive 6>&-
+    journal=$exchange/out.jsonl
+    [ ! -e container ] || journal=/proc/$$/fd/8 # by its name, it may be another file by now
     often= # nothing wakes tail on a container's file system, where by itself it looks once a second
     ! tail -s 0.1 -c 1 /dev/null 2>/dev/null || often='-s 0.1'
-    tail $often -c "+$(($1 + 1))" -f out.jsonl &
+    tail $often -c "+$(($1 + 1))" -f "$journal" &
     tailing=$!
     { read -r _ <&7; kill "$$" "$tailing"; } &
     listening=$!
@@ -60,7 +89,7 @@ follow() { # OFFSET: the journal from there on, until the host or the other end 
     while read -r word; do
         : >".beat-$$"
         case $word in
-        hold) exec 9<>lease && echo held >&9 ;;
+        hold) joins 9 lease && echo held >&9 ;;
         release) exec 9>&- ;;
         esac
     done
@@ -81,7 +110,9 @@ expect_word() { # ends `follow` when the other end has been silent for too long
 }
 
 send() { # SIGNAL: to the host; KILL to Claude and to all that a host cannot end any more
-    read -r host claude <pid || return 0
+    pids=$(note pid | tr -cd '0-9 ')
+    host=${pids%% *} claude=${pids##* }
+    is_mine "$host" && is_mine "$claude" || return 0
     [ "$1" = KILL ] || { sh ./kill.sh "$1" "$host" || :; return; }
     sh ./kill.sh KILL "$claude" || :
     left=$(grep -lzxF "CLAUDE_MPM_FOLDER=$session" /proc/[0-9]*/environ)
@@ -91,12 +122,24 @@ send() { # SIGNAL: to the host; KILL to Claude and to all that a host cannot end
     done
 }
 
+is_mine() { # PID: whether it is of this session; in a container, it can be nothing else
+    [ -n "$1" ] || return
+    [ ! -e container ] && [ -r "/proc/$1/environ" ] || return 0
+    grep -qzxF "$session" "/proc/$1/cmdline" || grep -qzxF "CLAUDE_MPM_FOLDER=$session" "/proc/$1/environ"
+}
+
+fetch() { # NAME OFFSET: what a file holds from there on
+    case $1 in
+    out.jsonl | err.log | host.log) ! reads 8 "$1" || tail -c "+$(($2 + 1))" <&8 ;;
+    esac
+}
+
 read -r verb first second
 case $verb in
 state) state ;;
 put) put "$first" "$second" ;;
 follow) follow "$first" ;;
-fetch) [ ! -f "$first" ] || tail -c "+$((second + 1))" "$first" ;;
+fetch) fetch "$first" "$second" ;;
 signal) send "$first" 2>/dev/null && echo ok ;;
 remove)
     cd / && rm -rf "$session" && echo ok

@@ -13,6 +13,7 @@ import queue
 import select
 import shutil
 import signal
+import tempfile
 import threading
 from contextlib import suppress
 from functools import partial
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from claude_mpm.journal.exchange import ExchangeFile
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.link.far import Far, Stream
 
@@ -37,6 +39,7 @@ T = TypeVar("T")
 _BEAT = 10.0  # seconds between words to the far side
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0  # seconds before a new try
 _LOST = 137  # the status of a Claude whose host was killed, as of one that was killed itself
+_LONGEST_ERRORS = 1 << 26  # bytes of a far file but the journal that are kept
 _FAILED = 126  # and of one that could not be started
 
 
@@ -48,7 +51,12 @@ class _Spec(msgspec.Struct):
 
 
 def run_link(folder: SessionFolder) -> None:
-    """Keep a session in step until it has ended; nothing happens where another link does so."""
+    """Keep a session in step until it has ended; nothing happens where another link does so.
+
+    Raises:
+        StorageError: others may have written what the folder says.
+    """
+    folder.check()
     if not become_link(folder) or folder.exit_file.exists():
         return
     far, base = read_far(folder)
@@ -84,9 +92,10 @@ class Link:
         self._folder = folder
         self._far = far
         self._base = base
-        self._journal = os.open(folder.journal, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        self._journal = folder.journal.open(os.O_RDWR | os.O_APPEND)
         # Both ends, so that opening waits for nobody and reading never ends.
-        self._feed = os.open(folder.feed, os.O_RDWR | os.O_CLOEXEC)
+        self._feed = folder.feed.open_fifo(os.O_RDWR)
+        os.set_blocking(self._feed, True)
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stream: Stream | None = None
         self._held = False
@@ -128,11 +137,11 @@ class Link:
         """Ask how things are there, and note what is new."""
         state = self._far.state()
         if state.place:
-            self._folder.write(self._folder.place, state.place.encode() + b"\n")
+            self._folder.place.write(state.place.encode() + b"\n")
         if state.claude:
             self._note_pids(state.claude)
         if state.closed and not self._folder.closed.exists():
-            self._folder.write(self._folder.closed, b"linger\n")
+            self._folder.closed.write(b"linger\n")
         return state
 
     def _follow(self) -> None:
@@ -176,14 +185,18 @@ class Link:
         if self._here() < size:
             raise LinkCut("the rest of the journal was cut short")
 
-    def _copy(self, file: Path) -> None:
-        """Add a far file to the one here, once it has come whole."""
-        draft = file.with_name(f".{file.name}")
-        with draft.open("wb") as whole:
-            whole.writelines(self._far.fetch(file.name, 0))
-        with draft.open("rb") as whole, file.open("ab") as copy:
-            shutil.copyfileobj(whole, copy)
-        draft.unlink()
+    def _copy(self, file: ExchangeFile) -> None:
+        """Add a far file to the one here, once it has come whole; of a long one the beginning."""
+        left = _LONGEST_ERRORS
+        with tempfile.TemporaryFile(dir=self._folder.path) as whole:
+            for piece in self._far.fetch(file.name, 0):
+                whole.write(piece[:left])
+                left -= len(piece)
+                if left <= 0:
+                    break
+            whole.seek(0)
+            with open(file.open_to_append(), "ab") as copy:
+                shutil.copyfileobj(whole, copy)
 
     def _remove(self) -> None:
         with suppress(FarFailed):  # it is gone already
@@ -200,7 +213,7 @@ class Link:
     def _finish(self, status: int) -> None:
         folder = self._folder
         folder.remove_host()
-        folder.write(folder.exit_file, f"{status}\n".encode())
+        folder.exit_file.write(f"{status}\n".encode())
 
     # --- from here to there -----------------------------------------------------------------
 
@@ -223,7 +236,8 @@ class Link:
     def _watch_lease(self) -> None:
         """Hold the session there for as long as somebody follows it here."""
         while self._folder.lease.exists():
-            with self._folder.lease.open("rb", buffering=0) as lease:  # waits for a follower
+            followed = self._folder.lease.open_fifo(os.O_RDONLY, waits=True)
+            with open(followed, "rb", buffering=0) as lease:
                 self._hold(held=True)
                 while lease.read(1 << 10):
                     pass
@@ -273,8 +287,7 @@ class Link:
             self._folder.write_pids(os.getpid(), claude)
 
     def _say(self, text: str) -> None:
-        with self._folder.host_errors.open("a") as log:
-            log.write(f"{text}\n")
+        self._folder.host_errors.append(f"{text}\n".encode())
 
 
 def _names(file: Path) -> dict[str, None]:

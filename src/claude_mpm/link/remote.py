@@ -64,10 +64,16 @@ class RemoteFar:
             self._spec.start,
             framework=_content(self._folder.framework),
             agents=_content(self._folder.agents),
-            environ=msgspec.json.decode(_content(self._folder.environ) or b"{}"),
+            environ=msgspec.json.decode(self._environ()),
         )
         self._ask(Input(do="start"), msgspec.json.encode(start))
-        self._folder.environ.unlink(missing_ok=True)
+        self._folder.environ.remove()
+
+    def _environ(self) -> bytes:
+        try:
+            return b"".join(self._folder.environ.chunks())
+        except FileNotFoundError:
+            return b"{}"
 
     def state(self) -> FarState:
         """Return what the far folder says."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,12 +28,9 @@ _FIRST_FOLLOWER = 60.0  # seconds
 _PATIENCE = 30.0  # seconds for one answer, beside what its data take
 _SLOWEST = 20_000  # bytes a second
 KILL = 'kill -s "$1" "$2"'
-# What is laid into the far folder, if it is in the near one.
-_LAID = ("framework.md", "agents.json", "expected", "environ")
-_SCRIPTS = {
-    "host.sh": Path(__file__).parents[1] / "journal" / "host.sh",
-    "far.sh": Path(__file__).with_name("far.sh"),
-}
+_HOST = Path(__file__).parents[1] / "journal" / "host.sh"
+_FAR = Path(__file__).with_name("far.sh")
+_LARGEST = 1 << 62  # bytes in a journal
 
 
 class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,26 +85,11 @@ class ShellFar:
         lines = said.decode("utf-8", "replace").splitlines()
         if not lines or lines[-1] != "ok":
             raise FarFailed(f"{self._spec.place}: {lines[-1] if lines else 'no answer'}")
-        self._folder.environ.unlink(missing_ok=True)
+        self._folder.environ.remove()
 
     def state(self) -> FarState:
         """Return what the far folder says."""
-        fields: dict[str, Any] = {}
-        place: list[str] = []
-        for line in self._ask("state").decode("utf-8", "replace").splitlines():
-            word, _, rest = line.partition(" ")
-            match word:
-                case "pid":
-                    fields["host"], fields["claude"] = map(int, rest.split())
-                case "exit":
-                    fields["exit"] = int(rest)
-                case "closed" | "dead":
-                    fields[word] = True
-                case "size":
-                    fields["size"] = int(rest)
-                case "place":
-                    place.append(rest)
-        return FarState(place="\n".join(place), **fields)
+        return _state_of(self._ask("state").decode("utf-8", "replace").splitlines())
 
     def follow(self, offset: int) -> ShellStream:
         """Read the far journal from a byte on."""
@@ -165,6 +148,35 @@ class ShellFar:
             reason = last_line(done.stderr, said or answer.before)
             raise LinkCut(f"{self._spec.place}: {reason} (status {done.returncode})")
         return said
+
+
+def _state_of(lines: Sequence[str]) -> FarState:
+    """Return what an answer says; of its numbers, those that can be meant."""
+    fields: dict[str, Any] = {}
+    place: list[str] = []
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        match word:
+            case "pid":
+                pids = [_number(each, 2**31) for each in rest.split()]
+                if len(pids) == 2:
+                    fields["host"], fields["claude"] = pids
+            case "exit":
+                fields["exit"] = _number(rest, 256)
+            case "closed" | "dead":
+                fields[word] = True
+            case "size":
+                fields["size"] = _number(rest, _LARGEST)
+            case "place":
+                place.append(rest)
+    return FarState(place="\n".join(place), **fields)
+
+
+def _number(text: str, below: int) -> int:
+    """Return a number that the far side has said; 0 where it is none."""
+    text = text.strip()
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+    return number if number < below else 0
 
 
 class ShellStream:
@@ -260,11 +272,14 @@ def _start_script(spec: ShellSpec, folder: SessionFolder, nonce: str) -> str:
 
     It is one function that the last line calls: half of it does nothing.
     """
-    files = {name: path.read_text() for name, path in _SCRIPTS.items()}
+    files = {"far.sh": _FAR.read_text(), "given/host.sh": _HOST.read_text()}
     files["kill.sh"] = spec.kill + "\n"
-    for name in _LAID:
-        if (near := folder.path / name).exists():
-            files[name] = near.read_text()
+    files["given/patience"] = f"{_patience(spec)}\n"
+    for near in (folder.framework, folder.agents, folder.expected_place):
+        if near.exists():
+            files[f"given/{near.name}"] = near.read_text()
+    with suppress(FileNotFoundError):
+        files["exchange/environ"] = b"".join(folder.environ.chunks()).decode()
     laid = "\n".join(f"    printf %s {shlex.quote(text)} >{name}" for name, text in files.items())
     return f"""start() {{
     umask 077
@@ -272,8 +287,8 @@ def _start_script(spec: ShellSpec, folder: SessionFolder, nonce: str) -> str:
     mkdir -p "${{session%/*}}" || return
     if mkdir "$session" 2>/dev/null; then lay || return; fi
     left=100
-    until [ -f "$session/pid" ] || [ -f "$session/exit" ]; do
-        [ "$left" -gt 0 ] || {{ tail -n 1 "$session/host.log"; echo "no host"; return; }}
+    until [ -f "$session/exchange/pid" ] || [ -f "$session/exchange/exit" ]; do
+        [ "$left" -gt 0 ] || {{ tail -n 1 "$session/exchange/host.log"; echo "no host"; return; }}
         left=$((left - 1))
         sleep 0.1
     done
@@ -281,7 +296,8 @@ def _start_script(spec: ShellSpec, folder: SessionFolder, nonce: str) -> str:
 }}
 lay() {{
     cd "$session" || return
-    mkdir inbox && : >out.jsonl && mkfifo feed lease && echo {_patience(spec)} >patience || return
+    mkdir given given/inbox exchange || return
+    : >exchange/out.jsonl && mkfifo exchange/feed exchange/lease || return
 {laid}
     {_change_folder(spec.cwd)}
     {spec.host}

@@ -27,7 +27,7 @@ def reach(controller: Controller, store: Store) -> Iterator[list[Question]]:
     folder = controller.folder
     try:
         controller.rejoin()
-        controller.attach(folder.journal.stat().st_size)
+        controller.attach(folder.journal.size())
         store.catch_up(folder)
         asked = read_status(folder, store.index).questions
         give = controller.input.answer

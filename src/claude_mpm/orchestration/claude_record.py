@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from claude_mpm.environments.local import Local
-from claude_mpm.errors import MPMError
+from claude_mpm.errors import MPMError, StorageError
+from claude_mpm.journal.exchange import ExchangeFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +51,8 @@ class ClaudeRecord:
         return None if found is None else uuid in found
 
     def _look(self, conversation: str, text: str) -> list[str] | None:
+        if self._folder.claude.exists():  # of a container that is made for each start
+            return _look_in(self._folder, conversation, text)
         config = self._config
         if config is None:
             return None
@@ -62,14 +65,36 @@ class ClaudeRecord:
 
     @cached_property
     def _config(self) -> str | None:
-        """Claude's folder on this machine; empty: the place's own; None where it is out of reach.
-
-        A container that is made for each start keeps it in the session's folder.
-        """
-        in_the_session = self._folder.path / "claude"
-        if in_the_session.is_dir():
-            return str(in_the_session)
+        """Claude's folder on this machine; empty: the place's own; None: it is out of reach."""
         if self._place.shares_files:
             home = self._environ.get("HOME", "/nowhere")
             return self._environ.get("CLAUDE_CONFIG_DIR") or f"{home}/.claude"
         return "" if self._place.keeps_files else None
+
+
+def _look_in(folder: SessionFolder, conversation: str, text: str) -> list[str] | None:
+    """Do the same in what a container has left, of which nothing is believed."""
+    found = []
+    wanted = text.encode()
+    try:
+        for project in ExchangeFile(folder.exchange, f"{folder.claude.name}/projects").names():
+            name = f"{folder.claude.name}/projects/{project}/{conversation}.jsonl"
+            record = ExchangeFile(folder.exchange, name)
+            if record.exists():
+                found.append("conversation")
+                found += [text] if wanted and _holds(record, wanted) else []
+    except FileNotFoundError:
+        return found
+    except StorageError:  # something else was put in its place
+        return None
+    return found
+
+
+def _holds(record: ExchangeFile, wanted: bytes) -> bool:
+    """Tell whether a file has some bytes anywhere."""
+    before = b""
+    for chunk in record.chunks():
+        if wanted in before + chunk:
+            return True
+        before = chunk[-len(wanted) :]
+    return False

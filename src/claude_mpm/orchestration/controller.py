@@ -15,7 +15,6 @@ from claude_mpm.environments.order import Order
 from claude_mpm.errors import MPMError, SessionEnded, StorageError
 from claude_mpm.journal import leftovers
 from claude_mpm.journal.durability import JournalSync
-from claude_mpm.journal.layout import Meta, SessionFolder, storage_errors
 from claude_mpm.journal.lease import Lease, Ownership
 from claude_mpm.journal.recorder import Recorder
 from claude_mpm.orchestration.claude_record import GO_ON, ClaudeRecord
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.environments.base import Environment
     from claude_mpm.framework import Framework
+    from claude_mpm.journal.layout import Meta, SessionFolder
     from claude_mpm.journal.prompts import Prompt
     from claude_mpm.orchestration.options import Options
     from claude_mpm.session import Session
@@ -180,20 +180,27 @@ class Controller:
         )
 
     def _prepare(self, framework: Framework | None) -> None:
+        self.folder.check()
         self.folder.create()
         self._store.index.position(self.folder.path.name)  # one that cannot be opened stops it here
         if not self.claim():
             raise self.ownership.refusal()
         if self.folder.pids() is not None:  # the last host went without a word
             leftovers.end(self.folder.path)
-            leftovers.remove_temporary(self.folder.temporary)
+            self.folder.remove_temporary()
         self.folder.end_torn_line()
         self._record.write_framework(framework)
         self.folder.prepare_host()
         self.folder.expect_place(self._environment.expected())
 
     def attach(self, start: int) -> Any:
-        """Follow a session whose host still runs, from an offset; return the host's process."""
+        """Follow a session whose host still runs, from an offset; return the host's process.
+
+        Raises:
+            SessionEnded: it has none.
+            StorageError: others may have written what the folder says, or the place has damaged it.
+        """
+        self.folder.check()
         try:
             self._lease = Lease(self.folder)
         except FileNotFoundError as error:
@@ -207,7 +214,12 @@ class Controller:
         return self.process
 
     def rejoin(self) -> None:
-        """Bring back the link of a session that lives elsewhere, where it has died."""
+        """Bring back the link of a session that lives elsewhere, where it has died.
+
+        Raises:
+            StorageError: others may have written what the folder says.
+        """
+        self.folder.check()
         self._environment.rejoin(self.folder, self._options.start_timeout)
 
     def claim(self) -> bool:
@@ -225,10 +237,12 @@ class Controller:
         """Keep the journal of a process with pipes that a subclass started."""
         self.process = process
         self.wire = wire_of(getattr(process, "args", None))
+        self.folder.check()
         meta = self._record.with_start(self.wire, cwd, None, self._store.index)
         self.folder.create()
         self.input.use_pipe(process.stdin)
-        self.folder.exit_file.unlink(missing_ok=True)
+        self.folder.exit_file.remove()
+        self.folder.hosted.unlink(missing_ok=True)
         self.folder.write_meta(meta)
         self.folder.write_pids(os.getpid(), getattr(process, "pid", 0))
         self._recorder = Recorder(process, self.folder)
@@ -243,10 +257,9 @@ class Controller:
             meta = self._record.new(self.wire, cwd)
             if not self.folder.meta_file.exists():
                 self.folder.write_meta(meta)
-            start = self.folder.journal.stat().st_size
+            start = self.folder.journal.size()
             self._told = self._read(meta, start=start, is_over=lambda: self._released)
-        with storage_errors(self.folder.journal), self.folder.journal.open("ab") as journal:
-            journal.write(line.encode() + b"\n")
+        self.folder.journal.append(line.encode() + b"\n")
         return self._told.read(0)
 
     def _read(

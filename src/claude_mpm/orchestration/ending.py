@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _KILLED = 128 + signal.SIGKILL
 _GLANCE = 0.5  # seconds between two looks whether the host still lives
+_LINKED = 30.0  # seconds for a session elsewhere to end by its link alone
 _WITHOUT_HOST = 2.0  # seconds for a Claude whose host is gone to end by itself
 
 
@@ -84,10 +85,10 @@ class Ending:
         leftovers.end(self._folder.path)
         if pids is not None and leftovers.belongs(pids[1], self._folder.path):
             self._signal(pids[1])
-        leftovers.remove_temporary(self._folder.temporary)
+        self._folder.remove_temporary()
         if self._folder.exit_status() is None:
             with suppress(MPMError):  # a full disk; it shows without it, too, that nobody is there
-                self._folder.write(self._folder.exit_file, f"{_KILLED}\n".encode())
+                self._folder.exit_file.write(f"{_KILLED}\n".encode())
         self._wait(over, self._patience)
 
     def _kill(self) -> None:
@@ -100,7 +101,7 @@ class Ending:
 
     def _signal(self, pid: int) -> None:
         with suppress(MPMError):  # it cannot be reached, or is gone
-            self._place.signal(pid, signal.SIGKILL)
+            self._place.signal_in(self._folder, pid, signal.SIGKILL)
 
     def _wait_for_host(self, over: threading.Event | None) -> bool:
         """Wait for the end that a step leads to; a host that dies meanwhile leads to none."""
@@ -121,6 +122,42 @@ class Ending:
         return True
 
 
+def end_what_is_left(folder: SessionFolder, *, processes: bool) -> bool:
+    """End what a session has left that its files say nothing of; tell if there was something.
+
+    Args:
+        folder: the session's; its record need not be readable.
+        processes: whether to look for processes of this machine, too.
+
+    Raises:
+        MPMError: nothing is done by what the folder says, or the place does not do it.
+    """
+    from claude_mpm.environments.container_host import end_container
+
+    found = end_container(folder)
+    if processes:
+        if folder.link_file.exists():
+            found |= _end_linked(folder)
+        found |= bool(leftovers.end(folder.path))
+        folder.remove_temporary()
+        if found and folder.has_ended():
+            folder.remove_host()
+    return found
+
+
+def _end_linked(folder: SessionFolder) -> bool:
+    """End a session that lives elsewhere by its link alone, which knows the way."""
+    from claude_mpm.environments.linked import LinkedHost
+
+    folder.check()
+    host = LinkedHost(folder)
+    runs = host.poll() is None
+    host.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        host.wait(_LINKED)
+    return runs
+
+
 def wait_for_host(folder: SessionFolder, process: Any, timeout: float) -> None:
     """Wait until a host takes what is announced, or has ended.
 
@@ -128,7 +165,7 @@ def wait_for_host(folder: SessionFolder, process: Any, timeout: float) -> None:
         LaunchError: it did neither within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
-    changes = subscribe(folder.path)
+    changes = subscribe(folder.exchange)
     try:
         while folder.pids() is None and not folder.exit_file.exists() and process.poll() is None:
             if time.monotonic() > deadline:

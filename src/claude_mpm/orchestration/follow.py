@@ -71,7 +71,7 @@ def wait_for_acknowledgement(
 
 def read_to_end(folder: SessionFolder, store: Store) -> None:
     """Wait until a session has ended."""
-    with closing(open_beside(folder, store.index, folder.journal.stat().st_size)) as reader:
+    with closing(open_beside(folder, store.index, folder.journal.size())) as reader:
         for _ in _events(reader, None, _moment(None)):
             pass
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.folders import make_private
-from claude_mpm.journal.layout import storage_errors, write_whole
+from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.records import NATIVE_PREFIX
 
 if TYPE_CHECKING:

@@ -95,7 +95,7 @@ class SessionRecord:
         goes_on = bool(meta.starts) and self._takes_up(meta, wire, index, record)
         start = Start(
             at=time.time(),
-            offset=self._folder.journal.stat().st_size if known else 0,
+            offset=self._folder.journal.size() if known else 0,
             resumed=goes_on,
             framework_sha256=framework.sha256 if framework else "",
             framework_source=framework.source if framework else "",

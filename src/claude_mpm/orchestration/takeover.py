@@ -143,7 +143,7 @@ def end_session(controller: Controller) -> str:
     """End the Claude of a session, whoever started it, and say how it ended."""
     try:
         with suppress(SessionEnded):  # by itself, meanwhile
-            controller.attach(controller.folder.journal.stat().st_size)
+            controller.attach(controller.folder.journal.size())
             controller.end(None)
     finally:
         controller.release()

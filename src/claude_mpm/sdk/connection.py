@@ -90,7 +90,7 @@ class Connection:
         """
         with self._changing:
             self._check_open()
-            known = self._folder.errors.stat().st_size if self._folder.errors.exists() else 0
+            known = self._folder.errors.size() if self._folder.errors.exists() else 0
             if not self._follow():
                 self._controller.launch(None)
             self._errors = Cursor(self._folder.errors, known)
@@ -110,7 +110,7 @@ class Connection:
         status = read_status(folder, self._store.index)
         self._answered = status.over | answered_requests(folder)
         unfinished = status.state in (State.WORKING, State.WAITING) and not self._is_over(status)
-        controller.attach(status.begin if unfinished else folder.journal.stat().st_size)
+        controller.attach(status.begin if unfinished else folder.journal.size())
         controller.input.answer_again([*status.unheard, *(q.request_id for q in status.questions)])
         return True
 

@@ -25,8 +25,8 @@ async def pieces(folder: SessionFolder, offset: int) -> AsyncIterator[bytes]:
     The pieces grow: what was sent of one when the link is cut was sent in vain. An empty piece
     says that nothing has come for a while.
     """
-    changes = Changes(folder.path)
-    journal = os.open(folder.journal, os.O_RDONLY | os.O_CLOEXEC)
+    changes = Changes(folder.exchange)
+    journal = folder.journal.open()
     silence, size = 0.0, _FIRST_PIECE
     try:
         while True:

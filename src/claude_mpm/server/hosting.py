@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from claude_mpm.environments.order import Order
 from claude_mpm.environments.variables import wrong_name
 from claude_mpm.errors import UsageError
 from claude_mpm.journal import leftovers
+from claude_mpm.journal.exchange import ExchangeFile
 from claude_mpm.journal.layout import Meta, SessionFolder
 from claude_mpm.journal.layout import Start as StartRecord
 from claude_mpm.orchestration.ending import wait_for_host
@@ -224,7 +224,8 @@ class Hosting:
             raise Refused(f"there is no signal {signum}")
         pids = folder.pids()
         if pids and folder.has_host() and not folder.host_is_dead():
-            self._environment.signal(pids[1 if signum == signal.SIGKILL else 0], signum)
+            pid = pids[1 if signum == signal.SIGKILL else 0]
+            self._environment.signal_in(folder, pid, signum)
         elif signum in _ENDS and self._environment.shares_files:
             leftovers.end(folder.path)  # nobody else does, once the host was killed
 
@@ -269,7 +270,7 @@ def read_state(folder: SessionFolder) -> State:
         exit=status,
         closed=folder.closed.exists(),
         dead=over and status is None,
-        size=folder.journal.stat().st_size,
+        size=folder.journal.size(),
         place="\n".join(f"{key}={value}" for key, value in folder.read_place().items()),
     )
 
@@ -283,11 +284,7 @@ def read_piece(folder: SessionFolder, name: str, offset: int) -> bytes:
     if name not in _SHOWN:
         raise Refused(f"{name[:40]!r} is no file that can be fetched")
     try:
-        with (folder.path / name).open("rb") as file:
-            if offset >= file.seek(0, os.SEEK_END):  # also where no file can be so long
-                return b""
-            file.seek(offset)
-            return file.read(CHUNK)
+        return ExchangeFile(folder.exchange, name).read(CHUNK, offset)
     except FileNotFoundError:
         return b""
 
@@ -302,7 +299,7 @@ def remove(folder: SessionFolder) -> None:
         leftovers.end(folder.path)  # helpers of the host, which nobody else ends
     elif folder.has_host():
         raise Refused("the session runs; end it first")
-    leftovers.remove_temporary(folder.temporary)
+    folder.remove_temporary()
     # Elsewhere, nothing can come into it any more, such as a message that is on its way.
     state = folder.path.parents[1]
     with (
@@ -314,7 +311,10 @@ def remove(folder: SessionFolder) -> None:
 
 def _here(word: str, there: str, folder: SessionFolder) -> str:
     """Return the path of one of the session's files as it is on this machine."""
-    return f"{folder.path}{word[len(there) :]}" if word.startswith(f"{there}/") else word
+    if not word.startswith(f"{there}/"):
+        return word
+    given = {file.name: file for file in (folder.framework, folder.agents)}
+    return str(given.get(word.rpartition("/")[2], word))
 
 
 def _begin(folder: SessionFolder, process: Any) -> None:

@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from claude_mpm.errors import StorageError
+
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
@@ -25,10 +27,10 @@ class Fifos:
     def __init__(self, folder: SessionFolder) -> None:
         self._folder = folder
         # Both ends, so that reading never ends; whoever announces sees that there is a host.
-        self.feed = os.open(folder.feed, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.mkfifo(folder.alive, 0o600)
-        self._alive = os.open(folder.alive, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._lease = os.open(folder.lease, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.feed = folder.feed.open_fifo(os.O_RDWR)
+        folder.alive.make_fifo()
+        self._alive = folder.alive.open_fifo(os.O_RDWR)
+        self._lease = folder.lease.open_fifo(os.O_RDONLY)
         self._rest = b""
 
     def names(self) -> list[str]:
@@ -82,8 +84,8 @@ class Linger:
             self._alone_since = now
         elif now >= self._alone_since + self._seconds:
             self._expired_at = now
-            with suppress(OSError):  # the folder is gone as well
-                self._folder.closed.write_bytes(b"linger\n")
+            with suppress(StorageError):  # the folder is gone as well
+                self._folder.closed.write(b"linger\n")
 
     def is_over(self, now: float) -> bool:
         """Tell whether Claude has had its time."""

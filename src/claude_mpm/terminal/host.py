@@ -22,7 +22,7 @@ import msgspec
 from claude_mpm.errors import MPMError
 from claude_mpm.folders import make_private
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
-from claude_mpm.journal.leftovers import MARK, end, remove_temporary
+from claude_mpm.journal.leftovers import MARK, end
 from claude_mpm.terminal.claude_config import Activity, configuration_folder, read_activity
 from claude_mpm.terminal.fifos import Fifos, Linger
 from claude_mpm.terminal.frames import Size
@@ -63,15 +63,14 @@ def run_host(folder: SessionFolder) -> int:
         _complain(folder, str(error))
     finally:
         end(folder.path)
-        remove_temporary(folder.temporary)
+        folder.remove_temporary()
         folder.remove_host()
-        folder.write(folder.exit_file, f"{status}\n".encode())
+        folder.exit_file.write(f"{status}\n".encode())
     return status
 
 
 def _complain(folder: SessionFolder, message: str) -> None:
-    with folder.host_errors.open("a", encoding="utf-8") as log:
-        log.write(f"{message}\n")
+    folder.host_errors.append(f"{message}\n".encode())
 
 
 class Host:
@@ -156,7 +155,7 @@ class Host:
         base = environ.get("CLAUDE_CODE_TMPDIR") or environ.get("TMPDIR") or "/tmp"
         make_private(Path(base))
         folder = tempfile.mkdtemp(prefix="mpm.", dir=base)
-        self._folder.write(self._folder.temporary, f"{folder}\n".encode())
+        self._folder.temporary.write(f"{folder}\n".encode())
         return folder
 
     def _conversation(self) -> list[str]:
@@ -302,7 +301,7 @@ class Host:
         self._writer.keep(self._read_activity(), time.monotonic(), to_the_end=True)
         if status and not self._ready:
             said = without_sequences(self._shown)
-            self._folder.write(self._folder.errors, f"{said}\n".encode())
+            self._folder.errors.write(f"{said}\n".encode())
         self._screens.tell_ended()
         return status
 
@@ -354,7 +353,7 @@ def state_place(folder: SessionFolder, cwd: str) -> str:
         "cwd": os.path.realpath(cwd),
     }
     lines = [f"{key}={value}" for key, value in place.items()]
-    folder.write(folder.place, "".join(f"{line}\n" for line in lines).encode())
+    folder.place.write("".join(f"{line}\n" for line in lines).encode())
     with suppress(FileNotFoundError):
         for line in folder.expected_place.read_text("utf-8").splitlines():
             if line not in lines:

@@ -85,7 +85,7 @@ class TranscriptCopier:
         self._folder = folder
         self._projects = configuration / "projects"
         self._known: dict[str, set[bytes]] = {}  # what the journal has, of files read again
-        self._journal = os.open(folder.journal, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._journal = folder.journal.open_to_append()
         self._progress = self._recovered()
         # What was there before is the history of other sessions; a person may choose to go on
         # with one of them here.

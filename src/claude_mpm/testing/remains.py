@@ -11,7 +11,7 @@ from claude_mpm.testing.processes import Process, family, processes
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
-_FOR_A_WHILE = ("pid", "closed", "environ", "expected")
+_FOR_A_WHILE = ("pid", "closed", "environ")
 
 
 class Remains:
@@ -52,7 +52,7 @@ class Remains:
     def found(self) -> list[str]:
         """Return what is left, one line each; empty where nothing is."""
         left = [f"process {each.pid} ({each.command[:80]})" for each in self.processes()]
-        for entry in sorted(self._folder.path.iterdir()):
+        for entry in sorted(self._folder.exchange.iterdir()):
             try:
                 mode = entry.lstat().st_mode
             except FileNotFoundError:  # it has just gone

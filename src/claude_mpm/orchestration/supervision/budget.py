@@ -284,7 +284,7 @@ def _catch_up_since(store: Store, moment: float, but: str) -> None:
     store.index.position("")  # raises here: an index that is damaged is no session's fault
     for folder in store.sessions():
         try:
-            if folder.path.name != but and folder.journal.stat().st_mtime >= moment:
+            if folder.path.name != but and folder.journal.changed_at() >= moment:
                 store.catch_up(folder)
         except (StorageError, FileNotFoundError):
             continue  # a damaged session takes no other along

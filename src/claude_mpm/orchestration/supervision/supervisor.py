@@ -190,7 +190,13 @@ class Supervisor:
 
     def _kill(self) -> None:
         """End Claude at once, but not its host, which tells the end and clears up."""
-        pids = self._controller.folder.pids() if self._controller is not None else None
+        if self._controller is None:
+            return
+        if not self._controller.hosted:
+            self._controller.process.kill()
+            return
+        folder = self._controller.folder
+        pids = folder.pids()
         if pids is not None:
             with suppress(MPMError):  # it is gone, or cannot be reached
-                self._environment.signal(pids[1], signal.SIGKILL)
+                self._environment.signal_in(folder, pids[1], signal.SIGKILL)

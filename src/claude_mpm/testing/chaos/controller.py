@@ -81,9 +81,9 @@ def _converse(task: Task) -> int:
     claude.start_or_raise()
     lost = False
     for turn in claude.turns_before:
-        lost = _note(turn, task, folder.journal) or lost
+        lost = _note(turn, task, folder.journal.path) or lost
     for prompt in task.prompts[len(prompts(folder)) :]:
-        lost = lost or _note(claude.ask(prompt), task, folder.journal)
+        lost = lost or _note(claude.ask(prompt), task, folder.journal.path)
     claude.stop()
     return LOST if lost else 0
 

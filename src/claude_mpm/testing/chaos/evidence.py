@@ -45,7 +45,7 @@ class Evidence(msgspec.Struct, frozen=True):
 def gather(world: World, session: str, verdicts: Path) -> Evidence:
     """Look at all that a session has left."""
     folder = world.folder(session)
-    events, torn = _events(folder.journal)
+    events, torn = _events(folder.journal.path)
     results: dict[str, list[int]] = {}
     for offset, event in events:
         if event["type"] == "result" and not event["is_error"]:

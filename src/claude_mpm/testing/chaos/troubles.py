@@ -125,7 +125,7 @@ class _Troubled(Conversation):
 
     def _tear(self) -> bool:
         """A result is on the disk before anything comes of it; what is behind it need not be."""
-        journal = self._folder.journal
+        journal = self._folder.journal.path
         while left := self._all():  # one was only starting, or needs its time to die
             kill(left)
             threading.Event().wait(0.05)

@@ -97,7 +97,7 @@ def _fill(
     first, last, line = read.memory[2], max(read.memory[2:-2]), read.memory[-1]
     growth = last - first
     figures.measured |= {
-        "the journal": f"{world.folder(name).journal.stat().st_size / _MB:,.0f} MB",
+        "the journal": f"{world.folder(name).journal.size() / _MB:,.0f} MB",
         "read, while Claude writes it": f"{read.took:.1f} s",
         "the controller's memory at the beginning": f"{read.memory[1]:.0f} MB",
         "growth of its memory over the events": f"{growth:.1f} MB",

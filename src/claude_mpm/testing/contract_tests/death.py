@@ -92,12 +92,12 @@ def a_cut_in_the_middle_of_the_output_loses_nothing(subject: Subject) -> None:
     claude = subject.program(script)
     folder, remains = subject.session_folder(claude), subject.remains(claude)
     for _ in range(3):
-        before = folder.journal.stat().st_size
+        before = folder.journal.size()
         claude.send_input("go on")
-        until(lambda: folder.journal.stat().st_size > before, "nothing arrives")  # noqa: B023
+        until(lambda: folder.journal.size() > before, "nothing arrives")  # noqa: B023
         _kill(remains)
     claude.send_input("go on")
-    until(lambda: b"line 79999\n" in folder.journal.read_bytes()[-20:], "not all lines arrive")
+    until(lambda: b"line 79999\n" in folder.journal.tail(20), "not all lines arrive")
     claude.stop()
     lines = lines_to_the_end(claude)
     assert lines == [f"line {n}" for n in range(80_000)], (

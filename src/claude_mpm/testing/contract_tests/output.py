@@ -31,7 +31,7 @@ def a_character_cut_in_two_arrives_whole(subject: Subject) -> None:
     """Text in any language but English would be damaged now and then."""
     claude = subject.program(r"printf 'caf\303'; read -r go; printf '\251 \342\206\222\nno end'")
     folder = subject.session_folder(claude)
-    until(lambda: folder.journal.stat().st_size >= 4, "the first half did not arrive")
+    until(lambda: folder.journal.size() >= 4, "the first half did not arrive")
     claude.send_input("go on")
     lines = lines_to_the_end(claude)
     assert lines == ["café →", "no end"], f"it arrived as {lines}"
