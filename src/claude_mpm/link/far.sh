@@ -34,7 +34,7 @@ is_made() { # NAME TYPE: whether it is there, and is what it was made as: f a fi
 }
 
 is_that() { # DESCRIPTOR NAME: whether that was opened, and nothing that a link has led to
-    [ ! -e "/proc/$$/fd/$1" ] || [ "$(readlink "/proc/$$/fd/$1")" = "$exchange/$2" ]
+    [ ! -e /proc/self/fd ] || [ "$(readlink /proc/self/fd/0 <&"$1")" = "$exchange/$2" ]
 }
 
 reads() { # DESCRIPTOR NAME: opens a file for reading
