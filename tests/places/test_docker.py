@@ -178,8 +178,8 @@ def test_nothing_that_is_written_here_follows_a_link_that_was_made_inside(
     target.write_text("mine\n")
     script = (
         'cd "${CLAUDE_CONFIG_DIR%/*}" && for name in err.log host.log decisions.jsonl; do'
-        f' rm -f "$name"; ln -s {target} "$name"; done; touch inbox/1 || mv inbox other;'
-        " ls inbox; echo done; tail -f /dev/null"
+        f' rm -f "$name"; ln -s {target} "$name"; done; cd ../given; touch inbox/1 || mv inbox other;'
+        " ls inbox; ls ../meta.json; echo done; tail -f /dev/null"
     )
     options = {"wire": "plain-text", "claude_path": "/bin/sh", "claude_args": ["-c", script]}
     claude = make(**options, use_framework=False)
@@ -188,7 +188,8 @@ def test_nothing_that_is_written_here_follows_a_link_that_was_made_inside(
         folder = claude.store.folder(claude.session_id)
         engine("kill", *containers(claude.session_id))
         claude.process.wait(SECONDS)
-    assert folder.errors.is_symlink()
+    assert folder.errors.path.is_symlink()
+    assert not folder.decisions.exists()
     assert target.read_text() == "mine\n"
     assert list(folder.inbox.iterdir()) == []
     with pytest.raises(StorageError):

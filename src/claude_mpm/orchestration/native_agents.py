@@ -40,7 +40,7 @@ def lay_agents(folder: SessionFolder) -> Path:
         StorageError: it cannot be written.
     """
     agents: dict[str, dict[str, Any]] = msgspec.json.decode(folder.agents.read_bytes())
-    plugin = folder.path / "native"
+    plugin = folder.given / "native"
     about = {"name": NATIVE_PREFIX[:-1], "version": "1.0.0", "description": "This session's agents"}
     with storage_errors(plugin):
         shutil.rmtree(plugin, ignore_errors=True)
