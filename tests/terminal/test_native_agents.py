@@ -46,7 +46,7 @@ def test_an_agent_of_any_size_is_delegated_to_and_is_in_no_list_of_processes(
         turn = claude.ask("Ship it", timeout=90).check()
         (delegation,) = turn.delegations
         shown = b"".join(_arguments())
-        laid = claude.store.folder(claude.session_id).path / "native"
+        laid = claude.store.folder(claude.session_id).given / "native"
         modes = {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in laid.rglob("*")}
     assert (delegation.agent, delegation.result) == ("checker", "All is well.")
     assert SECRET.encode() not in shown

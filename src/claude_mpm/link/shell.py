@@ -272,14 +272,7 @@ def _start_script(spec: ShellSpec, folder: SessionFolder, nonce: str) -> str:
 
     It is one function that the last line calls: half of it does nothing.
     """
-    files = {"far.sh": _FAR.read_text(), "given/host.sh": _HOST.read_text()}
-    files["kill.sh"] = spec.kill + "\n"
-    files["given/patience"] = f"{_patience(spec)}\n"
-    for near in (folder.framework, folder.agents, folder.expected_place):
-        if near.exists():
-            files[f"given/{near.name}"] = near.read_text()
-    with suppress(FileNotFoundError):
-        files["exchange/environ"] = b"".join(folder.environ.chunks()).decode()
+    files = _laid_files(spec, folder)
     laid = "\n".join(f"    printf %s {shlex.quote(text)} >{name}" for name, text in files.items())
     return f"""start() {{
     umask 077
@@ -308,6 +301,19 @@ start </dev/null
 {END}{nonce} "$?"
 exit 0
 """
+
+
+def _laid_files(spec: ShellSpec, folder: SessionFolder) -> dict[str, str]:
+    """Return what is written into a far folder, by the names there."""
+    files = {"far.sh": _FAR.read_text(), "given/host.sh": _HOST.read_text()}
+    files["kill.sh"] = spec.kill + "\n"
+    files["given/patience"] = f"{_patience(spec)}\n"
+    for near in (folder.framework, folder.agents, folder.expected_place):
+        if near.exists():
+            files[f"given/{near.name}"] = near.read_text()
+    with suppress(FileNotFoundError):
+        files["exchange/environ"] = b"".join(folder.environ.chunks()).decode()
+    return files
 
 
 def _patience(spec: ShellSpec) -> str:
