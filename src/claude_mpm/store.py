@@ -128,7 +128,7 @@ class Store:
         root = self.path / "sessions"
         try:
             found = [entry for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for entry in sorted(found, key=lambda entry: entry.stat().st_mtime, reverse=True):
             yield SessionFolder(Path(entry.path))

@@ -178,8 +178,8 @@ def test_nothing_that_is_written_here_follows_a_link_that_was_made_inside(
     target.write_text("mine\n")
     script = (
         'cd "${CLAUDE_CONFIG_DIR%/*}" && for name in err.log host.log decisions.jsonl; do'
-        f' rm -f "$name"; ln -s {target} "$name"; done; cd ../given; touch inbox/1 || mv inbox other;'
-        " ls inbox; ls ../meta.json; echo done; tail -f /dev/null"
+        f' rm -f "$name"; ln -s {target} "$name"; done; cd ../given;'
+        " touch inbox/1 || mv inbox other; ls inbox; ls ../meta.json; echo done; tail -f /dev/null"
     )
     options = {"wire": "plain-text", "claude_path": "/bin/sh", "claude_args": ["-c", script]}
     claude = make(**options, use_framework=False)

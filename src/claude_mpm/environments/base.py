@@ -174,6 +174,7 @@ def spawn(name: str, command: Sequence[str], order: Order) -> subprocess.Popen[s
     Raises:
         LaunchError: the command cannot be run.
     """
+    order.folder.note_base(order.environ)
     try:
         return subprocess.Popen(
             command,

@@ -84,6 +84,7 @@ class Terminal(Local):
                 screen=self.screen,
             ),
         )
+        order.folder.note_base(order.environ)
         host = self._spawn(order.folder)
         try:
             self._wait_until_begun(order.folder, host, is_claude)

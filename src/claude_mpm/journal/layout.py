@@ -110,7 +110,7 @@ class SessionFolder:
     answers = Part("answers.jsonl")  # to Claude's questions
     parked = Part("parked.json")  # a prompt that waits for the rate limit
     owner = Part("owner")  # who may start Claude, or did so last
-    hosted = Part("hosted")  # there was a host, which says how it ended
+    hosted = Part("hosted")  # there was a host, and where it makes its temporary folder
     container_file = Part("container.json")  # what was made for it
     link_file = Part("link.json")  # what stands between this folder and its place
     announced = Part("announced")  # what a link is to deliver, and what it has
@@ -230,7 +230,16 @@ class SessionFolder:
         if self.container_file.exists():
             self.temporary.remove()
             return False
-        return remove_temporary(self.temporary)
+        try:
+            base = self.hosted.read_text("utf-8").strip()
+        except FileNotFoundError:
+            base = ""
+        return remove_temporary(self.temporary, base)
+
+    def note_base(self, environ: Mapping[str, str]) -> None:
+        """Note where a host with these variables makes its temporary folder."""
+        base = environ.get("CLAUDE_CODE_TMPDIR") or environ.get("TMPDIR") or "/tmp"
+        self.write(self.hosted, f"{base}\n".encode())
 
     def note_failed_start(self, reason: str) -> None:
         """Keep why there was never a host."""

@@ -88,11 +88,16 @@ def end(session: Path) -> int:
     return len(known)
 
 
-def remove_temporary(note: ExchangeFile) -> bool:
-    """Remove Claude's temporary files, whose folder a host noted; tell if there were some."""
+def remove_temporary(note: ExchangeFile, base: str) -> bool:
+    """Remove Claude's temporary files, whose folder a host noted; tell if there were some.
+
+    Args:
+        note: the host's, which is believed in nothing but the name.
+        base: the folder in which the host made it; empty where nobody knows.
+    """
     try:
         folder = Path(os.fsdecode(note.read().strip()))
-        found = _is_temporary(folder)
+        found = _is_temporary(folder, base)
         if found:
             with suppress(OSError):  # another user's file in it
                 remove_tree(folder)
@@ -104,9 +109,9 @@ def remove_temporary(note: ExchangeFile) -> bool:
     return found
 
 
-def _is_temporary(folder: Path) -> bool:
+def _is_temporary(folder: Path, base: str) -> bool:
     """Tell whether this is what a host makes, and so ours to remove, and no link to something."""
-    bases = {tempfile.gettempdir(), "/tmp", *map(os.environ.get, ("CLAUDE_CODE_TMPDIR", "TMPDIR"))}
+    bases = {base} if base else {tempfile.gettempdir(), "/tmp"}
     try:
         found = folder.lstat()
     except OSError:
