@@ -316,7 +316,7 @@ def test_doctor_names_the_variables_that_a_killed_start_has_left(home: Path) -> 
     folder = Store().folder("killed")
     folder.create()
     folder.meta_file.write_text("{}")
-    folder.environ.write_text("export ANTHROPIC_API_KEY=secret\n")
+    folder.environ.path.write_text("export ANTHROPIC_API_KEY=secret\n")
 
     def doctor(*words: str) -> str:
         done = subprocess.run(
