@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from certificates import certificates  # noqa: F401 - a fixture
 from claude_mpm.claude_binary import find_claude
@@ -22,6 +23,11 @@ HERE = Path(__file__).parent
 # Variables of the machine that would change what is tested.
 _LEAKING = ("CLAUDE", "ANTHROPIC", "XDG_", "NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS")
 Orchestrator = Any
+# On a busy machine everything takes long; that says nothing of what is tried.
+settings.register_profile(
+    "busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy")
 MakeClaude = Callable[..., Orchestrator]
 
 

@@ -84,8 +84,8 @@ def test_the_lock_is_complete(python: str, system: str) -> None:
     locked = dict(read_lock(environment))
     missing = []
     for name, extras in [*((name, "") for name in locked), *ASKED_FOR_WITH_EXTRAS]:
-        if name not in INSTALLED:
-            continue  # for another system or Python than this one
+        if name not in INSTALLED or INSTALLED[name].version != locked.get(name):
+            continue  # for another system or Python than this one, or the newest release
         for text in INSTALLED[name].requires or []:
             needed = Requirement(text)
             if needed.marker and not needed.marker.evaluate({**environment, "extra": extras}):

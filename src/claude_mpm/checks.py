@@ -131,9 +131,40 @@ def local_time(seconds: float) -> str:
 
 
 def check_prompt(prompt: str) -> None:
-    """Raise `UsageError` where there is nothing in a prompt."""
+    """Raise `UsageError` where there is nothing in a prompt, or what is no text."""
     if not prompt.strip():
         raise UsageError("the prompt is empty; say what Claude is to do")
+    if not is_text(prompt):
+        raise UsageError("the prompt is not UTF-8; convert it with iconv")
+
+
+def is_text(value: object) -> bool:
+    """Return whether a value, also in lists and tables, can be written as UTF-8.
+
+    Of an argument, a variable or a file's name, Python keeps the bytes that are no text as lone
+    surrogates (PEP 383). Neither JSON nor Claude Code takes them.
+    """
+    if isinstance(value, str):
+        return value.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in value)
+    if isinstance(value, dict):
+        return all(map(is_text, value)) and all(map(is_text, value.values()))
+    return not isinstance(value, list | tuple) or all(map(is_text, value))
+
+
+def as_text(argument: str) -> str:
+    """Return an argument as it was typed, where the locale is too narrow for it.
+
+    Raises:
+        UsageError: its bytes are no UTF-8 either.
+    """
+    if is_text(argument):
+        return argument
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"the prompt is not UTF-8: the byte at offset {error.start}; convert it with iconv"
+        ) from error
 
 
 def split_rules(text: str) -> list[str]:

@@ -24,6 +24,16 @@ _LONGEST_NAME = 40 + 17
 _NOT_FOR_SSH = frozenset('"\\$\n\r')
 
 
+def config_folder() -> Path | None:
+    """Return this user's folder for what is set; None where the user has no home."""
+    import platformdirs
+
+    try:
+        return Path(platformdirs.user_config_dir("claude-mpm", appauthor=False))
+    except RuntimeError:  # neither HOME nor an entry in the list of users says where it is
+        return None
+
+
 def make_private(folder: Path) -> None:
     """Make a folder and its missing parents, each of mode 0700 whatever the umask.
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import exists, explain, nearest, read_text, split_rules
+from claude_mpm.checks import exists, explain, is_text, nearest, read_text, split_rules
 from claude_mpm.errors import SettingsError
-from claude_mpm.folders import of_others
+from claude_mpm.folders import config_folder, of_others
 from claude_mpm.settings_fields import PREFIX, Setting, Settings, describe
 from claude_mpm.trust import is_trusted
 
@@ -113,10 +113,15 @@ def load_settings(
 
 
 def user_settings_file() -> Path:
-    """Return the path of the user's file, in the platform's own folder for settings."""
-    import platformdirs
+    """Return the path of the user's file, in the platform's own folder for settings.
 
-    return Path(platformdirs.user_config_dir("claude-mpm", appauthor=False)) / "settings.toml"
+    Raises:
+        SettingsError: the user has no home.
+    """
+    folder = config_folder()
+    if folder is None:
+        raise SettingsError("there is no home folder for the user's settings; set HOME")
+    return folder / "settings.toml"
 
 
 def project_settings_file(start: Path) -> Path | None:
@@ -138,11 +143,12 @@ def _folders_of_project(start: Path) -> list[Path]:
     return folders[: ends[0] + 1 if ends else 1]
 
 
-def _start(cwd: object) -> Path:
+def _start(cwd: object) -> Path | None:
+    """Return where the project's file is looked for; None where the current folder is gone."""
     try:
         return Path(str(cwd or "")).expanduser().absolute()
-    except FileNotFoundError as problem:
-        raise SettingsError("the current folder is gone; change to one that exists") from problem
+    except FileNotFoundError:
+        return None
     except RuntimeError as problem:
         raise SettingsError(f"{cwd}: there is no such home folder; check the path") from problem
 
@@ -192,6 +198,8 @@ def _from_text(key: str, text: str, name: str) -> object:
 
 
 def _user_layer() -> _Layer:
+    if config_folder() is None:
+        return {}
     path = user_settings_file()
     return _file_layer(path) if exists(path) else {}
 
@@ -206,9 +214,9 @@ class _Project:
     trusted: bool = False
 
 
-def _project(start: Path, user: _Layer) -> _Project:
-    path = project_settings_file(start)
-    if path is None:
+def _project(start: Path | None, user: _Layer) -> _Project:
+    path = project_settings_file(start) if start else None
+    if start is None or path is None:
         return _Project({}, {})
     if note := _of_somebody_else(path, start):
         return _Project({}, {"": note})
@@ -346,14 +354,14 @@ def _printable(name: str) -> str:
 
 def _convert(key: str, value: object, where: str, *, strict: bool = True) -> object:
     _check_no_nul(key, value, where)
+    if not is_text(value):  # a variable and an argument can have any bytes
+        raise SettingsError(f"{where}: `{key}`: not UTF-8; correct {value!r:.80}")
     try:
         found = getattr(msgspec.convert({key: value}, Settings, strict=strict), key)
         return _rules(key, found, where) if key in _RULES else found
     except msgspec.ValidationError as problem:
         reason, shown = explain(problem, Settings, key), repr(value)[:80]
         raise SettingsError(f"{where}: `{key}`: {reason}; correct {shown}") from problem
-    except UnicodeEncodeError as problem:  # a variable can have any bytes
-        raise SettingsError(f"{where}: `{key}`: not UTF-8; correct {value!r:.80}") from problem
 
 
 def _check_no_nul(key: str, value: object, where: str) -> None:

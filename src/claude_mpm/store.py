@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from claude_mpm.checks import NOT_JSON
-from claude_mpm.errors import StorageError, UnknownSession
+from claude_mpm.errors import SettingsError, StorageError, UnknownSession
 from claude_mpm.folders import check_private
 from claude_mpm.index import Index
 from claude_mpm.journal.layout import Meta, SessionFolder, session_path
@@ -29,13 +29,20 @@ if TYPE_CHECKING:
 
 
 def default_state_dir() -> Path:
-    """Return the platform's own folder for state, or what CLAUDE_MPM_STATE_DIR names."""
+    """Return the platform's own folder for state, or what CLAUDE_MPM_STATE_DIR names.
+
+    Raises:
+        SettingsError: it is below the home of a user who has none.
+    """
     asked = os.environ.get("CLAUDE_MPM_STATE_DIR")
-    if asked:
-        return Path(asked).expanduser()
     from platformdirs import user_state_path
 
-    return user_state_path("claude-mpm", appauthor=False)
+    try:
+        return Path(asked).expanduser() if asked else user_state_path("claude-mpm", appauthor=False)
+    except RuntimeError as error:
+        raise SettingsError(
+            "there is no home folder for sessions: set HOME, or CLAUDE_MPM_STATE_DIR"
+        ) from error
 
 
 # One connection for each index of this process: each takes 100 KiB and three open files.

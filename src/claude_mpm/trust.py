@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.errors import SettingsError
-from claude_mpm.folders import make_private, of_others
+from claude_mpm.folders import config_folder, make_private, of_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,10 +56,15 @@ _KEY = re.compile(r"([A-Za-z][\w-]*):(\s|$)")
 
 
 def trusted_file() -> Path:
-    """Return the path of the list of trusted folders."""
-    import platformdirs
+    """Return the path of the list of trusted folders.
 
-    return Path(platformdirs.user_config_dir("claude-mpm", appauthor=False)) / "trusted"
+    Raises:
+        SettingsError: the user has no home.
+    """
+    folder = config_folder()
+    if folder is None:
+        raise SettingsError("there is no home folder for the list of trusted folders; set HOME")
+    return folder / "trusted"
 
 
 def trusted_folders() -> list[Path]:
@@ -68,6 +73,8 @@ def trusted_folders() -> list[Path]:
     Raises:
         SettingsError: the list cannot be read.
     """
+    if config_folder() is None:
+        return []
     file = trusted_file()
     try:
         lines = file.read_text("utf-8").split("\n")

@@ -38,7 +38,7 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         self.process = subprocess.Popen(
             command,
-            env={**environ, "TERM": "xterm"},
+            env={"TERM": "xterm", **environ},
             stdin=slave,
             stdout=slave,
             stderr=slave,

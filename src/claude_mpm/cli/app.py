@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from claude_mpm.checks import is_text
 from claude_mpm.cli.output import echo, echo_json
 from claude_mpm.errors import UsageError
 from claude_mpm.printable import one_line
@@ -23,6 +24,28 @@ if TYPE_CHECKING:
     from claude_mpm.store import Store
 
     Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON that standard output can take: escaped in a narrow locale."""
+    import msgspec
+
+    try:
+        text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str)).decode()
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # also a file's name that is no text
+        return json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=2)
+    return text
+
+
+def is_plain() -> bool:
+    """Return whether a terminal gets no escape sequences: none are wanted, or it knows none."""
+    return bool(os.environ.get("NO_COLOR")) or is_dumb()
+
+
+def is_dumb() -> bool:
+    """Return whether the terminal can do no more than print lines (terminfo's entry `dumb`)."""
+    return os.environ.get("TERM") == "dumb"
 
 
 class App:
@@ -164,9 +187,7 @@ class App:
 
     def print_json(self, value: Any) -> None:
         """Print a value as JSON on standard output."""
-        import msgspec
-
-        echo_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=str)).decode())
+        echo_json(json_text(value))
 
     def print_table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print rows: with colours and borders on a terminal, tab-separated in a pipe."""
@@ -182,7 +203,10 @@ class App:
         for row in rows:
             table.add_row(*(one_line(cell) for cell in row))
         # What Claude said is no markup of ours.
-        Console(markup=False, emoji=False, highlight=False).print(table)
+        console = Console(
+            markup=False, emoji=False, highlight=False, color_system=None if is_plain() else "auto"
+        )
+        console.print(table)
 
 
 def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict[str, Any]:
@@ -227,6 +251,8 @@ def _keep_options(context: click.Context, _: click.Parameter, given: tuple[str, 
         name, equals, value = pair.partition("=")
         if not equals:
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
+        if not is_text(pair):
+            raise click.BadParameter(f"{pair!r} is not UTF-8")
         try:
             context.ensure_object(App).options[name] = json.loads(value)
         except ValueError:

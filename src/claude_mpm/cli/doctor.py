@@ -69,12 +69,17 @@ def _checks(resolved: Resolved) -> list[Check]:
     from claude_mpm.cli import doctor_checks as look
     from claude_mpm.store import Store
 
-    store = Store(resolved.settings.state_dir)
+    try:
+        store = Store(resolved.settings.state_dir)
+    except SettingsError as error:
+        return [*look.check_home(), look.Check("state folder", "problem", str(error))]
     return [
+        *look.check_home(),
         look.check_python(),
         look.check_package(),
         look.check_claude(resolved),
         look.check_programs(),
+        look.check_shell(),
         look.check_state(store),
         look.check_sockets(),
         look.check_index(store),

@@ -27,6 +27,7 @@ _NEEDED_SPACE = 50 << 20  # bytes
 # What the host is made of, beside what the shell has in it.
 _PROGRAMS = ("sh", "mkfifo", "cat", "sleep", "mv", "rm")
 _OLDEST_PYTHON = (3, 11)
+_SHELLS_ARE_IN = ("/bin", "/usr/bin", "/usr/local/bin", "/opt/homebrew/bin")
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -144,6 +145,27 @@ def check_programs() -> Check:
         return Check("programs", "ok", ", ".join(_PROGRAMS))
     found = f"not on PATH: {', '.join(missing)}"
     return Check("programs", "problem", found, "export PATH=/usr/bin:/bin:$PATH")
+
+
+def check_shell() -> Check:
+    """Whether there is a shell that Claude Code's own Bash tool takes: it wants bash or zsh."""
+    import shutil
+
+    places = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SHELLS_ARE_IN))
+    found = [path for name in ("bash", "zsh") if (path := shutil.which(name, path=places))]
+    if found:
+        return Check("shell", "ok", found[0])
+    missing = "no bash and no zsh: Claude's Bash tool will not work"
+    return Check("shell", "problem", missing, "apt-get install bash")
+
+
+def check_home() -> Iterator[Check]:
+    """Whether the user has a home, which Claude Code does not start without."""
+    from claude_mpm.folders import config_folder
+
+    if config_folder() is None:
+        found = f"user {os.getuid()} has none: Claude Code does not start, no user's settings count"
+        yield Check("home", "problem", found, "export HOME=/a/folder/of/yours")
 
 
 def check_state(store: Store) -> Check:

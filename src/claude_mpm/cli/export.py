@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from claude_mpm.cli.app import json_text
 from claude_mpm.cli.output import echo_export, echo_json
 from claude_mpm.printable import one_line, printable
 
@@ -57,7 +58,7 @@ def render(records: Sequence[msgspec.Struct], columns: Sequence[str], form: str)
     """Return records in one of the `FORMATS`."""
     rows = [msgspec.structs.asdict(record) for record in records]
     if form == "json":
-        return msgspec.json.format(msgspec.json.encode(rows)).decode() + "\n"
+        return json_text(rows) + "\n"
     if form == "csv":
         return _csv(rows, columns)
     cells = [[one_line(row[column] or "") for column in columns] for row in rows]

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from claude_mpm import __version__
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.checks import is_text
+from claude_mpm.cli.app import App, common_options, is_plain
 from claude_mpm.cli.output import echo
-from claude_mpm.errors import MPMError
+from claude_mpm.cli.streams import OutputLost, ReaderGone, take_over
+from claude_mpm.errors import MPMError, UsageError
 from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
@@ -93,31 +95,56 @@ def cli(context: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its status."""
     atexit.register(gc.freeze)  # at the end, to look for cycles in what is left takes 10 ms
-    _open_what_is_closed()
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    words, claude_args = _split(words)
+    take_over()
+    words, claude_args = _split(list(sys.argv[1:] if arguments is None else arguments))
+    app = App(claude_args)
+    status = _status_of(app, words)
     try:
-        colour = False if os.environ.get("NO_COLOR") else None  # None: on a terminal only
-        app = App(claude_args)
+        sys.stdout.flush()
+    except ReaderGone:
+        pass
+    except OutputLost as error:
+        _tell(app, str(error))
+        status = status or error.exit_status
+    sys.exit(status)
+
+
+def _status_of(app: App, words: list[str]) -> int:
+    """Run the command line and return its status; errors are one line."""
+    colour = False if is_plain() else None  # None: on a terminal only
+    try:
+        for word in app.claude_args:
+            if not is_text(word):
+                raise UsageError(f"the argument {word!r} for claude is not UTF-8; correct it")
         status = cli.main(words, "claude-mpm", standalone_mode=False, obj=app, color=colour)
     except click.ClickException as error:
         _tell(app, _with_help(error))
-        status = error.exit_code
+        return error.exit_code
+    except ReaderGone as error:  # who has seen enough need not be told so
+        return error.exit_status
     except MPMError as error:
         _tell(app, str(error))
-        status = error.exit_status
+        return error.exit_status
     except (click.Abort, KeyboardInterrupt):
         _tell(app, "interrupted")
-        status = _INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
+        return _INTERRUPTED
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not error.filename and _is_adrift():
+            _tell(app, "the current folder is gone; change to one that exists")
+            return 1
         place = f"{error.filename}: " if error.filename else ""
         _tell(app, f"{place}{error.strerror or error}; mend it and try again")
-        status = 1
-    sys.exit(status if isinstance(status, int) else 0)
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _is_adrift() -> bool:
+    """Return whether the current folder is gone, so that no relative path leads anywhere."""
+    try:
+        os.getcwd()  # noqa: PTH109 -- asked for its error alone
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _tell(app: App, message: str) -> None:
@@ -129,13 +156,6 @@ def _with_help(error: click.ClickException) -> str:
     message = error.format_message().strip()
     context = getattr(error, "ctx", None)
     return f"{message.rstrip('.')}; see {context.command_path} --help" if context else message
-
-
-def _open_what_is_closed() -> None:
-    """Give the standard streams that the caller closed to the null device, so that all exist."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- for good
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.checks import check_prompt
+from claude_mpm.checks import as_text, check_prompt
 from claude_mpm.cli.app import App, as_command, common_options
 from claude_mpm.cli.output import echo
+from claude_mpm.cli.streams import OutputLost
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record
 from claude_mpm.errors import MPMError, UsageError
 from claude_mpm.printable import one_line
@@ -71,7 +72,7 @@ def given_prompt(prompt: str | None, text: str | None) -> str | None:
     given = prompt if text is None else text
     if given == "-" or (given is None and not sys.stdin.isatty()):
         return read_prompt()
-    return given
+    return None if given is None else as_text(given)
 
 
 def read_prompt() -> str:
@@ -108,16 +109,27 @@ def run_prompt(app: App, prompt: str, *, command: bool = False) -> int:
 
 
 def run_detached(app: App, prompt: str, *, command: bool = False) -> int:
-    """Start Claude on a prompt, leave it running and return the exit status."""
+    """Start Claude on a prompt, leave it running and return the exit status.
+
+    Raises:
+        OutputLost: nobody was told the session's id, so it is stopped.
+    """
     check_prompt(prompt)
     with app.orchestrator(linger=STAY) as claude:
         turn = claude.ask(prompt, command=command)
         state = acknowledged(app, claude.session_id, turn.uuid)
+        try:
+            if app.json:
+                app.print_json({"session": claude.session_id, "uuid": turn.uuid, "state": state})
+            else:
+                echo(claude.session_id)
+        except OutputLost as error:  # `with` stops what is not detached
+            raise OutputLost(
+                f"session {claude.session_id[:8]} is stopped, since its id could not be printed:"
+                f" {error}"
+            ) from error
         claude.detach()
-    if app.json:
-        app.print_json({"session": claude.session_id, "uuid": turn.uuid, "state": state})
-    else:
-        echo(claude.session_id)
+    if not app.json:
         name = claude.session_id[:8]
         app.note(f"left running; claude-mpm attach {name} follows it, stop {name} ends it")
     return 0

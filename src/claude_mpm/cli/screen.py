@@ -6,6 +6,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from claude_mpm.cli.app import is_dumb
 from claude_mpm.errors import SessionEnded
 from claude_mpm.wire import Transcript
 
@@ -18,8 +19,8 @@ TERMINAL = "terminal"
 
 
 def on_terminal() -> bool:
-    """Tell whether there is a terminal to type on and to be shown."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    """Return whether there is a terminal to type on and to be shown, which can show a screen."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and not is_dumb()
 
 
 def is_meant(app: App) -> bool:

@@ -8,6 +8,7 @@ import click
 
 from claude_mpm.cli.output import echo_answer
 from claude_mpm.cli.question_view import ask_person, question_line, telling
+from claude_mpm.cli.streams import OutputLost, ReaderGone
 from claude_mpm.journal.parked import clock
 from claude_mpm.orchestration.question import Question
 from claude_mpm.orchestration.supervision.rate_limit import refused_until
@@ -27,19 +28,26 @@ _HOW = "see claude-mpm questions"
 def show_turn(app: App, turn: Turn, *, asks: bool = False) -> None:
     """Print a turn as it comes.
 
-    Ctrl-C interrupts the turn, a second Ctrl-C leaves.
+    Where its text cannot be printed any more, the turn goes on to its end all the same, so that
+    its outcome and what it found are kept. Ctrl-C interrupts the turn, a second Ctrl-C leaves.
 
     Args:
         asks: whether Claude's questions are put to the person.
+
+    Raises:
+        OutputLost: at the end of the turn, unless the reader had seen enough.
     """
     interrupted = False
+    lost: OutputLost | None = None
     items, activity = turn.stream(), Activity()
     while True:
         try:
             item = next(items, None)
             if item is None:
-                return
+                break
             _show(app, item, activity, asks=asks)
+        except OutputLost as error:
+            lost = lost or error
         except (KeyboardInterrupt, click.Abort):  # the second is Ctrl-C at a question
             if interrupted:
                 raise
@@ -47,6 +55,8 @@ def show_turn(app: App, turn: Turn, *, asks: bool = False) -> None:
             app.note("interrupting; once more to leave")
             turn.interrupt()
             items = turn.stream()
+    if lost is not None and not isinstance(lost, ReaderGone):
+        raise lost
 
 
 def _show(app: App, item: str | Event | Question, activity: Activity, *, asks: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from abc import ABC, abstractmethod
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claude_mpm.checks import is_text
 from claude_mpm.environments.host_command import host_command
 from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.environments.variables import carried
@@ -80,6 +82,26 @@ class Environment(ABC):
             cwd: as `working_folder` returns it.
         """
         return Path(cwd) if self.shares_files and cwd else None
+
+    def absolute(self, asked: str | None) -> Path:
+        """Return a folder of this machine, the current one by default, as an absolute path.
+
+        Raises:
+            LaunchError: the current folder is gone, or the name is not UTF-8, as Claude Code wants.
+        """
+        try:
+            # Path.expanduser and Path.is_dir raise for what cannot be a folder.
+            folder = Path(os.path.expanduser(asked or ".")).absolute()  # noqa: PTH111
+        except FileNotFoundError as error:
+            raise LaunchError(
+                f"{self.name}: the current folder is gone; change to one that exists"
+            ) from error
+        if not is_text(str(folder)):
+            raise LaunchError(
+                f"{self.name}: the name of {str(folder)!a} is not UTF-8, so Claude Code does not"
+                " work there; rename it"
+            )
+        return folder
 
     def environ(self, asked: Mapping[str, str] | None) -> dict[str, str]:
         """Return what Claude's environment gets from here.

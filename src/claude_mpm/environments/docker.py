@@ -108,8 +108,7 @@ class Docker(Environment):
         """
         if not self.shares_files:
             return asked or ""
-        # Path.expanduser and Path.is_dir raise for what cannot be a folder.
-        folder = os.path.normpath(Path(os.path.expanduser(asked or ".")).absolute())  # noqa: PTH111
+        folder = os.path.normpath(self.absolute(asked))
         there = _is_of_the_image(folder) or self._is_mounted(folder)
         if not (there or is_folder(Path(folder))):
             raise LaunchError(f"{self.name}: there is no folder {folder} to work in")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.checks import is_folder
@@ -36,8 +35,7 @@ class Local(Environment):
 
     def working_folder(self, asked: str | None) -> str:
         """Return the folder as an absolute path."""
-        # Path.expanduser and Path.is_dir raise for what cannot be a folder.
-        folder = Path(os.path.expanduser(asked or ".")).absolute()  # noqa: PTH111
+        folder = self.absolute(asked)
         if not is_folder(folder):
             raise LaunchError(f"{self.name}: there is no folder {folder} to work in")
         return str(folder)

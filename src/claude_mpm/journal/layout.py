@@ -291,8 +291,19 @@ class SessionFolder:
         return meta
 
     def write_meta(self, meta: Meta) -> None:
-        """Keep the session's record."""
-        self.write(self.meta_file, msgspec.json.format(msgspec.json.encode(meta)) + b"\n")
+        """Keep the session's record.
+
+        Raises:
+            UsageError: something in it is no text, as a path can be.
+        """
+        try:
+            data = msgspec.json.encode(meta)
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"{error.object[:200]!r} is not UTF-8, and a session's record takes nothing else;"
+                " rename it"
+            ) from error
+        self.write(self.meta_file, msgspec.json.format(data) + b"\n")
 
     def note_container(self, container: Container) -> None:
         """Keep which container is the session's."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import disk_is_full, telling
+from claude_mpm.checks import disk_is_full, is_text, telling
 from claude_mpm.environments.order import Order
-from claude_mpm.errors import MPMError, SessionEnded, StorageError
+from claude_mpm.errors import LaunchError, MPMError, SessionEnded, StorageError
 from claude_mpm.journal import leftovers
 from claude_mpm.journal.durability import JournalSync
 from claude_mpm.journal.lease import Lease, Ownership
@@ -129,6 +129,11 @@ class Controller:
 
     def _start(self, framework: Framework | None, cut: Sequence[Prompt]) -> Meta:
         place = self._environment
+        if not is_text(str(self.folder.path)):
+            raise LaunchError(
+                f"the name of {str(self.folder.path)!a} is not UTF-8, and Claude Code finds nothing"
+                " there; set `state_dir` to another folder"
+            )
         claude = place.find_claude(self._options.claude_path)
         cwd = place.working_folder(self._options.cwd)
         self._prepare(framework)
