@@ -89,9 +89,9 @@ def test_an_empty_framework(tmp_path: Path) -> None:
 
 def test_a_broken_agent_file_is_named_with_its_line(tmp_path: Path) -> None:
     agent = tmp_path / "writer.md"
-    agent.write_text("---\nname: writer\ndescription: for: example\n---\nWrite.\n")
+    agent.write_text("---\nname: writer\ndescription: for example\neffort: fast\n---\nWrite.\n")
     ended = run("run", "--agents-dir", tmp_path, "hello")
-    assert_refused(ended, 5, f"{agent}, line 3")
+    assert_refused(ended, 5, f"{agent}, line 4")
 
 
 def test_a_typo_in_the_settings_is_answered_with_the_nearest_name() -> None:

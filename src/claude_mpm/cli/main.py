@@ -101,11 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     status = _status_of(app, words)
     try:
         sys.stdout.flush()
-    except ReaderGone:
-        pass
     except OutputLost as error:
-        _tell(app, str(error))
-        status = status or error.exit_status
+        status = _ended_by(app, error) or status
     sys.exit(status)
 
 
@@ -120,11 +117,8 @@ def _status_of(app: App, words: list[str]) -> int:
     except click.ClickException as error:
         _tell(app, _with_help(error))
         return error.exit_code
-    except ReaderGone as error:  # who has seen enough need not be told so
-        return error.exit_status
     except MPMError as error:
-        _tell(app, str(error))
-        return error.exit_status
+        return _ended_by(app, error)
     except (click.Abort, KeyboardInterrupt):
         _tell(app, "interrupted")
         return _INTERRUPTED
@@ -136,6 +130,13 @@ def _status_of(app: App, words: list[str]) -> int:
         _tell(app, f"{place}{error.strerror or error}; mend it and try again")
         return 1
     return status if isinstance(status, int) else 0
+
+
+def _ended_by(app: App, error: MPMError) -> int:
+    """Print an error and return its exit status."""
+    if not isinstance(error, ReaderGone):  # who has seen enough need not be told so
+        _tell(app, str(error))
+    return error.exit_status
 
 
 def _is_adrift() -> bool:

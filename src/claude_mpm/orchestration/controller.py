@@ -129,11 +129,6 @@ class Controller:
 
     def _start(self, framework: Framework | None, cut: Sequence[Prompt]) -> Meta:
         place = self._environment
-        if not is_text(str(self.folder.path)):
-            raise LaunchError(
-                f"the name of {str(self.folder.path)!a} is not UTF-8, and Claude Code finds nothing"
-                " there; set `state_dir` to another folder"
-            )
         claude = place.find_claude(self._options.claude_path)
         cwd = place.working_folder(self._options.cwd)
         self._prepare(framework)
@@ -186,6 +181,11 @@ class Controller:
 
     def _prepare(self, framework: Framework | None) -> None:
         self.folder.check()
+        if not is_text(str(self.folder.path)):
+            raise LaunchError(
+                f"the name of {str(self.folder.path)!a} is not UTF-8, and Claude Code finds nothing"
+                " there; set `state_dir` to another folder"
+            )
         self.folder.create()
         self._store.index.position(self.folder.path.name)  # one that cannot be opened stops it here
         if not self.claim():
