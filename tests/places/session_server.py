@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -46,6 +47,8 @@ def server(
     token = folder / "token"
     token.touch(0o600)
     token.write_text(served.token())
-    served.start("--tls-cert", certificates.server, "--tls-key", certificates.server_key)
+    tls = ("--tls-cert", certificates.server, "--tls-key", certificates.server_key)
+    # The contracts work in the server's own folder, and in one that every place has.
+    served.start(*tls, "--root", str(Path.cwd()), "--root", "/usr")
     yield SessionServer(served.address, certificates.ca, str(token))
     served.close()
