@@ -49,7 +49,8 @@ _NARROWER_MODE = "plan"  # Claude only reads in it
 _PLAIN_WORDS = frozenset((
     "name", "description", "argument-hint", "arguments", "when_to_use", "when-to-use", "model",
     "color", "tools", "disallowedTools", "disallowed-tools", "disable-model-invocation",
-    "user-invocable", "version", "license", "author", "metadata", "tags", "category", "title",
+    "user-invocable", "context", "agent", "version", "license", "author", "metadata", "tags",
+    "category", "title",
 ))  # fmt: skip
 _WORDS = ("agents", "commands", "skills")
 _KEY = re.compile(r"([A-Za-z][\w-]*):(\s|$)")
