@@ -9,7 +9,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from claude_mpm.errors import LaunchError, StorageError
+from claude_mpm.errors import LaunchError, SettingsError, StorageError
 
 _logger = logging.getLogger("claude_mpm.folders")
 
@@ -32,6 +32,18 @@ def config_folder() -> Path | None:
         return Path(platformdirs.user_config_dir("claude-mpm", appauthor=False))
     except RuntimeError:  # neither HOME nor an entry in the list of users says where it is
         return None
+
+
+def config_file(name: str) -> Path:
+    """Return the path of one of the user's own files for what is set.
+
+    Raises:
+        SettingsError: the user has no home.
+    """
+    folder = config_folder()
+    if folder is None:
+        raise SettingsError(f"there is no home folder for the user's file {name!r}; set HOME")
+    return folder / name
 
 
 def make_private(folder: Path) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from claude_mpm.checks import exists, explain, is_text, nearest, read_text, split_rules
 from claude_mpm.errors import SettingsError
-from claude_mpm.folders import config_folder, of_others
+from claude_mpm.folders import config_file, config_folder, of_others
 from claude_mpm.settings_fields import PREFIX, Setting, Settings, describe
 from claude_mpm.trust import is_trusted
 
@@ -118,10 +118,7 @@ def user_settings_file() -> Path:
     Raises:
         SettingsError: the user has no home.
     """
-    folder = config_folder()
-    if folder is None:
-        raise SettingsError("there is no home folder for the user's settings; set HOME")
-    return folder / "settings.toml"
+    return config_file("settings.toml")
 
 
 def project_settings_file(start: Path) -> Path | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.errors import SettingsError
-from claude_mpm.folders import config_folder, make_private, of_others
+from claude_mpm.folders import config_file, config_folder, make_private, of_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,10 +62,7 @@ def trusted_file() -> Path:
     Raises:
         SettingsError: the user has no home.
     """
-    folder = config_folder()
-    if folder is None:
-        raise SettingsError("there is no home folder for the list of trusted folders; set HOME")
-    return folder / "trusted"
+    return config_file("trusted")
 
 
 def trusted_folders() -> list[Path]:
