@@ -14,6 +14,7 @@
 #
 # It must lead a process group of its own: at the end it ends the group.
 set -u
+mask=$(umask) # of whoever started this, for Claude; what is made here is for nobody else
 umask 077
 session=$1 linger=$2 limit=$3
 shift 3
@@ -126,8 +127,11 @@ make_temporary() { # Claude's temporary files go with it; the path is short: soc
 
 run() { # COMMAND [ARG...]: Claude, from its start to its end; sets `status`
     # Not a pipeline: the shell would wait for both its ends, and `feed` ends last.
-    CLAUDE_MPM_SESSION=${session##*/} CLAUDE_MPM_FOLDER=$session \
-        "$@" <"$exchange/stdin" >>"$exchange/out.jsonl" 2>>"$exchange/err.log" 3<&- 5>&- &
+    (
+        umask "$mask"
+        export CLAUDE_MPM_SESSION="${session##*/}" CLAUDE_MPM_FOLDER="$session"
+        exec "$@"
+    ) <"$exchange/stdin" >>"$exchange/out.jsonl" 2>>"$exchange/err.log" 3<&- 5>&- &
     claude=$!
     feed >"$exchange/stdin" &
     feeding=$!

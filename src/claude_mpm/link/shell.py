@@ -275,6 +275,7 @@ def _start_script(spec: ShellSpec, folder: SessionFolder, nonce: str) -> str:
     files = _laid_files(spec, folder)
     laid = "\n".join(f"    printf %s {shlex.quote(text)} >{name}" for name, text in files.items())
     return f"""start() {{
+    mask=$(umask)
     umask 077
     export session={shlex.quote(spec.folder)}
     mkdir -p "${{session%/*}}" || return
@@ -293,6 +294,7 @@ lay() {{
     : >exchange/out.jsonl && mkfifo exchange/feed exchange/lease || return
 {laid}
     {_change_folder(spec.cwd)}
+    umask "$mask"
     {spec.host}
 }}
 exec 2>&1

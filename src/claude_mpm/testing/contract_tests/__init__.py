@@ -29,6 +29,7 @@ FOR_EVERY_PLACE: tuple[Callable[[Subject], None], ...] = (
     output.the_exit_status_arrives,
     place.the_folder_to_work_in_arrives,
     place.the_environment_arrives,
+    place.what_claude_makes_has_the_rights_of_its_place,
     place.secrets_stay_hidden,
     place.the_framework_arrives,
     place.a_missing_command_is_named,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import secrets
+import stat
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from claude_mpm.environments.local import Local
+from claude_mpm.errors import LaunchError
 from claude_mpm.testing.processes import commands
 from claude_mpm.testing.subject import over, shown
 
 if TYPE_CHECKING:
+    from claude_mpm.environments.base import Environment
     from claude_mpm.testing.subject import Subject
 
 _FOLDER = "/usr"  # in every place, and no symbolic link
@@ -29,6 +33,25 @@ def the_environment_arrives(subject: Subject) -> None:
     claude = subject.started(environ={"CHECK_VALUE": _AWKWARD})
     found = subject.runs(claude, 'printf "%s" "$CHECK_VALUE"')
     assert found == _AWKWARD, f"a variable was {_AWKWARD!r}, and arrived as {shown(found)}"
+
+
+def what_claude_makes_has_the_rights_of_its_place(subject: Subject) -> None:
+    """What Claude makes would be closed to your team and your web server, or open to strangers."""
+    claude = subject.started()
+    found = subject.runs(claude, "umask")
+    wanted = {_umask(claude.environment), _umask(Local())} - {""}
+    assert found in wanted, f"Claude's umask is {found}, and the place's {' or '.join(wanted)}"
+    journal = subject.session_folder(claude).journal
+    rights = [stat.S_IMODE(path.stat().st_mode) for path in (journal.parent, journal)]
+    assert rights == [0o700, 0o600], f"the session's folder and journal have {rights}"
+
+
+def _umask(place: Environment) -> str:
+    """Return the umask in a place; that of images, where nothing can be run before a start."""
+    try:
+        return place.run(["sh", "-c", "umask"]).decode().strip()
+    except (LaunchError, NotImplementedError):
+        return "0022"
 
 
 def secrets_stay_hidden(subject: Subject) -> None:
