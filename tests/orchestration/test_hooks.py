@@ -259,7 +259,7 @@ def test_claude_that_refuses_its_arguments_is_a_start_that_failed(tmp_path: Path
     refusing.chmod(0o755)
     claude = MPMOrchestrator(claude_path=str(refusing))
     assert claude.start() is False
-    assert "status 1: error: unknown option" in str(claude.error)
+    assert "status 1 before it answered: error: unknown option" in str(claude.error)
     assert claude.running is False
 
 
