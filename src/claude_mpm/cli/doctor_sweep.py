@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from claude_mpm.store import Store
 
 _PATIENCE = 60.0  # seconds for an answer of a container engine
-_KILLED = 128 + signal.SIGKILL
 _LABEL = "claude-mpm.session"
 
 
@@ -87,8 +85,7 @@ def _sweep_session(folder: SessionFolder, *, has_processes: bool) -> Counter[str
         left["temporary folders"] = int(folder.remove_temporary())
         left["FIFOs"] = len(fifos)
         left["files with keys"] = int(folder.environ.exists())
-        if folder.exit_status() is None:  # its host left no word, and now no other trace either
-            folder.exit_file.write(f"{_KILLED}\n".encode())
+        folder.note_killed()  # once its traces are gone, nothing else tells of its end
         folder.remove_host()
     finally:
         lock.release()

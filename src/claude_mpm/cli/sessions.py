@@ -105,7 +105,8 @@ def stop(context: click.Context, sessions: tuple[str, ...], all_: bool) -> None:
     if not folders:
         app.note("no session runs")
     if failures:
-        context.exit(getattr(failures[0], "exit_status", 1))
+        alone = len(folders) == 1
+        context.exit(getattr(failures[0], "exit_status", 1) if alone else 1)
     context.exit(0 if all(each["ended"] for each in ended) else 1)
 
 

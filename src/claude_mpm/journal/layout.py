@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.exchange import ExchangeFile
 
 _NUMBER = re.compile(rb"-?[0-9]{1,10}")
+_KILLED = 128 + signal.SIGKILL
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NUMBERS = 64  # bytes that are read of a file with numbers
 _SAYING_THE_END = 10.0  # seconds between a host's last word and its files' removal
@@ -207,10 +209,10 @@ class SessionFolder:
             private = (self.link_file, self.announced, self.delivered, self.container_file)
             for ours in private:
                 ours.unlink(missing_ok=True)
-            for note in (self.exit_file, self.place):
-                note.remove()
             for fifo in (self.feed, self.lease):
                 fifo.make_fifo()
+            for note in (self.place, self.exit_file):  # at every moment something tells of an end
+                note.remove()
             self.hosted.touch(mode=0o600)
 
     def remove_host(self) -> None:
@@ -221,6 +223,11 @@ class SessionFolder:
         fifos = (self.feed, self.lease, self.stdin, self.alive)
         for file in (*fifos, self.pid_file, self.closed, self.environ, self.temporary):
             file.remove()
+
+    def note_killed(self) -> None:
+        """Leave the word of a host that was killed before it could."""
+        if self.exit_status() is None:
+            self.exit_file.write(f"{_KILLED}\n".encode())
 
     def remove_temporary(self) -> bool:
         """Remove Claude's temporary files of a host that was killed; tell if there were some.

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from claude_mpm.environments.base import Environment
     from claude_mpm.journal.layout import SessionFolder
 
-_KILLED = 128 + signal.SIGKILL
 _GLANCE = 0.5  # seconds between two looks whether the host still lives
 _LINKED = 30.0  # seconds for a session elsewhere to end by its link alone
 _WITHOUT_HOST = 2.0  # seconds for a Claude whose host is gone to end by itself
@@ -86,9 +85,8 @@ class Ending:
         if pids is not None and leftovers.belongs(pids[1], self._folder.path):
             self._signal(pids[1])
         self._folder.remove_temporary()
-        if self._folder.exit_status() is None:
-            with suppress(MPMError):  # a full disk; it shows without it, too, that nobody is there
-                self._folder.exit_file.write(f"{_KILLED}\n".encode())
+        with suppress(MPMError):  # a full disk; it shows without it, too, that nobody is there
+            self._folder.note_killed()
         self._wait(over, self._patience)
 
     def _kill(self) -> None:

@@ -41,8 +41,8 @@ def what_claude_makes_has_the_rights_of_its_place(subject: Subject) -> None:
     found = subject.runs(claude, "umask")
     wanted = {_umask(claude.environment), _umask(Local())} - {""}
     assert found in wanted, f"Claude's umask is {found}, and the place's {' or '.join(wanted)}"
-    journal = subject.session_folder(claude).journal
-    rights = [stat.S_IMODE(path.stat().st_mode) for path in (journal.parent, journal)]
+    folder = subject.session_folder(claude)
+    rights = [stat.S_IMODE(path.stat().st_mode) for path in (folder.path, folder.journal.path)]
     assert rights == [0o700, 0o600], f"the session's folder and journal have {rights}"
 
 
