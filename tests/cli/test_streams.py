@@ -209,10 +209,11 @@ def test_a_detached_session_that_nobody_can_name_is_stopped(
     assert session["state"] == "ended"
 
 
-def test_a_dumb_terminal_gets_no_escapes(command: Command, model: ScriptedModel) -> None:
+@pytest.mark.parametrize("term", ["dumb", "", "unknown"])
+def test_a_dumb_terminal_gets_no_escapes(command: Command, model: ScriptedModel, term: str) -> None:
     model.on("Go", Call("Bash", command="true"), "TODO: clean the gutter")
     command("run", "Go")
-    environ = {**command.environ, "TERM": "dumb"}
+    environ = {**command.environ, "TERM": term}
     for words in (["ps"], ["tickets"], ["show"], ["doctor"], ["logs"], ["run", "Go"], ["attach"]):
         with Terminal([str(PROGRAM), *words], environ) as terminal:
             terminal.wait()

@@ -44,8 +44,11 @@ def is_plain() -> bool:
 
 
 def is_dumb() -> bool:
-    """Return whether the terminal can do no more than print lines (terminfo's entry `dumb`)."""
-    return os.environ.get("TERM") == "dumb"
+    """Return whether the terminal is not known to do more than print lines.
+
+    That is one without a type, and terminfo's `dumb` and `unknown` (ncurses, terminfo.src).
+    """
+    return os.environ.get("TERM", "") in ("", "dumb", "unknown")
 
 
 class App:
