@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
+SECONDS = 100.0
 # A build backend of thirty lines, in place of hatchling: the project is installed from its folder.
 PYPROJECT = """\
 [build-system]
@@ -101,7 +102,7 @@ class Checkout:
         environment = {**self.environment, **variables}
         return subprocess.run(
             self.command(*arguments), env={k: v for k, v in environment.items() if v},
-            capture_output=True, text=True, check=False, timeout=100,
+            capture_output=True, text=True, check=False, timeout=SECONDS,
         )  # fmt: skip
 
     def works(self) -> bool:
@@ -298,30 +299,30 @@ def silent_index() -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_set_up_that_was_killed_is_begun_again(
-    fresh: Checkout, silent_index: socket.socket, how: signal.Signals
+    checkout: Checkout, silent_index: socket.socket, how: signal.Signals
 ) -> None:
     slow = f"http://127.0.0.1:{silent_index.getsockname()[1]}/simple"
     with subprocess.Popen(
-        fresh.command(), env={**fresh.environment, "PIP_INDEX_URL": slow},
+        checkout.command(), env={**checkout.environment, "PIP_INDEX_URL": slow},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, text=True,
     ) as killed:  # fmt: skip
         connection, _ = silent_index.accept()
         os.killpg(killed.pid, how)
-        _, said = killed.communicate(timeout=60)
+        _, said = killed.communicate(timeout=SECONDS)
         connection.close()
     if how == signal.SIGINT:
         assert (killed.returncode, said) == (130, "setup: interrupted; the next run begins again\n")
     # What pip had half done, it would take for whole.
-    half = fresh.venv / "lib" / f"python3.{sys.version_info[1]}" / "site-packages"
+    half = checkout.venv / "lib" / f"python3.{sys.version_info[1]}" / "site-packages"
     (half / "extra-1.0.dist-info").mkdir()
     (half / "extra-1.0.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: extra\nVersion: 1.0\n"
     )
-    ended = fresh.set_up()
+    ended = checkout.set_up()
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "beginning again" in ended.stdout
     assert (half / "extra.py").exists()
-    assert fresh.works()
+    assert checkout.works()
 
 
 def test_two_set_ups_at_once_go_one_after_the_other(
@@ -340,8 +341,8 @@ def test_two_set_ups_at_once_go_one_after_the_other(
             assert "another set-up" in second.stdout.readline()
             closing = threading.Thread(target=connection.close)
             closing.start()
-            assert first.wait(60) == 1
-            assert second.wait(60) == 0
+            assert first.wait(SECONDS) == 1
+            assert second.wait(SECONDS) == 0
             closing.join()
     assert checkout.works()
 
