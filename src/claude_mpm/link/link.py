@@ -277,7 +277,10 @@ class Link:
             try:
                 return work()
             except LinkCut as error:
-                self._say(f"link cut: {error}; trying again in {pause:g} seconds")
+                # A host that has ended takes no message; its own last words are to stay the last.
+                with self._changing:
+                    if not self._has_ended:
+                        self._say(f"link cut: {error}; trying again in {pause:g} seconds")
             self._impatient.wait(pause)
             self._impatient.clear()
             pause = min(2 * pause, _LONGEST_PAUSE)
