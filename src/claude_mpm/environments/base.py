@@ -16,6 +16,7 @@ from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.environments.variables import carried
 from claude_mpm.errors import LaunchError
 from claude_mpm.link.answer import Answer, last_line
+from claude_mpm.link.command import run_short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -176,9 +177,7 @@ class Environment(ABC):
         answer = Answer()
         command = self.wrap(answer.command(argv))
         try:
-            done = subprocess.run(
-                command, input=data, capture_output=True, timeout=_PATIENCE, check=False
-            )
+            done = run_short(command, data=data, timeout=_PATIENCE)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise LaunchError(f"{self.name}: cannot run {command[0]}: {error}") from error
         printed = answer.feed(done.stdout)

@@ -7,11 +7,13 @@ import shlex
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from claude_mpm.checks import is_folder
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.container import Recipe
 from claude_mpm.environments.container_host import ContainerHost, check_container, start_container
-from claude_mpm.environments.engine import Engine, bind, words_of
+from claude_mpm.environments.engine import Engine, bind, hide, words_of
 from claude_mpm.environments.local import Local
 from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError, UsageError
@@ -150,6 +152,8 @@ class Docker(Environment):
         self._sessions[order.folder.path] = order.folder
         recipe = self._recipe(order.cwd)
         if self.shares_files:
+            hidden = self._hidden(order.folder.path.parents[1])
+            recipe = msgspec.structs.replace(recipe, mounts=(*recipe.mounts, *map(hide, hidden)))
             return start_container(self._engine, recipe, order, self.expected())
         from claude_mpm.environments.container_far import start_far_container
 
@@ -193,6 +197,15 @@ class Docker(Environment):
             raise LaunchError(f"{self.name}: which of the containers has process {pid}?")
         for container in filter(None, found):
             self._engine.signal(container.id, pid, signum)
+
+    def _hidden(self, state: Path) -> list[str]:
+        """Return where a folder that is mounted by request would show the state folder inside."""
+        ours, found = os.path.realpath(state), []
+        for source, target, _ in self._mounts:
+            folder = os.path.realpath(source).rstrip("/")
+            if f"{ours}/".startswith(f"{folder}/"):
+                found.append(target.rstrip("/") + ours[len(folder) :])
+        return found
 
     def _recipe(self, cwd: str) -> Recipe:
         mounts = self._mounts

@@ -206,6 +206,11 @@ def bind(source: str, target: str, *, read_only: bool = False) -> str:
     return ",".join(map(_csv, fields))
 
 
+def hide(target: str) -> str:
+    """Return the value of `--mount` that shows an empty folder in the place of a mounted one."""
+    return ",".join(map(_csv, ("type=tmpfs", f"dst={target}", "tmpfs-mode=0755", "tmpfs-size=1m")))
+
+
 def _csv(field: str) -> str:
     return '"' + field.replace('"', '""') + '"' if set(field) & set(',"\n') else field
 

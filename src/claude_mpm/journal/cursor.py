@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from claude_mpm.wire.framing import Line, LineFramer
+from claude_mpm.wire.framing import LONGEST, Line, LineFramer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,6 +85,8 @@ def newest_lines(journal: ExchangeFile, begin: int, end: int) -> Iterator[Line]:
                 yield line
                 pieces, end = [], line.offset
             pieces.append(piece)
+            if len(pieces) * _BLOCK > LONGEST:
+                return  # no line that Claude has written
         if end > begin:
             yield _last_line(pieces, end)
     finally:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from claude_mpm.errors import StorageError
+from claude_mpm.journal.exchange import NOTE
 from claude_mpm.journal.inbox import END_OF_INPUT
 from claude_mpm.link.far import FarFailed, FarState, LinkCut
 from claude_mpm.link.lock import become_link
@@ -40,6 +41,7 @@ _BEAT = 10.0  # seconds between words to the far side
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0  # seconds before a new try
 _LOST = 137  # the status of a Claude whose host was killed, as of one that was killed itself
 _LONGEST_ERRORS = 1 << 26  # bytes of a far file but the journal that are kept
+_LARGEST_PID = 1 << 31
 _FAILED = 126  # and of one that could not be started
 
 
@@ -137,8 +139,8 @@ class Link:
         """Ask how things are there, and note what is new."""
         state = self._far.state()
         if state.place:
-            self._folder.place.write(state.place.encode() + b"\n")
-        if state.claude:
+            self._folder.place.write(state.place.encode()[:NOTE] + b"\n")
+        if 0 < state.claude < _LARGEST_PID:
             self._note_pids(state.claude)
         if state.closed and not self._folder.closed.exists():
             self._folder.closed.write(b"linger\n")
@@ -182,6 +184,8 @@ class Link:
         size = self._far.state().size
         for piece in self._far.fetch(self._folder.journal.name, self._here()):
             self._append(piece)
+            if self._here() >= size:
+                break
         if self._here() < size:
             raise LinkCut("the rest of the journal was cut short")
 

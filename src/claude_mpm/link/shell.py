@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.link.answer import BEGIN, END, Answer, last_line
+from claude_mpm.link.command import run_short
 from claude_mpm.link.far import FarFailed, FarState, LinkCut
 
 if TYPE_CHECKING:
@@ -138,9 +139,7 @@ class ShellFar:
     def _run(self, command: Sequence[str], data: bytes, answer: Answer) -> bytes:
         patience = _PATIENCE + len(data) / _SLOWEST
         try:
-            done = subprocess.run(
-                command, input=data, capture_output=True, timeout=patience, check=False
-            )
+            done = run_short(command, data=data, timeout=patience)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise LinkCut(f"{self._spec.place}: {error}") from error
         said = answer.feed(done.stdout)

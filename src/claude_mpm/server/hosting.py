@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.checks import telling
@@ -20,6 +19,7 @@ from claude_mpm.journal import leftovers
 from claude_mpm.journal.exchange import ExchangeFile
 from claude_mpm.journal.layout import Meta, SessionFolder
 from claude_mpm.journal.layout import Start as StartRecord
+from claude_mpm.journal.storage import remove_tree
 from claude_mpm.orchestration.ending import wait_for_host
 from claude_mpm.server.leases import STARTER, Leases
 from claude_mpm.server.peer import Refused
@@ -149,7 +149,8 @@ class Hosting:
         try:
             self._start(token, folder, start)
         except BaseException:
-            shutil.rmtree(folder.path, ignore_errors=True)
+            with suppress(OSError):
+                remove_tree(folder.path)
             raise
 
     def _start(self, token: Token, folder: SessionFolder, start: Start) -> None:
@@ -302,11 +303,11 @@ def remove(folder: SessionFolder) -> None:
     folder.remove_temporary()
     # Elsewhere, nothing can come into it any more, such as a message that is on its way.
     state = folder.path.parents[1]
-    with (
-        TemporaryDirectory(dir=state, prefix=".gone-", ignore_cleanup_errors=True) as gone,
-        suppress(FileNotFoundError),
-    ):
+    gone = mkdtemp(dir=state, prefix=".gone-")
+    with suppress(OSError):
         folder.path.rename(Path(gone, folder.path.name))
+    with suppress(OSError):
+        remove_tree(gone)
 
 
 def _here(word: str, there: str, folder: SessionFolder) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+# What is longer is no line that Claude has written: it is read in pieces of this, in bytes, so that
+# a place cannot fill the memory here.
+LONGEST = 1 << 27
+
 
 class Line(msgspec.Struct, frozen=True, gc=False):
     """One line of a journal, or several that were read together.
@@ -41,7 +45,8 @@ class LineFramer:
             return [line]
         if b"\n" not in chunk:  # far faster than `split` finds it out, where a line is long
             self._tail += chunk
-            return []
+            rest = self.flush() if len(self._tail) >= LONGEST else None
+            return [] if rest is None else [rest]
         head, *rest = chunk.rsplit(b"\n", 1) if self._together else chunk.split(b"\n")
         datas = [b"".join((self._tail, head)), *rest[:-1]]
         self._tail = bytearray(rest[-1])
