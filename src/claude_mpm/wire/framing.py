@@ -45,8 +45,8 @@ class LineFramer:
             return [line]
         if b"\n" not in chunk:  # far faster than `split` finds it out, where a line is long
             self._tail += chunk
-            rest = self.flush() if len(self._tail) >= LONGEST else None
-            return [] if rest is None else [rest]
+            piece = self.flush() if len(self._tail) >= LONGEST else None
+            return [] if piece is None else [piece]
         head, *rest = chunk.rsplit(b"\n", 1) if self._together else chunk.split(b"\n")
         datas = [b"".join((self._tail, head)), *rest[:-1]]
         self._tail = bytearray(rest[-1])
