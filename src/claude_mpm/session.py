@@ -264,7 +264,7 @@ class Session:
             return
         if self._together:
             position.events += sum(_lines_behind(event, known) for event in decoded)
-        if lines[0].offset < known:
+        if lines and lines[0].offset < known:
             decoded = [event for event in decoded if event.offset >= known]
         if not self._together:
             position.events += len(decoded)

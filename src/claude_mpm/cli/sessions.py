@@ -133,7 +133,7 @@ def _stop(
             store.catch_up(folder)
     except (MPMError, OSError) as error:
         failures.append(error)
-    is_damaged = any(isinstance(error, StorageError) for error in failures[before:])
+    is_damaged = bool(folder.damage()) or state in ("damaged", "lost")
     try:
         if end_what_is_left(folder, processes=is_damaged):
             how = "was ended"

@@ -22,7 +22,9 @@ given=$session/given exchange=$session/exchange
 [ -d "$exchange" ] || given=$session exchange=$session # an earlier release made it
 exec 2>>"$exchange/host.log" 3<>"$exchange/feed"
 
-put() { # NAME VALUE: written whole, then renamed into place
+put() { # NAME VALUE: written whole, then renamed into place, and not into what is in its place
+    [ ! -L "$exchange/.$1" ] || rm -f "$exchange/.$1"
+    [ ! -d "$exchange/$1" ] || rm -rf "$exchange/$1"
     printf '%s\n' "$2" >"$exchange/.$1" && mv "$exchange/.$1" "$exchange/$1"
 }
 

@@ -199,7 +199,7 @@ class SessionFolder:
             make_private(self.path)
             for folder in (self.given, self.exchange, self.inbox):
                 make_private(folder)
-        for file in (self.journal, self.errors):
+        for file in (self.journal, self.errors, self.host_errors):
             os.close(file.open_to_append())
 
     def prepare_host(self) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # What is written follows no link that somebody has put in its place.
+_DEEPEST = 100  # folders that are open at once while one is removed
+_moved = itertools.count()
 _HERE = os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | _HERE
 
@@ -67,8 +69,6 @@ def give_to_owner(descriptor: int, folder: Path | int) -> None:
 def remove_tree(name: str | Path, *, below: int | None = None) -> None:
     """Remove a folder with all that is in it; no link is followed, and no depth is too much.
 
-    What lies deeper is moved up first, so that neither paths nor the stack grow with the depth.
-
     Args:
         name: of the folder.
         below: a descriptor of the folder that it is in; None for the current one.
@@ -78,33 +78,30 @@ def remove_tree(name: str | Path, *, below: int | None = None) -> None:
     """
     top = os.open(name, FOLDER, dir_fd=below)
     try:
-        while found := _entries(top):
-            for entry in found:
-                _remove_entry(top, entry)
+        while _entries(top):
+            _empty(top, top, _DEEPEST)
     finally:
         os.close(top)
     os.rmdir(name, dir_fd=below)
 
 
-_moved = itertools.count()
+def _empty(folder: int, top: int, depth: int) -> None:
+    """Remove what a folder holds; what lies deeper than `depth` is moved to the top before."""
+    for name, is_folder in _entries(folder):
+        if not is_folder:
+            os.unlink(name, dir_fd=folder)
+        elif not depth:
+            os.rename(name, f".gone-{next(_moved)}", src_dir_fd=folder, dst_dir_fd=top)
+        else:
+            inner = os.open(name, FOLDER, dir_fd=folder)
+            try:
+                os.fchmod(inner, 0o700)
+                _empty(inner, top, depth - 1)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=folder)
 
 
 def _entries(folder: int) -> list[tuple[str, bool]]:
     with os.scandir(folder) as found:
         return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
-
-
-def _remove_entry(top: int, entry: tuple[str, bool]) -> None:
-    """Remove what is directly in a folder; what a folder in there holds is moved into the first."""
-    name, is_folder = entry
-    if not is_folder:
-        os.unlink(name, dir_fd=top)
-        return
-    folder = os.open(name, FOLDER, dir_fd=top)
-    try:
-        os.fchmod(folder, 0o700)
-        for inner in os.listdir(folder):
-            os.rename(inner, f".gone-{next(_moved)}", src_dir_fd=folder, dst_dir_fd=top)
-    finally:
-        os.close(folder)
-    os.rmdir(name, dir_fd=top)

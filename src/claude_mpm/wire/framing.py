@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-# What is longer is no line that Claude has written: it is read in pieces of this, in bytes, so that
-# a place cannot fill the memory here.
+# A longer line, in bytes, is none that Claude has written: its beginning is given out, and the rest
+# is passed over, so that a place cannot fill the memory here.
 LONGEST = 1 << 27
+_BEGINNING = 1 << 16  # bytes
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -34,10 +35,13 @@ class LineFramer:
     def __init__(self, offset: int = 0, *, together: bool = False) -> None:
         self.offset = offset
         self._together = together
+        self._passing = False
         self._tail = bytearray()  # it grows without being copied each time, as bytes would be
 
     def feed(self, chunk: bytes) -> list[Line]:
         """Return the lines that `chunk` completes."""
+        if self._passing:
+            chunk = self._pass_over(chunk)
         # As it is where it comes slowly.
         if chunk and not self._tail and chunk.find(b"\n") == len(chunk) - 1:
             line = Line(self.offset, chunk[:-1], self.offset + len(chunk))
@@ -45,8 +49,7 @@ class LineFramer:
             return [line]
         if b"\n" not in chunk:  # far faster than `split` finds it out, where a line is long
             self._tail += chunk
-            piece = self.flush() if len(self._tail) >= LONGEST else None
-            return [] if piece is None else [piece]
+            return [] if len(self._tail) < LONGEST else [self._cut()]
         head, *rest = chunk.rsplit(b"\n", 1) if self._together else chunk.split(b"\n")
         datas = [b"".join((self._tail, head)), *rest[:-1]]
         self._tail = bytearray(rest[-1])
@@ -57,6 +60,21 @@ class LineFramer:
             lines.append(Line(offset, data, end))
         self.offset = end
         return lines
+
+    def _cut(self) -> Line:
+        """Give out the beginning of a line that is too long."""
+        line = Line(self.offset, bytes(self._tail[:_BEGINNING]), self.offset + len(self._tail))
+        self.offset = line.end
+        self._tail = bytearray()
+        self._passing = True
+        return line
+
+    def _pass_over(self, chunk: bytes) -> bytes:
+        """Take the rest of a line that is too long out of what came next."""
+        end = chunk.find(b"\n") + 1
+        self._passing = not end
+        self.offset += end or len(chunk)
+        return chunk[end:] if end else b""
 
     def flush(self) -> Line | None:
         """Return what stands after the last newline, if anything: the journal is over."""

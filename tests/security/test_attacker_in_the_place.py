@@ -1,0 +1,165 @@
+"""What a program in a place writes decides nothing outside: all replaced, every command run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from attacks import ATTACKS, lay_outside, left_alone, replace
+from calls import call
+from claude_mpm import MPMOrchestrator
+from claude_mpm.journal import leftovers
+from claude_mpm.journal.storage import remove_tree
+from claude_mpm.testing.chaos.world import StandInWorld
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from claude_mpm.journal.layout import SessionFolder
+
+Words = tuple[tuple[str, ...], ...]
+SECONDS = 60.0
+# What a place may write, and what it would like to be believed.
+WRITTEN = (
+    "out.jsonl", "err.log", "host.log", "feed", "lease", "stdin", "alive", "pid", "exit", "closed",
+    "place", "temporary", "environ", "claude", "meta.json", "link.json", "owner", "answers.jsonl",
+)  # fmt: skip
+KNOWN = WRITTEN[:-5]  # of these, each is a file or a FIFO
+DEEP = ("exit", "claude")  # these are nested deep, which takes its time; the others become folders
+FILES = tuple(name for name in KNOWN if name not in ("feed", "lease", "stdin", "alive"))
+# Every command about a session that ends by itself, with whether it changes nothing.
+LOOKS: Words = (
+    ("ps", "--all"), ("ps", "--all", "--json"), ("show", "s"), ("show", "s", "--json"),
+    ("logs", "s"), ("logs", "s", "--json"), ("tickets",), ("delegations",), ("questions",),
+    ("doctor", "--json"), ("doctor", "--rebuild-index"),
+)  # fmt: skip
+ACTS: Words = (
+    ("answer", "s", "deny"), ("wait", "s", "--timeout", "1"), ("attach", "s", "--timeout", "1"),
+    ("send", "s", "hello", "--timeout", "1"),
+)  # fmt: skip
+ENDS: Words = (("stop", "s"), ("stop", "--all"), ("doctor", "--sweep"))
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInWorld]:
+    with StandInWorld() as world:
+        monkeypatch.setenv("CLAUDE_MPM_STATE_DIR", str(world.state))
+        monkeypatch.setenv("CLAUDE_PATH", world.claude())
+        for name in ("CLAUDE_CONFIG_DIR", "CLAUDE_CODE_TMPDIR"):
+            monkeypatch.setenv(name, world.environ()[name])
+        yield world
+        for path in list(leftovers.marked()):
+            if path.is_relative_to(world.path):
+                leftovers.end(path)
+        remove_tree(world.state)  # deeper than the world itself can
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    return lay_outside(tmp_path / "outside")
+
+
+def running(world: StandInWorld) -> SessionFolder:
+    """Start a session, and let go of it."""
+    claude = MPMOrchestrator(**world.options("s"))
+    claude.start_or_raise()
+    assert claude.ask("hello").wait(SECONDS).text
+    claude.detach()
+    return world.folder("s")
+
+
+def ended(world: StandInWorld) -> SessionFolder:
+    """Start a session, and end it."""
+    with MPMOrchestrator(**world.options("s")) as claude:
+        assert claude.ask("hello").wait(SECONDS).text
+    return world.folder("s")
+
+
+def replace_all(folder: SessionFolder, attack: str, outside: Path, but: str = "") -> None:
+    for name in WRITTEN:
+        if name != but:
+            is_shallow = attack == "nested folders" and name not in DEEP
+            replace(folder.exchange / name, "a folder" if is_shallow else attack, outside)
+
+
+def looks(capsys: pytest.CaptureFixture[str], *words: str) -> None:
+    """Run a command here; whatever it says, it says in lines, and with a known status."""
+    done = call(capsys, *words)
+    assert "Traceback" not in done.err, (words, done.err)
+    assert words[0] == "logs" or "\x1b" not in done.out + done.err, (words, done)
+    assert done.status in (0, 1), (words, done)
+
+
+def acts(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does; one that hangs fails."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("claude-mpm"), *words], stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, errors="replace", timeout=100, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, (words, done.stderr)
+    assert done.returncode in (0, 1, 2, 124), (words, done)
+    return done
+
+
+def private(folder: SessionFolder) -> dict[str, bytes]:
+    """Return what this machine obeys, but for what each command notes of itself."""
+    files = (folder.meta_file, folder.answers, folder.link_file, folder.container_file)
+    return {file.name: file.read_bytes() for file in files if file.exists()}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_every_file_is_replaced_and_every_command_runs(
+    world: StandInWorld, outside: Path, capsys: pytest.CaptureFixture[str], attack: str
+) -> None:
+    folder = running(world)
+    before = private(folder)
+    replace_all(folder, attack, outside)
+    with left_alone(outside):
+        for words in LOOKS:
+            looks(capsys, *words)
+        for words in ACTS:
+            acts(*words)
+        assert private(folder) == before
+        for words in ENDS:
+            acts(*words)
+    assert folder.path not in leftovers.marked(), "Claude runs on"
+    assert folder.has_ended()
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_each_file_alone_is_replaced_in_a_session_that_has_ended(
+    world: StandInWorld, outside: Path, capsys: pytest.CaptureFixture[str], attack: str
+) -> None:
+    folder = ended(world)
+    for name in DEEP if attack == "nested folders" else WRITTEN:
+        file = folder.exchange / name
+        kept = file.read_bytes() if file.exists() else None
+        replace(file, attack, outside)
+        with left_alone(outside):
+            for words in (("ps", "--all"), ("show", "s"), ("doctor", "--json")):
+                looks(capsys, *words)
+        if attack not in ("other words", "a gigabyte", "nested JSON", "nothing"):
+            said = call(capsys, "doctor", "--json").out
+            is_damage = name in (FILES if attack == "a FIFO" else KNOWN)
+            assert ("was made as" in said) == is_damage, (name, said)
+        replace(file, "nothing", outside)
+        if kept is not None:
+            file.write_bytes(kept)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_damaged_session_is_resumed_or_refused_in_a_line(
+    world: StandInWorld, outside: Path, attack: str
+) -> None:
+    folder = ended(world)
+    replace_all(folder, attack, outside, but="out.jsonl")
+    with left_alone(outside):
+        done = acts("resume", "s", "go on", "--timeout", "20")
+        acts("stop", "s")
+    if attack == "nothing" or attack == "other words":
+        assert done.returncode == 0, done
+    assert folder.path not in leftovers.marked()
