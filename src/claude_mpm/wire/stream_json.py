@@ -189,9 +189,11 @@ def _pieces(text: str) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
 def _value_at(text: str, position: int) -> tuple[Any, int]:
     """Return the JSON value that begins here, and its end; that is 0 where there is none."""
     try:
-        return _raw_decode(text, position)
+        value, end = _raw_decode(text, position)
+        without_halves(value)  # what is nested too deeply for it is no record
     except (ValueError, RecursionError):
         return None, 0
+    return value, end
 
 
 def _is_record(value: dict[str, Any]) -> bool:
