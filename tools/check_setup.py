@@ -151,7 +151,8 @@ def run(command: list[str], folder: Path, environment: dict[str, str] | None = N
         stderr=subprocess.STDOUT, text=True, errors="replace", check=False, timeout=TIMEOUT,
     )  # fmt: skip
     if ended.returncode != 0:
-        log = Path(tempfile.gettempdir()) / "check-setup.log"
+        log = ROOT / "reports" / "check-setup.log"
+        log.parent.mkdir(exist_ok=True)
         log.write_text(ended.stdout, "utf-8")
         said = [line.strip() for line in ended.stdout.splitlines() if line.strip()] or ["nothing"]
         why = next((each for each in said if each.startswith("setup: .venv")), said[-1])
