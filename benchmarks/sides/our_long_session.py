@@ -21,10 +21,10 @@ claude = create_orchestrator(
     "local", state_dir=state, claude_path=emitter, environ=environ, session_id="long", linger=1e9
 )
 claude.start_or_raise()
-begin = claude.store.folder("long").journal.stat().st_size
+begin = claude.store.folder("long").journal.size()
 turn = claude.ask("go")
 folder = claude.store.folder("long")
-while folder.journal.stat().st_size < times * part.stat().st_size:
+while folder.journal.size() < times * part.stat().st_size:
     claude.get_output(0.01)
 turn.wait()
 claude.detach()

@@ -15,7 +15,7 @@ store.rebuild()
 took = time.perf_counter() - begun
 tell(
     seconds=took,
-    size=sum(folder.journal.stat().st_size for folder in store.sessions()),
+    size=sum(folder.journal.size() for folder in store.sessions()),
     tickets=len(store.index.tickets()),
 )
 store.close()

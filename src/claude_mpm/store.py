@@ -134,7 +134,8 @@ class Store:
         self._check()
         root = self.path / "sessions"
         try:
-            found = [entry for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
+            with os.scandir(root) as entries:
+                found = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
         except (FileNotFoundError, NotADirectoryError):
             return
         for entry in sorted(found, key=lambda entry: entry.stat().st_mtime, reverse=True):
