@@ -11,6 +11,7 @@ from common import tell
 
 from claude_mpm.journal.cursor import LARGE_CHUNK as CHUNK
 from claude_mpm.journal.cursor import Cursor
+from claude_mpm.journal.exchange import ExchangeFile
 
 path, rounds = Path(sys.argv[1]), int(sys.argv[2])
 
@@ -27,7 +28,7 @@ def joined() -> int:
 
 def framed() -> int:
     """Read the line as a session does."""
-    cursor = Cursor(path)
+    cursor = Cursor(ExchangeFile(path.parent, path.name))
     (line,) = cursor.read()
     cursor.close()
     return len(line.data) + 1

@@ -73,7 +73,7 @@ def check_package() -> Check:
     if not others:
         return Check("package", "ok", found)
     found += f"; there is also {', '.join(sorted(others))}: on the package index, another program"
-    remedy = f"{shlex.quote(str(python or sys.executable))} -m pip uninstall claude-mpm"
+    remedy = f"{shlex.quote(str(python or sys.executable))} -I -m pip uninstall claude-mpm"
     return Check("package", "note", f"{found} has this name", remedy)
 
 

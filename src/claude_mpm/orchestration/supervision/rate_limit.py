@@ -181,6 +181,7 @@ class RateLimitWait:
         try:
             controller.ownership.check()
             if turn.unpark(parked.uuid):
+                self._told_for = parked.uuid  # the same turn: Claude need not name it again
                 turn.name = controller.input.put(
                     controller.wire, parked.text, parked.uuid, command=parked.command
                 )

@@ -29,7 +29,10 @@ _A_SESSION = 5  # how often in one
 _AT_ONCE = 3
 _IN_VAIN = 5  # sessions that may be over before anything hits them
 _DAY = 86_400.0
-_SERVE = "from claude_mpm.cli.main import main; main(['serve', '--anonymous'])"
+_SERVE = (
+    "import sys; from claude_mpm.cli.main import main;"
+    " main(['serve', '--anonymous', '--root', sys.argv[1]])"
+)
 
 
 def troubles(number: int, dice: Dice, share: float) -> Figures:
@@ -202,7 +205,7 @@ def _server(world: World) -> Iterator[tuple[str, int]]:
     """Run a server of sessions, and give its address."""
     environ = {**world.environ(), "CLAUDE_MPM_STATE_DIR": str(world.path / "far")}
     server = subprocess.Popen(
-        own_python("-c", _SERVE),
+        own_python("-c", _SERVE, str(world.path)),
         env=own_environ(environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
