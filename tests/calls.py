@@ -9,7 +9,7 @@ import pytest
 
 from claude_mpm.cli.main import main
 from claude_mpm.journal.layout import Meta, SessionFolder
-from claude_mpm.store import Store
+from claude_mpm.sessions.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_mpm.store import Store
+from claude_mpm.sessions.store import Store
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder

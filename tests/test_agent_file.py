@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_mpm import front_matter
+from claude_mpm.config import front_matter
 
 if TYPE_CHECKING:
     import pytest
@@ -30,7 +30,7 @@ def test_plain_front_matter_means_the_same(lines: list[str]) -> None:
 
 
 def test_the_packaged_agents_need_no_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
-    from claude_mpm.framework import FrameworkLoader
+    from claude_mpm.config.framework import FrameworkLoader
 
     monkeypatch.setattr(front_matter, "_load_yaml", None)
     assert len(FrameworkLoader().load().agents) == 4

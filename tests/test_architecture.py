@@ -21,25 +21,14 @@ SRC = Path(claude_mpm.__file__).parents[1]
 LAYERS = (
     ("errors",),
     ("folders",),
-    (
-        "checks",
-        "index_tables",
-        "own_python",
-        "printable",
-        "records",
-        "redaction",
-        "settings_fields",
-        "trust",
-    ),
-    ("settings", "front_matter", "claude_binary", "verdict", "wire"),
-    ("agent_file", "framework_imports"),
-    ("framework", "journal"),
-    ("link", "terminal"),  # what stands for the host: of a session elsewhere, of a native screen
-    ("environments",),
-    ("processors", "index", "fate"),
-    ("built_in",),  # the processors of every session
-    ("session", "status"),  # one journal, read to its end through one pipeline; what its end says
-    ("store",),  # all sessions of a state folder
+    ("own_python", "printable", "records", "redaction", "validation"),
+    ("config", "wire"),
+    ("journal",),
+    ("link", "terminal"),  # what acts as the host: of a session elsewhere, of a native screen
+    ("environments", "processors"),
+    ("sessions",),  # at rest: the folder read, what it says, the index over all
+    ("conversation",),  # what a user holds: turns, permission requests, verdicts
+    ("engine",),  # one running session
     ("orchestration",),  # the face
     ("",),  # the package itself: the public names
     ("server", "testing", "sdk"),

@@ -17,15 +17,15 @@ import claude_mpm
 from claude_mpm import MPMOrchestrator, errors
 from claude_mpm.cli.app import App
 from claude_mpm.cli.main import cli
+from claude_mpm.config.settings import describe
+from claude_mpm.conversation.question import Question
+from claude_mpm.conversation.turn import Turn
+from claude_mpm.conversation.verdict import Outcome, Verdict
+from claude_mpm.engine.options import Options
 from claude_mpm.environments.image import build_image
 from claude_mpm.orchestration import factory
-from claude_mpm.orchestration.builtin import BUILT_IN
-from claude_mpm.orchestration.options import Options
-from claude_mpm.orchestration.question import Question
-from claude_mpm.orchestration.turn import Turn
-from claude_mpm.settings import describe
+from claude_mpm.orchestration.built_in import BUILT_IN
 from claude_mpm.testing import contracts
-from claude_mpm.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,14 +13,14 @@ import pytest
 
 from claude_mpm import Outcome
 from claude_mpm.errors import NotOwner, UsageError
-from claude_mpm.fate import Fate
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.lease import Owner, SessionLock
-from claude_mpm.status import prompt_fates
+from claude_mpm.sessions.delivery import Fate
+from claude_mpm.sessions.status import prompt_fates
 from claude_mpm.testing import Call, Stall
 from claude_mpm.testing.chaos import Dice, kill, tear
-from claude_mpm.testing.remains import Remains
+from claude_mpm.testing.residue import Remains
 from claude_mpm.wire.stream_json import StreamJson
 
 if TYPE_CHECKING:
@@ -162,13 +162,11 @@ def test_where_the_host_was_killed_a_stop_is_quick_and_leaves_nothing(
     folder = folder_of(claude)
     host, pid = pids_of(claude)
     kill(
-        [each for each in leftovers.marked()[folder.path] if each != pid]
-        if with_helpers
-        else [host]
+        [each for each in orphans.marked()[folder.path] if each != pid] if with_helpers else [host]
     )
-    assert leftovers.belongs(pid, folder.path), "Claude lives on"
+    assert orphans.belongs(pid, folder.path), "Claude lives on"
     claude.stop()
-    assert folder.path not in leftovers.marked()
+    assert folder.path not in orphans.marked()
     assert Remains(folder).found() == []
     assert turn.done
     assert folder.exit_status() == 128 + signal.SIGKILL

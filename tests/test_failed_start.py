@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from claude_mpm import create_orchestrator
-from claude_mpm.checks import telling
 from claude_mpm.errors import LaunchError
+from claude_mpm.validation import telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from claude_mpm.fate import Fate, fates
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import SessionFolder
+from claude_mpm.sessions.delivery import Fate, fates
 from claude_mpm.wire.stream_json import StreamJson
 
 if TYPE_CHECKING:

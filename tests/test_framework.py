@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from claude_mpm.config.framework import Agent, FrameworkLoader, agents_json
 from claude_mpm.errors import FrameworkError
-from claude_mpm.framework import Agent, FrameworkLoader, agents_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -484,7 +484,7 @@ def test_a_path_that_cannot_be_meant(path: str) -> None:
 
 def test_yaml_is_not_imported_before_an_agent_is_read() -> None:
     program = (
-        "import sys; sys.modules.pop('yaml', None); import claude_mpm.framework;"
+        "import sys; sys.modules.pop('yaml', None); import claude_mpm.config.framework;"
         "sys.exit('yaml' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from claude_mpm.framework import FrameworkLoader
+from claude_mpm.config.framework import FrameworkLoader
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from claude_mpm.errors import StorageError
-from claude_mpm.index import Index, Position
 from claude_mpm.records import Delegation, Ticket, TurnRecord
+from claude_mpm.sessions.index import Index, Position
 from claude_mpm.wire.events import Event
 
 if TYPE_CHECKING:

@@ -204,8 +204,8 @@ def test_the_version_is_the_same_everywhere() -> None:
     [
         "claude_mpm/journal/host.sh",
         "claude_mpm/py.typed",
-        "claude_mpm/default_framework/INSTRUCTIONS.md",
-        "claude_mpm/default_framework/agents/engineer.md",
+        "claude_mpm/config/default_framework/INSTRUCTIONS.md",
+        "claude_mpm/config/default_framework/agents/engineer.md",
     ],
 )
 def test_the_wheel_has_what_is_not_code(wheel: set[str], name: str) -> None:

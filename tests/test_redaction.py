@@ -22,7 +22,7 @@ from claude_mpm.errors import StorageError
 from claude_mpm.journal.secrets import redactor_of, secrets_key
 from claude_mpm.records import TurnRecord
 from claude_mpm.redaction import MARK, Fingerprint, Redactor, fingerprints, secrets_of
-from claude_mpm.store import Store
+from claude_mpm.sessions.store import Store
 from claude_mpm.testing import Call
 
 if TYPE_CHECKING:

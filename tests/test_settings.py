@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from claude_mpm import settings
+from claude_mpm.config import settings
+from claude_mpm.config.settings import Resolved, Settings, describe, load_settings
+from claude_mpm.config.trust import set_trust
 from claude_mpm.errors import SettingsError
-from claude_mpm.settings import Resolved, Settings, describe, load_settings
-from claude_mpm.trust import set_trust
 
 DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
 
@@ -289,7 +289,7 @@ def test_every_setting_is_described_and_documented() -> None:
 def test_nothing_is_parsed_where_there_is_no_file(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules.pop('tomllib', None)  # coverage itself may have imported it\n"
-        "from claude_mpm.settings import load_settings; load_settings(environ={});"
+        "from claude_mpm.config.settings import load_settings; load_settings(environ={});"
         "sys.exit('tomllib' in sys.modules)"
     )
     environ = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}

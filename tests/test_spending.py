@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from claude_mpm.index import Index, Position
-from claude_mpm.processors.claimed import moment
 from claude_mpm.processors.usage import UsageProcessor
+from claude_mpm.processors.validated_numbers import moment
 from claude_mpm.records import Cost, Spending, TurnRecord
+from claude_mpm.sessions.index import Index, Position
 from claude_mpm.wire.events import Assistant, Event, Result
 
 if TYPE_CHECKING:

@@ -7,18 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from claude_mpm.fate import Fate
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import Meta, Start
-from claude_mpm.status import State, has_conversation, prompt_fates, read_status, undelivered
-from claude_mpm.store import Store
+from claude_mpm.sessions.delivery import Fate
+from claude_mpm.sessions.status import (
+    State,
+    has_conversation,
+    prompt_fates,
+    read_status,
+    undelivered,
+)
+from claude_mpm.sessions.store import Store
 from claude_mpm.wire.stream_json import StreamJson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from claude_mpm.status import Status
+    from claude_mpm.sessions.status import Status
 
 RUNNING = {"type": "system", "subtype": "session_state_changed", "state": "running"}
 IDLE = {**RUNNING, "state": "idle"}

@@ -11,9 +11,9 @@ import pytest
 
 from claude_mpm import Outcome
 from claude_mpm.errors import UsageError
+from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.lease import Lease, SessionLock
-from claude_mpm.journal.watch import subscribe
 from claude_mpm.testing import Call, Stall
 from claude_mpm.wire.stream_json import StreamJson
 from command import SECONDS, Command, said_in, wait_until_gone

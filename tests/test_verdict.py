@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from claude_mpm.conversation.verdict import Circumstances, Outcome, judge
 from claude_mpm.records import TurnRecord
-from claude_mpm.verdict import Circumstances, Outcome, judge
 
 
 def result(**fields: Any) -> TurnRecord:

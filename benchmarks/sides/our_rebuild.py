@@ -7,7 +7,7 @@ import time
 
 from common import tell
 
-from claude_mpm.store import Store
+from claude_mpm.sessions.store import Store
 
 store = Store(sys.argv[1])
 begun = time.perf_counter()

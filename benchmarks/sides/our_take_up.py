@@ -11,8 +11,8 @@ import time
 from common import tell
 
 from claude_mpm import create_orchestrator
-from claude_mpm.session import read_events
-from claude_mpm.store import Store
+from claude_mpm.sessions.reader import read_events
+from claude_mpm.sessions.store import Store
 
 state, session, claude_path, cursor = sys.argv[1:]
 store = Store(state)

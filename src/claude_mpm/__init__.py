@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from claude_mpm.conversation.question import Question
+    from claude_mpm.conversation.turn import Turn
+    from claude_mpm.conversation.verdict import Outcome, Verdict
     from claude_mpm.errors import MPMError
     from claude_mpm.orchestration.factory import create_orchestrator, register_orchestrator
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-    from claude_mpm.orchestration.question import Question
-    from claude_mpm.orchestration.turn import Turn
     from claude_mpm.records import Delegation, Ticket
-    from claude_mpm.verdict import Outcome, Verdict
     from claude_mpm.wire.events import Event
 
 __version__ = "0.1.0"
@@ -23,11 +23,11 @@ _HOMES = {
     "Event": "claude_mpm.wire.events",
     "MPMError": "claude_mpm.errors",
     "MPMOrchestrator": "claude_mpm.orchestration.orchestrator",
-    "Outcome": "claude_mpm.verdict",
-    "Question": "claude_mpm.orchestration.question",
+    "Outcome": "claude_mpm.conversation.verdict",
+    "Question": "claude_mpm.conversation.question",
     "Ticket": "claude_mpm.records",
-    "Turn": "claude_mpm.orchestration.turn",
-    "Verdict": "claude_mpm.verdict",
+    "Turn": "claude_mpm.conversation.turn",
+    "Verdict": "claude_mpm.conversation.verdict",
     "create_orchestrator": "claude_mpm.orchestration.factory",
     "register_orchestrator": "claude_mpm.orchestration.factory",
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.testing.chaos import Dice, kill
 from claude_mpm.testing.chaos.__main__ import SCENARIOS
@@ -86,13 +86,13 @@ def test_a_power_cut_that_takes_the_last_start_with_it_loses_no_event() -> None:
 
 
 def end_all(folder: SessionFolder) -> None:
-    while left := leftovers.marked().get(folder.path):
+    while left := orphans.marked().get(folder.path):
         kill(left)
 
 
 def test_what_is_broken_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stops that end nothing: the scenario must not call that a success."""
-    monkeypatch.setattr("claude_mpm.journal.leftovers.marked", lambda: _Everything())
+    monkeypatch.setattr("claude_mpm.journal.orphans.marked", lambda: _Everything())
     figures = SCENARIOS["stop"][0](1, Dice(SEED, "broken"), 0.0)
     assert not figures.ok
     assert figures.counts["processes left"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from calls import agent_call, agent_result, call, journal, make_session
-from claude_mpm.store import Store
+from claude_mpm.sessions.store import Store
 
 if TYPE_CHECKING:
     from calls import Ended

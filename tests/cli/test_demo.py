@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from claude_mpm.cli.demo import framework_reach
-from claude_mpm.framework import FrameworkLoader
+from claude_mpm.config.framework import FrameworkLoader
 from claude_mpm.testing import ScriptedModel
 
 COMMAND = Path(sys.executable).parent / "claude-mpm"

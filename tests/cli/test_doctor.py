@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from calls import call, make_session
-from claude_mpm.settings import describe
-from claude_mpm.store import Store
+from claude_mpm.config.settings import describe
+from claude_mpm.sessions.store import Store
 
 if TYPE_CHECKING:
     from calls import Ended
@@ -120,7 +120,7 @@ def test_no_claude_at_all(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, claude: Path, tmp_path: Path
 ) -> None:
     claude.unlink()
-    monkeypatch.setattr("claude_mpm.claude_binary._in_wheel", lambda: None)
+    monkeypatch.setattr("claude_mpm.config.claude_binary._in_wheel", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     ended = call(capsys, "doctor", "--json")
     assert_problem(ended, "claude", "no `claude`", "pip install claude-agent-sdk")
@@ -205,9 +205,9 @@ def test_a_plugin_and_an_orchestrator_that_are_not_there(capsys: Capture) -> Non
 def test_without_inotify_it_goes_on_by_looking(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from claude_mpm.journal.watch import Subscription
+    from claude_mpm.journal.folder_watch import Subscription
 
-    monkeypatch.setattr("claude_mpm.journal.watch.subscribe", lambda folder: Subscription())
+    monkeypatch.setattr("claude_mpm.journal.folder_watch.subscribe", lambda folder: Subscription())
     ended = call(capsys, "doctor", "--json")
     assert (ended.status, check(ended, "watching")["status"]) == (0, "note")
     assert "sysctl" in check(ended, "watching")["remedy"]

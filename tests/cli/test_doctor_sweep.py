@@ -13,10 +13,10 @@ import pytest
 
 from claude_mpm.cli.doctor_sweep import sweep
 from claude_mpm.cli.main import main
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
 from claude_mpm.journal.lease import SessionLock
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-from claude_mpm.store import Store
+from claude_mpm.sessions.store import Store
 from claude_mpm.testing.chaos import kill
 from claude_mpm.testing.chaos.world import StandInWorld
 
@@ -32,9 +32,9 @@ SECONDS = 60.0
 def world() -> Iterator[StandInWorld]:
     with StandInWorld() as world:
         yield world
-        for path in list(leftovers.marked()):
+        for path in list(orphans.marked()):
             if path.is_relative_to(world.path):
-                leftovers.end(path)
+                orphans.end(path)
 
 
 def left_running(world: StandInWorld, session: str) -> SessionFolder:
@@ -48,7 +48,7 @@ def left_running(world: StandInWorld, session: str) -> SessionFolder:
 
 def kill_all_but_the_command(folder: SessionFolder) -> int:
     """Kill host, helpers and Claude; return the command that Claude left."""
-    processes = leftovers.marked()[folder.path]
+    processes = orphans.marked()[folder.path]
     (tool,) = [pid for pid in processes if b"trap" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     host, claude = folder.pids() or (0, 0)
     helpers = [pid for pid in processes if b"host.sh" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -72,13 +72,13 @@ def test_what_a_killed_session_left_goes(
     folder = left_running(world, "killed")
     temporary = Path(folder.temporary.path.read_text().strip())
     tool = kill_all_but_the_command(folder)
-    assert leftovers.belongs(tool, folder.path)
+    assert orphans.belongs(tool, folder.path)
     out, err = run(world, capsys)
     assert "killed\t" in out
     assert "1 temporary folders" in out
     assert "FIFOs" in out
     assert "had left something" in err
-    assert folder.path not in leftovers.marked()
+    assert folder.path not in orphans.marked()
     assert not temporary.exists()
     assert not folder.feed.exists()
     assert "killed\t" not in run(world, capsys)[0]
@@ -88,7 +88,7 @@ def test_a_session_that_runs_is_left_alone(
     world: StandInWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = left_running(world, "running")
-    before = sorted(leftovers.marked()[folder.path])
+    before = sorted(orphans.marked()[folder.path])
     out, _ = run(world, capsys, "--json")
     # Other programs on this machine may have left something, too.
     assert "running" not in [swept["session"] for swept in json.loads(out)["swept"]]
@@ -103,11 +103,11 @@ def test_a_session_that_somebody_starts_is_left_alone(world: StandInWorld) -> No
     tool = kill_all_but_the_command(folder)
     lock = SessionLock(folder)
     assert sweep(Store(world.state)) == []
-    assert leftovers.belongs(tool, folder.path)
+    assert orphans.belongs(tool, folder.path)
     lock.release()
     (swept,) = sweep(Store(world.state))
     assert swept.what["processes"]
-    assert not leftovers.belongs(tool, folder.path)
+    assert not orphans.belongs(tool, folder.path)
 
 
 def test_processes_of_a_session_whose_folder_was_removed_go(world: StandInWorld) -> None:
@@ -116,7 +116,7 @@ def test_processes_of_a_session_whose_folder_was_removed_go(world: StandInWorld)
     shutil.rmtree(folder.path)
     (swept,) = [each for each in sweep(Store(world.state)) if each.session == "removed"]
     assert list(swept.what) == ["processes"]
-    assert not leftovers.belongs(tool, folder.path)
+    assert not orphans.belongs(tool, folder.path)
 
 
 def test_sessions_of_another_state_folder_are_left_alone(
@@ -125,7 +125,7 @@ def test_sessions_of_another_state_folder_are_left_alone(
     folder = left_running(world, "elsewhere")
     tool = kill_all_but_the_command(folder)
     assert sweep(Store(tmp_path / "state")) == []
-    assert leftovers.belongs(tool, folder.path)
+    assert orphans.belongs(tool, folder.path)
 
 
 def test_containers_of_sessions_that_are_over_go(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from claude_mpm.cli.doctor_sweep import sweep
-from claude_mpm.journal import leftovers
-from claude_mpm.store import Store
+from claude_mpm.journal import orphans
+from claude_mpm.sessions.store import Store
 from claude_mpm.testing import Call, Stall
 from claude_mpm.testing.chaos import kill
 from command import Command, wait_until_gone
@@ -102,7 +102,7 @@ def test_one_that_cannot_be_stopped_keeps_no_other_up(command: Command) -> None:
 
 def kill_host(folder: SessionFolder) -> None:
     """Kill the host, its helpers and Claude at once, as the end of a control group does."""
-    pids = list(leftovers.marked()[folder.path])
+    pids = list(orphans.marked()[folder.path])
     kill(pids)
     wait_until_gone(pids)
 

@@ -15,7 +15,7 @@ import pytest
 
 from calls import call
 from claude_mpm.orchestration import factory
-from claude_mpm.orchestration.builtin import BUILT_IN
+from claude_mpm.orchestration.built_in import BUILT_IN
 from claude_mpm.testing import contracts
 
 if TYPE_CHECKING:

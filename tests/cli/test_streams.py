@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from calls import call, make_session
-from claude_mpm.store import Store
+from claude_mpm.sessions.store import Store
 from claude_mpm.testing import Call
 from command import PROGRAM, Command
 from terminal import CTRL_D, Terminal

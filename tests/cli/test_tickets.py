@@ -11,9 +11,9 @@ import pytest
 from calls import agent_call, agent_result, call, journal, make_session, said
 from claude_mpm.cli.export import render
 from claude_mpm.errors import StorageError
-from claude_mpm.index import Index
 from claude_mpm.records import Ticket
-from claude_mpm.store import Store
+from claude_mpm.sessions.index import Index
+from claude_mpm.sessions.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path

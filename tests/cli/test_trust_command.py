@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from calls import call
-from claude_mpm.trust import set_trust, trusted_folders
+from claude_mpm.config.trust import set_trust, trusted_folders
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_mpm.cli.question_view import all_given, proposals, question_line, whole_question
+from claude_mpm.conversation.question import Question
 from claude_mpm.errors import UsageError
 from claude_mpm.journal.answers import Answer, read_answers
-from claude_mpm.orchestration.question import Question
 from claude_mpm.testing import Call
 from command import PROGRAM, SECONDS, Command
 from terminal import Terminal

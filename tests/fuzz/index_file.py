@@ -13,10 +13,10 @@ from samples import JSON_TOKENS, PLAIN_TEXT, STREAM_JSON, TRANSCRIPT
 from workspace import section, workspace
 
 from claude_mpm.errors import StorageError
-from claude_mpm.index import Index, Position
 from claude_mpm.journal.layout import Meta, SessionFolder
 from claude_mpm.records import TurnRecord
-from claude_mpm.store import Store
+from claude_mpm.sessions.index import Index, Position
+from claude_mpm.sessions.store import Store
 from claude_mpm.wire.events import Event
 
 _WIRES = ("stream-json", "transcript", "plain-text")

@@ -15,13 +15,13 @@ from workspace import workspace
 from claude_mpm.environments.local import Local
 from claude_mpm.errors import ClaudeNotFound, MPMError
 from claude_mpm.journal.layout import Meta, SessionFolder
+from claude_mpm.server.authenticator import Reception
 from claude_mpm.server.client import Client
-from claude_mpm.server.hosting import Hosting
-from claude_mpm.server.peer import Gone, Refused
-from claude_mpm.server.reception import Reception
-from claude_mpm.server.service import Service
+from claude_mpm.server.message_socket import Gone, Refused
+from claude_mpm.server.session_manager import Hosting
+from claude_mpm.server.session_protocol import Service
 from claude_mpm.server.tokens import Token, Tokens
-from claude_mpm.store import Store
+from claude_mpm.sessions.store import Store
 from claude_mpm.wire.remote import (
     Error,
     Init,

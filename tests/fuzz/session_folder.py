@@ -20,8 +20,8 @@ from claude_mpm.journal.layout import Meta, SessionFolder
 from claude_mpm.journal.lease import read_owner
 from claude_mpm.journal.prompts import answer_messages, interrupts, last_prompt, prompts
 from claude_mpm.link.link import read_far
-from claude_mpm.status import read_status, undelivered
-from claude_mpm.store import Store
+from claude_mpm.sessions.status import read_status, undelivered
+from claude_mpm.sessions.store import Store
 from claude_mpm.wire import StreamJson
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ import msgspec
 from judging import Target
 from workspace import at_home, workspace
 
-from claude_mpm.agent_file import read_agent
+from claude_mpm.config.agent_file import read_agent
+from claude_mpm.config.framework import FrameworkLoader, agents_json
+from claude_mpm.config.settings import Settings, load_settings, user_settings_file
+from claude_mpm.config.trust import commands_of, is_trusted, trusted_file
 from claude_mpm.errors import MPMError
-from claude_mpm.framework import FrameworkLoader, agents_json
 from claude_mpm.server.tokens import Tokens
-from claude_mpm.settings import Settings, load_settings, user_settings_file
-from claude_mpm.trust import commands_of, is_trusted, trusted_file
 
 _TOML = (
     b'model = "opus"\ntimeout = 5\nuse_framework = false\n[ticket_markers]\nHACK = "task"\n',

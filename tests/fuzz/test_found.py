@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from claude_mpm.config.settings import load_settings
 from claude_mpm.errors import SettingsError, StorageError
-from claude_mpm.index import Index, Position
 from claude_mpm.journal.answers import Answer, read_answers
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import Meta, SessionFolder
@@ -21,10 +21,10 @@ from claude_mpm.processors.delegations import DelegationProcessor
 from claude_mpm.processors.transcript_turns import TranscriptTurns
 from claude_mpm.processors.usage import UsageProcessor
 from claude_mpm.records import TurnRecord
-from claude_mpm.server.hosting import read_piece
+from claude_mpm.server.session_manager import read_piece
 from claude_mpm.server.tokens import Tokens
-from claude_mpm.settings import load_settings
-from claude_mpm.store import decisions
+from claude_mpm.sessions.index import Index, Position
+from claude_mpm.sessions.store import decisions
 from claude_mpm.wire import WIRES
 from claude_mpm.wire.events import Event
 from claude_mpm.wire.framing import Line, LineFramer

@@ -9,7 +9,7 @@ from judging import Target
 from samples import JSON_TOKENS, PLAIN_TEXT, STREAM_JSON, TRANSCRIPT
 
 from claude_mpm.processors.delegations import DelegationProcessor
-from claude_mpm.processors.tickets import TicketProcessor
+from claude_mpm.processors.tickets.processor import TicketProcessor
 from claude_mpm.processors.transcript_turns import TranscriptTurns
 from claude_mpm.processors.usage import UsageProcessor
 from claude_mpm.wire import WIRES

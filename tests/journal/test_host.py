@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from claude_mpm.environments.host_command import HOST_SCRIPT
+from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.journal.lease import Lease
-from claude_mpm.journal.watch import subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

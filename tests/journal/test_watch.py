@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from claude_mpm.journal import watch
+from claude_mpm.journal import folder_watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def test_a_write_ends_the_wait(
     monkeypatch.setattr("sys.platform", platform)
     journal = tmp_path / "out.jsonl"
     journal.touch()
-    changes = watch.subscribe(tmp_path)
+    changes = folder_watch.subscribe(tmp_path)
     writer = threading.Timer(0.05, lambda: journal.write_text("x"))
     writer.start()
     while not journal.read_text():
@@ -37,7 +37,7 @@ def test_a_write_ends_the_wait(
 
 
 def test_two_followers_of_one_folder_are_both_woken(tmp_path: Path) -> None:
-    both = [watch.subscribe(tmp_path) for _ in range(2)]
+    both = [folder_watch.subscribe(tmp_path) for _ in range(2)]
     (tmp_path / "draft").write_text("1")
     (tmp_path / "draft").rename(tmp_path / "exit")
     for changes in both:
@@ -50,7 +50,7 @@ def test_two_followers_of_one_folder_are_both_woken(tmp_path: Path) -> None:
 
 
 def test_wake_ends_the_wait_from_another_thread(tmp_path: Path) -> None:
-    changes = watch.subscribe(tmp_path)
+    changes = folder_watch.subscribe(tmp_path)
     thread = threading.Thread(target=changes.wait, args=(FOREVER,))
     thread.start()
     changes.wake()
@@ -61,7 +61,7 @@ def test_wake_ends_the_wait_from_another_thread(tmp_path: Path) -> None:
 
 def test_the_thread_goes_with_the_last_follower(tmp_path: Path) -> None:
     others = watchers()
-    inotify = watch._Inotify()
+    inotify = folder_watch._Inotify()
     first, second = inotify.subscribe(tmp_path), inotify.subscribe(tmp_path)
     (thread,) = watchers() - others
     first.close()
@@ -73,7 +73,7 @@ def test_the_thread_goes_with_the_last_follower(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_looked_at_instead(tmp_path: Path) -> None:
     others = watchers()
-    changes = watch._Inotify().subscribe(tmp_path / "nowhere")
+    changes = folder_watch._Inotify().subscribe(tmp_path / "nowhere")
     assert changes.polls
     changes.wait(0.0)
     changes.close()
@@ -104,7 +104,7 @@ class Recorder:
 
 
 def test_the_watching_thread_tells_who_is_served(tmp_path: Path) -> None:
-    changes, served = watch.subscribe(tmp_path), Recorder(again=2)
+    changes, served = folder_watch.subscribe(tmp_path), Recorder(again=2)
     changes.serve(served)
     for _ in range(3):  # at once, and as often again as it asked for
         assert served.told.acquire(timeout=FOREVER)
@@ -122,7 +122,7 @@ def test_the_watching_thread_tells_who_is_served(tmp_path: Path) -> None:
 
 
 def test_wake_tells_who_is_served(tmp_path: Path) -> None:
-    changes, served = watch.subscribe(tmp_path), Recorder()
+    changes, served = folder_watch.subscribe(tmp_path), Recorder()
     changes.serve(served)
     assert served.told.acquire(timeout=FOREVER)
     changes.wake()
@@ -136,12 +136,12 @@ def test_wake_tells_who_is_served(tmp_path: Path) -> None:
 def test_all_who_are_served_are_looked_at_in_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "_TICK", 0.01)
-    monkeypatch.setattr(watch, "_LOOKS", 2)
+    monkeypatch.setattr(folder_watch, "_TICK", 0.01)
+    monkeypatch.setattr(folder_watch, "_LOOKS", 2)
     folders = [tmp_path / str(number) for number in range(7)]
     for folder in folders:
         folder.mkdir()
-    both = [(watch.subscribe(folder), Recorder()) for folder in folders]
+    both = [(folder_watch.subscribe(folder), Recorder()) for folder in folders]
     for changes, served in both:
         changes.serve(served)
     for _, served in both:

@@ -14,8 +14,8 @@ import pytest
 from claude_mpm import MPMOrchestrator
 from claude_mpm.environments.base import Environment
 from claude_mpm.errors import LaunchError
-from claude_mpm.journal.watch import subscribe
-from claude_mpm.session import read_events
+from claude_mpm.journal.folder_watch import subscribe
+from claude_mpm.sessions.reader import read_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from claude_mpm import Event, MPMOrchestrator, Outcome
+from claude_mpm.engine.shared_reader import ReaderThread
 from claude_mpm.errors import ClaudeNotFound, LaunchError, SessionEnded, UsageError
-from claude_mpm.orchestration.shared_reading import ReaderThread
-from claude_mpm.testing.remains import Remains
+from claude_mpm.testing.residue import Remains
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 SECONDS = 60.0

@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm import Outcome
-from claude_mpm.orchestration.supervision import resources
-from claude_mpm.orchestration.supervision.resources import PERIOD, Limits, ResourceWatch, Usage
+from claude_mpm.engine.supervision import resources
+from claude_mpm.engine.supervision.resources import PERIOD, Limits, ResourceWatch, Usage
 from claude_mpm.testing import Call
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_mpm import MPMOrchestrator
-from claude_mpm.index import Index
-from claude_mpm.orchestration.flag import Flag
-from claude_mpm.orchestration.shared_reading import ReaderThread, SharedReading
-from claude_mpm.session import Session
+from claude_mpm.engine.lazy_event import Flag
+from claude_mpm.engine.shared_reader import ReaderThread, SharedReading
+from claude_mpm.sessions.index import Index
+from claude_mpm.sessions.reader import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_mpm import Outcome
-from claude_mpm.orchestration.options import Options
-from claude_mpm.orchestration.supervision import watchdog
-from claude_mpm.orchestration.supervision.rate_limit import refused_until
-from claude_mpm.orchestration.supervision.watchdog import Watchdog
-from claude_mpm.orchestration.turn import Turn
-from claude_mpm.orchestration.turns import TurnTracker
+from claude_mpm.conversation.turn import Turn
+from claude_mpm.conversation.turn_tracker import TurnTracker
+from claude_mpm.engine.options import Options
+from claude_mpm.engine.supervision import watchdog
+from claude_mpm.engine.supervision.rate_limit import refused_until
+from claude_mpm.engine.supervision.watchdog import Watchdog
 from claude_mpm.processors.usage import UsageProcessor
 from claude_mpm.testing import ScriptedModel, Stall
 from claude_mpm.wire import StreamJson

@@ -15,7 +15,7 @@ from recordings import RECORDINGS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from claude_mpm.index import Index
+    from claude_mpm.sessions.index import Index
 
 
 def lines(*values: dict[str, Any]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claude_mpm.processors.ticket_text import TicketFinder
+from claude_mpm.processors.tickets.finder import TicketFinder
 
 DONE = {
     "a field below": "BUG: it crashes\nStatus: fixed\n",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_mpm.processors.ticket_text import DEFAULT_MARKERS, FoundTicket, TicketFinder
+from claude_mpm.processors.tickets.finder import DEFAULT_MARKERS, FoundTicket, TicketFinder
 
 _DATA = Path(__file__).resolve().parent.parent / "data"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_mpm.processors.delegations import DelegationProcessor
-from claude_mpm.processors.tickets import TicketProcessor
+from claude_mpm.processors.tickets.processor import TicketProcessor
 from claude_mpm.processors.transcript_turns import TranscriptTurns, primed
 from claude_mpm.wire import Transcript
 from claude_mpm.wire.framing import Line, LineFramer

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_mpm import Outcome
+from claude_mpm.engine.supervision import budget
 from claude_mpm.errors import BudgetExceeded
 from claude_mpm.orchestration.factory import create_orchestrator
-from claude_mpm.orchestration.supervision import budget
 from claude_mpm.testing import Call, Delegate, ScriptedModel, Stall, Usage
 from command import Command
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from claude_mpm.orchestration.options import without_conversation
+from claude_mpm.engine.options import without_conversation
 from claude_mpm.testing import Call
 from command import Command
 

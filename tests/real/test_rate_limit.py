@@ -13,10 +13,10 @@ import pytest
 from claude_mpm import Outcome
 from claude_mpm.cli.main import main
 from claude_mpm.cli.session_view import cells, read_row
-from claude_mpm.journal.parked import clock, read_parked
-from claude_mpm.orchestration import output
-from claude_mpm.orchestration.supervision import rate_limit
-from claude_mpm.status import State, read_status
+from claude_mpm.engine import output
+from claude_mpm.engine.supervision import rate_limit
+from claude_mpm.journal.rate_limited import clock, read_parked
+from claude_mpm.sessions.status import State, read_status
 from claude_mpm.testing import Call, Fail, ScriptedModel
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from claude_mpm.trust import is_trusted, set_trust
+from claude_mpm.config.trust import is_trusted, set_trust
 
 if TYPE_CHECKING:
     from claude_mpm.testing import ScriptedModel

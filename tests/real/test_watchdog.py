@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm import Outcome
-from claude_mpm.orchestration.supervision import resources
+from claude_mpm.engine.supervision import resources
 from claude_mpm.testing import Call, Fail, ScriptedModel, Stall
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from claude_agent_sdk import AssistantMessage, ClaudeAgentOptions, ClaudeSDKClient, TextBlock
 
 from claude_mpm.sdk import PlaceTransport
-from claude_mpm.store import Store
+from claude_mpm.sessions.store import Store
 from claude_mpm.testing import Call, Delegate, Stall
 from command import Command
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage
 
 from claude_mpm.sdk import PlaceTransport
-from claude_mpm.store import Store
-from claude_mpm.testing.remains import Remains
+from claude_mpm.sessions.store import Store
+from claude_mpm.testing.residue import Remains
 from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:

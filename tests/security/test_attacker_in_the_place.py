@@ -12,7 +12,7 @@ import pytest
 from attacks import ATTACKS, lay_outside, left_alone, replace
 from calls import call
 from claude_mpm import MPMOrchestrator
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
 from claude_mpm.journal.storage import remove_tree
 from claude_mpm.testing.chaos.world import StandInWorld
 
@@ -52,9 +52,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInWorld]:
         for name in ("CLAUDE_CONFIG_DIR", "CLAUDE_CODE_TMPDIR"):
             monkeypatch.setenv(name, world.environ()[name])
         yield world
-        for path in list(leftovers.marked()):
+        for path in list(orphans.marked()):
             if path.is_relative_to(world.path):
-                leftovers.end(path)
+                orphans.end(path)
         remove_tree(world.state)  # deeper than the world itself can
 
 
@@ -126,7 +126,7 @@ def test_every_file_is_replaced_and_every_command_runs(
         assert private(folder) == before
         for words in ENDS:
             acts(*words)
-    assert folder.path not in leftovers.marked(), "Claude runs on"
+    assert folder.path not in orphans.marked(), "Claude runs on"
     assert folder.has_ended()
 
 
@@ -162,4 +162,4 @@ def test_a_damaged_session_is_resumed_or_refused_in_a_line(
         acts("stop", "s")
     if attack == "nothing" or attack == "other words":
         assert done.returncode == 0, done
-    assert folder.path not in leftovers.marked()
+    assert folder.path not in orphans.marked()

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from claude_mpm.config.trust import set_trust
 from claude_mpm.environments.ssh import SSH
 from claude_mpm.testing import Call, Delegate
-from claude_mpm.trust import set_trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

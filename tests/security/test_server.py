@@ -20,11 +20,11 @@ from claude_mpm.environments.ssh import SSH
 from claude_mpm.errors import LaunchError, StorageError, UsageError
 from claude_mpm.link.connection import Connection, Server
 from claude_mpm.link.far import FarFailed, LinkCut
-from claude_mpm.server.peer import Refused
+from claude_mpm.server.message_socket import Refused
 from claude_mpm.server.quota import Quota
 from claude_mpm.server.roots import Roots
 from claude_mpm.server.tokens import Limits, Tokens
-from claude_mpm.store import Store
+from claude_mpm.sessions.store import Store
 from claude_mpm.testing.processes import resident_memory
 from claude_mpm.wire.remote import CHUNK, Input, Start, encode
 from command import PROGRAM

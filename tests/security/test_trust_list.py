@@ -11,16 +11,7 @@ from pathlib import Path
 import pytest
 
 from calls import call, make_session
-from claude_mpm.environments.docker import Docker
-from claude_mpm.environments.local import Local
-from claude_mpm.environments.order import Order
-from claude_mpm.environments.ssh import SSH
-from claude_mpm.errors import SettingsError, UsageError
-from claude_mpm.folders import of_others
-from claude_mpm.journal.layout import SessionFolder
-from claude_mpm.orchestration.launch import claude_environment, left_out
-from claude_mpm.orchestration.options import Options
-from claude_mpm.trust import (
+from claude_mpm.config.trust import (
     commands_of,
     is_scheduled,
     is_trusted,
@@ -29,6 +20,15 @@ from claude_mpm.trust import (
     trusted_folders,
     untrusted_acts,
 )
+from claude_mpm.engine.command_line import claude_environment, left_out
+from claude_mpm.engine.options import Options
+from claude_mpm.environments.docker import Docker
+from claude_mpm.environments.local import Local
+from claude_mpm.environments.order import Order
+from claude_mpm.environments.ssh import SSH
+from claude_mpm.errors import SettingsError, UsageError
+from claude_mpm.folders import of_others
+from claude_mpm.journal.layout import SessionFolder
 
 ODD = ("a\n/tmp/x", "a\u2028b", "a\x85b\x0c", "a\r", '"quoted"', "with blank ", "\x1b[2J", b"\xff")
 

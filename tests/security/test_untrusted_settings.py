@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from calls import call
+from claude_mpm.config.framework import FrameworkLoader
+from claude_mpm.config.settings import Resolved, Settings, load_settings, user_settings_file
+from claude_mpm.config.trust import set_trust
 from claude_mpm.errors import SettingsError
-from claude_mpm.framework import FrameworkLoader
-from claude_mpm.settings import Resolved, Settings, load_settings, user_settings_file
-from claude_mpm.trust import set_trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ import pytest
 
 from claude_mpm.link.connection import Connection, Server
 from claude_mpm.link.far import FarFailed
-from claude_mpm.server.door import AT_ONCE
+from claude_mpm.server.pending_connections import AT_ONCE
 from claude_mpm.testing.processes import resident_memory
 from claude_mpm.wire.remote import CHUNK, Input
 from served import descriptors, heard, raw, reason, say

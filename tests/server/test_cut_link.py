@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.testing import Stall
-from claude_mpm.testing.cut import CutProxy
+from claude_mpm.testing.cut_proxy import CutProxy
 from command import SECONDS, said_in
 from served import until
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from claude_mpm.engine.native_agents import lay_agents
 from claude_mpm.journal.layout import SessionFolder
-from claude_mpm.orchestration.native_agents import lay_agents
 from claude_mpm.testing import Delegate
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from prompts_under_load import ask_all, busy_loops
 
-from claude_mpm.status import State, read_status
+from claude_mpm.conversation.verdict import Outcome
+from claude_mpm.sessions.status import State, read_status
 from claude_mpm.terminal.frames import DATA, FrameReader, Size, frame, resized
 from claude_mpm.testing import Call, Delegate, Fail, ScriptedModel, Stall, Usage
-from claude_mpm.verdict import Outcome
 from command import wait_until_gone
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import pytest
 from claude_mpm.environments.local import Local
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.testing import processes as module
-from claude_mpm.testing.by_name import name_of
+from claude_mpm.testing.import_spec import name_of
 from claude_mpm.testing.processes import commands, family, processes, resident_memory
-from claude_mpm.testing.remains import Remains
+from claude_mpm.testing.residue import Remains
 
 CODE = "import sys; print('up', flush=True); sys.stdin.read()"
 
@@ -89,7 +89,7 @@ def test_what_another_process_cannot_import_has_no_name(make: object) -> None:
 
 def test_the_program_that_runs_is_named_by_its_file(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "from claude_mpm.testing.by_name import name_of\n"
+        "from claude_mpm.testing.import_spec import name_of\n"
         "def make(): ...\n"
         "if __name__ == '__main__': print(name_of(make).module)\n"
     )

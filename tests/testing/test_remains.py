@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.journal.layout import SessionFolder
-from claude_mpm.testing.remains import Remains
+from claude_mpm.testing.residue import Remains
 
 if TYPE_CHECKING:
     import pytest

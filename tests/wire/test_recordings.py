@@ -16,7 +16,7 @@ import pytest
 from claude_mpm.journal.cursor import read_lines
 from claude_mpm.journal.exchange import ExchangeFile
 from claude_mpm.processors.delegations import DelegationProcessor
-from claude_mpm.processors.tickets import TicketProcessor
+from claude_mpm.processors.tickets.processor import TicketProcessor
 from claude_mpm.wire import Transcript
 from recordings import RECORDINGS, TRUTH
 

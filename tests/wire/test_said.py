@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from claude_mpm.processors.tickets import TicketProcessor
+from claude_mpm.processors.tickets.processor import TicketProcessor
 from claude_mpm.wire import StreamJson
 from claude_mpm.wire.framing import Line
 from claude_mpm.wire.text_lines import LineAssembler, notice

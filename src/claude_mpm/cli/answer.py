@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from claude_mpm.checks import NOT_JSON
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.output import echo
-from claude_mpm.cli.pick import pick_session, status_now, taken_up
 from claude_mpm.cli.question_view import can_ask, confirmed, question_line, telling
+from claude_mpm.cli.session_arg import pick_session, status_now, taken_up
+from claude_mpm.conversation.question import CHOICE, input_of
 from claude_mpm.errors import QuestionOver, SessionEnded, UsageError
 from claude_mpm.journal.answers import read_answers
-from claude_mpm.orchestration.question import CHOICE, input_of
 from claude_mpm.printable import one_line
+from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
+    from claude_mpm.conversation.question import Question
     from claude_mpm.journal.layout import SessionFolder
-    from claude_mpm.orchestration.question import Question
-    from claude_mpm.status import Asked, Status
+    from claude_mpm.sessions.status import Asked, Status
 
 _BY = "command"
 _CONFIRM = "  allow this, once? y or n [n]: "

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from claude_mpm.checks import is_text
 from claude_mpm.cli.output import echo, echo_json
 from claude_mpm.errors import UsageError
 from claude_mpm.printable import one_line
+from claude_mpm.validation import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from claude_mpm.config.settings import Resolved, Settings
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
     from claude_mpm.redaction import Redactor
-    from claude_mpm.settings import Resolved, Settings
-    from claude_mpm.store import Store
+    from claude_mpm.sessions.store import Store
 
     Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -76,7 +76,7 @@ class App:
     def resolved(self) -> Resolved:
         """The settings with where each came from."""
         if self._resolved is None:
-            from claude_mpm.settings import load_settings
+            from claude_mpm.config.settings import load_settings
 
             self._resolved = load_settings(self.flags)
             for note in self._resolved.notes:
@@ -92,7 +92,7 @@ class App:
 
     def store(self) -> Store:
         """Return the sessions of the state folder."""
-        from claude_mpm.store import Store
+        from claude_mpm.sessions.store import Store
 
         return Store(self.settings.state_dir)
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import click
 
 from claude_mpm.cli.app import App, common_options
-from claude_mpm.cli.pick import leave_as_found, pick_session, status_now, taken_up
+from claude_mpm.cli.native_screen import has_screen, show
 from claude_mpm.cli.run import leave
-from claude_mpm.cli.screen import has_screen, show
+from claude_mpm.cli.session_arg import leave_as_found, pick_session, status_now, taken_up
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record
 
 if TYPE_CHECKING:
+    from claude_mpm.conversation.turn import Turn
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-    from claude_mpm.orchestration.turn import Turn
-    from claude_mpm.status import Status
-    from claude_mpm.store import Store
+    from claude_mpm.sessions.status import Status
+    from claude_mpm.sessions.store import Store
 
 
 @click.command()
@@ -49,7 +49,7 @@ def attach(context: click.Context, session: str | None) -> None:
 
 def _show_ended(app: App, store: Store, folder: SessionFolder, status: Status) -> int:
     """Print the last turn of a session that is over and return its exit status."""
-    from claude_mpm.orchestration.follow import read_turn
+    from claude_mpm.engine.follow import read_turn
 
     name = folder.path.name[:8]
     hint = f"session {name} {status.state.since}; claude-mpm resume {name} goes on with it"

@@ -10,7 +10,7 @@ import msgspec
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.export import export as write_export
 from claude_mpm.cli.export import export_options
-from claude_mpm.cli.found import (
+from claude_mpm.cli.list_commands import (
     SESSION_OPTION,
     ListGroup,
     caught_up,
@@ -19,11 +19,11 @@ from claude_mpm.cli.found import (
     show_fields,
 )
 from claude_mpm.errors import UsageError
-from claude_mpm.index_tables import UNFINISHED
+from claude_mpm.sessions.index_tables import UNFINISHED
 
 if TYPE_CHECKING:
     from claude_mpm.records import Delegation
-    from claude_mpm.store import Store
+    from claude_mpm.sessions.store import Store
 
 _COLUMNS = ("key", "state", "agent", "source", "duration", "description", "session")
 _STATES = (

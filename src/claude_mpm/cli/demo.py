@@ -23,9 +23,9 @@ from claude_mpm.cli.turn_view import show_turn, turn_record
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from claude_mpm.framework import Framework
+    from claude_mpm.config.framework import Framework
+    from claude_mpm.conversation.turn import Turn
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-    from claude_mpm.orchestration.turn import Turn
     from claude_mpm.testing import ScriptedModel
 
 _TIMEOUT = 60.0  # seconds; it takes about five

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from claude_mpm.cli.app import App, common_options
-from claude_mpm.cli.found import warn
+from claude_mpm.cli.list_commands import warn
 from claude_mpm.cli.output import echo, styled
 from claude_mpm.errors import SettingsError, StorageError
 
 if TYPE_CHECKING:
     from claude_mpm.cli.doctor_checks import Check
-    from claude_mpm.settings import Resolved
-    from claude_mpm.store import Store
+    from claude_mpm.config.settings import Resolved
+    from claude_mpm.sessions.store import Store
 
 
 @click.command()
@@ -51,7 +51,7 @@ def _settings(app: App) -> tuple[Resolved, Check | None]:
     import msgspec
 
     from claude_mpm.cli.doctor_checks import Check
-    from claude_mpm.settings import Resolved, Settings
+    from claude_mpm.config.settings import Resolved, Settings
 
     try:
         return app.resolved, None
@@ -67,7 +67,7 @@ def _settings(app: App) -> tuple[Resolved, Check | None]:
 
 def _checks(resolved: Resolved) -> list[Check]:
     from claude_mpm.cli import doctor_checks as look
-    from claude_mpm.store import Store
+    from claude_mpm.sessions.store import Store
 
     try:
         store = Store(resolved.settings.state_dir)

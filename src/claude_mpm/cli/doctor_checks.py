@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import exists, telling
 from claude_mpm.errors import ClaudeNotFound, LaunchError, MPMError, StorageError
+from claude_mpm.validation import exists, telling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from claude_mpm.config.settings import Resolved
     from claude_mpm.journal.layout import SessionFolder
-    from claude_mpm.settings import Resolved
-    from claude_mpm.store import Store
+    from claude_mpm.sessions.store import Store
 
 _VERSION_TIMEOUT = 30.0  # seconds; the first start of a big binary from a cold disk is slow
 _NEEDED_SPACE = 50 << 20  # bytes
@@ -88,7 +88,7 @@ def _interpreter(script: Path) -> Path | None:
 
 def check_claude(resolved: Resolved) -> Check:
     """Whether there is a `claude`, which one, and that it runs."""
-    from claude_mpm.claude_binary import find_claude
+    from claude_mpm.config.claude_binary import find_claude
 
     asked = resolved.settings.claude_path
     try:
@@ -212,7 +212,7 @@ def check_index(store: Store) -> Check:
     """Whether the index can be read; it is only looked at, not made."""
     import sqlite3
 
-    from claude_mpm.index_tables import SCHEMA_VERSION
+    from claude_mpm.sessions.index_tables import SCHEMA_VERSION
 
     path = store.path / "index.sqlite"
     if not exists(path):
@@ -271,7 +271,7 @@ def check_secrets(store: Store) -> Iterator[Check]:
 
 def check_framework(resolved: Resolved) -> Check:
     """Whether the framework can be read, and what is in it."""
-    from claude_mpm.framework import FrameworkLoader
+    from claude_mpm.config.framework import FrameworkLoader
 
     wanted = resolved.settings
     try:
@@ -322,7 +322,7 @@ def check_orchestrators(resolved: Resolved) -> Iterator[Check]:
 
 def check_watching() -> Check:
     """Whether the kernel tells of changes, so that nobody has to look again and again."""
-    from claude_mpm.journal.watch import POLL_INTERVAL, subscribe
+    from claude_mpm.journal.folder_watch import POLL_INTERVAL, subscribe
 
     with tempfile.TemporaryDirectory() as folder:
         subscription = subscribe(Path(folder))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.cli.found import warn
+from claude_mpm.cli.list_commands import warn
 from claude_mpm.errors import StorageError
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.journal.lease import SessionLock
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from claude_mpm.cli.app import App
-    from claude_mpm.store import Store
+    from claude_mpm.sessions.store import Store
 
 _PATIENCE = 60.0  # seconds for an answer of a container engine
 _LABEL = "claude-mpm.session"
@@ -46,7 +46,7 @@ def sweep(store: Store) -> list[Swept]:
     the linger rule sees to it.
     """
     found: dict[str, Counter[str]] = {}
-    processes = leftovers.marked()
+    processes = orphans.marked()
     folders = {folder.path: folder for folder in store.sessions()}
     for path in {*folders, *processes}:
         folder = folders.get(path) or SessionFolder(path)
@@ -67,8 +67,8 @@ def _sweep_session(folder: SessionFolder, *, has_processes: bool) -> Counter[str
     left: Counter[str] = Counter()
     if not os.path.lexists(folder.path):
         # In a container, it may well exist.
-        if all(map(leftovers.sees_our_files, leftovers.marked().get(folder.path, ()))):
-            left["processes"] = leftovers.end(folder.path)
+        if all(map(orphans.sees_our_files, orphans.marked().get(folder.path, ()))):
+            left["processes"] = orphans.end(folder.path)
         return left
     fifos = [f for f in (folder.feed, folder.lease, folder.stdin, folder.alive) if f.is_fifo()]
     keeps = has_processes or folder.temporary.exists() or folder.environ.exists()
@@ -81,7 +81,7 @@ def _sweep_session(folder: SessionFolder, *, has_processes: bool) -> Counter[str
         if folder.has_host() and not folder.host_is_dead():
             return left
         if has_processes:
-            left["processes"] = leftovers.end(folder.path)
+            left["processes"] = orphans.end(folder.path)
         left["temporary folders"] = int(folder.remove_temporary())
         left["FIFOs"] = len(fifos)
         left["files with keys"] = int(folder.environ.exists())

@@ -10,15 +10,15 @@ import click
 
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.output import echo_answer, echo_json
-from claude_mpm.cli.pick import pick_session, status_now
+from claude_mpm.cli.session_arg import pick_session, status_now
 from claude_mpm.cli.turn_view import summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from claude_mpm.journal.layout import SessionFolder
-    from claude_mpm.status import Status
-    from claude_mpm.store import Store
+    from claude_mpm.sessions.status import Status
+    from claude_mpm.sessions.store import Store
     from claude_mpm.wire.events import Event
 
 _TIME_IS_UP = 124
@@ -41,7 +41,7 @@ def logs(
 
     It only reads: any number can do so at once, and Ctrl-C ends nothing but the reading.
     """
-    from claude_mpm.session import read_events
+    from claude_mpm.sessions.reader import read_events
 
     app = context.ensure_object(App)
     with closing(app.store()) as store:
@@ -93,10 +93,10 @@ def wait(context: click.Context, session: str | None) -> None:
 
 def _settled(store: Store, folder: SessionFolder, deadline: float) -> Status:
     """Wait until a session neither starts nor works, or the time is up; return what it does."""
-    from claude_mpm.journal.watch import subscribe
-    from claude_mpm.orchestration.follow import read_turn
-    from claude_mpm.session import LIVENESS_INTERVAL
-    from claude_mpm.status import State
+    from claude_mpm.engine.follow import read_turn
+    from claude_mpm.journal.folder_watch import subscribe
+    from claude_mpm.sessions.reader import LIVENESS_INTERVAL
+    from claude_mpm.sessions.status import State
 
     with closing(subscribe(folder.exchange)) as changes:
         while True:
@@ -111,8 +111,8 @@ def _settled(store: Store, folder: SessionFolder, deadline: float) -> Status:
 
 
 def _outcome(app: App, store: Store, folder: SessionFolder, status: Status) -> int:
-    from claude_mpm.orchestration.follow import read_turn
-    from claude_mpm.status import State
+    from claude_mpm.engine.follow import read_turn
+    from claude_mpm.sessions.status import State
 
     name = folder.path.name[:8]
     if status.state in (State.STARTING, State.WORKING, State.WAITING, State.PARKED):

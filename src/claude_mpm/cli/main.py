@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from claude_mpm import __version__
-from claude_mpm.checks import is_text
 from claude_mpm.cli.app import App, common_options, is_plain
 from claude_mpm.cli.output import echo
 from claude_mpm.cli.streams import OutputLost, ReaderGone, take_over
 from claude_mpm.errors import MPMError, UsageError
 from claude_mpm.printable import one_line
+from claude_mpm.validation import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ def cli(context: click.Context) -> None:
     app = context.ensure_object(App)
     if sys.stdin.isatty():
         from claude_mpm.cli.chat import chat
-        from claude_mpm.cli.screen import is_meant, open_screen
+        from claude_mpm.cli.native_screen import is_meant, open_screen
 
         context.exit(open_screen(app) if is_meant(app) else chat(app))
     from claude_mpm.cli.run import read_prompt, run_prompt

@@ -8,7 +8,7 @@ import click
 
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.check_orchestrator import check
-from claude_mpm.cli.found import ListGroup
+from claude_mpm.cli.list_commands import ListGroup
 from claude_mpm.cli.new_orchestrator import new
 from claude_mpm.cli.output import echo
 from claude_mpm.printable import one_line

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import TextIO
 
-    from claude_mpm.orchestration.question import Question
+    from claude_mpm.conversation.question import Question
 
 _BY = "terminal"
 # The argument that tells best what a tool does, in the order of preference.

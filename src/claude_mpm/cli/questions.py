@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from claude_mpm.checks import local_time
 from claude_mpm.cli.app import App, common_options
-from claude_mpm.cli.found import warn
-from claude_mpm.cli.pick import pick_session, status_now
+from claude_mpm.cli.list_commands import warn
 from claude_mpm.cli.question_view import all_given, proposals
+from claude_mpm.cli.session_arg import pick_session, status_now
+from claude_mpm.conversation.question import input_of
 from claude_mpm.errors import StorageError
 from claude_mpm.journal.secrets import redactor_of
-from claude_mpm.orchestration.question import input_of
-from claude_mpm.processors.claimed import time_of
+from claude_mpm.processors.validated_numbers import time_of
+from claude_mpm.validation import local_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.redaction import Redactor
-    from claude_mpm.status import Asked
-    from claude_mpm.store import Store
+    from claude_mpm.sessions.status import Asked
+    from claude_mpm.sessions.store import Store
 
 _LONGEST = 4000  # characters of what a tool gets, in a table
 

@@ -11,15 +11,15 @@ import click
 
 from claude_mpm.cli.app import App, as_command, common_options
 from claude_mpm.cli.attach import end_turn, show_turns_before
-from claude_mpm.cli.pick import leave_as_found, pick_session, status_now, taken_up
+from claude_mpm.cli.native_screen import has_screen, show
 from claude_mpm.cli.run import given_prompt, leave
-from claude_mpm.cli.screen import has_screen, show
+from claude_mpm.cli.session_arg import leave_as_found, pick_session, status_now, taken_up
 from claude_mpm.errors import UsageError
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-    from claude_mpm.store import Store
+    from claude_mpm.sessions.store import Store
 
 
 @click.command()
@@ -59,7 +59,7 @@ def resume(
 
 def _let_it_end(app: App, store: Store, folder: SessionFolder) -> None:
     """Where Claude takes no more input, wait until it has finished its turn."""
-    from claude_mpm.orchestration.follow import read_to_end
+    from claude_mpm.engine.follow import read_to_end
 
     if status_now(store, folder).state.runs and folder.closed.exists():
         app.note("nobody followed this session, so its Claude finishes its turn and ends first")
@@ -67,8 +67,8 @@ def _let_it_end(app: App, store: Store, folder: SessionFolder) -> None:
 
 
 def _check_undelivered(store: Store, folder: SessionFolder) -> None:
-    from claude_mpm.journal.parked import read_parked
-    from claude_mpm.status import undelivered
+    from claude_mpm.journal.rate_limited import read_parked
+    from claude_mpm.sessions.status import undelivered
 
     if not undelivered(folder, store.index) and read_parked(folder) is None:
         name = folder.path.name[:8]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.checks import as_text, check_prompt
 from claude_mpm.cli.app import App, as_command, common_options
 from claude_mpm.cli.output import echo
 from claude_mpm.cli.streams import OutputLost
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record
 from claude_mpm.errors import MPMError, UsageError
 from claude_mpm.printable import one_line
+from claude_mpm.validation import as_text, check_prompt
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -137,7 +137,7 @@ def run_detached(app: App, prompt: str, *, command: bool = False) -> int:
 
 def acknowledged(app: App, session_id: str, uuid: str, since: int = 0) -> str:
     """Wait until Claude has heard of a prompt, and return what it says of it."""
-    from claude_mpm.orchestration.follow import wait_for_acknowledgement
+    from claude_mpm.engine.follow import wait_for_acknowledgement
 
     with closing(app.store()) as store:
         folder = store.folder(session_id)

@@ -11,8 +11,8 @@ import click
 from claude_mpm.cli.app import App, as_command, common_options
 from claude_mpm.cli.attach import end_turn
 from claude_mpm.cli.output import echo
-from claude_mpm.cli.pick import pick_session, status_now, taken_up
 from claude_mpm.cli.run import acknowledged, given_prompt, leave
+from claude_mpm.cli.session_arg import pick_session, status_now, taken_up
 from claude_mpm.errors import SessionEnded, UsageError
 
 if TYPE_CHECKING:

@@ -90,9 +90,9 @@ def serve(
 
 def _services(app: App, tls: Any, anonymous: bool, roots: Sequence[str]) -> Services:
     """Return what the server's connections need, from the settings."""
+    from claude_mpm.server.authenticator import Reception
     from claude_mpm.server.connection import Services
-    from claude_mpm.server.hosting import Hosting
-    from claude_mpm.server.reception import Reception
+    from claude_mpm.server.session_manager import Hosting
 
     store = app.store()
 

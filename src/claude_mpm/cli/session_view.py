@@ -10,13 +10,13 @@ import msgspec
 from msgspec.structs import replace
 
 from claude_mpm.cli.output import echo, styled
-from claude_mpm.journal.parked import clock
+from claude_mpm.conversation.verdict import Circumstances, judge
+from claude_mpm.engine.command_line import asks_for_value
 from claude_mpm.journal.prompts import last_prompt
+from claude_mpm.journal.rate_limited import clock
 from claude_mpm.journal.secrets import redactor_of
-from claude_mpm.orchestration.launch import asks_for_value
 from claude_mpm.printable import one_line
-from claude_mpm.status import State, Status, read_status, undelivered
-from claude_mpm.verdict import Circumstances, judge
+from claude_mpm.sessions.status import State, Status, read_status, undelivered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from claude_mpm.cli.app import App
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.records import TurnRecord
-    from claude_mpm.store import Store
+    from claude_mpm.sessions.store import Store
 
 COLUMNS = (
     "session", "state", "turns", "cost", "tickets", "age", "orchestrator", "folder", "last prompt",

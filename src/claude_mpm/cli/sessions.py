@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from claude_mpm.cli.app import App, common_options
-from claude_mpm.cli.found import warn
+from claude_mpm.cli.list_commands import warn
 from claude_mpm.cli.output import echo
-from claude_mpm.cli.pick import pick_session, status_now
+from claude_mpm.cli.session_arg import pick_session, status_now
 from claude_mpm.errors import MPMError, StorageError, UsageError
 from claude_mpm.printable import one_line
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.cli.session_view import Row
     from claude_mpm.journal.layout import SessionFolder
-    from claude_mpm.store import Store
+    from claude_mpm.sessions.store import Store
 
 _RECENT = 5  # how many sessions that have ended `ps` lists unless it is asked for all
 
@@ -120,7 +120,7 @@ def _stop(
     app: App, store: Store, folder: SessionFolder, failures: list[MPMError | OSError]
 ) -> dict[str, Any]:
     """End one session and say how it ended; what is wrong with it keeps no other from its end."""
-    from claude_mpm.orchestration.ending import end_what_is_left
+    from claude_mpm.engine.shutdown import end_what_is_left
 
     name = folder.path.name
     state, how = "damaged", "had ended already"

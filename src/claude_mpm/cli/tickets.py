@@ -10,7 +10,7 @@ import click
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.export import export as write_export
 from claude_mpm.cli.export import export_options
-from claude_mpm.cli.found import (
+from claude_mpm.cli.list_commands import (
     SESSION_OPTION,
     ListGroup,
     caught_up,
@@ -19,14 +19,14 @@ from claude_mpm.cli.found import (
     show_fields,
 )
 from claude_mpm.cli.scan import scan
+from claude_mpm.config.trust import real
 from claude_mpm.errors import StorageError
-from claude_mpm.trust import real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from claude_mpm.records import Ticket
-    from claude_mpm.store import Store
+    from claude_mpm.sessions.store import Store
 
     Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -9,8 +9,7 @@ import click
 
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.output import echo
-from claude_mpm.errors import UsageError
-from claude_mpm.trust import (
+from claude_mpm.config.trust import (
     acts_of,
     real,
     set_trust,
@@ -20,6 +19,7 @@ from claude_mpm.trust import (
     trusted_folders,
     untrusted_acts,
 )
+from claude_mpm.errors import UsageError
 
 
 @click.command()

@@ -9,14 +9,14 @@ import click
 from claude_mpm.cli.output import echo_answer
 from claude_mpm.cli.question_view import ask_person, question_line, telling
 from claude_mpm.cli.streams import OutputLost, ReaderGone
-from claude_mpm.journal.parked import clock
-from claude_mpm.orchestration.question import Question
-from claude_mpm.orchestration.supervision.rate_limit import refused_until
+from claude_mpm.conversation.question import Question
+from claude_mpm.engine.supervision.rate_limit import refused_until
+from claude_mpm.journal.rate_limited import clock
 from claude_mpm.wire.text_lines import notice, result_text
 
 if TYPE_CHECKING:
     from claude_mpm.cli.app import App
-    from claude_mpm.orchestration.turn import Turn
+    from claude_mpm.conversation.turn import Turn
     from claude_mpm.redaction import Redactor
     from claude_mpm.wire.events import Block, Event
 

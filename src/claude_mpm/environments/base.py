@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claude_mpm.checks import is_text
 from claude_mpm.environments.host_command import host_command
 from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.environments.variables import carried
 from claude_mpm.errors import LaunchError
 from claude_mpm.link.answer import Answer, last_line
 from claude_mpm.link.command import run_short
+from claude_mpm.validation import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.checks import telling
 from claude_mpm.environments.container import LABEL
 from claude_mpm.environments.engine import Engine
 from claude_mpm.environments.host_command import HOST_SCRIPT
@@ -22,8 +21,9 @@ from claude_mpm.environments.linked import write_variables
 from claude_mpm.environments.local import Local
 from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.errors import LaunchError, StorageError
+from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.layout import Container
-from claude_mpm.journal.watch import subscribe
+from claude_mpm.validation import telling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

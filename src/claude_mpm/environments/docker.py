@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import is_folder
+from claude_mpm.config.trust import real, trusted_file
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.container import Recipe
 from claude_mpm.environments.container_host import ContainerHost, check_container, start_container
@@ -17,7 +17,7 @@ from claude_mpm.environments.engine import Engine, bind, hide, words_of
 from claude_mpm.environments.local import Local
 from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError, UsageError
-from claude_mpm.trust import real, trusted_file
+from claude_mpm.validation import is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import telling
 from claude_mpm.environments.host_command import host_command
 from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError
-from claude_mpm.journal.watch import subscribe
+from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.link.answer import BEGIN, END
 from claude_mpm.link.lock import is_linked
 from claude_mpm.link.shell import KILL, ShellSpec
 from claude_mpm.own_python import own_environ, own_python
+from claude_mpm.validation import telling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

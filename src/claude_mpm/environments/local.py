@@ -6,12 +6,12 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from claude_mpm.checks import is_folder
-from claude_mpm.claude_binary import find_claude
+from claude_mpm.config.claude_binary import find_claude
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.variables import inherited
 from claude_mpm.errors import LaunchError
-from claude_mpm.journal.leftovers import belongs
+from claude_mpm.journal.orphans import belongs
+from claude_mpm.validation import is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ import subprocess
 import time
 from typing import IO, TYPE_CHECKING
 
-from claude_mpm.journal.watch import subscribe
+from claude_mpm.journal.folder_watch import subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.linked import LinkedHost, launch_link
 from claude_mpm.errors import LaunchError, StorageError, UsageError
 from claude_mpm.link.connection import Server
 from claude_mpm.link.far import FarFailed, LinkCut
 from claude_mpm.link.remote import RemoteFar, RemoteSpec
+from claude_mpm.validation import NOT_JSON
 from claude_mpm.wire.remote import Start
 
 if TYPE_CHECKING:

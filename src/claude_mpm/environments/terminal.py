@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from claude_mpm.environments.local import Local
 from claude_mpm.errors import LaunchError
 from claude_mpm.folders import runtime_folder
-from claude_mpm.journal.leftovers import MARK
-from claude_mpm.journal.watch import subscribe
+from claude_mpm.journal.folder_watch import subscribe
+from claude_mpm.journal.orphans import MARK
 from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.terminal.claude_config import answer_first_questions
-from claude_mpm.terminal.order import NOT_STARTED, TerminalOrder, give_order
+from claude_mpm.terminal.launch_spec import NOT_STARTED, TerminalOrder, give_order
 from claude_mpm.wire.transcript import Transcript
 
 if TYPE_CHECKING:

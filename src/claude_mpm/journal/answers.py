@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON, local_time
 from claude_mpm.errors import StorageError
 from claude_mpm.journal.prompts import answer_messages
 from claude_mpm.journal.storage import give_to_owner, storage_errors
+from claude_mpm.validation import NOT_JSON, local_time
 from claude_mpm.wire import StreamJson
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON, telling
 from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.folders import check_private, make_private
-from claude_mpm.journal.leftovers import belongs, exists, remove_socket, remove_temporary
+from claude_mpm.journal.orphans import belongs, exists, remove_socket, remove_temporary
 from claude_mpm.journal.part import ExchangePart, GivenPart, Part
 from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
+from claude_mpm.validation import NOT_JSON, telling
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:

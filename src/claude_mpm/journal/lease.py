@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON, local_time
 from claude_mpm.errors import NotOwner, StorageError
 from claude_mpm.journal.storage import storage_errors, write_whole
+from claude_mpm.validation import NOT_JSON, local_time
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON
 from claude_mpm.journal.inbox import Inbox
+from claude_mpm.validation import NOT_JSON
 from claude_mpm.wire.stream_json import VERBATIM
 
 if TYPE_CHECKING:

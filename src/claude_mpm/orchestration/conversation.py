@@ -10,30 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import check_prompt
+from claude_mpm.conversation.questions import QuestionDesk
+from claude_mpm.conversation.turn import Turn
+from claude_mpm.conversation.turn_tracker import TurnTracker
+from claude_mpm.engine.answering import reach
+from claude_mpm.engine.command_line import asks_for_value, left_out, told
+from claude_mpm.engine.controller import Controller
+from claude_mpm.engine.line_queue import LineQueue
+from claude_mpm.engine.resume import end_session
 from claude_mpm.errors import BudgetExceeded, LaunchError, MPMError, SessionEnded
 from claude_mpm.journal.answers import read_answers
-from claude_mpm.orchestration.answering import reach
-from claude_mpm.orchestration.controller import Controller
-from claude_mpm.orchestration.launch import asks_for_value, left_out, told
-from claude_mpm.orchestration.lines import LineQueue
 from claude_mpm.orchestration.place_settings import recorded
-from claude_mpm.orchestration.questions import QuestionDesk
-from claude_mpm.orchestration.takeover import end_session
-from claude_mpm.orchestration.turn import Turn
-from claude_mpm.orchestration.turns import TurnTracker
-from claude_mpm.store import Store
+from claude_mpm.sessions.store import Store
+from claude_mpm.validation import check_prompt
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator
 
+    from claude_mpm.conversation.question import Question
+    from claude_mpm.engine.options import Options
+    from claude_mpm.engine.supervision.supervisor import Supervisor
     from claude_mpm.environments.base import Environment
     from claude_mpm.journal.answers import Answer
     from claude_mpm.journal.lease import Owner
-    from claude_mpm.orchestration.options import Options
-    from claude_mpm.orchestration.question import Question
-    from claude_mpm.orchestration.supervision.supervisor import Supervisor
     from claude_mpm.wire.events import Event
 
 
@@ -216,7 +216,7 @@ class Conversation:
             follow: whether to wait for more until the output is over.
         """
         folder = self._control().folder
-        from claude_mpm.session import read_events
+        from claude_mpm.sessions.reader import read_events
 
         return read_events(folder, self.store.index, since=since, follow=follow)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import nearest
 from claude_mpm.errors import RegistrationError, UnknownOrchestrator
-from claude_mpm.orchestration.builtin import BUILT_IN
+from claude_mpm.orchestration.built_in import BUILT_IN
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+from claude_mpm.validation import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

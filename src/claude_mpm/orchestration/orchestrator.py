@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from claude_mpm.config.framework import FrameworkLoader
+from claude_mpm.engine.handshake import Handshake
+from claude_mpm.engine.lazy_event import Flag
+from claude_mpm.engine.options import make_options
+from claude_mpm.engine.resume import take_over, turns_of
+from claude_mpm.engine.supervision.supervisor import Supervisor
 from claude_mpm.environments.local import Local
 from claude_mpm.errors import LaunchError, MPMError, UsageError
-from claude_mpm.framework import FrameworkLoader
-from claude_mpm.orchestration.async_face import AsyncFace
-from claude_mpm.orchestration.flag import Flag
-from claude_mpm.orchestration.handshake import Handshake
+from claude_mpm.orchestration.asyncio_api import AsyncFace
 from claude_mpm.orchestration.log import close_logger, make_logger
-from claude_mpm.orchestration.options import make_options
-from claude_mpm.orchestration.pacing import in_turn
 from claude_mpm.orchestration.place_settings import take_place_settings
 from claude_mpm.orchestration.reading import Reading
-from claude_mpm.orchestration.supervision.supervisor import Supervisor
-from claude_mpm.orchestration.takeover import take_over, turns_of
+from claude_mpm.orchestration.start_limiter import in_turn
 
 if TYPE_CHECKING:
     import os
 
+    from claude_mpm.conversation.turn import Turn
+    from claude_mpm.engine.controller import Controller
+    from claude_mpm.engine.output import ClaudeOutput
+    from claude_mpm.engine.shared_reader import Reader
     from claude_mpm.environments.base import Environment
-    from claude_mpm.orchestration.controller import Controller
-    from claude_mpm.orchestration.output import ClaudeOutput
-    from claude_mpm.orchestration.shared_reading import Reader
-    from claude_mpm.orchestration.turn import Turn
 
 
 class MPMOrchestrator(Reading, AsyncFace):

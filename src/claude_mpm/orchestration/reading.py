@@ -7,19 +7,19 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_mpm.engine.output import ClaudeOutput
+from claude_mpm.engine.shared_reader import ReaderThread, SharedReading
 from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.orchestration.conversation import Conversation
-from claude_mpm.orchestration.output import ClaudeOutput
-from claude_mpm.orchestration.shared_reading import ReaderThread, SharedReading
 from claude_mpm.wire.text_lines import reported_error
 
 if TYPE_CHECKING:
     import threading
 
-    from claude_mpm.orchestration.controller import Controller
-    from claude_mpm.orchestration.handshake import Handshake
-    from claude_mpm.orchestration.shared_reading import Reader
-    from claude_mpm.orchestration.supervision.supervisor import Supervisor
+    from claude_mpm.engine.controller import Controller
+    from claude_mpm.engine.handshake import Handshake
+    from claude_mpm.engine.shared_reader import Reader
+    from claude_mpm.engine.supervision.supervisor import Supervisor
     from claude_mpm.wire.events import Event
 
 # What a subclass may put something in the place of that takes its time, on the way of a line.

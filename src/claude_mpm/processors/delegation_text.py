@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from claude_mpm.processors.markdown_text import BlockTracker
+from claude_mpm.processors.tickets.markdown import BlockTracker
 
 _PHRASE = "elegating to "
 _LINE = re.compile(

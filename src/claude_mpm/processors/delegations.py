@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.processors.by_kind import ByKind
-from claude_mpm.processors.claimed import amount, time_of
 from claude_mpm.processors.delegation_text import DelegationFinder
+from claude_mpm.processors.dispatch import ByKind
 from claude_mpm.processors.identities import Identities
+from claude_mpm.processors.validated_numbers import amount, time_of
 from claude_mpm.records import NATIVE_PREFIX, Delegation
 from claude_mpm.wire.events import Event
 from claude_mpm.wire.plain_text import in_pieces

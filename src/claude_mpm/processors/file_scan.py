@@ -10,8 +10,8 @@ import msgspec
 
 from claude_mpm.processors.delegation_text import DelegationFinder
 from claude_mpm.processors.delegations import DelegationProcessor
-from claude_mpm.processors.ticket_text import DEFAULT_MARKERS, TicketFinder
-from claude_mpm.processors.tickets import TicketProcessor, ticket_key
+from claude_mpm.processors.tickets.finder import DEFAULT_MARKERS, TicketFinder
+from claude_mpm.processors.tickets.processor import TicketProcessor, ticket_key
 from claude_mpm.wire import WIRES
 from claude_mpm.wire.framing import Line, LineFramer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import IO
 
-    from claude_mpm.processors.ticket_text import FoundTicket
+    from claude_mpm.processors.tickets.finder import FoundTicket
     from claude_mpm.records import Delegation
     from claude_mpm.wire.events import Event
 

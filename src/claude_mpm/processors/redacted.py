@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.processors.by_kind import ByKind, finish_all, takers
+from claude_mpm.processors.dispatch import ByKind, finish_all, takers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

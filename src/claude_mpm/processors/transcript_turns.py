@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.processors.claimed import USAGE, amount, count, moment
 from claude_mpm.processors.identities import Identities
+from claude_mpm.processors.validated_numbers import USAGE, amount, count, moment
 from claude_mpm.records import Cost, TurnRecord
 from claude_mpm.wire.events import Event, Lifecycle, System
 from claude_mpm.wire.text_lines import reported_error

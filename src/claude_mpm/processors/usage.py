@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from claude_mpm.processors.by_kind import ByKind
-from claude_mpm.processors.claimed import USAGE, amount, count, moment, tokens
+from claude_mpm.processors.dispatch import ByKind
 from claude_mpm.processors.identities import Identities
+from claude_mpm.processors.validated_numbers import USAGE, amount, count, moment, tokens
 from claude_mpm.records import Spending, TurnRecord
 from claude_mpm.wire.events import Event, Result, prompts_of
 from claude_mpm.wire.text_lines import notice

@@ -9,22 +9,22 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from claude_mpm.engine.controller import Controller
 from claude_mpm.errors import MPMError, SessionEnded, UsageError
 from claude_mpm.journal.answers import Answer
 from claude_mpm.journal.cursor import Cursor
 from claude_mpm.journal.prompts import answered_requests
-from claude_mpm.orchestration.controller import Controller
-from claude_mpm.session import LIVENESS_INTERVAL
-from claude_mpm.status import State, read_status
-from claude_mpm.store import Store
+from claude_mpm.sessions.reader import LIVENESS_INTERVAL
+from claude_mpm.sessions.status import State, read_status
+from claude_mpm.sessions.store import Store
 from claude_mpm.wire import StreamJson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from claude_mpm.engine.options import Options
     from claude_mpm.environments.base import Environment
-    from claude_mpm.orchestration.options import Options
-    from claude_mpm.status import Status
+    from claude_mpm.sessions.status import Status
     from claude_mpm.wire.events import Event
 
 _logger = logging.getLogger(__name__)

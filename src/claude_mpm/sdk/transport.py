@@ -17,9 +17,9 @@ from claude_agent_sdk import (
     Transport,
 )
 
+from claude_mpm.engine.options import make_options
 from claude_mpm.environments.local import Local
 from claude_mpm.errors import ClaudeNotFound, MPMError, UsageError
-from claude_mpm.orchestration.options import make_options
 from claude_mpm.sdk.arguments import check, session_options, system_prompt, variables
 from claude_mpm.sdk.connection import Connection
 from claude_mpm.wire import StreamJson

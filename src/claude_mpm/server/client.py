@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from claude_mpm.server.peer import Refused
+from claude_mpm.server.message_socket import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    from claude_mpm.server.pace import Pace
-    from claude_mpm.server.peer import Peer
+    from claude_mpm.server.message_socket import Peer
+    from claude_mpm.server.rate_limiter import Pace
     from claude_mpm.server.tokens import Token
     from claude_mpm.server.uploads import Upload
     from claude_mpm.wire.remote import Message

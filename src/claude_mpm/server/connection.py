@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 from claude_mpm.errors import MPMError
 from claude_mpm.server.client import Client
 from claude_mpm.server.conversation import TextConversation
-from claude_mpm.server.door import DEADLINE, FIRST_MESSAGE, FIRST_WITH_FRAMEWORK, Door
+from claude_mpm.server.message_socket import FAREWELL, Gone, Peer, Refused, prepare
 from claude_mpm.server.neighbour import check_neighbour
-from claude_mpm.server.peer import FAREWELL, Gone, Peer, Refused, prepare
-from claude_mpm.server.service import Service
+from claude_mpm.server.pending_connections import (
+    DEADLINE,
+    FIRST_MESSAGE,
+    FIRST_WITH_FRAMEWORK,
+    Door,
+)
+from claude_mpm.server.session_protocol import Service
 from claude_mpm.wire.remote import LONGEST_LINE, Error, Init, Malformed, Terminate, TooLong
 from claude_mpm.wire.tls import TlsLayer
 
@@ -20,9 +25,9 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
+    from claude_mpm.server.authenticator import Reception
     from claude_mpm.server.conversation import MakeOrchestrator
-    from claude_mpm.server.hosting import Hosting
-    from claude_mpm.server.reception import Reception
+    from claude_mpm.server.session_manager import Hosting
     from claude_mpm.server.tokens import Token
 
 _log = logging.getLogger(__name__)

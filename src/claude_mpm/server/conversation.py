@@ -7,12 +7,12 @@ import uuid
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
-from claude_mpm.checks import check_prompt
 from claude_mpm.errors import MPMError, SessionEnded
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.server.client import Client, finish_in_thread, first_of
-from claude_mpm.server.following import pieces
-from claude_mpm.server.peer import Refused
+from claude_mpm.server.journal_stream import pieces
+from claude_mpm.server.message_socket import Refused
+from claude_mpm.validation import check_prompt
 from claude_mpm.wire import WIRES
 from claude_mpm.wire.framing import LineFramer
 from claude_mpm.wire.remote import Error, Init, Input, Output, Terminate
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-    from claude_mpm.server.hosting import Hosting
+    from claude_mpm.server.session_manager import Hosting
 
     MakeOrchestrator = Callable[..., MPMOrchestrator]
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_mpm.server.peer import Refused
+from claude_mpm.server.message_socket import Refused
 
 if TYPE_CHECKING:
     import socket

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import UsageError
-from claude_mpm.server.peer import Refused
+from claude_mpm.server.message_socket import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from claude_mpm.server.changes import Changes
+from claude_mpm.server.async_folder_watch import Changes
 from claude_mpm.server.connection import Connection, Services
 from claude_mpm.wire.remote import Error, Terminate
 

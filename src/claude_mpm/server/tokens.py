@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.folders import check_private, check_secret, make_private
 from claude_mpm.journal.storage import storage_errors, write_whole
+from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
     from pathlib import Path

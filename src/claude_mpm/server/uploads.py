@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
 from claude_mpm.journal.storage import storage_errors
-from claude_mpm.server.peer import Refused
+from claude_mpm.server.message_socket import Refused
 from claude_mpm.wire.remote import CHUNK, Input, Malformed, decode_start
 
 if TYPE_CHECKING:

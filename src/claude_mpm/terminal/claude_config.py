@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import LaunchError
 from claude_mpm.folders import make_private
 from claude_mpm.journal.storage import storage_errors, write_whole
+from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,16 +22,16 @@ import msgspec
 from claude_mpm.errors import MPMError
 from claude_mpm.folders import make_private
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
-from claude_mpm.journal.leftovers import MARK, end
+from claude_mpm.journal.orphans import MARK, end
 from claude_mpm.terminal.claude_config import Activity, configuration_folder, read_activity
 from claude_mpm.terminal.fifos import Fifos, Linger
 from claude_mpm.terminal.frames import Size
 from claude_mpm.terminal.journal_writer import JournalWriter
+from claude_mpm.terminal.launch_spec import NOT_STARTED, TerminalOrder, take_order
 from claude_mpm.terminal.modes import Modes, without_sequences
-from claude_mpm.terminal.order import NOT_STARTED, TerminalOrder, take_order
 from claude_mpm.terminal.program import OF_THE_TERMINAL, Program
 from claude_mpm.terminal.prompt_typer import PromptTyper
-from claude_mpm.terminal.runtime import socket_path
+from claude_mpm.terminal.runtime_dir import socket_path
 from claude_mpm.terminal.screens import Screens
 from claude_mpm.terminal.transcript_copier import TranscriptCopier
 

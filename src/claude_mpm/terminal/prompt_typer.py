@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON
 from claude_mpm.journal.inbox import END_OF_INPUT
 from claude_mpm.terminal.claude_config import BUSY, IDLE, WAITING, Activity
+from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON
 from claude_mpm.journal.cursor import read_lines
+from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

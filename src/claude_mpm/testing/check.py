@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from claude_mpm.checks import nearest
 from claude_mpm.errors import UsageError
 from claude_mpm.testing.contract_tests import FOR_EVERY_PLACE, NEED_OUTPUT
 from claude_mpm.testing.driver import orchestrator_of
 from claude_mpm.testing.subject import Subject
+from claude_mpm.validation import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

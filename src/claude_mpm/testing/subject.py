@@ -10,9 +10,9 @@ import uuid
 from typing import TYPE_CHECKING, Any, Self
 
 from claude_mpm.journal.layout import SessionFolder, session_path
-from claude_mpm.testing.by_name import name_of
 from claude_mpm.testing.driver import Drive, orchestrator_of, spawn
-from claude_mpm.testing.remains import Remains
+from claude_mpm.testing.import_spec import name_of
+from claude_mpm.testing.residue import Remains
 from claude_mpm.testing.script import Call
 from claude_mpm.testing.scripted_model import ScriptedModel
 

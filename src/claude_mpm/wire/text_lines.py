@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON
+from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
     from claude_mpm.wire.events import Assistant, Block, Event, Result

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.checks import NOT_JSON
+from claude_mpm.validation import NOT_JSON
 from claude_mpm.wire.events import Origin  # noqa: TC001 -- msgspec reads it
 from claude_mpm.wire.stream_json import StreamJson, without_halves
 

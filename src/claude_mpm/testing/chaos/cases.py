@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import MPMError
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.testing.chaos.figures import Clock, Figures
 from claude_mpm.testing.chaos.world import RealWorld, StandInWorld, World
-from claude_mpm.testing.remains import Remains
+from claude_mpm.testing.residue import Remains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from claude_mpm.orchestration.turn import Turn
+    from claude_mpm.conversation.turn import Turn
 
 PATIENCE = 60.0  # seconds, after which a case hangs: each has deadlines of a few
 _AT_ONCE = 6
@@ -164,7 +164,7 @@ def _left(world: World, session: str) -> Iterator[str]:
     folder = world.folder(session)
     if folder.path.exists():
         yield from Remains(folder).found()
-    for pid in leftovers.marked().get(folder.path, []):
+    for pid in orphans.marked().get(folder.path, []):
         yield f"process {pid} of its tools"
     temporary = Path(world.environ()["CLAUDE_CODE_TMPDIR"])
     yield from (f"temporary {each.name}" for each in temporary.glob("mpm.*"))

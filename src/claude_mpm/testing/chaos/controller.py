@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.conversation.verdict import Outcome
 from claude_mpm.errors import MPMError
 from claude_mpm.journal.prompts import prompts
 from claude_mpm.orchestration.factory import create_orchestrator
 from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.testing.chaos.faults import Dice, clock_jump, slow_reader
-from claude_mpm.verdict import Outcome
 
 if TYPE_CHECKING:
-    from claude_mpm.orchestration.turn import Turn
+    from claude_mpm.conversation.turn import Turn
 
 LOST = 3
 

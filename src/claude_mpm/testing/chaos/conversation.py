@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
-from claude_mpm.fate import Fate
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
+from claude_mpm.sessions.delivery import Fate
 from claude_mpm.testing.chaos.controller import LOST, Task, spawn
 from claude_mpm.testing.chaos.evidence import Evidence, gather
 from claude_mpm.testing.chaos.world import PROMPTS, RealWorld
@@ -133,7 +133,7 @@ class Conversation(ABC):
         figures.found("lost events", len(lost), f"{where}: {'; '.join(lost)}" if lost else where)
         titles = len(found.tickets) - len(set(found.tickets))
         figures.found("repeated tickets", titles, where)
-        marked = leftovers.marked().items()
+        marked = orphans.marked().items()
         left = [
             pid for path, pids in marked if path.is_relative_to(self._world.path) for pid in pids
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
 from claude_mpm.testing.chaos.conversation import NOT_TAKEN_UP, PATIENCE, Conversation
 from claude_mpm.testing.chaos.faults import Dice, Killer
 from claude_mpm.testing.chaos.figures import Clock, Figures
@@ -85,7 +85,7 @@ class _Killed(Conversation):
             if self._trouble == "host":
                 return [host]
             if self._trouble == "all":
-                mine = leftovers.marked().get(self._folder.path, [])
+                mine = orphans.marked().get(self._folder.path, [])
                 return [controller.pid, host, claude, *mine]
             return [claude]
 

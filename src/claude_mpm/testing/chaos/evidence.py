@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.status import prompt_fates
-from claude_mpm.store import Store
+from claude_mpm.sessions.status import prompt_fates
+from claude_mpm.sessions.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from claude_mpm.fate import Fate
+    from claude_mpm.sessions.delivery import Fate
     from claude_mpm.testing.chaos.world import World
 
 

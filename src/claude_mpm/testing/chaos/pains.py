@@ -8,7 +8,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
 from claude_mpm.own_python import own_python
 from claude_mpm.testing.chaos.cases import PATIENCE, Case, Played, play
 from claude_mpm.testing.chaos.figures import Figures
@@ -88,7 +88,7 @@ def _server_runs(played: Played) -> None:
     path = played.world.folder(played.claude.session_id).path
 
     def there() -> bool:
-        mine, known = leftovers.marked().get(path, []), processes()
+        mine, known = orphans.marked().get(path, []), processes()
         return any(_DEAF_SERVER.strip() in known[pid].command for pid in mine if pid in known)
 
     played.until(there)

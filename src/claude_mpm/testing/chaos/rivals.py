@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import MPMError
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.testing.chaos.figures import Clock, Figures
@@ -89,7 +89,7 @@ def _meet(world: World, pair: list[_Rival], figures: Figures) -> None:
     for rival in pair:
         rival.send(None)
         rival.receive()
-    leftovers.end(folder.path)
+    orphans.end(folder.path)
 
 
 class _Rival:

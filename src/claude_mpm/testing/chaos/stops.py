@@ -9,13 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_mpm.conversation.question import Question
 from claude_mpm.errors import MPMError
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-from claude_mpm.orchestration.question import Question
 from claude_mpm.testing.chaos.figures import Clock, Figures
 from claude_mpm.testing.chaos.world import World, worlds
-from claude_mpm.testing.remains import Remains
+from claude_mpm.testing.residue import Remains
 from claude_mpm.wire.events import Event
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class _Stop:
         figures.counts[f"stops, {self._state}"] += 1
         left = [each for each in Remains(self._folder).found() if not each.startswith("process")]
         figures.found("files and FIFOs left", len(left), f"{where}: {left}")
-        processes = leftovers.marked().get(self._folder.path, [])
+        processes = orphans.marked().get(self._folder.path, [])
         figures.found("processes left", len(processes), where)
         kept = [each.name for each in self._temporary.glob("mpm.*")]
         figures.found("temporary files left", len(kept), f"{where}: {kept}")
@@ -119,7 +119,7 @@ class _Stop:
         nobody = threading.Event()
         deadline = time.monotonic() + 5.0
         while time.monotonic() < deadline:
-            if len(leftovers.marked().get(self._folder.path, [])) > _OF_AN_IDLE_SESSION:
+            if len(orphans.marked().get(self._folder.path, [])) > _OF_AN_IDLE_SESSION:
                 return True
             nobody.wait(0.02)
         return False

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
 from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.testing.chaos.conversation import NOT_TAKEN_UP, PATIENCE, Conversation
 from claude_mpm.testing.chaos.faults import Dice, Killer, cuts, full_disk, kill, stall, tear
 from claude_mpm.testing.chaos.figures import Clock, Figures
 from claude_mpm.testing.chaos.world import World, worlds
-from claude_mpm.testing.cut import CutProxy
+from claude_mpm.testing.cut_proxy import CutProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,7 +124,7 @@ class _Troubled(Conversation):
         return True
 
     def _all(self) -> list[int]:
-        return leftovers.marked().get(self._folder.path, [])
+        return orphans.marked().get(self._folder.path, [])
 
     def _tear(self) -> bool:
         """A result is on the disk before anything comes of it; what is behind it need not be."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.journal import leftovers
+from claude_mpm.journal import orphans
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.testing.chaos.faults import kill
@@ -133,7 +133,7 @@ def _take_up(world: StandInWorld, name: str, figures: Figures, what: str) -> Non
     for way, order in ways.items():
         begin = _process(order).begin
         if order.die:
-            kill(leftovers.marked().get(world.folder(name).path, []))
+            kill(orphans.marked().get(world.folder(name).path, []))
         figures.measured[f"taken up at its end, {what}; {way}"] = f"{begin:.2f} s"
 
 

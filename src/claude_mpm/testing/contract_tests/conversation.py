@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from claude_mpm.orchestration.question import Question
+from claude_mpm.conversation.question import Question
+from claude_mpm.conversation.verdict import Outcome
 from claude_mpm.testing.script import Call, Stall
 from claude_mpm.testing.subject import over, shown
-from claude_mpm.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,11 +7,11 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from claude_mpm.conversation.verdict import Outcome
 from claude_mpm.testing.contract_tests.stop import nothing_of
-from claude_mpm.testing.remains import Remains
+from claude_mpm.testing.residue import Remains
 from claude_mpm.testing.script import Call, Stall
 from claude_mpm.testing.subject import ended, lines_to_the_end, over, shown, until
-from claude_mpm.verdict import Outcome
 
 if TYPE_CHECKING:
     import subprocess

@@ -10,7 +10,7 @@ from claude_mpm.testing.processes import resident_memory
 from claude_mpm.testing.subject import PATIENCE, ended, lines_to_the_end, shown, until
 
 if TYPE_CHECKING:
-    from claude_mpm.testing.remains import Remains
+    from claude_mpm.testing.residue import Remains
     from claude_mpm.testing.subject import Subject
 
 _MEGABYTE = 1 << 20

@@ -13,7 +13,7 @@ from claude_mpm.testing.script import Call, Stall
 from claude_mpm.testing.subject import over, until
 
 if TYPE_CHECKING:
-    from claude_mpm.testing.remains import Remains
+    from claude_mpm.testing.residue import Remains
     from claude_mpm.testing.subject import Subject
 
 # A child that leaves the process group, and where there is `setsid` the session as well.

@@ -1,0 +1,68 @@
+"""Which session a command is about, and what it does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from claude_mpm.errors import UnknownSession, UsageError
+
+if TYPE_CHECKING:
+    from claude_mpm.cli.app import App
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+    from claude_mpm.sessions.status import Status
+    from claude_mpm.sessions.store import Store
+
+
+def pick_session(store: Store, prefix: str | None) -> SessionFolder:
+    """Return the session that is, or alone begins with, `prefix`; without one the newest.
+
+    Raises:
+        UnknownSession: there is none, or several.
+    """
+    if prefix is not None:
+        return store.find(prefix)
+    newest = next(store.sessions(), None)
+    if newest is None:
+        raise UnknownSession('there is no session yet; claude-mpm run "…" starts one')
+    return newest
+
+
+def status_now(store: Store, folder: SessionFolder) -> Status:
+    """Return what a session does, with its index brought up to date.
+
+    Raises:
+        StorageError: the session is damaged.
+    """
+    from claude_mpm.sessions.status import read_status
+
+    store.catch_up(folder)
+    return read_status(folder, store.index)
+
+
+def taken_up(app: App, folder: SessionFolder, **options: object) -> MPMOrchestrator:
+    """Return an orchestrator that takes a session up, with what it was started with.
+
+    Raises:
+        StorageError: the session's record is damaged.
+        UsageError: nobody can tell where its turns end.
+    """
+    from claude_mpm.wire import WIRES
+
+    meta = folder.read_meta()
+    if not WIRES[meta.wire].structured:
+        name = meta.session_id[:8]
+        raise UsageError(f"session {name} has no turns, only text; claude-mpm logs -f {name}")
+    app.recall(folder)
+    app.know(folder)
+    return app.orchestrator(session_id=meta.session_id, resume=True, **options)
+
+
+def leave_as_found(app: App, claude: MPMOrchestrator) -> None:
+    """End a Claude that was started, and let go of one that ran before."""
+    if claude.attached and claude.running:
+        claude.detach()
+        name = claude.session_id[:8]
+        app.note(f"session {name} is left running; claude-mpm stop {name} ends it")
+    else:
+        claude.stop()

@@ -1,0 +1,1 @@
+"""Who wins, and what may run: settings, trust, the framework, where `claude` is."""

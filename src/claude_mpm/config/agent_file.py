@@ -1,0 +1,447 @@
+"""One agent file of Claude Code: a head between `---` lines, then the prompt.
+
+What Claude Code (2.1.330) takes is taken, and means the same. Where it passes over in silence what
+would give an agent more than was written, or leaves an agent out, there is an error instead.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+
+from claude_mpm.config.front_matter import Head, HeadError, read_head, split_head
+from claude_mpm.errors import FrameworkError
+from claude_mpm.validation import explain, nearest, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+LARGEST = 1 << 20  # bytes; Claude passes over a file that is larger
+_LONGEST_NAME = 256  # as JavaScript counts it
+_SHORTEST_SLIP = 4  # letters; among shorter words, one letter makes another word
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+_Tokens = Annotated[int, msgspec.Meta(ge=100_000)]
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
+_Seconds = Annotated[float, msgspec.Meta(gt=0)]
+_Words = str | list[str]
+_Unset = msgspec.UnsetType
+_UNSET = msgspec.UNSET
+
+
+class _Hook(msgspec.Struct, rename="camel", kw_only=True, tag_field="type"):
+    """What all kinds of hooks have, in the shapes that `claude --agents` checks."""
+
+    if_: str | _Unset = msgspec.field(name="if", default=_UNSET)
+    timeout: _Seconds | _Unset = _UNSET
+    status_message: str | _Unset = _UNSET
+    once: bool | _Unset = _UNSET
+
+
+class _Command(_Hook, tag="command"):
+    command: str
+    args: list[str] | _Unset = _UNSET
+    shell: Literal["bash", "powershell"] | _Unset = _UNSET
+    is_async: bool | _Unset = msgspec.field(name="async", default=_UNSET)
+    async_rewake: bool | _Unset = _UNSET
+    on_failure: Literal["continue", "block"] | _Unset = _UNSET
+
+
+class _Prompt(_Hook, tag="prompt"):
+    prompt: str
+    model: str | _Unset = _UNSET
+    continue_on_block: bool | _Unset = _UNSET
+
+
+class _Verifier(_Hook, tag="agent"):
+    prompt: str
+    model: str | _Unset = _UNSET
+
+
+class _Http(_Hook, tag="http"):
+    url: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][\w+.-]*:\S+$")]
+    headers: dict[str, str] | _Unset = _UNSET
+    allowed_env_vars: list[str] | _Unset = _UNSET
+    on_failure: Literal["continue", "block"] | _Unset = _UNSET
+
+
+class _McpTool(_Hook, tag="mcp_tool"):
+    server: str
+    tool: str
+    input: dict[str, Any] | _Unset = _UNSET
+
+
+class _Matcher(msgspec.Struct, kw_only=True):
+    hooks: list[_Command | _Prompt | _Verifier | _Http | _McpTool]
+    matcher: str | _Unset = _UNSET
+
+
+_EVENTS = frozenset(
+    {
+    "PreToolUse", "PostToolUse", "PostToolUseFailure", "PostToolBatch", "Notification",
+    "UserPromptSubmit", "UserPromptExpansion", "SessionStart", "SessionEnd", "Stop", "StopFailure",
+    "SubagentStart", "SubagentStop", "PreCompact", "PostCompact", "PreModelSwitch",
+    "PostModelSwitch", "PermissionRequest", "PermissionDenied", "Setup", "TeammateIdle",
+    "TaskCreated", "TaskCompleted", "Elicitation", "ElicitationResult", "ConfigChange",
+    "WorktreeCreate", "WorktreeRemove", "InstructionsLoaded", "CwdChanged", "FileChanged",
+    "DirectoryAdded", "MessageDisplay",
+    }
+)  # fmt: skip
+
+
+class _Server(msgspec.Struct, kw_only=True):
+    """An MCP server: a program, or an address."""
+
+    type: Literal["stdio", "http", "streamable-http", "sse", "ws"] = "stdio"
+    command: _Text | _Unset = _UNSET
+    args: list[str] | _Unset = _UNSET
+    env: dict[str, str] | _Unset = _UNSET
+    url: str | _Unset = _UNSET
+    headers: dict[str, str] | _Unset = _UNSET
+    timeout: _Count | _Unset = _UNSET
+
+    def __post_init__(self) -> None:
+        wanted = "command" if self.type == "stdio" else "url"
+        if getattr(self, wanted) is _UNSET:
+            raise ValueError(f"a server of type {self.type} needs `{wanted}`")
+
+
+_Servers = Annotated[dict[_Text, _Server], msgspec.Meta(min_length=1, max_length=1)]
+
+
+class _FrontMatter(msgspec.Struct, rename="camel", kw_only=True):
+    """The fields that the CLI's own schema of `--agents` takes (2.1.330), and `color`."""
+
+    name: _Text
+    description: _Text
+    tools: _Words | _Unset = _UNSET
+    model: _Text | _Unset = _UNSET
+    disallowed_tools: _Words | _Unset = _UNSET
+    permission_mode: (
+        Literal["acceptEdits", "auto", "bypassPermissions", "default", "dontAsk", "manual", "plan"]
+        | _Unset
+    ) = _UNSET
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | int | _Unset = _UNSET
+    mcp_servers: list[str | _Servers] | _Unset = _UNSET
+    hooks: dict[str, list[_Matcher]] | _Unset = _UNSET
+    skills: _Words | _Unset = _UNSET
+    max_turns: _Count | _Unset = _UNSET
+    auto_compact_window: _Tokens | _Unset = _UNSET
+    initial_prompt: str | _Unset = _UNSET
+    memory: Literal["user", "project", "local"] | _Unset = _UNSET
+    background: bool | _Unset = _UNSET
+    omit_claude_md: bool | _Unset = _UNSET
+    isolation: Literal["worktree", "remote"] | _Unset = _UNSET
+    observer: str | _Unset = _UNSET
+    observer_message: str | _Unset = _UNSET
+    observe_subagents: bool | _Unset = _UNSET
+    observe_tool_results: bool | _Unset = _UNSET
+    color: str | _Unset = _UNSET
+
+
+_FIELDS = _FrontMatter.__struct_encode_fields__
+_LISTS = ("tools", "disallowedTools", "skills")
+_NEVER_EMPTY = frozenset({"name", "description", "tools", "disallowedTools"})
+_SWITCHES = frozenset({"background", "omitClaudeMd", "observeSubagents", "observeToolResults"})
+_NUMBERS = frozenset({"maxTurns", "autoCompactWindow", "effort"})
+_LIKE_A_HEAD = re.compile(r"^(?:name|description)[ \t]*:", re.MULTILINE)
+# Ends of lines and what turns the direction of a text; joiners belong to letters of some scripts.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
+_TORN = re.compile(r"[\[\]{}\"']")
+_NAME_RULE = "begin with a letter or digit, then use only letters, digits, `-`, `_` and `.`"
+
+# What people write for `tools` and for `disallowedTools`: one of these before or behind "tool".
+_MAY = frozenset(
+    {
+        "", "allow", "allowed", "allowing", "allowlist", "allowlisted", "available", "can",
+        "enable", "enabled", "granted", "include", "included", "list", "only", "permit",
+        "permitted", "set", "use", "used", "uses", "using", "white", "whitelist", "whitelisted",
+    }
+)  # fmt: skip
+_MAY_NOT = frozenset(
+    {
+        "ban", "banned", "black", "blacklist", "blacklisted", "block", "blocked", "blocklist",
+        "cannot", "denied", "deny", "denylist", "disable", "disabled", "disallow", "disallowed",
+        "disallowlist", "disallows", "except", "exclude", "excluded", "forbid", "forbidden", "no",
+        "not", "notallowed", "prohibited", "remove", "removed", "restricted", "unavailable",
+        "without",
+    }
+)  # fmt: skip
+# Fields of other programs' agent files that look like one of Claude's and mean something else.
+_FOREIGN = frozenset(
+    {
+        "hidden", "maxsteps", "mode", "modelname", "models", "modes", "names", "nickname",
+        "permission", "permissions", "steps",
+    }
+)  # fmt: skip
+# By a plain word, the field that it stands for.
+_BY_WORD = {
+    **{field.lower(): field for field in _FIELDS},
+    "permissionsmode": "permissionMode",
+    "maxturn": "maxTurns",
+}
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One subagent that Claude can delegate to."""
+
+    name: str
+    description: str
+    prompt: str
+    tools: tuple[str, ...] | None  # None: all tools
+    model: str | None  # None: Claude's choice
+    path: Path
+    options: Mapping[str, Any] = field(default_factory=dict)  # the rest, in Claude's spelling
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """What the agent is given, in Claude's spelling, such as `hooks` or `permissionMode`."""
+        return frozenset(self.definition())
+
+    def definition(self) -> dict[str, Any]:
+        """Return the value that `claude --agents` takes under this agent's name."""
+        found: dict[str, Any] = {"description": self.description, "prompt": self.prompt}
+        if self.tools is not None:
+            found["tools"] = self.tools
+        if self.model is not None:
+            found["model"] = self.model
+        return {**found, **self.options}
+
+
+@dataclass
+class AgentFile:
+    """What was found in an agent file.
+
+    Args:
+        path: the file.
+        agent: the agent; None where there is none, or one that cannot be used.
+        name_line: the line of its name.
+        lines: the line of each of its fields.
+        errors: what is wrong, a line each, which names the file and mostly the line.
+        notes: what is passed over or taken otherwise than it looks, a line each.
+    """
+
+    path: Path
+    agent: Agent | None = None
+    name_line: int = 1
+    lines: dict[str, int] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def fail(self, line: int, reason: str) -> None:
+        """Add an error."""
+        self.errors.append(f"{self.path}, line {line}: {reason}")
+
+    def note(self, line: int, what: str) -> None:
+        """Add a note."""
+        self.notes.append(f"{self.path}, line {line}: {what}")
+
+
+def agents_json(agents: tuple[Agent, ...]) -> bytes:
+    """Return what the file named by `claude --agents FILE` holds.
+
+    The CLI reads a file only together with `-p`; its names then appear in the `agents` of the
+    `init` event.
+    """
+    return msgspec.json.encode({agent.name: agent.definition() for agent in agents})
+
+
+def read_agent(path: Path) -> AgentFile:
+    """Read and check one agent file."""
+    found = AgentFile(path)
+    try:
+        text = read_text(path, FrameworkError, largest=LARGEST)
+    except FrameworkError as problem:
+        found.errors.append(str(problem))
+        return found
+    try:
+        parts = split_head(text)
+        if parts is None:
+            _pass_over(found, text)
+            return found
+        head = read_head(parts[0])
+    except HeadError as problem:
+        found.fail(problem.line + 2, str(problem))
+        return found
+    found.lines = lines = {name: line + 2 for name, line in head.lines.items()}
+    inside = next((n for n, line in enumerate(parts[0].split("\n")) if "---" in line), None)
+    if inside is not None:
+        found.note(inside + 2, "this `---` is part of the text; Claude itself ends the head there")
+    if head.quoted is not None:
+        found.note(head.quoted + 2, "not YAML; the text is taken word for word, as Claude does")
+    fields = _check(found, head, lines)
+    prompt = parts[1].strip()
+    if not prompt:
+        line = parts[0].count("\n") + 2
+        found.fail(line, "no prompt; write what the agent is to do below `---`")
+    if not found.errors:
+        found.agent = _make(found, fields, prompt)
+    return found
+
+
+def _pass_over(found: AgentFile, text: str) -> None:
+    """Say of a file without a head whether somebody meant it to have one."""
+    first, _, rest = text.lstrip().partition("\n")
+    has_mark = first.rstrip() == "---"
+    if _LIKE_A_HEAD.match(first) or (has_mark and _LIKE_A_HEAD.search(rest)):
+        found.fail(1, "no front matter; `---` must be the first line, without anything before it")
+    else:
+        found.note(1, "no front matter, so this is no agent; passed over")
+
+
+def _make(found: AgentFile, fields: dict[str, Any], prompt: str) -> Agent:
+    tools = fields.pop("tools", None)
+    return Agent(
+        name=fields.pop("name"),
+        # Claude reads a written-out `\n` in a description of an agent file as the end of a line.
+        description=fields.pop("description").replace("\\n", "\n"),
+        prompt=prompt,
+        tools=None if tools is None or "*" in tools else tuple(tools),
+        model=fields.pop("model", None),
+        path=found.path,
+        options=fields,
+    )
+
+
+def _check(found: AgentFile, head: Head, lines: dict[str, int]) -> dict[str, Any]:
+    """Return the known fields with their types checked and their lists split."""
+    _check_keys(found, lines)
+    fields: dict[str, Any] = {}
+    for known in msgspec.structs.fields(_FrontMatter):
+        key = known.encode_name
+        value = _lenient(key, head.values.get(key))
+        if value is None and key not in _NEVER_EMPTY:
+            continue  # for Claude, a field without a value is not there
+        if key not in lines:
+            if known.required:
+                found.fail(1, f"`{key}` is missing; write a `{key}:` line in the front matter")
+            continue
+        if wrong := _wrong(known, value):
+            found.fail(lines[key], f"{wrong}; correct the value")
+        else:
+            fields[key] = _words(value) if key in _LISTS else value
+    if "name" in fields:
+        found.name_line = lines["name"]
+        _check_name(found, fields["name"])
+    for key in ("tools", "disallowedTools"):
+        _check_tools(found, key, fields.get(key, ()), lines)
+    return fields
+
+
+def _wrong(known: msgspec.structs.FieldInfo, value: Any) -> str:
+    """Return where in a value something is wrong, and what; empty where nothing is."""
+    key = known.encode_name
+    parts = [("", value, known.type)]
+    if key == "hooks" and isinstance(value, dict):
+        if unknown := [event for event in value if event not in _EVENTS]:
+            return f"`hooks`: `{unknown[0]}` is no event of Claude's, as `PreToolUse` is one"
+        parts = [(event, each, list[_Matcher]) for event, each in value.items()]
+    for where, part, type_ in parts:
+        try:
+            msgspec.convert(part, type_)
+        except msgspec.ValidationError as problem:
+            place = re.search(r" - at `\$([^`]*)`", str(problem))
+            where += place[1].replace("[...]", "") if place else ""
+            inside = f", `{where.lstrip('.')}`" if where else ""
+            return f"`{key}`{inside}: {explain(problem, _FrontMatter, known.name)}"
+    return ""
+
+
+def _lenient(key: str, value: Any) -> Any:
+    """Return a value as Claude takes it, where it takes more than one form."""
+    if not isinstance(value, str):
+        return None if key == "color" else value
+    if key == "model":
+        return value.strip()
+    if key == "effort":
+        value = {"med": "medium"}.get(value.lower(), value.lower())
+    if key in _SWITCHES and value in ("true", "false"):
+        return value == "true"
+    return int(value) if key in _NUMBERS and re.fullmatch(r"[0-9]{1,15}", value) else value
+
+
+def _check_keys(found: AgentFile, lines: dict[str, int]) -> None:
+    foreign = []
+    for key, line in lines.items():
+        if key in _FIELDS:
+            continue
+        if key in _EVENTS:
+            found.fail(line, f"`{key}` is a hook; write it below `hooks:`")
+        elif meant := _meant(key):
+            found.fail(line, f"there is no field `{key}`; did you mean `{meant}`?")
+        else:
+            foreign.append(key)
+    if foreign:
+        passed = ", ".join(f"`{key}`" for key in foreign)
+        found.note(lines[foreign[0]], f"passed over, since Claude has no such field: {passed}")
+
+
+def _meant(key: str) -> str | None:
+    """Return the field of Claude's that a key stands for by its meaning; None for another one."""
+    word = _plain_word(key)
+    if word in _BY_WORD:
+        return _BY_WORD[word]
+    if word in _FOREIGN:
+        return None
+    for tool in ("tools", "tool"):
+        for rest in (word.removeprefix(tool), word.removesuffix(tool)):
+            known = rest if rest in _MAY else nearest(rest, _MAY | _MAY_NOT, cutoff=0.8)
+            if rest != word and known is not None:
+                return "disallowedTools" if known in _MAY_NOT else "tools"
+    return next((field for known, field in _BY_WORD.items() if _is_slip(word, known)), None)
+
+
+def _is_slip(word: str, known: str) -> bool:
+    """Return whether one letter of a word is missing, too many, another one or swapped."""
+    if min(len(word), len(known)) < _SHORTEST_SLIP:
+        return False
+    same = next((n for n, (a, b) in enumerate(zip(word, known, strict=False)) if a != b), None)
+    if same is None:
+        return abs(len(word) - len(known)) <= 1
+    ours, theirs = word[same:], known[same:]
+    return (
+        ours[1:] in (theirs, theirs[1:])
+        or ours == theirs[1:]
+        or (ours[:2] == theirs[1::-1] and ours[2:] == theirs[2:])
+    )
+
+
+def _plain_word(key: str) -> str:
+    """Return a key without case, dashes, blanks and what cannot be seen."""
+    text = unicodedata.normalize("NFKC", key).casefold()
+    return "".join(sign for sign in text if sign.isalnum())
+
+
+def _check_name(found: AgentFile, name: str) -> None:
+    """Check a name: Claude takes all but a few; we refuse what steers a screen, too."""
+    reason = ""
+    if name.startswith("-"):
+        reason = "Claude takes no name that begins with `-`"
+    elif ":" in unicodedata.normalize("NFKC", name):
+        reason = "Claude takes no `:` in a name"
+    elif len(name.encode("utf-16-le", "replace")) > 2 * _LONGEST_NAME:
+        reason = f"Claude takes no name with more than {_LONGEST_NAME} characters"
+    elif _UNSEEN.search(name) or not name.strip():
+        reason = "the name has signs that cannot be seen"
+    if reason:
+        found.fail(found.name_line, f"name {name[:80]!r}: {reason}; {_NAME_RULE}")
+    elif re.search(r"\s", name):
+        found.note(found.name_line, f"name {name!r}: taken with its blanks, as Claude does")
+
+
+def _check_tools(found: AgentFile, key: str, words: Iterable[str], lines: dict[str, int]) -> None:
+    """Refuse what is left of a list that was not closed: for Claude, it names no tool at all."""
+    for word in words:
+        if _TORN.search(re.sub(r"\(.*\)", "", word)):
+            found.fail(lines[key], f"`{key}`: {word!r} is no tool; write them as `Read, Grep`")
+
+
+def _words(value: str | list[str]) -> list[str]:
+    """Split on commas and blanks outside of parentheses, as Claude does."""
+    texts = [value] if isinstance(value, str) else value
+    return [word for text in texts for word in re.findall(r"(?:[^\s,(]|\([^)]*\)?)+", text)]

@@ -1,0 +1,375 @@
+"""Settings: a flag, then the environment, the project's file, the user's file, the default."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.config.fields import PREFIX, Setting, Settings, describe
+from claude_mpm.config.trust import is_trusted
+from claude_mpm.errors import SettingsError
+from claude_mpm.folders import config_file, config_folder, of_others
+from claude_mpm.validation import exists, explain, is_text, nearest, read_text, split_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "PROJECT_FILE",
+    "Resolved",
+    "Setting",
+    "Settings",
+    "describe",
+    "load_settings",
+    "project_settings_file",
+    "user_settings_file",
+]
+
+PROJECT_FILE = ".claude-mpm.toml"
+_PATHS = frozenset({"framework", "agents_dir", "cwd", "claude_path", "state_dir", "log_dir"})
+# Variables that begin like one of a setting, and are none.
+_NO_SETTINGS = frozenset({"CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN"})
+_RULES = ("allowed_tools", "disallowed_tools")
+# A project's file comes with a cloned repository. What it may set without being trusted is on one
+# of the next four lists, and each says how it counts; any other key is refused.
+_OF_A_PROJECT = frozenset({"model", "use_framework", "tickets", "ticket_markers", "log_level"})
+_FRAMEWORK = frozenset({"framework", "agents_dir"})
+_INSIDE_A_PROJECT = _FRAMEWORK | {"cwd"}  # paths, which stay in its folder
+# The smaller of the project's and the user's value counts.
+_SMALLER = frozenset((
+    "timeout", "question_timeout", "start_timeout", "stop_timeout", "linger", "wait_for_rate_limit",
+    "max_turns", "max_budget_usd", "turn_cost_limit_usd", "turn_token_limit",
+    "session_cost_limit_usd", "session_token_limit", "resume_lost", "background",
+))  # fmt: skip
+# The one that stands further to the left counts: the narrower, or the safer. None stands last.
+_NARROWER = {
+    "permission_mode": ("plan", "dontAsk"),
+    "permissions": ("deny", "ask"),
+    "durability": ("event", "turn", "none"),
+}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The settings, and for each key where its value came from.
+
+    Attributes:
+        settings: what counts.
+        origin: for each key "flag", "environment NAME", the path of a file, or "default".
+        notes: what of the project's file does not count, in one line each, with its mend.
+        confined_to: the project's folder, where its own file names the framework or the agents and
+            it is not trusted; what they may be is less then. None else.
+    """
+
+    settings: Settings
+    origin: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    confined_to: str | None = None
+
+
+@dataclass(frozen=True)
+class _Value:
+    value: object
+    origin: str
+
+
+_Layer = dict[str, _Value]
+
+
+def load_settings(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+) -> Resolved:
+    """Resolve every setting.
+
+    A flag that is None or an empty list was not given. The project's file is looked for from
+    `cwd`, else from the flag `cwd`, else from the current folder. Raises SettingsError for an
+    unknown key, a wrong value or a file that cannot be read.
+    """
+    given = {key: value for key, value in (flags or {}).items() if value not in (None, (), [])}
+    user = _user_layer()
+    project = _project(_start(cwd or given.get("cwd")), user)
+    above = _environment_layer(os.environ if environ is None else environ)
+    above |= {key: _flag(key, value) for key, value in given.items()}
+    merged = user | project.layer | above
+    origin = dict.fromkeys(Settings.__struct_fields__, "default")
+    origin |= {key: found.origin for key, found in merged.items()}
+    values: dict[str, Any] = {key: found.value for key, found in merged.items()}
+    named = _FRAMEWORK & (project.layer.keys() - above.keys())
+    return Resolved(
+        Settings(**values),
+        origin,
+        tuple(note for key, note in project.notes.items() if key not in above),
+        str(project.folder) if named and not project.trusted else None,
+    )
+
+
+def user_settings_file() -> Path:
+    """Return the path of the user's file, in the platform's own folder for settings.
+
+    Raises:
+        SettingsError: the user has no home.
+    """
+    return config_file("settings.toml")
+
+
+def project_settings_file(start: Path) -> Path | None:
+    """Return the nearest project file, from `start` up to the repository's root or the home.
+
+    Where there is neither above `start`, only `start` itself is looked at: a folder such as /tmp,
+    in which everybody may write, must not give settings to what is below it.
+    """
+    for folder in _folders_of_project(start):
+        if exists(folder / PROJECT_FILE):
+            return folder / PROJECT_FILE
+    return None
+
+
+def _folders_of_project(start: Path) -> list[Path]:
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where there is none
+    folders = [start, *start.parents]
+    ends = [n for n, folder in enumerate(folders) if folder == home or exists(folder / ".git")]
+    return folders[: ends[0] + 1 if ends else 1]
+
+
+def _start(cwd: object) -> Path | None:
+    """Return where the project's file is looked for; None where the current folder is gone."""
+    try:
+        return Path(str(cwd or "")).expanduser().absolute()
+    except FileNotFoundError:
+        return None
+    except RuntimeError as problem:
+        raise SettingsError(f"{cwd}: there is no such home folder; check the path") from problem
+
+
+def _flag(key: str, value: object) -> _Value:
+    where = "--" + key.replace("_", "-")
+    if key not in Settings.__struct_fields__:
+        raise SettingsError(f"{where}: {_unknown(key)}")
+    plain = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return _Value(_convert(key, plain, where), "flag")
+
+
+def _environment_layer(environ: Mapping[str, str]) -> _Layer:
+    names = {PREFIX + key.upper(): key for key in Settings.__struct_fields__}
+    layer: _Layer = {}
+    if environ.get("CLAUDE_PATH"):
+        value = _convert("claude_path", environ["CLAUDE_PATH"], "CLAUDE_PATH")
+        layer["claude_path"] = _Value(value, "environment CLAUDE_PATH")
+    given = {name for name in environ if name.startswith(PREFIX)} - _NO_SETTINGS
+    for name in sorted(given):
+        if name not in names:
+            likely = nearest(name, names)
+            hint = f"did you mean {likely}?" if likely else "unset it"
+            raise SettingsError(f"{_printable(name)}: there is no such setting; {hint}")
+        if environ[name]:  # an empty variable is one that is not set
+            key = names[name]
+            value = _convert(key, _from_text(key, environ[name], name), name, strict=False)
+            layer[key] = _Value(value, f"environment {name}")
+    return layer
+
+
+def _from_text(key: str, text: str, name: str) -> object:
+    """Split the text of a variable where the setting is a list or a table."""
+    if key == "plugins":
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if key in _RULES:
+        return [text]  # is split where it is checked
+    if key == "ticket_markers":
+        pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+        return {marker.strip(): kind.strip() for marker, _, kind in pairs}
+    if key == "claude_args":
+        try:
+            return shlex.split(text)
+        except ValueError as problem:
+            raise SettingsError(f"{name}: {problem}; close the quotation") from problem
+    return text
+
+
+def _user_layer() -> _Layer:
+    if config_folder() is None:
+        return {}
+    path = user_settings_file()
+    return _file_layer(path) if exists(path) else {}
+
+
+@dataclass(frozen=True)
+class _Project:
+    """The project's file: what counts of it, and what is said of the rest, by its key."""
+
+    layer: _Layer
+    notes: Mapping[str, str]
+    folder: Path | None = None
+    trusted: bool = False
+
+
+def _project(start: Path | None, user: _Layer) -> _Project:
+    path = project_settings_file(start) if start else None
+    if start is None or path is None:
+        return _Project({}, {})
+    if note := _of_somebody_else(path, start):
+        return _Project({}, {"": note})
+    layer, folder = _file_layer(path), path.parent
+    doubtful = [key for key in layer if not _is_free(key, layer[key], folder)]
+    asks = bool(doubtful) or not _FRAMEWORK.isdisjoint(layer)
+    trusted = asks and is_trusted(folder)
+    if trusted or not doubtful:
+        return _Project(layer, {}, folder, trusted=trusted)
+    kept = {key: value for key, value in layer.items() if key not in doubtful}
+    notes = {}
+    for key in doubtful:
+        if not _is_bounded(key, layer[key]):
+            raise SettingsError(_refusal(path, key))
+        ours = user[key].value if key in user else getattr(Settings(), key)
+        if _is_less(key, layer[key].value, ours):
+            kept[key] = layer[key]
+        elif layer[key].value != ours:
+            notes[key] = (
+                f"{_shown(path)}{_line(read_text(path, SettingsError), key)}:"
+                f" `{key}` is {_in_toml(layer[key].value)}, but yours counts, {_in_toml(ours)};"
+                f" to let it count: {_to_trust(folder)}"
+            )
+    return _Project(kept, notes, folder)
+
+
+def _of_somebody_else(path: Path, start: Path) -> str:
+    """Return why a project's file does not count; empty where it is the user's alone.
+
+    Whoever can write the file, a folder between it and the root of its repository, or the root,
+    chooses the settings of everybody who works below.
+    """
+    folders = _folders_of_project(start)
+    inside = folders[folders.index(path.parent) :]
+    git = folders[-1] / ".git"
+    for each in (path, *inside, *[git] * exists(git)):
+        try:
+            reason = of_others(each)
+        except OSError as error:
+            reason = f"cannot be looked at ({error.strerror})"
+        if reason:
+            return (
+                f"{_shown(path)} does not count, because {_shown(each)} {reason}; if it is yours:"
+                f" chown {os.geteuid()} and chmod go-w {shlex.quote(_shown(each))}"
+            )
+    return ""
+
+
+def _is_free(key: str, found: _Value, folder: Path) -> bool:
+    """Return whether a project may set it as it likes."""
+    if key in _INSIDE_A_PROJECT:
+        path = Path(str(found.value)).expanduser()
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    return key in _OF_A_PROJECT
+
+
+def _is_bounded(key: str, found: _Value) -> bool:
+    """Return whether a project may set it as far as the user's own value lets it."""
+    return key in _SMALLER or found.value in _NARROWER.get(key, ())
+
+
+def _is_less(key: str, value: Any, ours: Any) -> bool:
+    if key in _SMALLER:
+        return ours is None or bool(value < ours)
+    order = _NARROWER[key]
+    return ours not in order or order.index(value) < order.index(ours)
+
+
+def _refusal(path: Path, key: str) -> str:
+    line = _line(read_text(path, SettingsError), key)
+    where = " outside of its folder" if key in _INSIDE_A_PROJECT else ""
+    return (
+        f"{_shown(path)}{line}: `{key}`{where} gives a project power over what is run or spent;"
+        f" set it in {user_settings_file()}, or trust the folder: {_to_trust(path.parent)}"
+    )
+
+
+def _to_trust(folder: Path) -> str:
+    return f"claude-mpm trust {shlex.quote(_shown(folder))}"
+
+
+def _shown(path: Path) -> str:
+    return _printable(str(path))
+
+
+def _in_toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _file_layer(path: Path) -> _Layer:
+    import tomllib
+
+    text = read_text(path, SettingsError)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        reason, _, place = str(problem).partition(" (at ")
+        line = re.match(r"line \d+", place)
+        where = line[0] if line else f"line {text.count(chr(10)) + 1}"
+        raise SettingsError(f"{path}, {where}: not TOML: {reason}; correct it") from problem
+    except RecursionError as problem:
+        raise SettingsError(f"{path}: it is nested too deeply; correct it") from problem
+    layer: _Layer = {}
+    for key, value in table.items():
+        where = f"{path}{_line(text, key)}"
+        if key not in Settings.__struct_fields__:
+            raise SettingsError(f"{where}: {_unknown(key)}")
+        layer[key] = _Value(_located(key, _convert(key, value, where), path.parent), str(path))
+    return layer
+
+
+def _located(key: str, value: object, folder: Path) -> object:
+    """A relative path in a file is meant from the folder of the file."""
+    if key not in _PATHS or not isinstance(value, str):
+        return value
+    return value if value.startswith("~") else str(folder / value)
+
+
+def _line(text: str, key: str) -> str:
+    quoted = rf"[\"']?{re.escape(key)}[\"']?"
+    found = re.search(rf"^[ \t]*(\[\s*)?{quoted}\s*[\].=]", text, re.MULTILINE)
+    return f", line {text.count(chr(10), 0, found.start()) + 1}" if found else ""
+
+
+def _unknown(key: str) -> str:
+    likely = nearest(key, Settings.__struct_fields__)
+    hint = f"did you mean `{likely}`?" if likely else "remove it"
+    return f"there is no setting `{_printable(key)}`; {hint}"
+
+
+def _printable(name: str) -> str:
+    """Return a name that anybody may have written, in one line."""
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
+def _convert(key: str, value: object, where: str, *, strict: bool = True) -> object:
+    _check_no_nul(key, value, where)
+    if not is_text(value):  # a variable and an argument can have any bytes
+        raise SettingsError(f"{where}: `{key}`: not UTF-8; correct {value!r:.80}")
+    try:
+        found = getattr(msgspec.convert({key: value}, Settings, strict=strict), key)
+        return _rules(key, found, where) if key in _RULES else found
+    except msgspec.ValidationError as problem:
+        reason, shown = explain(problem, Settings, key), repr(value)[:80]
+        raise SettingsError(f"{where}: `{key}`: {reason}; correct {shown}") from problem
+
+
+def _check_no_nul(key: str, value: object, where: str) -> None:
+    """Refuse what can be neither in a path nor in an argument."""
+    if isinstance(value, str) and "\0" in value:
+        raise SettingsError(f"{where}: `{key}`: a NUL character; correct {value!r:.80}")
+
+
+def _rules(key: str, texts: list[str], where: str) -> list[str]:
+    """Return the rules for tools, of which one text may hold several, apart by commas."""
+    try:
+        return [rule for text in texts for rule in split_rules(text)]
+    except ValueError as problem:
+        raise SettingsError(f"{where}: `{key}`: {problem}; correct the rule") from problem

@@ -1,0 +1,1 @@
+"""What a user holds: turns, permission requests, verdicts. It knows no process."""

@@ -1,0 +1,117 @@
+"""Claude's questions of one session: asked, answered, withdrawn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from claude_mpm.conversation.question import Question
+from claude_mpm.errors import MPMError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from claude_mpm.journal.answers import Answer
+    from claude_mpm.wire.events import ControlRequest, Event, User
+
+# How often, in seconds, it is looked for answers that other processes gave.
+_LOOK_INTERVAL = 0.5
+
+
+class QuestionDesk:
+    """Makes a `Question` of each permission that Claude asks for, and keeps its time.
+
+    Args:
+        give: gives Claude an answer, and returns the one that stands.
+        given: returns the answers there are, whoever gave them, by the question's name.
+        ask: given each question.
+        answerer: called with each question, in a thread of its own; None to leave them open.
+        timeout: seconds that a question waits, from when it is seen here; None for as long as
+            need be.
+    """
+
+    def __init__(
+        self,
+        *,
+        give: Callable[[Answer], Answer],
+        given: Callable[[], Mapping[str, Answer]],
+        ask: Callable[[Question], None],
+        answerer: Callable[[Question], None] | None,
+        timeout: float | None,
+    ) -> None:
+        self.over_before: frozenset[str] = frozenset()  # what need not be asked again
+        self._give = give
+        self._given = given
+        self._ask = ask
+        self._answerer = answerer
+        self._timeout = timeout
+        self._questions: dict[str, tuple[Question, float]] = {}  # with when it was seen
+        self._looked = 0.0
+
+    def open(self) -> list[Question]:
+        """Return the questions that nobody has answered."""
+        return [question for question, _ in self._waiting()]
+
+    def any_open(self) -> bool:
+        """Tell whether there may be a question that nobody has answered."""
+        return bool(self._questions)
+
+    def observe(self, event: Event) -> None:
+        """Take a question, or that one is over."""
+        if event.kind == "control_request":
+            self._take(event.data)
+        elif not self._questions:
+            return
+        elif event.kind == "control_cancel_request":
+            self._withdraw(q for q in self.open() if q.request_id == event.data.request_id)
+        elif event.kind == "user":
+            done = _tools_done(event.data)
+            self._withdraw(q for q in self.open() if q.tool_use_id in done)
+        elif event.type == "system/session_state_changed" and event.data.state == "idle":
+            self._withdraw(self.open())
+        self.keep_time()
+
+    def keep_time(self) -> None:
+        """Hear of answers from elsewhere, and deny what has waited too long; called often."""
+        now = time.monotonic()
+        if not self._questions or now < self._looked + _LOOK_INTERVAL:
+            return
+        self._looked = now
+        given = self._given()
+        for question, seen in self._waiting():
+            if question.request_id in given:
+                question.withdraw(given[question.request_id])
+            elif self._timeout is not None and now >= seen + self._timeout:
+                # One that cannot be given any more has lost its question with Claude.
+                with suppress(MPMError):
+                    message = f"Nobody answered within {self._timeout:g} seconds."
+                    question.deny(message, by="deadline")
+        self._questions = {q.request_id: (q, seen) for q, seen in self._waiting()}
+
+    def _waiting(self) -> list[tuple[Question, float]]:
+        return [each for each in tuple(self._questions.values()) if not each[0].answered]
+
+    def _withdraw(self, questions: Iterable[Question]) -> None:
+        given = None
+        for question in questions:
+            given = self._given() if given is None else given
+            question.withdraw(given.get(question.request_id))
+
+    def _take(self, asked: ControlRequest) -> None:
+        name = asked.request_id
+        if asked.request.get("subtype") != "can_use_tool" or name in self.over_before:
+            return
+        question = Question(name, asked.request, self._give)
+        if name in (given := self._given()):
+            question.withdraw(given[name])
+            return
+        self._questions[name] = (question, time.monotonic())
+        self._ask(question)
+        if self._answerer is not None:
+            threading.Thread(target=self._answerer, args=(question,), daemon=True).start()
+
+
+def _tools_done(said: User) -> set[str | None]:
+    return {block.tool_use_id for block in said.message.blocks if block.tool_use_id}

@@ -1,0 +1,373 @@
+"""One prompt and everything that comes of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.conversation.verdict import Circumstances, Verdict, judge
+from claude_mpm.errors import TurnFailed
+from claude_mpm.wire.events import prompts_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
+
+    from claude_mpm.conversation.question import Question
+    from claude_mpm.records import Delegation, Ticket, TurnRecord
+    from claude_mpm.sessions.reader import Session
+    from claude_mpm.wire.events import Event
+
+    Item = str | Event | Question
+
+# How long, in seconds, an interrupted turn may take to end before it is given up.
+_GRACE = 10.0
+# States of a prompt after which no result of its own need come.
+_DROPPED = frozenset({"completed", "cancelled", "discarded", "refused"})
+
+
+class Turn:
+    """One prompt and its answer, as it comes; made by `MPMOrchestrator.ask`.
+
+    Iterating gives the lines of the answer, `await` waits for the end; both see to it that the
+    turn's time is kept. What is only known at the end waits for the end.
+
+    Attributes:
+        prompt: what was asked.
+        uuid: the prompt's identity on the wire.
+        command: whether Claude Code takes the prompt as typed: `/word` as a command of its own,
+            `@path` as a file.
+    """
+
+    def __init__(
+        self,
+        prompt: str,
+        *,
+        timeout: float | None,
+        interrupt: Callable[[], None],
+        quiet: float | None = None,
+        command: bool = False,
+    ) -> None:
+        self.prompt = prompt
+        self.uuid = str(uuid.uuid4())
+        self.command = command
+        self.name = ""  # of its message in the inbox
+        self.results: list[TurnRecord] = []
+        self.refused: list[TurnRecord] = []  # by the rate limit, which was waited for
+        self.parked = False  # it waits for the rate limit
+        self.dropped = False  # Claude said that it will not run the prompt
+        self.heard = ""  # what Claude said last of the prompt: "queued", "started", …
+        self.answered = False  # the assistant said or did something
+        self.journal: Session | None = None  # where its result comes from
+        self.known = Circumstances(structured=quiet is None)
+        self._interrupt = self._give_up = interrupt
+        self._timeout = timeout
+        self._deadline: float | None = None
+        self._left: float | None = None  # of its time, while that stands still
+        self._extended = False  # for the reader, which is behind
+        self._quiet = quiet
+        self._quiet_until: float | None = None
+        self._items: deque[Item] = deque()
+        self._lines: list[str] = []
+        self._tickets: dict[str, Ticket] = {}
+        self._delegations: dict[str, Delegation] = {}
+        self._value: Any = None  # of the last result, for a JSON schema
+        self._values: list[Any] = []
+        self._verdict: Verdict | None = None
+        self._changed = threading.Condition()
+        self._listeners: set[Callable[[], None]] = set()
+
+    # --- what a user reads ------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the lines of the answer as they come."""
+        return (item for item in self.stream() if isinstance(item, str))
+
+    def stream(self) -> Iterator[Item]:
+        """Yield lines, events and questions in the order in which they come; each only once."""
+        while True:
+            with self._changed:
+                while not self._items and self._verdict is None:
+                    self._changed.wait(self._next_alarm())
+                    self._keep_time()
+                if not self._items:
+                    return
+                item = self._items.popleft()
+            yield item
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        """Yield the lines of the answer as they come."""
+        async for item in self.stream_async():
+            if isinstance(item, str):
+                yield item
+
+    async def stream_async(self) -> AsyncIterator[Item]:
+        """Yield what `stream` yields, without blocking the event loop."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        self._listeners.add(wake)
+        try:
+            while True:
+                changed.clear()
+                while self._items:
+                    yield self._items.popleft()
+                if self._verdict is not None:
+                    return
+                try:
+                    await asyncio.wait_for(changed.wait(), self._next_alarm())
+                except TimeoutError:
+                    with self._changed:
+                        self._keep_time()
+        finally:
+            self._listeners.discard(wake)
+
+    def __await__(self) -> Generator[None, None, Turn]:
+        """Wait for the end; the value is the turn itself."""
+        return self._wait_async().__await__()
+
+    async def _wait_async(self) -> Turn:
+        async for _ in self.stream_async():
+            pass
+        return self
+
+    def wait(self, timeout: float | None = None) -> Turn:
+        """Wait for the end and return the turn.
+
+        Args:
+            timeout: seconds to wait at most; the turn itself goes on after them.
+
+        Raises:
+            TimeoutError: the turn is not over yet.
+        """
+        limit = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while self._verdict is None:
+                alarms = [a for a in (self._next_alarm(), _until(limit)) if a is not None]
+                self._changed.wait(min(alarms, default=None))
+                self._keep_time()
+                if self._verdict is None and limit is not None and time.monotonic() >= limit:
+                    raise TimeoutError(f"the turn is not over after {timeout} seconds")
+        return self
+
+    def interrupt(self) -> None:
+        """Ask Claude to stop this turn; it ends with what was said so far."""
+        with self._changed:
+            if self.done:
+                return
+            self.known = msgspec.structs.replace(self.known, interrupted=True)
+            if self.parked:
+                self.finish()
+        interrupt = self._give_up if self.parked else self._interrupt
+        interrupt()
+
+    def check(self) -> Turn:
+        """Wait for the end and return the turn.
+
+        Raises:
+            TurnFailed: it did not complete.
+        """
+        if not self.verdict.ok:
+            raise TurnFailed(f"the turn did not complete: {self.verdict}")
+        return self
+
+    @property
+    def done(self) -> bool:
+        """Whether the turn is over."""
+        return self._verdict is not None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the turn came to."""
+        self.wait()
+        assert self._verdict is not None
+        return self._verdict
+
+    @property
+    def text(self) -> str:
+        """The whole answer."""
+        self.wait()
+        return "\n".join(self._lines)
+
+    @property
+    def structured_output(self) -> Any:
+        """The value for the JSON schema that Claude was given; None where it gave none."""
+        self.wait()
+        return self._values[-1] if self._values else None
+
+    @property
+    def cost_usd(self) -> float:
+        """What this turn cost."""
+        self.wait()
+        return sum(result.cost_usd for result in (*self.refused, *self.results))
+
+    @property
+    def framework(self) -> str:
+        """The hash of the framework that was in effect; empty where there was none."""
+        self.wait()
+        return self.results[-1].framework if self.results else ""
+
+    @property
+    def tickets(self) -> list[Ticket]:
+        """The tickets that were named."""
+        self.wait()
+        return list(self._tickets.values())
+
+    @property
+    def delegations(self) -> list[Delegation]:
+        """What was handed to subagents, with what came of it."""
+        self.wait()
+        return list(self._delegations.values())
+
+    # --- what the tracker writes ------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start the turn's clock."""
+        if self._timeout is not None:
+            self._deadline = time.monotonic() + self._timeout
+
+    def add_line(self, line: str) -> None:
+        """Take a line of the answer."""
+        if self._quiet is not None:
+            self._quiet_until = time.monotonic() + self._quiet
+        self._lines.append(line)
+        self._add(line)
+
+    def add_question(self, question: Question) -> None:
+        """Take a question of Claude's."""
+        self._add(question)
+
+    def add_event(self, event: Event) -> None:
+        """Take an event, and remember what it adds to the turn."""
+        match event.kind:
+            case "assistant":
+                self.answered = True
+            case "result":
+                self._value = event.data.structured_output
+            case "turn":
+                self.results.append(event.data)
+                self._values += [] if self._value is None else [self._value]
+            case "ticket":
+                self._tickets.setdefault(event.data.key, event.data)
+            case "delegation":
+                self._delegations[event.data.key] = event.data
+            case "command_lifecycle" if event.data.command_uuid == self.uuid:
+                self.heard = event.data.state
+                self.dropped = event.data.state in _DROPPED
+            case "stream_event":
+                return
+        self._add(event)
+
+    def add_stray(self, record: TurnRecord) -> None:
+        """Take a result that ends no turn, as evidence."""
+        self.known = msgspec.structs.replace(self.known, strays=(*self.known.strays, record))
+
+    def park(self, told: str, times: int, give_up: Callable[[], None]) -> None:
+        """Let the turn wait for the rate limit, with its clock stopped.
+
+        Args:
+            told: until when.
+            times: how often it has waited, with this one.
+            give_up: called where it is interrupted meanwhile.
+        """
+        with self._changed:
+            if self.done:
+                return
+            self.parked = True
+            self._give_up = give_up
+            self.known = msgspec.structs.replace(self.known, rate_limit=told, waited=times)
+            self.set_aside()
+            self._left = _until(self._deadline)
+            self._deadline = None
+
+    def set_aside(self) -> None:
+        """Take the last result, which is an error, for no end of the turn."""
+        self.dropped = False
+        if self.results and self.results[-1].is_error:
+            self.refused.append(self.results.pop())
+
+    def unpark(self, prompt_uuid: str) -> bool:
+        """Go on with another prompt; False where the turn was ended meanwhile."""
+        with self._changed:
+            if self.done:
+                return False
+            self.uuid, self.heard = prompt_uuid, ""
+            self.parked = self.dropped = False
+            self.known = msgspec.structs.replace(self.known, rate_limit="")
+            if self._left is not None:
+                self._deadline = time.monotonic() + self._left
+            return True
+
+    def cut_off(self) -> None:
+        """Judge it again once the session was ended behind it, and what it had left running."""
+        with self._changed:
+            self.known = msgspec.structs.replace(self.known, cut_off=True)
+            self._verdict = judge(self.results, self.known)
+
+    def finish(self, **known: object) -> None:
+        """End the turn with what is known beside its results; only the first end counts."""
+        with self._changed:
+            if self._verdict is None:
+                self.known = msgspec.structs.replace(self.known, **known)
+                self._verdict = judge(self.results, self.known)
+            self._notify()
+
+    def is_due(self) -> bool:
+        """Tell whether its time, or that of its last line, is up."""
+        alarm = self._next_alarm()
+        return alarm is not None and alarm <= 0
+
+    def keep_time(self) -> None:
+        """Interrupt or end the turn where its time is up."""
+        with self._changed:
+            self._keep_time()
+
+    def _add(self, item: Item) -> None:
+        with self._changed:
+            self._items.append(item)
+            self._notify()
+
+    def _notify(self) -> None:
+        self._changed.notify_all()
+        for wake in tuple(self._listeners):
+            wake()
+
+    def _next_alarm(self) -> float | None:
+        alarms = [a for a in (_until(self._deadline), _until(self._quiet_until)) if a is not None]
+        return min(alarms, default=None)
+
+    def _keep_time(self) -> None:
+        now = time.monotonic()
+        if self._quiet_until is not None and now >= self._quiet_until:
+            self.finish()
+        if self._deadline is None or now < self._deadline or self._verdict is not None:
+            return
+        if self.known.timed_out or not self.known.structured:
+            self.finish(timed_out=True)
+            return
+        if not self._extended and self._result_is_there():  # unread: this process was stopped
+            self._extended, self._deadline = True, now + _GRACE
+            return
+        self.known = msgspec.structs.replace(self.known, timed_out=True)
+        self._deadline = now + _GRACE
+        self._interrupt()
+
+    def _result_is_there(self) -> bool:
+        """Return whether the journal has the result of this turn already."""
+        unread = self.journal.unread() if self.journal is not None else ()
+        return any(
+            event.kind == "result" and self.uuid in prompts_of(event.data) for event in unread
+        )
+
+
+def _until(moment: float | None) -> float | None:
+    return None if moment is None else max(0.0, moment - time.monotonic())

@@ -1,0 +1,1 @@
+"""One running session: its command line, input, output, resume and shutdown."""

@@ -1,0 +1,36 @@
+"""Answering a question of a session that somebody else follows, or nobody."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from claude_mpm.conversation.question import Question
+from claude_mpm.sessions.status import read_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from claude_mpm.engine.controller import Controller
+    from claude_mpm.sessions.store import Store
+
+
+@contextmanager
+def reach(controller: Controller, store: Store) -> Iterator[list[Question]]:
+    """Hold a session's Claude meanwhile, and give the questions that it waits with.
+
+    Prompts that others left undelivered are not given to Claude: that is for whoever follows.
+
+    Raises:
+        MPMError: the session has ended, or cannot be reached.
+    """
+    folder = controller.folder
+    try:
+        controller.rejoin()
+        controller.attach(folder.journal.size())
+        store.catch_up(folder)
+        asked = read_status(folder, store.index).questions
+        give = controller.input.answer
+        yield [Question(each.request_id, each.request, give) for each in asked]
+    finally:
+        controller.release()

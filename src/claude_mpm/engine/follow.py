@@ -1,0 +1,92 @@
+"""Reading a session's last turn beside whoever drives it: no lease, nothing sent, nothing kept."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from claude_mpm.conversation.turn import Turn
+from claude_mpm.conversation.turn_tracker import TurnTracker
+from claude_mpm.engine.command_line import asks_for_value
+from claude_mpm.engine.resume import find_prompt
+from claude_mpm.sessions.reader import LIVENESS_INTERVAL, open_beside
+from claude_mpm.wire.text_lines import LineAssembler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.sessions.reader import Session
+    from claude_mpm.sessions.status import Status
+    from claude_mpm.sessions.store import Store
+    from claude_mpm.wire.events import Event
+
+
+def read_turn(
+    folder: SessionFolder, store: Store, status: Status, *, timeout: float | None = None
+) -> Turn:
+    """Read the turn that runs, or else was the last, until it or the session is over.
+
+    Args:
+        status: what `read_status` says of the session.
+        timeout: seconds to wait at most; the turn is not `done` then.
+    """
+    turn = Turn(find_prompt(folder, status.uuid).text, timeout=None, interrupt=_nothing)
+    turn.uuid = status.uuid
+    options = folder.read_meta().options
+    schema = asks_for_value(options.get("claude_args", ()))
+    turn.known = msgspec.structs.replace(turn.known, schema=schema)
+    tracker = TurnTracker(_nothing)
+    tracker.add(turn)
+    assembler = LineAssembler()
+    with closing(open_beside(folder, store.index, status.begin)) as reader:
+        for event in _events(reader, turn, _moment(timeout)):
+            for line in assembler.feed(event):
+                tracker.take_line(line)
+            tracker.observe(event)
+        if reader.ended:
+            tracker.end(folder.exit_status(), folder.stderr_tail())
+    return turn
+
+
+def wait_for_acknowledgement(
+    folder: SessionFolder, store: Store, uuid: str, *, since: int, timeout: float
+) -> str:
+    """Return what Claude says has become of a prompt, empty where it says nothing.
+
+    Args:
+        since: the byte of the journal to begin at.
+        timeout: seconds to wait at most.
+    """
+    deadline = _moment(timeout)
+    with closing(open_beside(folder, store.index, since)) as reader:
+        for event in _events(reader, None, deadline):
+            if event.kind == "command_lifecycle" and event.data.command_uuid == uuid:
+                return str(event.data.state)
+    return ""
+
+
+def read_to_end(folder: SessionFolder, store: Store) -> None:
+    """Wait until a session has ended."""
+    with closing(open_beside(folder, store.index, folder.journal.size())) as reader:
+        for _ in _events(reader, None, _moment(None)):
+            pass
+
+
+def _events(reader: Session, turn: Turn | None, deadline: float) -> Iterator[Event]:
+    while not reader.ended and time.monotonic() < deadline:
+        for event in reader.read(min(LIVENESS_INTERVAL, deadline - time.monotonic())):
+            yield event
+            if turn is not None and turn.done:
+                return
+
+
+def _moment(timeout: float | None) -> float:
+    return float("inf") if timeout is None else time.monotonic() + timeout
+
+
+def _nothing(*_: object) -> None:
+    pass

@@ -1,0 +1,150 @@
+"""Taking up a session again: following it where it runs, starting it anew where it does not."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.conversation.turn import Turn
+from claude_mpm.errors import SessionEnded, UsageError
+from claude_mpm.journal.prompts import Prompt, prompts
+from claude_mpm.journal.rate_limited import read_parked
+from claude_mpm.sessions.delivery import Fate
+from claude_mpm.sessions.status import prompt_fates, read_status, undelivered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from claude_mpm.config.framework import FrameworkLoader
+    from claude_mpm.engine.controller import Controller
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.sessions.status import Status
+    from claude_mpm.sessions.store import Store
+
+
+class Takeover(msgspec.Struct, frozen=True):
+    """What was found when a session was taken up.
+
+    Args:
+        process: the host's.
+        attached: whether Claude ran already.
+        current: the prompt whose turn runs, or was the last; its turn is read from its beginning.
+        parked: the prompt that waits for the rate limit.
+        undelivered: prompts to give to Claude again.
+        resumed: the uuids of those whose turns Claude did not live to end.
+        over: the ids of questions of the current turn that nobody need be asked.
+    """
+
+    process: Any
+    attached: bool
+    current: Prompt | None = None
+    parked: Prompt | None = None
+    undelivered: tuple[Prompt, ...] = ()
+    resumed: frozenset[str] = frozenset()
+    over: frozenset[str] = frozenset()
+
+
+def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> Takeover:
+    """Follow the session where it runs, or start its conversation again.
+
+    Prompts that Claude was never heard to acknowledge are to be given to it again: it runs none
+    twice. So are those whose turns it did not live to end: it goes on with them. Only one of those
+    who follow a session does that, so that none waits for a turn that another has had.
+
+    Raises:
+        NotOwner: another is starting it.
+        MPMError: there is no such session, or it cannot be started.
+    """
+    folder = controller.folder
+    if not folder.meta_file.exists():
+        raise UsageError(f"there is no session {folder.path.name} to resume")
+    alone = controller.claim()
+    controller.rejoin()
+    runs = folder.exit_status() is None and folder.has_host() and not folder.has_ended()
+    if not runs and not alone:
+        raise controller.ownership.refusal()
+    store.catch_up(folder)
+    if not runs:
+        return _start_again(controller, store, loader)
+    gives = alone and not folder.closed.exists()
+    left = tuple(undelivered(folder, store.index)) if gives else ()
+    status = read_status(folder, store.index)
+    process = controller.attach(status.begin)
+    if gives:
+        _answer_again(controller, status)
+    return Takeover(
+        process,
+        attached=True,
+        current=find_prompt(folder, status.uuid) if status.begun else None,
+        parked=_find_parked(folder) if gives else None,
+        undelivered=left,
+        over=status.over.union(status.unheard),
+    )
+
+
+def _start_again(controller: Controller, store: Store, loader: FrameworkLoader) -> Takeover:
+    """Start Claude, and with it what it did not live to do; that is read from its beginning."""
+    known = prompt_fates(controller.folder, store.index)
+    cut = [prompt for prompt, fate in known if fate is Fate.CUT]
+    since = read_status(controller.folder, store.index).begin if cut else None
+    return Takeover(
+        controller.launch(loader.load(), cut=cut, since=since),
+        attached=False,
+        parked=_find_parked(controller.folder),
+        undelivered=tuple(p for p, fate in known if fate in (Fate.UNDELIVERED, Fate.CUT)),
+        resumed=frozenset(prompt.uuid for prompt in cut),
+    )
+
+
+def _left_over(folder: SessionFolder, store: Store) -> tuple[tuple[Prompt, ...], list[Prompt]]:
+    """Return the prompts that have no answer, and those of them in which Claude died."""
+    known = prompt_fates(folder, store.index)
+    cut = [prompt for prompt, fate in known if fate is Fate.CUT]
+    left = (prompt for prompt, fate in known if fate in (Fate.UNDELIVERED, Fate.CUT))
+    return tuple(left), cut
+
+
+def _answer_again(controller: Controller, status: Status) -> None:
+    """Give Claude the answers that it may not have got from one who died."""
+    unheard = [*status.unheard, *(asked.request_id for asked in status.questions)]
+    with suppress(SessionEnded):  # meanwhile; then there is nobody to tell
+        controller.input.answer_again(unheard)
+
+
+def turns_of(taken: Takeover, interrupt: Callable[[], None]) -> list[Turn]:
+    """Make turns of what was asked before; they must be known before anything is read."""
+    turns = []
+    current, parked = taken.current, taken.parked
+    if current is not None and parked is not None and current.uuid == parked.uuid:
+        parked = None  # it is the one that is read again
+    for prompt in (*filter(None, (current, parked)), *taken.undelivered):
+        turn = Turn(prompt.text, timeout=None, interrupt=interrupt, command=prompt.command)
+        turn.uuid = prompt.uuid
+        turn.name = "" if prompt is current or prompt is parked else prompt.name
+        turn.known = msgspec.structs.replace(turn.known, resumed=int(turn.uuid in taken.resumed))
+        turns.append(turn)
+    return turns
+
+
+def _find_parked(folder: SessionFolder) -> Prompt | None:
+    """Return the prompt that waits for the rate limit, if there is one."""
+    parked = read_parked(folder)
+    return find_prompt(folder, parked.prompt) if parked is not None else None
+
+
+def find_prompt(folder: SessionFolder, uuid: str) -> Prompt:
+    """Return a prompt of a session; without name and text where its inbox does not have it."""
+    return next((p for p in prompts(folder) if p.uuid == uuid), Prompt(uuid=uuid))
+
+
+def end_session(controller: Controller) -> str:
+    """End the Claude of a session, whoever started it, and say how it ended."""
+    try:
+        with suppress(SessionEnded):  # by itself, meanwhile
+            controller.attach(controller.folder.journal.size())
+            controller.end(None)
+    finally:
+        controller.release()
+    return controller.ending()

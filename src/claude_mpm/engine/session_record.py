@@ -1,0 +1,155 @@
+"""What is written down about a session when Claude is started in it."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.config.framework import agents_json
+from claude_mpm.engine.options import kept_options
+from claude_mpm.errors import UsageError
+from claude_mpm.journal.layout import Meta, Start
+from claude_mpm.journal.secrets import secrets_key
+from claude_mpm.redaction import fingerprints, secrets_of
+from claude_mpm.sessions.status import has_conversation, held_conversation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claude_mpm.config.framework import Framework
+    from claude_mpm.engine.claude_transcript import ClaudeRecord
+    from claude_mpm.engine.options import Options
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.redaction import Fingerprint
+    from claude_mpm.sessions.index import Index
+    from claude_mpm.wire import Wire
+
+
+class SessionRecord:
+    """Makes the record of a session, and of each start in it.
+
+    Args:
+        folder: the session's folder.
+        options: what Claude is started with.
+        orchestrator: the orchestrator's name.
+        environment: the name of the place.
+        place: what the place was made with.
+    """
+
+    def __init__(
+        self,
+        folder: SessionFolder,
+        options: Options,
+        *,
+        orchestrator: str,
+        environment: str,
+        place: dict[str, Any],
+    ) -> None:
+        self._folder = folder
+        self._options = options
+        self._orchestrator = orchestrator
+        self._environment = environment
+        self._place = place
+
+    def new(self, wire: Wire, cwd: str) -> Meta:
+        """Return the record of a session in which nothing was started yet."""
+        name = self._folder.path.name
+        return Meta(
+            session_id=name,
+            claude_session_id=as_uuid(name),
+            orchestrator=self._orchestrator,
+            environment=self._environment,
+            wire=wire.name,
+            cwd=cwd,
+            created_at=time.time(),
+            options=kept_options(self._options),
+            place=self._place,
+        )
+
+    def with_start(
+        self,
+        wire: Wire,
+        cwd: str,
+        framework: Framework | None,
+        index: Index,
+        record: ClaudeRecord | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Meta:
+        """Return the session's record with one more start.
+
+        Args:
+            record: Claude's own record, where it may be asked whether there is a conversation.
+            environ: the variables that reach Claude; None for the option `environ`.
+
+        Raises:
+            UsageError: a session is to be resumed that there is not.
+        """
+        known = self._folder.read_meta() if self._folder.meta_file.exists() else None
+        if self._options.resume and known is None:
+            raise UsageError(f"there is no session {self._folder.path.name} to resume")
+        meta = known or self.new(wire, cwd)
+        goes_on = bool(meta.starts) and self._takes_up(meta, wire, index, record)
+        start = Start(
+            at=time.time(),
+            offset=self._folder.journal.size() if known else 0,
+            resumed=goes_on,
+            framework_sha256=framework.sha256 if framework else "",
+            framework_source=framework.source if framework else "",
+            agents_source=framework.agents_source if framework else "",
+        )
+        meta.wire = wire.name
+        meta.secrets = self._known_secrets(meta, self._environ() if environ is None else environ)
+        # A power cut may have taken the end of the journal, and with it where others began.
+        begin = [
+            msgspec.structs.replace(s, offset=min(s.offset, start.offset)) for s in meta.starts
+        ]
+        meta.starts = [*begin, start]
+        return meta
+
+    def _takes_up(self, meta: Meta, wire: Wire, index: Index, record: ClaudeRecord | None) -> bool:
+        """Note which conversation Claude held last; return whether it can go on with it.
+
+        It keeps it on the disk with the end of its first turn at the latest; what was begun before
+        may be lost with a Claude that was killed.
+        """
+        before = meta.claude_session_id
+        meta.claude_session_id = (
+            held_conversation(self._folder) if wire.greets else None
+        ) or before
+        is_first = meta.claude_session_id == before
+        if is_first and any(turn.prompts for turn in index.newest_turns(meta.session_id)):
+            return True
+        if not has_conversation(self._folder, index):
+            return False
+        known = record.has_conversation(meta.claude_session_id) if record is not None else None
+        return known is not False
+
+    def _environ(self) -> Mapping[str, str]:
+        return os.environ if self._options.environ is None else self._options.environ
+
+    def _known_secrets(self, meta: Meta, environ: Mapping[str, str]) -> list[Fingerprint]:
+        secrets = secrets_of(environ)
+        found = fingerprints(secrets, secrets_key(self._folder)) if secrets else []
+        # Those of older releases could be guessed by whoever reads the record.
+        return list(dict.fromkeys([*(each for each in meta.secrets if each.shape), *found]))
+
+    def write_framework(self, framework: Framework | None) -> None:
+        """Put what Claude is given by file into the session's folder."""
+        for file in (self._folder.framework, self._folder.agents):
+            file.unlink(missing_ok=True)
+        if framework is not None and framework.instructions:
+            self._folder.write(self._folder.framework, framework.instructions.encode())
+        if framework is not None and framework.agents:
+            self._folder.write(self._folder.agents, agents_json(framework.agents))
+
+
+def as_uuid(session_id: str) -> str:
+    """Return the UUID for Claude's own record of a new session; Claude takes nothing else."""
+    try:
+        return str(uuid.UUID(session_id))
+    except ValueError:  # a name that another machine may have given to a session there, too
+        return str(uuid.uuid4())

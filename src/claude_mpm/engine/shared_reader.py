@@ -1,0 +1,204 @@
+"""Who reads the output of a session: the thread that watches all folders, or one of its own."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from claude_mpm.engine.output import ClaudeOutput
+    from claude_mpm.sessions.reader import Session
+
+_PATIENCE = 1.0  # seconds to wait for more where it is worth it
+
+
+class Reader(Protocol):
+    """Reads an output to its end."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end, for `timeout` seconds at most."""
+
+    def is_current(self) -> bool:
+        """Tell whether it is the reader itself that asks."""
+
+
+class ReaderThread(threading.Thread):
+    """A thread that reads one output to its end."""
+
+    def is_current(self) -> bool:
+        """Tell whether it is this thread that asks."""
+        return threading.current_thread() is self
+
+
+class SharedReading:
+    """Reads an output in the thread that watches the folders, which does so for many sessions.
+
+    Nothing there may wait. What would, such as a write to the index, is an errand: a thread of its
+    own does it, from right there, and gives the reading back.
+
+    Args:
+        session: what is read.
+        output: its output; `leave` is called where somebody else begins to read it.
+        take: given the lines.
+        name: of the threads for errands.
+        may_be_over: tells, without waiting for anything, whether the end is to be looked for.
+        is_due: tells, as quickly, whether `on_idle` has something to do.
+        stays: tells whether what comes next may take long.
+        on_idle: called in errands that find nothing to read.
+        on_over: called when all was read.
+    """
+
+    __slots__ = (
+        "_away", "_failure", "_is_due", "_left", "_lock", "_may_be_over", "_name", "_on_idle",
+        "_on_over", "_output", "_quiet", "_session", "_stays", "_take", "_thread",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        session: Session,
+        output: ClaudeOutput,
+        take: Callable[[Sequence[str]], None],
+        *,
+        name: str,
+        may_be_over: Callable[[], bool],
+        is_due: Callable[[], bool],
+        stays: Callable[[], bool],
+        on_idle: Callable[[], None],
+        on_over: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._output = output
+        self._take = take
+        self._name = name
+        self._may_be_over = may_be_over
+        self._is_due = is_due
+        self._stays = stays
+        self._on_idle = on_idle
+        self._on_over = on_over
+        self._lock = threading.Lock()
+        self._away = False  # on an errand
+        self._left = False  # it is over, or read by others too
+        self._quiet = False
+        self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
+
+    # --- from any thread --------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._output.on_demand = self.leave
+        self._session.serve(self)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until all was read, for `timeout` seconds at most."""
+        self._output.finished.wait(timeout)
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+
+    def is_current(self) -> bool:
+        """Tell whether it is an errand that asks."""
+        return threading.current_thread() is self._thread
+
+    def leave(self) -> None:
+        """Read in a thread of its own from now on; others read as well."""
+        with self._lock:
+            if self._left:
+                return
+            if not self._away:
+                self._begin_errand()
+            self._left = True
+        self._session.wake()
+
+    # --- in the thread that watches ---------------------------------------------------------
+
+    def on_change(self, renamed: bool, /) -> bool:
+        """Hand on what has come; tell whether there is more."""
+        reading = self._output.reading
+        if not reading.acquire(blocking=False):  # somebody else reads from now on
+            return False
+        try:
+            if self._left:
+                return False
+            goes_on = not (renamed and self._may_be_over()) and self._hand_on()
+        except Exception as error:  # noqa: BLE001 -- it is raised again, where it ends one session
+            self._failure = error
+            goes_on = False
+        finally:
+            reading.release()
+        if not goes_on:
+            self._send_away()
+        return goes_on and self._session.more
+
+    def on_tick(self) -> None:
+        """See to what takes time."""
+        try:
+            is_due = self._quiet and self._is_due()
+        except Exception as error:  # noqa: BLE001 -- as above
+            self._failure, is_due = error, True
+        self._quiet = True
+        if is_due:
+            self._send_away()
+
+    def _hand_on(self) -> bool:
+        events = self._session.poll()
+        if events is None:
+            return False
+        if events:
+            self._quiet = False
+            self._output.push(events, self._take)
+        return not self._stays()
+
+    def _send_away(self) -> None:
+        # Where no thread can be had, it is tried again, at the latest when it is looked for an end.
+        with self._lock, suppress(RuntimeError):
+            if not self._left and not self._away:
+                self._begin_errand()
+
+    def _begin_errand(self) -> None:
+        thread = threading.Thread(target=self._run_errand, name=self._name, daemon=True)
+        thread.start()
+        self._thread = thread
+        self._away = True
+        self._session.serve(None)
+
+    # --- in a thread of its own -------------------------------------------------------------
+
+    def _run_errand(self) -> None:
+        with self._lock:  # until it is known as one
+            failure = self._failure
+        if failure is not None:
+            raise failure
+        while self._goes_on():
+            pass
+        with self._lock:
+            alone = not self._left
+            if alone and not self._session.ended:
+                self._away, self._thread = False, None
+                self._session.serve(self)
+                return
+            self._left = True
+        if alone:
+            self._output.finish()
+        else:
+            self._output.hand_on(self._take)
+        self._on_over()
+
+    def _goes_on(self) -> bool:
+        """Take one step, however long that takes; tell whether there is more to do here."""
+        with self._output.reading:
+            if self._left or self._session.ended:
+                return False
+            # The host may be gone, and Claude not yet.
+            stays = self._stays() or self._may_be_over()
+            events = self._session.read(_PATIENCE if stays else 0.0)
+            self._output.push(events, self._take)
+            if not events:
+                self._on_idle()
+            return stays or bool(events) or self._stays()

@@ -1,0 +1,173 @@
+"""The end of a session's Claude, step by step, also where its host is gone already."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from claude_mpm.errors import LaunchError, MPMError
+from claude_mpm.journal import orphans
+from claude_mpm.journal.folder_watch import subscribe
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from claude_mpm.environments.base import Environment
+    from claude_mpm.journal.layout import SessionFolder
+
+_GLANCE = 0.5  # seconds between two looks whether the host still lives
+_LINKED = 30.0  # seconds for a session elsewhere to end by its link alone
+_WITHOUT_HOST = 2.0  # seconds for a Claude whose host is gone to end by itself
+
+
+class Ending:
+    """Ends Claude: end of input, terminate, kill; each step bounded.
+
+    Args:
+        folder: the session's.
+        place: where Claude runs.
+        process: the host's.
+        patience: seconds that each step waits before the next, harder one.
+        end_input: interrupts Claude and ends its input.
+    """
+
+    def __init__(
+        self,
+        folder: SessionFolder,
+        place: Environment,
+        process: Any,
+        patience: float,
+        end_input: Callable[[], None],
+    ) -> None:
+        self._folder = folder
+        self._place = place
+        self._process = process
+        self._patience = patience
+        self._end_input = end_input
+
+    def run(self, over: threading.Event | None, *, hosted: bool) -> None:
+        """Go as far as it takes.
+
+        Args:
+            over: set when the output is over; None where nobody reads it now.
+            hosted: whether the process is a host.
+        """
+        self._hosted = hosted
+        for step in (self._end_input, self._process.terminate, self._kill):
+            if self._is_gone() or self._is_without_host():
+                break
+            step()
+            if self._wait_for_host(over):
+                break
+        if self._is_without_host():
+            self._end_without_host(over)
+        self._process.poll()  # reaps it
+
+    def _is_gone(self) -> bool:
+        return self._process.poll() is not None
+
+    def _is_without_host(self) -> bool:
+        """Tell whether the host was killed, so that nobody sees to the end of Claude but we."""
+        linked = self._folder.link_file.exists()
+        return self._hosted and not linked and self._folder.host_is_dead()
+
+    def _end_without_host(self, over: threading.Event | None) -> None:
+        """Do what the host would have done."""
+        pids = self._folder.pids()
+        if pids is not None and orphans.belongs(pids[1], self._folder.path):
+            self._end_input()
+            self._wait(over, min(_WITHOUT_HOST, self._patience))
+        orphans.end(self._folder.path)
+        if pids is not None and orphans.belongs(pids[1], self._folder.path):
+            self._signal(pids[1])
+        self._folder.remove_temporary()
+        with suppress(MPMError):  # a full disk; it shows without it, too, that nobody is there
+            self._folder.note_killed()
+        self._wait(over, self._patience)
+
+    def _kill(self) -> None:
+        pids = self._folder.pids() if self._hosted else None
+        if pids:
+            self._signal(pids[1])
+            if self._wait(None, self._patience):
+                return
+        self._process.kill()
+
+    def _signal(self, pid: int) -> None:
+        with suppress(MPMError):  # it cannot be reached, or is gone
+            self._place.signal_in(self._folder, pid, signal.SIGKILL)
+
+    def _wait_for_host(self, over: threading.Event | None) -> bool:
+        """Wait for the end that a step leads to; a host that dies meanwhile leads to none."""
+        deadline = time.monotonic() + self._patience
+        while not self._wait(over, min(_GLANCE, self._patience)):
+            if time.monotonic() >= deadline or self._is_without_host():
+                return False
+        return True
+
+    def _wait(self, over: threading.Event | None, timeout: float) -> bool:
+        """Wait for the end; where somebody reads the output, that is quicker to hear of it."""
+        if over is not None and not over.wait(timeout):
+            return False
+        try:
+            self._process.wait(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+def end_what_is_left(folder: SessionFolder, *, processes: bool) -> bool:
+    """End what a session has left that its files say nothing of; tell if there was something.
+
+    Args:
+        folder: the session's; its record need not be readable.
+        processes: whether to look for processes of this machine, too.
+
+    Raises:
+        MPMError: nothing is done by what the folder says, or the place does not do it.
+    """
+    from claude_mpm.environments.container_host import end_container
+
+    found = end_container(folder)
+    if processes:
+        if folder.link_file.exists():
+            found |= _end_linked(folder)
+        found |= bool(orphans.end(folder.path))
+        folder.remove_temporary()
+        if found and folder.has_ended():
+            folder.remove_host()
+    return found
+
+
+def _end_linked(folder: SessionFolder) -> bool:
+    """End a session that lives elsewhere by its link alone, which knows the way."""
+    from claude_mpm.environments.linked import LinkedHost
+
+    folder.check()
+    host = LinkedHost(folder)
+    runs = host.poll() is None
+    host.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        host.wait(_LINKED)
+    return runs
+
+
+def wait_for_host(folder: SessionFolder, process: Any, timeout: float) -> None:
+    """Wait until a host takes what is announced, or has ended.
+
+    Raises:
+        LaunchError: it did neither within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    changes = subscribe(folder.exchange)
+    try:
+        while folder.pids() is None and not folder.exit_file.exists() and process.poll() is None:
+            if time.monotonic() > deadline:
+                raise LaunchError(f"the host of session {folder.path.name} does not begin")
+            changes.wait(0.1)
+    finally:
+        changes.close()

@@ -1,0 +1,86 @@
+"""Tickets: work that the assistant names with a marker."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from claude_mpm.processors.dispatch import ByKind
+from claude_mpm.processors.tickets.finder import DEFAULT_MARKERS, FoundTicket, TicketFinder
+from claude_mpm.records import NATIVE_PREFIX, Ticket
+from claude_mpm.wire.events import Event
+from claude_mpm.wire.plain_text import in_pieces
+from claude_mpm.wire.text_lines import is_no_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+# Of lines that came together, as many are looked at together; one by one where there is a reason.
+PIECE = 50
+
+
+class TicketProcessor(ByKind):
+    """Makes "ticket" events of what the assistant and its subagents say.
+
+    Tool inputs and tool results are not said by the assistant, and `result` repeats what was said.
+
+    Args:
+        session: the session's id.
+        markers: further marker words, each with its ticket type.
+    """
+
+    def __init__(self, session: str, markers: Mapping[str, str] | None = None) -> None:
+        self._session = session
+        known = {**DEFAULT_MARKERS, **(markers or {})}
+        self._finder = TicketFinder(known)
+        self._last = Event("text", None, 0, 0)
+
+    def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
+        """Return what takes events of a kind; None where nothing does."""
+        return {"assistant": self._from_assistant, "text": self._from_lines}.get(kind)
+
+    def _from_lines(self, event: Event) -> list[Event]:
+        found: list[Event] = []
+        if self._finder.skips(event.data.text, len(event.data.lines)):
+            return found
+        for piece in in_pieces(event, PIECE):
+            if self._finder.skips(piece.data.text, len(piece.data.lines)):
+                continue
+            for line in in_pieces(piece, 1):
+                self._last = line
+                found += [self._event(ticket, line) for ticket in self._finder.feed(line.data.text)]
+        return found
+
+    def finish(self) -> Iterable[Event]:
+        """Return the ticket whose continuation lines were still being waited for."""
+        return [self._event(found, self._last) for found in self._finder.flush()]
+
+    def _from_assistant(self, event: Event) -> list[Event]:
+        found: list[FoundTicket] = []
+        for block in event.data.message.blocks:
+            if block.type == "text" and block.text:
+                found += self._finder.find(block.text)
+        if not found or is_no_answer(event.data):
+            return []
+        agent = (event.data.subagent_type or "").removeprefix(NATIVE_PREFIX)
+        return [self._event(ticket, event, agent=agent) for ticket in found]
+
+    def _event(self, found: FoundTicket, event: Event, agent: str = "") -> Event:
+        ticket = Ticket(
+            key=ticket_key(self._session, found.type, found.title),
+            session=self._session,
+            type=found.type,
+            title=found.title,
+            description=found.description,
+            priority=found.priority,
+            tags=found.tags,
+            agent=agent,
+            offset=event.offset,
+        )
+        return Event("ticket", ticket, event.offset, event.end, type="ticket")
+
+
+def ticket_key(session: str, type_: str, title: str) -> str:
+    """Return the key that makes the same ticket said twice one ticket: case does not matter."""
+    identity = f"{session}\0{type_}\0{' '.join(title.casefold().split())}"
+    return hashlib.blake2b(identity.encode(), digest_size=5).hexdigest()

@@ -1,0 +1,324 @@
+"""The index: SQLite over the journals. It can be thrown away and is then built anew."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from claude_mpm.errors import StorageError
+from claude_mpm.folders import make_private
+from claude_mpm.records import Cost, Delegation, Spending, Ticket, TurnRecord
+from claude_mpm.sessions.index_tables import (
+    ADVANCE,
+    FORGET_SPENDING,
+    IS_UNFINISHED,
+    PUT_DELEGATION,
+    PUT_HEARD,
+    PUT_SPENDING,
+    PUT_TICKET,
+    PUT_TURN,
+    SCHEMA,
+    SCHEMA_VERSION,
+    TABLES,
+)
+from claude_mpm.validation import NOT_JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from claude_mpm.wire.events import Event
+
+T = TypeVar("T")
+Found = TypeVar("Found", Ticket, Delegation)
+_BUSY_SECONDS = 30.0
+_RUNNING = -1  # the offset of what a turn has used that runs
+_encode = msgspec.json.Encoder().encode
+_decode_turn = msgspec.json.Decoder(TurnRecord).decode
+# By the disk, by SQLite, or because a number or a text is none that it can keep.
+_REFUSED = (sqlite3.Error, OverflowError, UnicodeError)
+_LAST = 2**63 - 1  # the greatest number that SQLite has
+
+
+class Position(msgspec.Struct):
+    """How far the index has read a session's journal, and what it counted on the way."""
+
+    cursor: int = 0
+    events: int = 0
+    not_json: int = 0
+    total_cost_usd: float = 0.0
+    cost_usd: float = 0.0
+    turns: int = 0
+
+
+class Index:
+    """Keeps what was found in journals, with the cursor, in one transaction.
+
+    Args:
+        path: the database file; it is made where it is missing.
+
+    Attributes:
+        holders: how many share it; whoever shares it counts.
+
+    Raises:
+        StorageError: the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.holders = 0
+        self._lock = threading.Lock()
+        try:
+            make_private(path.parent)
+            path.touch(mode=0o600)
+            self._database = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            weakref.finalize(self, self._database.close)
+            with _alone(path.parent):
+                self._prepare()
+            self._file = path.stat()
+        except (OSError, *_REFUSED) as error:
+            raise self._refusal(error) from error
+
+    def is_in_place(self) -> bool:
+        """Tell whether the file is still the one that was opened."""
+        try:
+            return os.path.samestat(self.path.stat(), self._file)
+        except FileNotFoundError:
+            return False
+
+    def _prepare(self) -> None:
+        execute = self._database.execute
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = NORMAL")
+        if self._version() == SCHEMA_VERSION:
+            return
+        execute("BEGIN IMMEDIATE")
+        if self._version() != SCHEMA_VERSION:
+            for table in TABLES:
+                execute(f"DROP TABLE IF EXISTS {table}")
+            for statement in SCHEMA.split(";"):
+                execute(statement)
+            execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        execute("COMMIT")
+
+    def _version(self) -> int:
+        return int(self._database.execute("PRAGMA user_version").fetchone()[0])
+
+    def position(self, session: str) -> Position:
+        """Return how far the session's journal has been read."""
+        rows = self._run(
+            "SELECT cursor, events, not_json, total_cost_usd, cost_usd, turns"
+            " FROM sessions WHERE session = ?",
+            (session,),
+        )
+        return self._decoded(_as_position, rows[0]) if rows else Position()
+
+    def store(
+        self,
+        session: str,
+        found: Iterable[Event],
+        position: Position,
+        heard: Iterable[Event] = (),
+    ) -> None:
+        """Keep what was found up to `position`, and that it was read so far, or nothing of both.
+
+        What another reader has stored already is stored again under the same keys.
+
+        Args:
+            heard: what Claude has said of prompts and requests.
+        """
+        with self._lock:
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                self._store_all(list(found))
+                self._database.executemany(PUT_HEARD, [_heard_in(session, each) for each in heard])
+                self._advance(session, position)
+                self._database.execute("COMMIT")
+            except _REFUSED as error:
+                raise self._refusal(error) from error
+            finally:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+
+    def _store_all(self, found: Sequence[Event]) -> None:
+        put = self._database.executemany
+        records = [event.data for event in found]
+        tickets = [record for record in records if isinstance(record, Ticket)]
+        handed = [record for record in records if isinstance(record, Delegation)]
+        turns = [record for record in records if isinstance(record, TurnRecord)]
+        put(
+            PUT_TICKET,
+            [(each.session, each.key, each.offset, each.type, _encode(each)) for each in tickets],
+        )
+        put(
+            PUT_DELEGATION,
+            [(each.session, each.key, each.offset, each.state, _encode(each)) for each in handed],
+        )
+        put(PUT_TURN, [(each.session, each.offset, _encode(each)) for each in turns])
+        put(FORGET_SPENDING, {(each.session, _RUNNING) for each in turns})
+        put(PUT_SPENDING, [spent for event in found if (spent := _spending_of(event))])
+
+    def _advance(self, session: str, position: Position) -> None:
+        self._database.execute(ADVANCE, (session, *msgspec.structs.astuple(position)))
+
+    def tickets(self, session: str | None = None, state: str | None = None) -> list[Ticket]:
+        """Return tickets in the order in which they were said."""
+        rows = self._all("tickets", "body, state", session=session, state=state)
+        decode = msgspec.json.Decoder(Ticket).decode
+        return [self._with_state(decode, row) for row in rows]
+
+    def delegations(self, session: str | None = None, state: str | None = None) -> list[Delegation]:
+        """Return delegations in the order in which they were made."""
+        rows = self._all("delegations", "body, state", session=session, state=state)
+        decode = msgspec.json.Decoder(Delegation).decode
+        return [self._with_state(decode, row) for row in rows]
+
+    def turns(self, session: str | None = None) -> list[TurnRecord]:
+        """Return turns in the order in which they ended."""
+        rows = self._all("turns", "body", session=session)
+        turns = [self._decoded(_decode_turn, row[0]) for row in rows]
+        return [turn for turn in turns if not turn.withdrawn]
+
+    def newest_turns(self, session: str, before: int | None = None) -> Iterator[TurnRecord]:
+        """Yield a session's turns, the last one first, and read no more than are asked for.
+
+        Args:
+            before: only those that ended at this byte of the journal, or earlier.
+        """
+        while True:
+            rows = self._run(
+                "SELECT body FROM turns WHERE session = ? AND offset < ?"
+                " ORDER BY offset DESC LIMIT 16",
+                (session, _LAST if before is None else before),
+            )
+            turns = [self._decoded(_decode_turn, row[0]) for row in rows]
+            yield from (turn for turn in turns if not turn.withdrawn)
+            if not turns:
+                return
+            before = turns[-1].offset
+
+    def heard(self, session: str, ids: Iterable[str]) -> dict[str, tuple[float, str]]:
+        """Return the last that Claude said of prompts and requests: where, and their state."""
+        query = "SELECT id, offset, state FROM heard WHERE session = ? AND id = ?"
+        rows = [row for each in ids for row in self._run(query, (session, each))]
+        return {each: (offset, state) for each, offset, state in rows}
+
+    def note_running(self, session: str, spent: Spending) -> None:
+        """Keep what a turn has used that runs; its end takes the place of it."""
+        self._run(
+            PUT_SPENDING,
+            (session, _RUNNING, time.time(), spent.cost_usd, spent.tokens),
+        )
+
+    def spent(self, session: str) -> Spending:
+        """Return what the turns of a session used that are over."""
+        return self._sum("session = ? AND offset <> ?", session, _RUNNING)
+
+    def spent_since(self, moment: float, but: str) -> Spending:
+        """Return what all sessions used since a moment.
+
+        Args:
+            moment: seconds since the epoch.
+            but: the session whose running turn is left out.
+        """
+        return self._sum("at >= ? AND NOT (session = ? AND offset = ?)", moment, but, _RUNNING)
+
+    def _sum(self, condition: str, *values: object) -> Spending:
+        columns = "total(cost_usd), CAST(total(tokens) AS INTEGER)"
+        row = self._run(f"SELECT {columns} FROM spending WHERE {condition}", values)[0]
+        return self._decoded(_as_spending, row)
+
+    def set_state(self, kind: str, session: str, key: str, state: str) -> None:
+        """Note what the user decided about a "ticket", or an unfinished "delegation"."""
+        condition = f" AND {IS_UNFINISHED}" if kind == "delegation" else ""
+        self._run(
+            f"UPDATE {kind}s SET state = ? WHERE session = ? AND key = ?{condition}",
+            (state, session, key),
+        )
+
+    def forget(self, session: str) -> None:
+        """Drop everything about a session, so that its journal is read anew."""
+        for table in TABLES:
+            self._run(f"DELETE FROM {table} WHERE session = ?", (session,))
+
+    def close(self) -> None:
+        """Close the database; safe to call twice."""
+        self._database.close()
+
+    def _all(self, table: str, columns: str, **where: str | None) -> list[Any]:
+        given = {name: value for name, value in where.items() if value is not None}
+        condition = " AND ".join(f"{name} = ?" for name in given) or "1"
+        query = f"SELECT {columns} FROM {table} WHERE {condition} ORDER BY rowid"
+        return self._run(query, tuple(given.values()))
+
+    def _run(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        with self._lock:
+            try:
+                return self._database.execute(query, values).fetchall()
+            except _REFUSED as error:
+                raise self._refusal(error) from error
+
+    def _with_state(self, decode: Callable[[Any], Found], row: tuple[Any, ...]) -> Found:
+        return msgspec.structs.replace(self._decoded(decode, row[0]), state=row[1])
+
+    def _decoded(self, decode: Callable[[Any], T], kept: Any) -> T:
+        """Return what was kept; the file may be damaged."""
+        try:
+            return decode(kept)
+        except (TypeError, *NOT_JSON) as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> StorageError:
+        reason = " ".join(str(error).split())  # SQLite quotes what it finds in the file
+        return StorageError(
+            f"cannot keep the index in {self.path}: {reason};"
+            " check the disk, or remove the file: it is built anew"
+        )
+
+
+def _heard_in(session: str, event: Event) -> tuple[Any, ...]:
+    """Return which prompt or request Claude speaks of, where, and what it says."""
+    if event.kind == "command_lifecycle":
+        return session, event.data.command_uuid, event.offset, event.data.state
+    return session, str(event.data.response.get("request_id")), event.offset, "answered"
+
+
+def _spending_of(event: Event) -> tuple[Any, ...] | None:
+    """Return what is kept of what an event tells was spent; None where it tells nothing."""
+    match event.data:
+        case TurnRecord() as turn:
+            session, at, cost, tokens = turn.session, turn.ended_at, turn.cost_usd, turn.tokens
+        case Cost() as told:
+            session, at, cost, tokens = told.session, told.told_at, told.cost_usd, 0
+        case _:
+            return None
+    return session, event.offset, time.time() if at is None else at, cost, tokens
+
+
+def _as_spending(row: tuple[Any, ...]) -> Spending:
+    return msgspec.convert(dict(zip(("cost_usd", "tokens"), row, strict=True)), Spending)
+
+
+def _as_position(row: tuple[Any, ...]) -> Position:
+    return msgspec.convert(dict(zip(Position.__struct_fields__, row, strict=True)), Position)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold off others who open the same index: SQLite waits for none when it changes to WAL."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,321 @@
+"""The core: one journal read to its end through one pipeline."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from claude_mpm.errors import StorageError
+from claude_mpm.journal.cursor import Cursor, read_lines
+from claude_mpm.journal.folder_watch import subscribe
+from claude_mpm.processors.dispatch import finish_all, takers
+from claude_mpm.sessions.pipeline import built_in_processors
+from claude_mpm.wire import WIRES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from claude_mpm.journal.folder_watch import Served
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.sessions.index import Index
+    from claude_mpm.wire import Wire
+    from claude_mpm.wire.events import Event
+    from claude_mpm.wire.framing import Line
+
+    Processor = Callable[[Event], Iterable[Event]]
+    Sink = Callable[[Event], None]
+    # Lines, what they say, that with what was made of it, and that alone.
+    Found = tuple[Sequence[Line], Sequence[Event], list[Event], Sequence[Event]]
+
+# How often, in seconds, it is checked whether a silent host is still alive.
+LIVENESS_INTERVAL = 1.0
+# The kinds of event that processors make and the index keeps.
+FOUND = frozenset({"ticket", "delegation", "turn", "cost"})
+# Those in which Claude says what has become of a prompt or a request.
+_HEARD = frozenset({"command_lifecycle", "control_response"})
+# The kinds of event of a journal with which the disk has something to do.
+_TO_DISK = frozenset({"result", "not-json"})
+
+
+class Session:
+    """Reads a session's journal: bytes, lines, events, processors, index, sinks, in that order.
+
+    Args:
+        folder: the session's folder, with its journal.
+        wire: how the journal is read.
+        index: where what is found is kept.
+        processors: functions that make further events of an event.
+        sinks: functions that are given every event.
+        start: where to read from, in bytes; where the index has come to if it is None. What the
+            index knows already is given out again, but neither counted nor kept again.
+        is_over: tells that nothing will be written to the journal any more.
+        keeps: whether what is found goes to the index.
+        joins: whether an event may stand for several lines, where nobody but us sees it.
+        sync: given what was read before any of it is kept or handed on.
+
+    Attributes:
+        more: whether there was more than the last `poll` returned.
+        failure: why nothing more is kept in the index; what was read is given out all the same.
+    """
+
+    def __init__(
+        self,
+        folder: SessionFolder,
+        wire: Wire,
+        index: Index,
+        *,
+        processors: Sequence[Processor] = (),
+        sinks: Sequence[Sink] = (),
+        start: int | None = None,
+        is_over: Callable[[], bool] = lambda: True,
+        keeps: bool = True,
+        joins: bool = False,
+        sync: Callable[[Sequence[Event]], None] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.ended = self.more = False
+        self.failure: StorageError | None = None
+        self._wire = wire
+        self._index = index
+        self._processors = processors
+        self._sinks = sinks
+        self._by_kind: dict[str, Sequence[Processor]] = {}
+        # Nobody but our own processors sees the events, and these take several lines at once.
+        ours = not sinks and all(hasattr(process, "taker") for process in processors)
+        self._together = ours and joins and wire.joins
+        self.position = index.position(folder.path.name)
+        self._is_over = is_over
+        self._keeps = keeps
+        self._sync = sync
+        self._held: Found | None = None
+        self._heard: list[Event] = []  # since the index was told last
+        begin = self.position.cursor if start is None else start
+        self._cursor = Cursor(folder.journal, begin, together=self._together)
+        self._changes = subscribe(folder.exchange)
+        self._let_go = False
+        # A host says that it is over by a file that it renames; only then, and once in a while in
+        # case it died, is it asked.
+        self._may_be_over = True
+
+    def read(self, timeout: float) -> list[Event]:
+        """Return the next events; empty where nothing came for `timeout` seconds, or at the end.
+
+        Only one thread reads a session. `ended` turns true with the last events.
+        """
+        held, self._held = self._held, None
+        if held is not None:
+            return self._settle(*held)
+        deadline = time.monotonic() + timeout
+        while not self.ended:
+            if self._let_go:
+                self.ended = True
+                break
+            lines = self._cursor.read()
+            if not lines and self._may_be_over and self._is_over():
+                lines = self._cursor.read() or self._finish()
+            if lines or self.ended:
+                return self._process(lines)
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            self._may_be_over = self._changes.wait(min(remaining, LIVENESS_INTERVAL))
+        return []
+
+    def poll(self) -> list[Event] | None:
+        """Return the next events that are there, as `read` does; None where that may block.
+
+        It may where something is to be kept, or synced, and at the end: `read` goes on there.
+        """
+        if self._held is not None or self._let_go:
+            return None
+        lines = self._cursor.read()
+        self.more = self._cursor.more
+        if not lines:
+            return []
+        found = self._find(lines)
+        _, decoded, events, made = found
+        if made or not _TO_DISK.isdisjoint([event.kind for event in decoded]):
+            self._held = found
+            return None
+        self._count(lines, decoded)
+        return events
+
+    def unread(self) -> Iterator[Event]:
+        """Yield what the journal has beyond what was read; from any thread, and it stays unread."""
+        for line in read_lines(self.folder.journal, self._cursor.offset):
+            yield from self._wire.decode(line)
+
+    @property
+    def can_be_served(self) -> bool:
+        """Whether the watching thread hears of what the session's host does."""
+        return not self._changes.polls
+
+    def serve(self, served: Served | None) -> None:
+        """Let the watching thread tell somebody of each change; None ends that.
+
+        Meanwhile nobody calls `read`.
+        """
+        self._may_be_over = True
+        self._changes.serve(served)
+
+    def catch_up(self) -> None:
+        """Read what the journal holds now, without waiting for more.
+
+        Raises:
+            StorageError: the index could not be written.
+        """
+        while lines := self._cursor.read():
+            self._process(lines)
+        if self._is_over():
+            self._process(self._finish())
+        if self.failure is not None:
+            raise self.failure
+
+    def let_go(self) -> None:
+        """Read no more, from any thread, though there may be more to come; `ended` turns true."""
+        self._let_go = True
+        self.wake()
+
+    def wake(self) -> None:
+        """End a `read` that waits, from any thread."""
+        self._changes.wake()
+
+    def close(self) -> None:
+        """Let go of the journal; safe to call twice."""
+        self._cursor.close()
+        self._changes.close()
+
+    def _finish(self) -> list[Line]:
+        self.ended = True
+        rest = self._cursor.rest()
+        return [rest] if rest else []
+
+    def _process(self, lines: Sequence[Line]) -> list[Event]:
+        return self._settle(*self._find(lines))
+
+    def _find(self, lines: Sequence[Line]) -> Found:
+        """Decode lines, and return what they say and what is made of it."""
+        decoded = self._wire.decode_all(lines)
+        events: list[Event] = []
+        made: list[Event] = []
+        by_kind = self._by_kind
+        for event in decoded:
+            events.append(event)
+            takes = by_kind.get(event.kind)
+            if takes is None:
+                takes = by_kind[event.kind] = takers(self._processors, event.kind)
+            for take in takes:
+                if found := take(event):
+                    before = len(events)
+                    events += found
+                    made += events[before:]
+        return lines, decoded, events, made
+
+    def _settle(
+        self,
+        lines: Sequence[Line],
+        decoded: Sequence[Event],
+        events: list[Event],
+        made: Sequence[Event],
+    ) -> list[Event]:
+        """Keep what was found, and return all events."""
+        if self._sync is not None:
+            self._sync(decoded)
+        finished = finish_all(self._processors) if self.ended else []
+        self._keep(lines, decoded, made, finished)
+        events += finished
+        for sink in self._sinks:
+            for event in events:
+                sink(event)
+        return events
+
+    def _keep(
+        self,
+        lines: Sequence[Line],
+        decoded: Sequence[Event],
+        made: Sequence[Event],
+        finished: Sequence[Event],
+    ) -> None:
+        """Count what is new, and tell the index when something was found and at the end."""
+        position = self.position
+        known, not_json = position.cursor, position.not_json
+        if not self._keeps or (self._cursor.offset <= known and not self.ended):
+            return
+        self._count(lines, decoded)
+        if lines and lines[0].offset < known:  # a part of it is known
+            made = [event for event in made if event.offset >= known]
+        found = [event for event in made if event.kind in FOUND]
+        for event in found:
+            if event.kind in ("turn", "cost"):
+                position.total_cost_usd = event.data.total_cost_usd
+                position.cost_usd += event.data.cost_usd
+                if event.kind == "turn":
+                    position.turns += -1 if event.data.withdrawn else 1
+        if found or self.ended or position.not_json > not_json:
+            # What the end brought out begins before the cursor, and is new all the same.
+            self._store([*found, *finished])
+
+    def _count(self, lines: Sequence[Line], decoded: Sequence[Event]) -> None:
+        """Count what is new of what was read last."""
+        position = self.position
+        known, end = position.cursor, self._cursor.offset
+        if not self._keeps or end <= known:
+            return
+        if self._together:
+            position.events += sum(_lines_behind(event, known) for event in decoded)
+        if lines and lines[0].offset < known:
+            decoded = [event for event in decoded if event.offset >= known]
+        if not self._together:
+            position.events += len(decoded)
+        kinds = [event.kind for event in decoded]
+        position.not_json += kinds.count("not-json")
+        if not _HEARD.isdisjoint(kinds):
+            self._heard += [event for event in decoded if event.kind in _HEARD]
+        position.cursor = end
+
+    def _store(self, found: Sequence[Event]) -> None:
+        heard, self._heard = self._heard, []
+        try:
+            self._index.store(self.folder.path.name, found, self.position, heard)
+        except StorageError as error:
+            # The journal has it all, and whoever catches up begins at what was kept last. To keep
+            # what comes later would hide the gap.
+            self.failure = error
+            self._keeps = False
+
+
+def _lines_behind(event: Event, offset: int) -> int:
+    """Return how many of the lines that were read together begin at an offset or behind it."""
+    known = offset - event.offset
+    if known <= 0:
+        return len(event.data.lines)
+    return event.raw.count(b"\n", known) + (known <= len(event.raw))
+
+
+def open_beside(folder: SessionFolder, index: Index, start: int, *, follow: bool = True) -> Session:
+    """Open a session for one more reader beside the one that keeps: nothing goes to the index.
+
+    Args:
+        start: the byte to start at: 0, or the `end` of an event.
+        follow: whether the end is that of the session, or of what the journal holds now.
+    """
+    meta = folder.read_meta()
+    return Session(
+        folder,
+        WIRES[meta.wire],
+        index,
+        processors=built_in_processors(meta, folder, index, start),
+        start=start,
+        is_over=folder.has_ended if follow else (lambda: True),
+        keeps=False,
+    )
+
+
+def read_events(
+    folder: SessionFolder, index: Index, *, since: int = 0, follow: bool = False
+) -> Iterator[Event]:
+    """Yield the events of a session's journal and what is found in them, as `open_beside` does."""
+    with closing(open_beside(folder, index, since, follow=follow)) as reader:
+        while not reader.ended:
+            yield from reader.read(LIVENESS_INTERVAL)

@@ -1,0 +1,270 @@
+"""All sessions of a state folder, and the index over them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from claude_mpm.errors import SettingsError, StorageError, UnknownSession
+from claude_mpm.folders import check_private
+from claude_mpm.journal.layout import Meta, SessionFolder, session_path
+from claude_mpm.journal.storage import storage_errors
+from claude_mpm.sessions.index import Index
+from claude_mpm.validation import NOT_JSON
+from claude_mpm.wire import WIRES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from claude_mpm.records import Delegation, Ticket
+
+    OnError = Callable[[SessionFolder, StorageError], None]
+
+
+def default_state_dir() -> Path:
+    """Return the platform's own folder for state, or what CLAUDE_MPM_STATE_DIR names.
+
+    Raises:
+        SettingsError: it is below the home of a user who has none.
+    """
+    asked = os.environ.get("CLAUDE_MPM_STATE_DIR")
+    from platformdirs import user_state_path
+
+    try:
+        return Path(asked).expanduser() if asked else user_state_path("claude-mpm", appauthor=False)
+    except RuntimeError as error:
+        raise SettingsError(
+            "there is no home folder for sessions: set HOME, or CLAUDE_MPM_STATE_DIR"
+        ) from error
+
+
+# One connection for each index of this process: each takes 100 KiB and three open files.
+_indexes: WeakValueDictionary[Path, Index] = WeakValueDictionary()
+_sharing = threading.Lock()
+
+
+def _shared_index(path: Path) -> Index:
+    with _sharing:
+        index = _indexes.get(path)
+        if index is None or not index.is_in_place():
+            index = _indexes[path] = Index(path)
+        index.holders += 1
+        return index
+
+
+def _release(index: Index) -> None:
+    with _sharing:
+        index.holders -= 1
+        if index.holders == 0:
+            index.close()
+            if _indexes.get(index.path) is index:
+                del _indexes[index.path]
+
+
+class Store:
+    """Opens, lists and re-reads sessions.
+
+    Args:
+        state_dir: the folder of sessions and index; None for the default.
+    """
+
+    def __init__(self, state_dir: str | Path | None = None) -> None:
+        self.path = Path(state_dir).expanduser().absolute() if state_dir else default_state_dir()
+        self._index: Index | None = None
+
+    @property
+    def index(self) -> Index:
+        """The index; it is opened when it is first needed.
+
+        Raises:
+            StorageError: it cannot be read or written.
+        """
+        if self._index is None:
+            check_private(self.path)
+            self._index = _shared_index(self.path / "index.sqlite")
+        return self._index
+
+    def folder(self, session_id: str) -> SessionFolder:
+        """Return the folder of a session, which need not exist.
+
+        Raises:
+            StorageError: others can write to the folder of sessions.
+        """
+        self._check()
+        return SessionFolder(session_path(self.path, session_id))
+
+    def _check(self) -> None:
+        """See to it that nobody else can have put a session here: its record is obeyed."""
+        for folder in (self.path, self.path / "sessions"):
+            check_private(folder)
+
+    def find(self, prefix: str) -> SessionFolder:
+        """Return the session whose id is, or alone begins with, `prefix`.
+
+        Raises:
+            UnknownSession: there is none, or several.
+        """
+        return _only(prefix, self.sessions())
+
+    def find_folder(self, prefix: str) -> SessionFolder:
+        """Return the folder of a session as `find` does, also of one without a record."""
+        return _only(prefix, self.folders())
+
+    def sessions(self) -> Iterator[SessionFolder]:
+        """Yield every session, the one started last first.
+
+        Raises:
+            StorageError: others can write to the folder of sessions.
+        """
+        return (folder for folder in self.folders() if folder.meta_file.exists())
+
+    def folders(self) -> Iterator[SessionFolder]:
+        """Yield the folder of every session, also of one that has no record, or none yet.
+
+        Raises:
+            StorageError: others can write to the folder of sessions.
+        """
+        self._check()
+        root = self.path / "sessions"
+        try:
+            with os.scandir(root) as entries:
+                found = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in sorted(found, key=lambda entry: entry.stat().st_mtime, reverse=True):
+            yield SessionFolder(Path(entry.path))
+
+    def catch_up(self, folder: SessionFolder) -> None:
+        """Bring the index up to what a session's journal holds now.
+
+        Raises:
+            StorageError: the record or the index cannot be read or written.
+        """
+        meta = folder.read_meta()
+        start = self.index.position(meta.session_id).cursor
+        with storage_errors(folder.journal):
+            size = folder.journal.size()
+            if start > size:  # a power cut took what the index knows of
+                self._rebuild_one(folder)
+            elif start != size:
+                self._read_from(folder, meta, start)
+
+    def _read_from(self, folder: SessionFolder, meta: Meta, start: int) -> None:
+        from claude_mpm.sessions.pipeline import built_in_processors
+        from claude_mpm.sessions.reader import Session
+
+        processors = built_in_processors(
+            meta,
+            folder,
+            self.index,
+            start,
+            tickets=meta.options.get("tickets", True),
+            markers=meta.options.get("ticket_markers"),
+        )
+        wire = WIRES[meta.wire]
+        over = folder.has_ended()
+        session = Session(folder, wire, self.index, processors=processors, is_over=lambda: over)
+        with closing(session):
+            session.catch_up()
+
+    def catch_up_all(self, on_error: OnError | None = None) -> None:
+        """Bring the index up to all journals.
+
+        Args:
+            on_error: called for each session that cannot be read; without it, the first raises.
+
+        Raises:
+            StorageError: the index cannot be read or written.
+        """
+        self._for_all(self.catch_up, on_error)
+
+    def rebuild(self, on_error: OnError | None = None) -> None:
+        """Forget all that the index knows and read every journal anew; as `catch_up_all`."""
+        self._for_all(self._rebuild_one, on_error)
+
+    def _for_all(self, do: Callable[[SessionFolder], None], on_error: OnError | None) -> None:
+        self.index.position("")  # raises here: an index that is damaged is no session's fault
+        for folder in self.sessions():
+            try:
+                do(folder)
+            except StorageError as error:
+                if on_error is None:
+                    raise
+                on_error(folder, error)
+
+    def _rebuild_one(self, folder: SessionFolder) -> None:
+        session = folder.path.name
+        self.index.forget(session)
+        self.catch_up(folder)
+        for decision in decisions(folder):
+            for kind in ("ticket", "delegation"):
+                if kind in decision:
+                    state = str(decision.get("state"))
+                    self.index.set_state(kind, session, str(decision[kind]), state)
+
+    def set_ticket_state(self, ticket: Ticket, state: str) -> None:
+        """Close a ticket or open it again; kept beside the journal, so that it outlives the index.
+
+        Raises:
+            StorageError: it could not be kept.
+        """
+        self._decide("ticket", ticket, state)
+
+    def close_delegation(self, delegation: Delegation) -> None:
+        """Count a delegation that has not ended as closed; kept as a ticket's state is.
+
+        Raises:
+            StorageError: it could not be kept.
+        """
+        self._decide("delegation", delegation, "closed")
+
+    def _decide(self, kind: str, record: Ticket | Delegation, state: str) -> None:
+        folder = self.folder(record.session)
+        note = {"at": time.time(), kind: record.key, "state": state}
+        with storage_errors(folder.decisions):
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            with open(os.open(folder.decisions, flags, 0o600), "ab") as file:
+                file.write(msgspec.json.encode(note) + b"\n")
+        self.index.set_state(kind, record.session, record.key, state)
+
+    def close(self) -> None:
+        """Close the index; safe to call twice."""
+        if self._index is not None:
+            _release(self._index)
+            self._index = None
+
+
+def decisions(folder: SessionFolder) -> list[dict[str, Any]]:
+    """Return what users decided about what is in a session, oldest first.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    try:
+        lines = folder.decisions.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    try:
+        return [msgspec.json.decode(line, type=dict[str, Any]) for line in lines]
+    except NOT_JSON as error:
+        raise StorageError(f"{folder.decisions}: a line is damaged ({error})") from error
+
+
+def _only(prefix: str, folders: Iterable[SessionFolder]) -> SessionFolder:
+    named = folders if prefix else ()  # an empty name is a slip, and nobody's
+    matching = [folder for folder in named if folder.path.name.startswith(prefix)]
+    exact = [folder for folder in matching if folder.path.name == prefix]
+    found = exact or matching
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UnknownSession(f"no session {prefix!r} here; `claude-mpm ps --all` lists them")
+    names = ", ".join(folder.path.name[: len(prefix) + 8] for folder in found[:5])
+    raise UnknownSession(f"{len(found)} sessions begin with {prefix!r}: {names}")
