@@ -83,7 +83,7 @@ bench-quick: venv ## Measure a part of it, in two minutes
 	$(BIN)/python benchmarks/run.py --quick $(ARGS)
 
 chaos: venv ## Kill, stop and race on purpose; report what held: make chaos N=500 SEED=1
-	$(BIN)/python -m claude_mpm.testing.chaos --number $(N) --seed $(SEED) \
+	$(BIN)/python -m chaos --number $(N) --seed $(SEED) \
 		$(addprefix --only ,$(ONLY)) --output reports/chaos.md
 
 FUZZER := .fuzz

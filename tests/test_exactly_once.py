@@ -19,7 +19,7 @@ from claude_mpm.journal.lease import Owner, SessionLock
 from claude_mpm.sessions.delivery import Fate
 from claude_mpm.sessions.status import prompt_fates
 from claude_mpm.testing import Call, Stall
-from claude_mpm.testing.chaos import Dice, kill, tear
+from claude_mpm.testing.faults import Dice, kill, tear
 from claude_mpm.testing.residue import Remains
 from claude_mpm.wire.stream_json import StreamJson
 

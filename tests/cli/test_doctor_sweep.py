@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chaos.world import StandInWorld
 from claude_mpm.cli.doctor_sweep import sweep
 from claude_mpm.cli.main import main
 from claude_mpm.journal import orphans
 from claude_mpm.journal.lease import SessionLock
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.sessions.store import Store
-from claude_mpm.testing.chaos import kill
-from claude_mpm.testing.chaos.world import StandInWorld
+from claude_mpm.testing.faults import kill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from claude_mpm.cli.doctor_sweep import sweep
 from claude_mpm.journal import orphans
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing import Call, Stall
-from claude_mpm.testing.chaos import kill
+from claude_mpm.testing.faults import kill
 from command import Command, wait_until_gone
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from claude_mpm.journal.cursor import read_lines
 from claude_mpm.journal.durability import JournalSync
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import SessionFolder
-from claude_mpm.testing.chaos import Dice, tear
+from claude_mpm.testing.faults import Dice, tear
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:

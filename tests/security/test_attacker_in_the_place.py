@@ -11,10 +11,10 @@ import pytest
 
 from attacks import ATTACKS, lay_outside, left_alone, replace
 from calls import call
+from chaos.world import StandInWorld
 from claude_mpm import MPMOrchestrator
 from claude_mpm.journal import orphans
 from claude_mpm.journal.storage import remove_tree
-from claude_mpm.testing.chaos.world import StandInWorld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """A very long journal with a very long line: what it costs to read it, and to take it up.
 
-    python -m claude_mpm.testing.chaos.volume < ORDER
+    python -m chaos.volume < ORDER
 
 runs a controller in a process of its own, so that its memory is its own: it does one step of the
 scenario, writes what it has measured, and goes.
@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chaos import command, environ
+from chaos.figures import Clock, Figures
+from chaos.world import StandInWorld
 from claude_mpm.journal import orphans
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-from claude_mpm.own_python import own_environ, own_python
-from claude_mpm.testing.chaos.faults import kill
-from claude_mpm.testing.chaos.figures import Clock, Figures
-from claude_mpm.testing.chaos.world import StandInWorld
+from claude_mpm.testing.faults import kill
 
 if TYPE_CHECKING:
-    from claude_mpm.testing.chaos.faults import Dice
+    from claude_mpm.testing.faults import Dice
 
 _A_TURN = 10_000  # events
 _MB = 1 << 20
@@ -139,8 +139,8 @@ def _take_up(world: StandInWorld, name: str, figures: Figures, what: str) -> Non
 
 def _process(order: Order) -> Measured:
     done = subprocess.run(
-        own_python("-m", "claude_mpm.testing.chaos.volume"),
-        env=own_environ(),
+        command("volume"),
+        env=environ(),
         input=msgspec.json.encode(order),
         stdout=subprocess.PIPE,
         timeout=_PATIENCE,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chaos.__main__ import SCENARIOS
+from chaos.cases import Case, play
+from chaos.evidence import gather
+from chaos.figures import Figures, report
+from chaos.world import StandInWorld
 from claude_mpm.journal import orphans
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-from claude_mpm.testing.chaos import Dice, kill
-from claude_mpm.testing.chaos.__main__ import SCENARIOS
-from claude_mpm.testing.chaos.cases import Case, play
-from claude_mpm.testing.chaos.evidence import gather
-from claude_mpm.testing.chaos.figures import Figures, report
-from claude_mpm.testing.chaos.world import StandInWorld
+from claude_mpm.testing.faults import Dice, kill
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
+from chaos.controller import LOST, Task, spawn
+from chaos.evidence import Evidence, gather
+from chaos.world import PROMPTS, RealWorld
 from claude_mpm.journal import orphans
 from claude_mpm.sessions.delivery import Fate
-from claude_mpm.testing.chaos.controller import LOST, Task, spawn
-from claude_mpm.testing.chaos.evidence import Evidence, gather
-from claude_mpm.testing.chaos.world import PROMPTS, RealWorld
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from claude_mpm.testing.chaos.faults import Dice
-    from claude_mpm.testing.chaos.figures import Figures
-    from claude_mpm.testing.chaos.world import World
+    from chaos.figures import Figures
+    from chaos.world import World
+    from claude_mpm.testing.faults import Dice
 
 PATIENCE = 120.0  # seconds for a controller that is left in peace
 _MOST_STARTS = 40

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chaos.conversation import NOT_TAKEN_UP, PATIENCE, Conversation
+from chaos.figures import Clock, Figures
+from chaos.world import World, worlds
 from claude_mpm.journal import orphans
-from claude_mpm.testing.chaos.conversation import NOT_TAKEN_UP, PATIENCE, Conversation
-from claude_mpm.testing.chaos.faults import Dice, Killer
-from claude_mpm.testing.chaos.figures import Clock, Figures
-from claude_mpm.testing.chaos.world import World, worlds
+from claude_mpm.testing.faults import Dice, Killer
 
 if TYPE_CHECKING:
     import subprocess

@@ -9,19 +9,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.figures import Clock, Figures
+from chaos.world import World, worlds
 from claude_mpm.conversation.question import Question
 from claude_mpm.errors import MPMError
 from claude_mpm.journal import orphans
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-from claude_mpm.testing.chaos.figures import Clock, Figures
-from claude_mpm.testing.chaos.world import World, worlds
 from claude_mpm.testing.residue import Remains
 from claude_mpm.wire.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from claude_mpm.testing.chaos.faults import Dice
+    from claude_mpm.testing.faults import Dice
 
 STATES = ("starting", "idle", "stream", "tool", "background", "ask")
 _PATIENCE = 60.0

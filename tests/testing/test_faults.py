@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from claude_mpm.testing.chaos import (
+from claude_mpm.testing.faults import (
     Dice,
     Killer,
     clock_jump,

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chaos.figures import Clock, Figures
+from chaos.world import RealWorld, StandInWorld, World
 from claude_mpm.errors import MPMError
 from claude_mpm.journal import orphans
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-from claude_mpm.testing.chaos.figures import Clock, Figures
-from claude_mpm.testing.chaos.world import RealWorld, StandInWorld, World
 from claude_mpm.testing.residue import Remains
 
 if TYPE_CHECKING:

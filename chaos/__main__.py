@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.testing.chaos.deaths import claudes_killed, controllers_killed
-from claude_mpm.testing.chaos.faults import Dice
-from claude_mpm.testing.chaos.figures import Figures, report
-from claude_mpm.testing.chaos.pains import pains
-from claude_mpm.testing.chaos.rivals import rivals
-from claude_mpm.testing.chaos.stops import stops
-from claude_mpm.testing.chaos.troubles import troubles
-from claude_mpm.testing.chaos.volume import volume
+from chaos.deaths import claudes_killed, controllers_killed
+from chaos.figures import Figures, report
+from chaos.pains import pains
+from chaos.rivals import rivals
+from chaos.stops import stops
+from chaos.troubles import troubles
+from chaos.volume import volume
+from claude_mpm.testing.faults import Dice
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from claude_mpm.sessions.store import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from chaos.world import World
     from claude_mpm.sessions.delivery import Fate
-    from claude_mpm.testing.chaos.world import World
 
 
 class Evidence(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """A controller in a process of its own, to be killed: it takes a session up and goes on with it.
 
-    python -m claude_mpm.testing.chaos.controller < ORDER
+    python -m chaos.controller < ORDER
 
 It ends with status 0 once all was asked and answered, and with 3 when Claude was lost.
 """
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chaos import command, environ
 from claude_mpm.conversation.verdict import Outcome
 from claude_mpm.errors import MPMError
 from claude_mpm.journal.prompts import prompts
 from claude_mpm.orchestration.factory import create_orchestrator
-from claude_mpm.own_python import own_environ, own_python
-from claude_mpm.testing.chaos.faults import Dice, clock_jump, slow_reader
+from claude_mpm.testing.faults import Dice, clock_jump, slow_reader
 
 if TYPE_CHECKING:
     from claude_mpm.conversation.turn import Turn
@@ -50,8 +50,8 @@ class Task(msgspec.Struct, frozen=True):
 def spawn(task: Task) -> subprocess.Popen[bytes]:
     """Start the process; its standard error is a pipe."""
     process = subprocess.Popen(
-        own_python("-m", "claude_mpm.testing.chaos.controller"),
-        env=own_environ(),
+        command("controller"),
+        env=environ(),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

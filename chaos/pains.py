@@ -8,18 +8,18 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
+from chaos.cases import PATIENCE, Case, Played, play
+from chaos.figures import Figures
+from chaos.world import RealWorld
 from claude_mpm.journal import orphans
 from claude_mpm.own_python import own_python
-from claude_mpm.testing.chaos.cases import PATIENCE, Case, Played, play
-from claude_mpm.testing.chaos.figures import Figures
-from claude_mpm.testing.chaos.world import RealWorld
 from claude_mpm.testing.processes import processes
 from claude_mpm.testing.script import Call, Delegate, Fail, Say, Stall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from claude_mpm.testing.chaos.faults import Dice
+    from claude_mpm.testing.faults import Dice
 
 _AT_ONCE: Mapping[str, Any] = {"silence_timeout": 1.0, "on_stall": "end", "stop_timeout": 2.0}
 _PATIENTLY: Mapping[str, Any] = {"silence_timeout": 3.0, "on_stall": "interrupt", "partial": True}

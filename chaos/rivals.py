@@ -1,6 +1,6 @@
 """Two controllers that take up one session at the same moment.
 
-    python -m claude_mpm.testing.chaos.rivals
+    python -m chaos.rivals
 
 runs one of them: it reads a line with the options of an orchestrator, takes the session up, writes
 a line with what came of it, and goes on with the next line; `null` lets go of the session.
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chaos import command, environ
+from chaos.figures import Clock, Figures
+from chaos.world import World, worlds
 from claude_mpm.errors import MPMError
 from claude_mpm.journal import orphans
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-from claude_mpm.own_python import own_environ, own_python
-from claude_mpm.testing.chaos.figures import Clock, Figures
-from claude_mpm.testing.chaos.world import World, worlds
 
 if TYPE_CHECKING:
-    from claude_mpm.testing.chaos.faults import Dice
+    from claude_mpm.testing.faults import Dice
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -95,8 +95,8 @@ def _meet(world: World, pair: list[_Rival], figures: Figures) -> None:
 class _Rival:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            own_python("-m", "claude_mpm.testing.chaos.rivals"),
-            env=own_environ(),
+            command("rivals"),
+            env=environ(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

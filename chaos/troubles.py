@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from chaos.conversation import NOT_TAKEN_UP, PATIENCE, Conversation
+from chaos.figures import Clock, Figures
+from chaos.world import World, worlds
 from claude_mpm.journal import orphans
 from claude_mpm.own_python import own_environ, own_python
-from claude_mpm.testing.chaos.conversation import NOT_TAKEN_UP, PATIENCE, Conversation
-from claude_mpm.testing.chaos.faults import Dice, Killer, cuts, full_disk, kill, stall, tear
-from claude_mpm.testing.chaos.figures import Clock, Figures
-from claude_mpm.testing.chaos.world import World, worlds
 from claude_mpm.testing.cut_proxy import CutProxy
+from claude_mpm.testing.faults import Dice, Killer, cuts, full_disk, kill, stall, tear
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from claude_mpm.testing.chaos.conversation import Strike
+    from chaos.conversation import Strike
 
 TROUBLES = ("full disk", "clock jump", "torn write", "slow reader", "stall", "cut link")
 _A_SESSION = 5  # how often in one
