@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import logging
 import os
 import stat
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claude_mpm.errors import LaunchError, SettingsError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _logger = logging.getLogger("claude_mpm.folders")
 
@@ -68,21 +74,48 @@ def make_private(folder: Path) -> None:
         raise NotADirectoryError(20, "Not a directory", str(folder))
 
 
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold off others who change a file while this process reads it and replaces it.
+
+    The lock is on a file beside it, which stays: the file itself is another one after each change,
+    and a folder cannot be locked on every file system. The kernel takes it from one who dies.
+
+    Raises:
+        OSError: the folder is missing, or cannot be written.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(file.with_name(f".{file.name}.lock"), flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def check_private(folder: Path) -> None:
     """Refuse a folder that somebody else could have written; a missing one passes.
+
+    A link to a folder counts as what it leads to, and must itself be this user's or root's.
 
     Raises:
         StorageError: it belongs neither to this user nor to root, or others may write in it.
     """
+    owners = (0, os.geteuid())
     try:
-        status = folder.stat()
+        link, status = folder.lstat(), folder.stat()
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise StorageError(
             f"{folder}: {error.strerror}; check the folder, or set `state_dir`"
         ) from error
-    if reason := _of_others(status, _OTHERS_WRITE, (0, os.geteuid())):
+    if stat.S_ISLNK(link.st_mode) and (reason := _of_others(link, 0, owners)):
+        raise StorageError(
+            f"{folder} is a link that {reason}, who may have it lead anywhere; set `state_dir` to"
+            " a folder of your own"
+        )
+    if reason := _of_others(status, _OTHERS_WRITE, owners):
         raise StorageError(
             f"{folder} {reason}, so what is in it may be anybody's; look at it, then"
             f" `chmod go-w {folder}`, or set `state_dir` to a folder of your own"

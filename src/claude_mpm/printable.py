@@ -50,6 +50,11 @@ def exact(text: str) -> str:
     return text if text.isascii() else "".join(_without_overprinting(text))
 
 
+def exact_line(text: str) -> str:
+    """Return a text, such as a path, as one line in which every character can be seen."""
+    return exact(text).replace("\n", "\\n")
+
+
 def printable_json(text: str) -> str:
     """Return JSON that says the same with nothing in it that steers a terminal."""
     return _UNFIT.sub(_escaped, text)

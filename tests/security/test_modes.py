@@ -121,6 +121,27 @@ def test_a_state_folder_of_another_user_is_refused(tmp_path: Path) -> None:
         list(Store(folder).sessions())
 
 
+@pytest.mark.parametrize("linked", ["", "sessions"])
+def test_a_state_folder_may_be_a_link_of_the_users_own(tmp_path: Path, linked: str) -> None:
+    store = Store(tmp_path / "state")
+    store.folder("one").create()
+    link = tmp_path / "state" / linked
+    link.rename(tmp_path / "elsewhere")
+    link.symlink_to(tmp_path / "elsewhere")
+    store.folder("two").create()
+    assert sorted(path.name for path in (tmp_path / "state" / "sessions").iterdir()) == [
+        "one", "two"
+    ]  # fmt: skip
+    os.chown(link, SOMEBODY, SOMEBODY, follow_symlinks=False)
+    with pytest.raises(StorageError, match=f"a link that belongs to another user .uid {SOMEBODY}"):
+        store.folder("one")
+    link.unlink()
+    link.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").chmod(0o770)
+    with pytest.raises(StorageError, match="can be written by others"):
+        store.folder("one")
+
+
 # --- where sockets are --------------------------------------------------------------------------
 
 

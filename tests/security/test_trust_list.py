@@ -6,6 +6,8 @@ import grp
 import json
 import os
 import pwd
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,20 @@ def test_a_list_that_cannot_be_read_is_named_with_the_line() -> None:
     trusted_file().write_text('/a\n"/b\n')
     with pytest.raises(SettingsError, match="trusted, line 2: no path"):
         trusted_folders()
+
+
+def test_of_several_who_trust_at_once_each_is_kept(tmp_path: Path) -> None:
+    several = [tmp_path / f"project-{number}" for number in range(8)]
+    at_once = threading.Barrier(len(several))
+
+    def change(folder: Path) -> None:
+        at_once.wait()
+        for trusted in (True, False, True):
+            set_trust(folder, trusted=trusted)
+
+    with ThreadPoolExecutor(len(several)) as pool:
+        list(pool.map(change, several))
+    assert sorted(trusted_folders()) == sorted(several)
 
 
 def test_trust_follows_the_real_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -12,10 +14,13 @@ import pytest
 
 from claude_mpm.errors import LaunchError
 from claude_mpm.link.far import FarFailed, LinkCut
+from claude_mpm.server.tokens import Limits, Tokens
 from claude_mpm.wire.remote import Input
 from served import raw, reason, say, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from served import Served
 
 
@@ -37,6 +42,23 @@ def test_a_token_is_shown_once_and_kept_hashed(served: Served) -> None:
         "idle": 60.0,
     }
     assert "ann" in served("token", "list")
+
+
+def test_of_several_tokens_that_are_made_and_revoked_at_once_none_is_lost(tmp_path: Path) -> None:
+    names = [f"name-{number}" for number in range(8)]
+    at_once = threading.Barrier(len(names))
+
+    def change(name: str) -> str:
+        tokens = Tokens(tmp_path)  # as each process has its own
+        at_once.wait()
+        tokens.add(name, Limits())
+        tokens.revoke(name)
+        return tokens.add(name, Limits())
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        made = list(pool.map(change, names))
+    tokens = Tokens(tmp_path)
+    assert [getattr(tokens.find(token), "name", None) for token in made] == names
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ from claude_mpm.config.trust import (
     acts_of,
     real,
     set_trust,
-    shown,
     trusted_by,
     trusted_file,
     trusted_folders,
     untrusted_acts,
 )
 from claude_mpm.errors import UsageError
+from claude_mpm.printable import exact_line
 
 
 @click.command()
@@ -37,16 +37,16 @@ def trust(context: click.Context, folder: Path | None, remove: bool, list_: bool
     app = context.ensure_object(App)
     if list_:
         found = [str(each) for each in trusted_folders()]
-        listed = "\n".join(map(shown, found)) or "no folder"
+        listed = "\n".join(map(exact_line, found)) or "no folder"
         app.print_json(found) if app.json else echo(listed)
         return
     chosen = real((folder or Path()).expanduser().absolute())
     if remove:
         context.exit(_remove(app, chosen))
     if not chosen.is_dir():
-        raise UsageError(f"there is no folder {shown(str(chosen))} to trust")
+        raise UsageError(f"there is no folder {exact_line(str(chosen))} to trust")
     set_trust(chosen, trusted=True)
-    app.note(f"{shown(str(chosen))} is trusted")
+    app.note(f"{exact_line(str(chosen))} is trusted")
     left = untrusted_acts(chosen)
     for act in acts_of(chosen):
         app.note(f"  {'left out still' if act in left else 'runs now'}: {act.seen_from(chosen)}")
@@ -57,14 +57,14 @@ def _remove(app: App, folder: Path) -> int:
     set_trust(folder, trusted=False)
     still = trusted_by(folder)
     if still is None:
-        app.note(f"{shown(str(folder))} is no longer trusted")
+        app.note(f"{exact_line(str(folder))} is no longer trusted")
         return 0
     above, file = still
-    by = shown(str(above))
+    by = exact_line(str(above))
     if file == str(trusted_file()):
         mend = f"claude-mpm trust --remove {shlex.quote(by)}"
     else:
         mend = f"remove hasTrustDialogAccepted of that folder from {file}"
     where = "through" if above != folder else "in Claude Code's own dialog, as"
-    echo(f"claude-mpm: {shown(str(folder))} is still trusted {where} {by}; {mend}", err=True)
+    echo(f"claude-mpm: {exact_line(str(folder))} is still trusted {where} {by}; {mend}", err=True)
     return 1

@@ -15,6 +15,7 @@ from claude_mpm.config.fields import PREFIX, Setting, Settings, describe
 from claude_mpm.config.trust import is_trusted
 from claude_mpm.errors import SettingsError
 from claude_mpm.folders import config_file, config_folder, of_others
+from claude_mpm.printable import exact_line
 from claude_mpm.validation import exists, explain, is_text, nearest, read_text, split_rules
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _environment_layer(environ: Mapping[str, str]) -> _Layer:
         if name not in names:
             likely = nearest(name, names)
             hint = f"did you mean {likely}?" if likely else "unset it"
-            raise SettingsError(f"{_printable(name)}: there is no such setting; {hint}")
+            raise SettingsError(f"{exact_line(name)}: there is no such setting; {hint}")
         if environ[name]:  # an empty variable is one that is not set
             key = names[name]
             value = _convert(key, _from_text(key, environ[name], name), name, strict=False)
@@ -296,7 +297,7 @@ def _to_trust(folder: Path) -> str:
 
 
 def _shown(path: Path) -> str:
-    return _printable(str(path))
+    return exact_line(str(path))
 
 
 def _in_toml(value: object) -> str:
@@ -341,12 +342,7 @@ def _line(text: str, key: str) -> str:
 def _unknown(key: str) -> str:
     likely = nearest(key, Settings.__struct_fields__)
     hint = f"did you mean `{likely}`?" if likely else "remove it"
-    return f"there is no setting `{_printable(key)}`; {hint}"
-
-
-def _printable(name: str) -> str:
-    """Return a name that anybody may have written, in one line."""
-    return name if name.isprintable() else repr(name)[1:-1]
+    return f"there is no setting `{exact_line(key)}`; {hint}"
 
 
 def _convert(key: str, value: object, where: str, *, strict: bool = True) -> object:

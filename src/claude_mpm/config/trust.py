@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.errors import SettingsError
-from claude_mpm.folders import config_file, config_folder, make_private, of_others
+from claude_mpm.folders import config_file, config_folder, locked, make_private, of_others
+from claude_mpm.printable import exact_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -90,16 +91,17 @@ def set_trust(folder: Path, *, trusted: bool) -> None:
         SettingsError: the list cannot be kept.
     """
     folder = real(folder)
-    left = [each for each in trusted_folders() if each != folder]
     file = trusted_file()
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    # One JSON string for each: a name may have line breaks and bytes that are no text.
-    lines = (f"{json.dumps(str(each))}\n" for each in [*left, *[folder] * trusted])
+    draft = file.with_name(f".{file.name}.new")
     try:
         make_private(file.parent)
-        draft.write_text("".join(lines), "utf-8")
-        draft.chmod(0o600)
-        draft.replace(file)
+        with locked(file):  # of two who change it at once, each keeps what the other has added
+            left = [each for each in trusted_folders() if each != folder]
+            # One JSON string for each: a name may have line breaks and bytes that are no text.
+            lines = (f"{json.dumps(str(each))}\n" for each in [*left, *[folder] * trusted])
+            draft.write_text("".join(lines), "utf-8")
+            draft.chmod(0o600)
+            draft.replace(file)
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}; check the folder") from error
 
@@ -161,7 +163,9 @@ class Act:
     def seen_from(self, folder: Path) -> str:
         """Return it in words, with the file's path as from a folder."""
         inside = self.file.is_relative_to(folder)
-        return shown(f"{self.what} in {self.file.relative_to(folder) if inside else self.file}")
+        return exact_line(
+            f"{self.what} in {self.file.relative_to(folder) if inside else self.file}"
+        )
 
 
 def acts_of(folder: Path, environ: Mapping[str, str] | None = None) -> list[Act]:
@@ -216,11 +220,6 @@ def commands_of(folder: Path) -> list[str]:
 def is_scheduled(acts: list[Act]) -> bool:
     """Return whether tasks are among them that begin a turn by themselves."""
     return any(act.file.name == _SCHEDULED for act in acts)
-
-
-def shown(text: str) -> str:
-    """Return a text that a project wrote, in one line and without a sign that a terminal obeys."""
-    return text if text.isprintable() else json.dumps(text)[1:-1]
 
 
 def repository_root(folder: Path) -> Path | None:

@@ -6,9 +6,10 @@ import logging
 import shlex
 from typing import TYPE_CHECKING
 
-from claude_mpm.config.trust import Act, real, shown, untrusted_acts
+from claude_mpm.config.trust import Act, real, untrusted_acts
 from claude_mpm.engine.native_agents import lay_agents
 from claude_mpm.engine.options import without_conversation
+from claude_mpm.printable import exact_line
 from claude_mpm.wire import WIRES, PlainLines, Transcript, Wire
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def told(acts: Sequence[Act], folder: Path) -> str:
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     needed = {act.folder for act in acts}
     highest = sorted(each for each in needed if needed.isdisjoint(each.parents))
-    mend = " && ".join(f"claude-mpm trust {shlex.quote(shown(str(each)))}" for each in highest)
+    mend = " && ".join(f"claude-mpm trust {shlex.quote(exact_line(str(each)))}" for each in highest)
     return (
         f"{', '.join(named[:_NAMED])}{more}: left out with the project's other settings and its"
         f" CLAUDE.md, as the folder is not trusted; to let them in: {mend}"

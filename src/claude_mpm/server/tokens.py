@@ -7,16 +7,18 @@ import hmac
 import re
 import secrets
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from claude_mpm.errors import StorageError, UsageError
-from claude_mpm.folders import check_private, check_secret, make_private
+from claude_mpm.folders import check_private, check_secret, locked, make_private
 from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 ANONYMOUS = "anonymous"
@@ -101,11 +103,6 @@ class Tokens:
         """
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} cannot be a token's name: use letters, digits, _ -")
-        tokens = self._read()
-        if any(token.name == name for token in tokens.values()) or name == ANONYMOUS:
-            raise UsageError(
-                f"there is a token {name!r} already; revoke it, or choose another name"
-            )
         token_id = secrets.token_hex(4)
         secret = f"mpm_{token_id}_{secrets.token_hex(32)}"
         token = Token(
@@ -116,7 +113,13 @@ class Tokens:
             limits=limits,
             claude_config=claude_config,
         )
-        self._write([*tokens.values(), token])
+        with self._changing():
+            tokens = self._read()
+            if any(each.name == name for each in tokens.values()) or name == ANONYMOUS:
+                raise UsageError(
+                    f"there is a token {name!r} already; revoke it, or choose another name"
+                )
+            self._write([*tokens.values(), token])
         return secret
 
     def revoke(self, name: str) -> None:
@@ -125,13 +128,22 @@ class Tokens:
         Raises:
             UsageError: there is no such token.
         """
-        tokens = self.all()
-        left = [token for token in tokens if token.name != name]
-        if len(left) == len(tokens):
-            raise UsageError(
-                f"no token is named {name!r}; `claude-mpm serve token list` lists them"
-            )
-        self._write(left)
+        with self._changing():
+            tokens = self.all()
+            left = [token for token in tokens if token.name != name]
+            if len(left) == len(tokens):
+                raise UsageError(
+                    f"no token is named {name!r}; `claude-mpm serve token list` lists them"
+                )
+            self._write(left)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold off other processes that change the file: none of two changes may be lost."""
+        with storage_errors(self.file):
+            make_private(self.file.parent)
+            with locked(self.file):
+                yield
 
     def _read(self) -> dict[str, Token]:
         with storage_errors(self.file):
@@ -155,7 +167,6 @@ class Tokens:
 
     def _write(self, tokens: list[Token]) -> None:
         with storage_errors(self.file):
-            make_private(self.file.parent)
             write_whole(self.file, msgspec.json.format(msgspec.json.encode(tokens)) + b"\n")
 
 
