@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import subprocess
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from claude_mpm import Outcome
+from claude_mpm import MPMOrchestrator, Outcome
 from claude_mpm.conversation.turn import Turn
 from claude_mpm.conversation.turn_tracker import TurnTracker
 from claude_mpm.engine.options import Options
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.wire.events import Event
 
+SECONDS = 60.0
 IDLE = {"type": "system", "subtype": "session_state_changed", "state": "idle"}
 SAID = {"type": "assistant", "message": {"content": [{"type": "text", "text": "the answer"}]}}
 # What a Claude that goes on with a conversation may write before it begins with a prompt.
@@ -240,3 +244,50 @@ def test_a_moment_in_milliseconds_is_read_as_one() -> None:
     assert told(1793848080484) == 1793848080.484
     assert told("soon") is None
     assert told(-1) is None
+
+
+class _Failure(Exception):
+    pass
+
+
+class _Mute(MPMOrchestrator):
+    """Gives Claude nothing, so that no turn ends by itself."""
+
+    def send_input(self, text: str) -> None:
+        pass
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("how", ["with", "async with"])
+def test_prompts_that_nobody_waits_for_are_answered_where_a_with_is_left(how: str) -> None:
+    async def leave() -> tuple[Turn, Turn]:
+        async with MPMOrchestrator() as claude:
+            return claude.ask("one"), claude.ask("two")
+
+    if how == "with":
+        with MPMOrchestrator() as claude:
+            turns = claude.ask("one"), claude.ask("two")
+    else:
+        turns = asyncio.run(leave())
+    assert [turn.text for turn in turns] == ["Claude heard: one", "Claude heard: two"]
+    assert all(turn.verdict.ok for turn in turns)
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("why", ["somebody has waited", "an error", "stop", "the limit"])
+def test_a_with_is_left_at_once_where_nothing_is_to_be_waited_for(
+    why: str,
+) -> None:
+    limit = 0.5 if why == "the limit" else SECONDS
+    begun = time.monotonic()
+    with suppress(_Failure), _Mute(stop_timeout=limit) as claude:
+        turn = claude.ask("go")
+        if why == "somebody has waited":
+            with pytest.raises(TimeoutError):
+                turn.wait(0.0)
+        elif why == "an error":
+            raise _Failure
+        elif why == "stop":
+            claude.stop()
+    assert not turn.verdict.ok
+    assert time.monotonic() - begun < SECONDS

@@ -62,6 +62,7 @@ class Turn:
         self.dropped = False  # Claude said that it will not run the prompt
         self.heard = ""  # what Claude said last of the prompt: "queued", "started", …
         self.answered = False  # the assistant said or did something
+        self.watched = False  # somebody has waited for it, or read of it
         self.journal: Session | None = None  # where its result comes from
         self.known = Circumstances(structured=quiet is None)
         self._interrupt = self._give_up = interrupt
@@ -89,6 +90,7 @@ class Turn:
 
     def stream(self) -> Iterator[Item]:
         """Yield lines, events and questions in the order in which they come; each only once."""
+        self.watched = True
         while True:
             with self._changed:
                 while not self._items and self._verdict is None:
@@ -109,6 +111,7 @@ class Turn:
         """Yield what `stream` yields, without blocking the event loop."""
         import asyncio
 
+        self.watched = True
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
 
@@ -149,6 +152,7 @@ class Turn:
         Raises:
             TimeoutError: the turn is not over yet.
         """
+        self.watched = True
         limit = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while self._verdict is None:
@@ -161,6 +165,7 @@ class Turn:
 
     def interrupt(self) -> None:
         """Ask Claude to stop this turn; it ends with what was said so far."""
+        self.watched = True
         with self._changed:
             if self.done:
                 return

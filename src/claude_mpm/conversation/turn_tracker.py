@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from claude_mpm.wire.events import prompts_of
@@ -96,6 +98,20 @@ class TurnTracker:
                 return False
             turn.add_line(line)
             return True
+
+    def wait_for_unwatched(self, seconds: float) -> None:
+        """Wait until the turns that nobody has waited for or read are over.
+
+        Args:
+            seconds: how long, at most.
+        """
+        deadline = time.monotonic() + seconds
+        with self._lock:
+            turns = [turn for turn in (self.active, *self._waiting) if turn is not None]
+        with suppress(TimeoutError):
+            for turn in turns:
+                if not turn.watched:
+                    turn.wait(max(0.0, deadline - time.monotonic()))
 
     def is_due(self) -> bool:
         """Tell whether `keep_time` has something to do, without waiting for anything."""

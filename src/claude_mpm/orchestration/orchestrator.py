@@ -306,8 +306,14 @@ class MPMOrchestrator(Reading, AsyncFace):
         self.start_or_raise()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Stop Claude."""
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Stop Claude.
+
+        Where there is no error, it has `stop_timeout` seconds before that for prompts from `ask`
+        that nobody has waited for.
+        """
+        if error is None and not self._stopped.is_set() and not self._in_reader():
+            self._turns.wait_for_unwatched(self.options.stop_timeout)
         self.stop()
 
     def _generate_session_id(self) -> str:
