@@ -72,6 +72,14 @@ class App:
         self._noted: set[str] = set()  # what was said of the project's file
         self._redactor: Redactor | None = None
 
+    def copy(self) -> App:
+        """Return an app with the same flags, which can take up a session of its own."""
+        copied = App(self.claude_args)
+        copied.flags, copied.options = dict(self.flags), dict(self.options)
+        copied.quiet, copied.verbose = self.quiet, self.verbose
+        copied._noted = self._noted
+        return copied
+
     @property
     def resolved(self) -> Resolved:
         """The settings with where each came from."""

@@ -41,6 +41,7 @@ _COMMANDS = {
     "orchestrators": "orchestrators",
     "docker": "docker",
     "serve": "serve",
+    "mcp": "mcp",
     "trust": "trust",
     "doctor": "doctor",
     "demo": "demo",

@@ -148,8 +148,7 @@ def _stop(
 
 
 def _end(app: App, folder: SessionFolder) -> str:
-    one = App(app.claude_args)  # what one session was started with is nothing to the next
-    one.flags, one.options = dict(app.flags), dict(app.options)
+    one = app.copy()  # what one session was started with is nothing to the next
     one.recall(folder)
     claude = one.orchestrator(session_id=folder.path.name, resume=True)
     try:

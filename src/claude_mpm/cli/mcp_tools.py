@@ -1,0 +1,425 @@
+"""What an MCP client may do with sessions: each method is one tool, and none waits for long."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.cli.session_arg import status_now, taken_up
+from claude_mpm.conversation.question import input_of
+from claude_mpm.errors import QuestionOver, SessionEnded, UnknownSession, UsageError
+from claude_mpm.journal.secrets import redactor_of
+from claude_mpm.sessions.status import State
+from claude_mpm.validation import NOT_JSON, check_prompt, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from claude_mpm.cli.app import App
+    from claude_mpm.conversation.question import Question
+    from claude_mpm.conversation.turn import Turn
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+    from claude_mpm.redaction import Redactor
+    from claude_mpm.sessions.status import Status
+    from claude_mpm.sessions.store import Store
+
+# Seconds that a tool takes at most. MCP clients give up on a call after about a minute.
+LONGEST_CALL = 45.0
+_LOOK = 1.0  # seconds after which a wait looks for a permission request
+_MOST_TEXT = 100_000  # characters of one answer
+_MOST_SESSIONS = 100  # in one list
+_OWNER_KEY = "mcp"
+_SETTLED = (State.IDLE, State.ENDED, State.LOST)
+
+
+class Rights(StrEnum):
+    """What a client may do: only read, also steer the sessions it started, or steer all."""
+
+    READ = "read"
+    OWN = "own"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the clients of one server may do.
+
+    Args:
+        rights: which sessions they see and steer. With OWN they see no others.
+        places: the orchestrators with which they may start sessions; the first is the default.
+        roots: the folders in which, and below which, Claude may work.
+        name: the owner of the sessions that they start; a server with the same name sees them.
+    """
+
+    rights: Rights
+    places: tuple[str, ...]
+    roots: tuple[Path, ...]
+    name: str
+
+
+class SessionTools:
+    """Starts, steers and reads sessions for the clients of one server.
+
+    Every method may be called from several threads. An error that the client can mend is an
+    `MPMError` with one line of text.
+
+    Args:
+        app: the settings and flags with which sessions are started.
+        profile: what clients may do.
+    """
+
+    def __init__(self, app: App, profile: Profile) -> None:
+        self._app = app
+        self._profile = profile
+        # The sessions that this server started and follows. The lock is taken by the threads that
+        # run tools, and by `close`.
+        self._live: dict[str, MPMOrchestrator] = {}
+        self._lock = threading.Lock()
+
+    def start(self, prompt: str, place: str = "", cwd: str = "", model: str = "") -> dict[str, Any]:
+        """Start a session on a prompt and return its id; it goes on while you do other things.
+
+        Args:
+            prompt: what Claude is to do; it reaches the model as it is.
+            place: where it runs, of the places that this server offers; empty for the first.
+            cwd: the folder it works in, below the folders that this server offers.
+            model: the model; empty for the configured one.
+        """
+        self._check_may_start()
+        check_prompt(prompt)
+        app = self._app.copy()
+        app.choose_orchestrator(self._offered_place(place))
+        app.flags["cwd"] = str(self._offered_folder(cwd))
+        if model:
+            app.flags["model"] = model
+        if app.resolved.origin["permissions"] == "default":
+            app.flags["permissions"] = "ask"  # there is somebody to answer: the client
+            app.choose_orchestrator(self._offered_place(place))
+        timeout = min(app.settings.start_timeout, LONGEST_CALL / 2)
+        owner = {_OWNER_KEY: self._profile.name}
+        claude = app.orchestrator(metadata=owner, start_timeout=timeout)
+        claude.start_or_raise()
+        with self._lock:
+            self._live[claude.session_id] = claude
+        claude.ask(prompt)
+        return {"session": claude.session_id, "state": str(State.WORKING)}
+
+    def send(self, session: str, prompt: str) -> dict[str, Any]:
+        """Give a running session another prompt; it is answered after the one at work.
+
+        Args:
+            session: the session's id.
+            prompt: what Claude is to do next.
+        """
+        check_prompt(prompt)
+        with closing(self._app.store()) as store:
+            folder = self._steered(store, session)
+            if not status_now(store, folder).state.runs:
+                raise SessionEnded(f"session {folder.path.name[:8]} has ended; start a new one")
+        with self._lock:
+            claude = self._live.get(folder.path.name)
+        if claude is not None and claude.running:
+            claude.ask(prompt)
+        else:
+            claude = taken_up(self._app.copy(), folder)
+            claude.start_or_raise()
+            try:
+                claude.send_input(prompt)
+            finally:
+                claude.detach()
+        return {"session": folder.path.name, "state": "queued"}
+
+    def wait(self, session: str, seconds: float = 20.0) -> dict[str, Any]:
+        """Wait until a session is idle, has ended or asks something, and return its last answer.
+
+        Args:
+            session: the session's id.
+            seconds: how long to wait, 45 at most; `done` is false where that was not enough.
+        """
+        deadline = time.monotonic() + min(max(seconds, 0.0), LONGEST_CALL)
+        with closing(self._app.store()) as store:
+            folder = self._seen(store, session)
+            status = _settled(store, folder, deadline)
+            redactor = redactor_of(folder, folder.read_meta())
+            done = status.state in _SETTLED
+            return {
+                "session": folder.path.name,
+                "state": str(status.state),
+                "done": done,
+                "questions": [_request(each, redactor) for each in status.questions],
+                "turn": _last_turn(store, folder, status, redactor) if done else None,
+            }
+
+    def read(self, session: str, offset: int = 0, most: int = 20_000) -> dict[str, Any]:
+        """Read what Claude said in a session, from an offset that the last `read` returned.
+
+        Args:
+            session: the session's id.
+            offset: 0 for the beginning.
+            most: characters after which the reading stops, 100,000 at most.
+        """
+        most = min(max(most, 1), _MOST_TEXT)
+        with closing(self._app.store()) as store:
+            folder = self._seen(store, session)
+            status_now(store, folder)
+            redactor = redactor_of(folder, folder.read_meta())
+            lines, end = _text_from(store, folder, max(offset, 0), most)
+            return {
+                "text": redactor.text("\n".join(lines))[:_MOST_TEXT],
+                "next_offset": end,
+                "more": end < folder.journal.size(),
+            }
+
+    def questions(self, session: str = "") -> dict[str, Any]:
+        """List the permission requests that sessions wait with.
+
+        Args:
+            session: of this session alone; empty for all.
+        """
+        with closing(self._app.store()) as store:
+            folders = [self._seen(store, session)] if session else list(self._visible(store))
+            waiting = []
+            for folder in folders:
+                if folder.has_host():
+                    redactor = redactor_of(folder, folder.read_meta())
+                    asked = status_now(store, folder).questions
+                    name = {"session": folder.path.name}
+                    waiting += [{**name, **_request(each, redactor)} for each in asked]
+        return {"questions": waiting}
+
+    def answer(
+        self,
+        session: str,
+        question: str,
+        decision: str,
+        message: str = "",
+        choices: list[str] | None = None,
+    ) -> dict[str, Any]:
+        """Answer a permission request; the first answer counts.
+
+        Args:
+            session: the session's id.
+            question: the id of the request, as `questions` gives it.
+            decision: "allow" or "deny".
+            message: what Claude gets to know with a refusal.
+            choices: what is chosen, where Claude asks for a choice.
+        """
+        if decision not in ("allow", "deny"):
+            raise UsageError(f'invalid decision {decision!r}; it is "allow" or "deny"')
+        with closing(self._app.store()) as store:
+            folder = self._steered(store, session)
+        with taken_up(self._app.copy(), folder).reach() as waiting:
+            named = [each for each in waiting if each.request_id == question]
+            if not named:
+                raise QuestionOver(f"session {session[:8]} waits with no question {question!r}")
+            by = f"mcp:{self._profile.name}"
+            _answer(named[0], decision, message, choices or (), by=by)
+            return {"session": folder.path.name, "answer": str(named[0].answer)}
+
+    def stop(self, session: str) -> dict[str, Any]:
+        """End the Claude of a session; its record stays.
+
+        Args:
+            session: the session's id.
+        """
+        with closing(self._app.store()) as store:
+            folder = self._steered(store, session)
+        with self._lock:
+            claude = self._live.pop(folder.path.name, None)
+        if claude is not None and claude.running:
+            claude.stop()
+        else:
+            app = self._app.copy()
+            app.recall(folder)
+            other = app.orchestrator(session_id=folder.path.name, resume=True)
+            try:
+                other.end_session()
+            finally:
+                other.stop()
+        return {"session": folder.path.name, "ended": folder.has_ended()}
+
+    def sessions(self, all_: bool = False) -> list[dict[str, Any]]:
+        """Return the sessions that run; with `all_` also those that have ended, newest first."""
+        from claude_mpm.cli.session_view import read_row
+
+        rows: list[dict[str, Any]] = []
+        with closing(self._app.store()) as store:
+            for folder in self._visible(store):
+                if len(rows) < _MOST_SESSIONS and (all_ or not folder.has_ended()):
+                    rows.append(msgspec.to_builtins(read_row(store, folder)))
+        return rows
+
+    def tickets(self, session: str = "") -> dict[str, Any]:
+        """List the open tickets that Claude named.
+
+        Args:
+            session: of this session alone; empty for all.
+        """
+        found: list[Any] = []
+        with closing(self._app.store()) as store:
+            folders = [self._seen(store, session)] if session else list(self._visible(store))
+            for folder in folders:
+                store.catch_up(folder)
+                redactor = redactor_of(folder, folder.read_meta())
+                tickets = store.index.tickets(folder.path.name, "open")
+                found += redactor.value(msgspec.to_builtins(tickets))
+        return {"tickets": found}
+
+    def record(self, session: str) -> dict[str, Any]:
+        """Return all that is known of a session, as `claude-mpm show --json` prints it."""
+        from claude_mpm.cli.session_view import read_record
+
+        with closing(self._app.store()) as store:
+            record = read_record(store, self._seen(store, session))
+        builtin: dict[str, Any] = msgspec.to_builtins(record, enc_hook=str)
+        return builtin
+
+    def close(self) -> None:
+        """Release the sessions that were started; each goes on for its linger time."""
+        with self._lock:
+            live, self._live = self._live, {}
+        for claude in live.values():
+            claude.detach()
+
+    def _check_may_start(self) -> None:
+        if self._profile.rights is Rights.READ:
+            raise UsageError("this server only reads: it was started with --rights read")
+
+    def _offered_place(self, name: str) -> str:
+        places = self._profile.places
+        if not name:
+            return places[0]
+        if name not in places:
+            near = nearest(name, places)
+            hint = f"did you mean {near!r}? " if near else ""
+            raise UsageError(f"no place {name!r}; {hint}there are: {', '.join(places)}")
+        return name
+
+    def _offered_folder(self, cwd: str) -> Path:
+        """Return the folder that is meant, with links followed, if it lies below a root."""
+        roots = self._profile.roots
+        folder = Path(os.path.realpath(roots[0] / cwd))
+        if not any(folder == root or folder.is_relative_to(root) for root in roots):
+            offered = ", ".join(map(str, roots))
+            raise UsageError(f"{folder} is not below a folder of this server: {offered}")
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is no folder")
+        return folder
+
+    def _visible(self, store: Store) -> Iterator[SessionFolder]:
+        return (folder for folder in store.sessions() if self._is_visible(folder))
+
+    def _is_visible(self, folder: SessionFolder) -> bool:
+        return self._profile.rights is not Rights.OWN or self._is_own(folder)
+
+    def _is_own(self, folder: SessionFolder) -> bool:
+        with self._lock:
+            if folder.path.name in self._live:
+                return True
+        try:
+            metadata = msgspec.json.decode(folder.metadata.read_bytes())
+        except (OSError, *NOT_JSON):
+            return False
+        return isinstance(metadata, dict) and metadata.get(_OWNER_KEY) == self._profile.name
+
+    def _seen(self, store: Store, session: str) -> SessionFolder:
+        """Return a session that the client may see; another one does not exist for it."""
+        folder = store.find(session)
+        if not self._is_visible(folder):
+            raise UnknownSession(f"no session {session!r} of this server; `list` shows them")
+        return folder
+
+    def _steered(self, store: Store, session: str) -> SessionFolder:
+        """Return a session that the client may change."""
+        self._check_may_start()
+        return self._seen(store, session)
+
+
+def text_of(value: object) -> str:
+    """Return a value as indented JSON."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _settled(store: Store, folder: SessionFolder, deadline: float) -> Status:
+    """Wait until a session does not work, or waits for an answer, or the time is up."""
+    from claude_mpm.engine.follow import read_turn
+    from claude_mpm.journal.folder_watch import subscribe
+
+    with closing(subscribe(folder.exchange)) as changes:
+        while True:
+            status = status_now(store, folder)
+            left = min(deadline - time.monotonic(), _LOOK)
+            if status.state in _SETTLED or status.questions or left <= 0:
+                return status
+            if status.begun and status.state is State.WORKING:
+                read_turn(folder, store, status, timeout=left)
+            else:
+                changes.wait(left)
+
+
+def _last_turn(
+    store: Store, folder: SessionFolder, status: Status, redactor: Redactor
+) -> dict[str, Any] | None:
+    from claude_mpm.engine.follow import read_turn
+
+    if not status.begun:
+        return None
+    turn: Turn = read_turn(folder, store, status, timeout=_LOOK)
+    text = redactor.text(turn.text)
+    return {
+        "text": text[:_MOST_TEXT],
+        "cut": len(text) > _MOST_TEXT,
+        "outcome": str(turn.verdict.outcome),
+        "reason": redactor.text(turn.verdict.reason),
+        "cost_usd": turn.cost_usd,
+        "tickets": [redactor.text(f"{each.type}: {each.title}") for each in turn.tickets],
+    }
+
+
+def _text_from(
+    store: Store, folder: SessionFolder, offset: int, most: int
+) -> tuple[list[str], int]:
+    """Return lines of what Claude said, and where the next reading begins."""
+    from claude_mpm.sessions.reader import read_events
+    from claude_mpm.wire.text_lines import LineAssembler
+
+    assembler = LineAssembler()
+    lines: list[str] = []
+    size, end = 0, offset
+    for event in read_events(folder, store.index, since=offset):
+        if size >= most and event.offset >= end:
+            break
+        for line in assembler.feed(event):
+            lines.append(line)
+            size += len(line) + 1
+        end = max(end, event.end)
+    return lines, end
+
+
+def _request(asked: Any, redactor: Redactor) -> dict[str, Any]:
+    return {
+        "question": asked.request_id,
+        "tool": str(asked.request.get("tool_name", "")),
+        "input": redactor.value(input_of(asked.request)),
+    }
+
+
+def _answer(
+    question: Question, decision: str, message: str, choices: Sequence[str], *, by: str
+) -> None:
+    if decision == "deny":
+        question.deny(message or "The client says no.", by=by)
+    elif choices:
+        question.choose(*choices, by=by)
+    else:
+        question.allow(None, reason=message, by=by)

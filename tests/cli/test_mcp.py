@@ -1,0 +1,219 @@
+"""Sessions as MCP tools, driven by the official MCP client."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import asynccontextmanager, closing
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from mcp.client.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.types import TextContent, TextResourceContents
+
+from claude_mpm.engine.follow import read_to_end
+from claude_mpm.journal import orphans
+from claude_mpm.sessions.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+SECONDS = 60.0
+pytestmark = pytest.mark.usefixtures("state")
+
+
+@pytest.fixture
+def state(tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    folder = tmp_path / "state"
+    monkeypatch.setenv("CLAUDE_MPM_STATE_DIR", str(folder))
+    monkeypatch.setenv("CLAUDE_PATH", str(stand_in))
+    yield folder
+    for path in list(orphans.marked()):
+        if path.is_relative_to(tmp_path):
+            orphans.end(path)
+
+
+@asynccontextmanager
+async def client(*options: str) -> AsyncIterator[Client]:
+    """Connect the official client to a server of the command."""
+    code = "from claude_mpm.cli.main import main; main()"
+    server = StdioServerParameters(
+        command=sys.executable, args=["-c", code, "mcp", *options], env=dict(os.environ)
+    )
+    async with Client(stdio_client(server)) as connected:
+        yield connected
+
+
+async def call(connected: Client, tool: str, **arguments: Any) -> Any:
+    """Call a tool and return what it says, or its error as a text."""
+    with anyio.fail_after(SECONDS):
+        result = await connected.call_tool(tool, arguments)
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    text = content.text
+    return f"error: {text}" if result.is_error else json.loads(text)
+
+
+async def answered(connected: Client, session: str) -> Any:
+    """Wait for the answer, as a client does: again and again."""
+    with anyio.fail_after(SECONDS):
+        while not (waited := await call(connected, "wait", session=session, seconds=5))["done"]:
+            pass
+    return waited
+
+
+def test_a_client_starts_steers_reads_and_stops_a_session() -> None:
+    async def main() -> None:
+        async with client() as connected:
+            tools = {tool.name for tool in (await connected.list_tools()).tools}
+            assert tools == {
+                "start", "send", "wait", "read", "questions", "answer", "stop", "list", "tickets",
+            }  # fmt: skip
+            session = (await call(connected, "start", prompt="TODO: sweep"))["session"]
+            first = await answered(connected, session)
+            assert first["turn"]["text"] == "Claude heard: TODO: sweep"
+            assert first["turn"]["outcome"] == "completed"
+            assert (await call(connected, "send", session=session, prompt="more"))["state"]
+            while (last := await answered(connected, session))["turn"]["text"] == first["turn"][
+                "text"
+            ]:
+                pass
+            assert last["turn"]["text"] == "Claude heard: more"
+            said = await call(connected, "read", session=session)
+            assert said["text"].splitlines() == ["Claude heard: TODO: sweep", "Claude heard: more"]
+            again = await call(connected, "read", session=session, offset=said["next_offset"])
+            assert again["text"] == "" and not again["more"]
+            (listed,) = (await call(connected, "list"))["sessions"]
+            assert listed["session"] == session
+            (resource,) = (await connected.list_resources()).resources
+            record = await connected.read_resource(str(resource.uri))
+            (content,) = record.contents
+            assert isinstance(content, TextResourceContents)
+            assert json.loads(content.text)["session"] == session
+            assert (await call(connected, "stop", session=session))["ended"]
+            assert (await call(connected, "list"))["sessions"] == []
+
+    anyio.run(main)
+
+
+def test_a_reading_is_cut_and_goes_on_at_its_offset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAND_IN_LINES", "30")
+
+    async def main() -> None:
+        async with client() as connected:
+            session = (await call(connected, "start", prompt="one"))["session"]
+            await answered(connected, session)
+            await call(connected, "send", session=session, prompt="two")
+            while (await call(connected, "list"))["sessions"][0]["turns"] < 2:
+                pass
+            texts, offset, more = [], 0, True
+            while more:
+                said = await call(connected, "read", session=session, offset=offset, most=10)
+                texts += said["text"].splitlines()
+                offset, more = said["next_offset"], said["more"]
+            assert texts == [f"line {n}" for n in range(30)] * 2
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        ("start", {"prompt": " "}, "empty"),
+        ("start", {"prompt": "x", "place": "locl"}, "did you mean 'local'?"),
+        ("start", {"prompt": "x", "cwd": "/"}, "/ is not below a folder of this server"),
+        ("start", {"prompt": "x", "cwd": ".."}, "is not below a folder of this server"),
+        ("start", {"prompt": "x", "cwd": "out"}, "is not below a folder of this server"),
+        ("start", {"prompt": "x", "cwd": "missing"}, "missing is no folder"),
+        ("wait", {"session": "0"}, "no session '0'"),
+        ("wait", {"session": ""}, "no session ''"),
+        ("stop", {"session": "../.."}, "no session '../..'"),
+        ("answer", {"session": "0", "question": "q", "decision": "yes"}, "invalid decision"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line_for_the_client(
+    tool: str, arguments: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "project" / "out").symlink_to("/")
+
+    async def main() -> None:
+        async with client() as connected:
+            error = await call(connected, tool, **arguments)
+            assert error.startswith("error: ") and said in error and "\n" not in error
+            assert (await call(connected, "list"))["sessions"] == []
+
+    anyio.run(main)
+
+
+def test_own_rights_show_no_session_of_others(state: Path) -> None:
+    async def main() -> None:
+        async with client("--name", "first") as first, client("--name", "second") as second:
+            session = (await call(first, "start", prompt="hello"))["session"]
+            await answered(first, session)
+            assert (await call(second, "list", ended=True))["sessions"] == []
+            for tool in ("wait", "read", "stop"):
+                assert "no session" in await call(second, tool, session=session)
+            assert (await second.list_resources()).resources == []
+        async with client("--name", "first") as again:
+            (listed,) = (await call(again, "list", ended=True))["sessions"]
+            assert listed["session"] == session
+        async with client("--rights", "all") as all_:
+            assert (await call(all_, "stop", session=session))["ended"]
+
+    anyio.run(main)
+    assert all(folder.has_ended() for folder in Store(state).sessions())
+
+
+def test_who_may_only_read_changes_nothing() -> None:
+    async def main() -> None:
+        async with client("--name", "a") as owner, client("--rights", "read") as reader:
+            session = (await call(owner, "start", prompt="hello"))["session"]
+            await answered(owner, session)
+            assert (await call(reader, "wait", session=session))["turn"]["text"]
+            for tool, more in (
+                ("start", {"prompt": "x"}), ("stop", {"session": session}),
+                ("send", {"session": session, "prompt": "x"}),
+                ("answer", {"session": session, "question": "q", "decision": "allow"}),
+            ):  # fmt: skip
+                assert "--rights read" in await call(reader, tool, **more)
+            assert (await call(owner, "stop", session=session))["ended"]
+
+    anyio.run(main)
+
+
+def test_a_client_that_has_gone_leaves_nothing_beyond_the_linger_time(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLAUDE_MPM_LINGER", "0.5")
+
+    async def main() -> str:
+        async with client() as connected:
+            session: str = (await call(connected, "start", prompt="hello"))["session"]
+            await answered(connected, session)
+        return session
+
+    store = Store(state)
+    with closing(store):
+        folder = store.find(anyio.run(main))
+        read_to_end(folder, store)
+        assert folder.has_ended()
+
+
+def test_over_http_nobody_gets_in_without_the_token(tmp_path: Path) -> None:
+    from starlette.applications import Starlette
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+    from starlette.testclient import TestClient
+
+    from claude_mpm.cli.mcp import RequireToken
+
+    inner = Starlette(routes=[Route("/mcp", lambda request: PlainTextResponse("in"))])
+    http = TestClient(RequireToken(inner, "a-long-token-of-its-own"))
+    assert http.get("/mcp").status_code == 401
+    assert http.get("/mcp", headers={"Authorization": "Bearer other"}).status_code == 401
+    good = {"Authorization": "Bearer a-long-token-of-its-own"}
+    assert http.get("/mcp", headers=good).text == "in"
