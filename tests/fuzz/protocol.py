@@ -15,11 +15,11 @@ from workspace import workspace
 from claude_mpm.environments.local import Local
 from claude_mpm.errors import ClaudeNotFound, MPMError
 from claude_mpm.journal.layout import Meta, SessionFolder
-from claude_mpm.server.authenticator import Reception
+from claude_mpm.server.admission import Authenticator
 from claude_mpm.server.client import Client
-from claude_mpm.server.message_socket import Gone, Refused
-from claude_mpm.server.session_manager import Hosting
-from claude_mpm.server.session_protocol import Service
+from claude_mpm.server.message_socket import Disconnected, Refused
+from claude_mpm.server.session_manager import SessionManager
+from claude_mpm.server.session_protocol import SessionProtocol
 from claude_mpm.server.tokens import Token, Tokens
 from claude_mpm.sessions.store import Store
 from claude_mpm.wire.remote import (
@@ -61,7 +61,7 @@ class _NoPlace(Local):
         raise AssertionError("there is no process to signal")
 
 
-class _Peer:
+class _Socket:
     """A connection whose client has said everything already."""
 
     def __init__(self, data: bytes) -> None:
@@ -74,7 +74,7 @@ class _Peer:
         while (line := self.lines.next()) is None:
             piece = next(self._chunks, None)
             if piece is None:
-                raise Gone("the client has closed the connection")
+                raise Disconnected("the client has closed the connection")
             self.lines.feed(piece)
         await asyncio.sleep(0)
         return decode(line)
@@ -90,40 +90,40 @@ def _runner() -> asyncio.Runner:
     return asyncio.Runner()
 
 
-def _prepared() -> tuple[Hosting, Reception, Token]:
+def _prepared() -> tuple[SessionManager, Authenticator, Token]:
     root = workspace() / "server"
     shutil.rmtree(root, ignore_errors=True)
-    reception = Reception(Tokens(root), lets_anyone_in=True)
-    assert reception.anonymous is not None
-    hosting = Hosting(Store(root), _NoPlace(), kind="local")
-    folder = hosting.folder(reception.anonymous, "s")
+    authenticator = Authenticator(Tokens(root), allow_anonymous=True)
+    assert authenticator.anonymous is not None
+    sessions = SessionManager(Store(root), _NoPlace(), orchestrator="local")
+    folder = sessions.folder(authenticator.anonymous, "s")
     folder.create()
     meta = Meta(session_id=folder.path.name, claude_session_id="", orchestrator="local",
                 environment="local", wire="stream-json", cwd="/", created_at=0.0)  # fmt: skip
     folder.write_meta(meta)
     folder.journal.path.write_bytes(_JOURNAL)
     folder.exit_file.write(b"0\n")
-    return hosting, reception, reception.anonymous
+    return sessions, authenticator, authenticator.anonymous
 
 
-async def _converse(peer: _Peer, hosting: Hosting, reception: Reception) -> None:
-    init = await peer.receive()
+async def _serve(sock: _Socket, sessions: SessionManager, authenticator: Authenticator) -> None:
+    init = await sock.receive()
     if not isinstance(init, Init):
         return
-    token = reception.identify(init)
-    account = reception.account(token)
-    client = Client(peer, token, account.pace, reception.is_valid)  # type: ignore[arg-type]
-    await Service(client, hosting, init, account.starting).run()
+    token = authenticator.authenticate(init)
+    quota = authenticator.quota(token)
+    client = Client(sock, token, quota.rate, authenticator)  # type: ignore[arg-type]
+    await SessionProtocol(client, sessions, init, quota.starting).run()
 
 
 def service(data: bytes) -> None:
-    hosting, reception, token = _prepared()
-    peer = _Peer(data)
+    sessions, authenticator, token = _prepared()
+    sock = _Socket(data)
     try:
-        _runner().run(_converse(peer, hosting, reception))
-    except (Refused, MPMError, Malformed, TooLong, Gone) as error:
+        _runner().run(_serve(sock, sessions, authenticator))
+    except (Refused, MPMError, Malformed, TooLong, Disconnected) as error:
         assert "\n" not in str(error), f"a refusal of several lines: {error}"
-    _check(peer.said, hosting.folder(token, "s"))
+    _check(sock.said, sessions.folder(token, "s"))
     outside = {path.name for path in (workspace() / "server").iterdir()}
     assert outside <= {"sessions", "tokens.json"}, f"something was written: {outside}"
 

@@ -137,7 +137,7 @@ def tokens(data: bytes) -> None:
     kept = Tokens(workspace())
     try:
         for token in kept.all():
-            assert kept.holds(token)
+            assert kept.is_valid(token)
         kept.find("mpm_i_x")
     except MPMError as error:
         _one_line(error)

@@ -21,9 +21,9 @@ from claude_mpm.errors import LaunchError, StorageError, UsageError
 from claude_mpm.link.connection import Connection, Server
 from claude_mpm.link.far import FarFailed, LinkCut
 from claude_mpm.server.message_socket import Refused
-from claude_mpm.server.quota import Quota
+from claude_mpm.server.quota import ByteQuota
 from claude_mpm.server.roots import Roots
-from claude_mpm.server.tokens import Limits, Tokens
+from claude_mpm.server.tokens import TokenLimits, Tokens
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing.processes import resident_memory
 from claude_mpm.wire.remote import CHUNK, Input, Start, encode
@@ -65,27 +65,27 @@ def kept(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ["..", "../.ssh", "out", "home", "home/state", "/", "/tmp", "part/../../.ssh", "~", "/etc"],
 )
 def test_a_client_works_below_the_folder_of_the_server_alone(kept: Path, asked: str) -> None:
-    roots = Roots((), str(kept / "project"), kept / "state", here=True)
+    roots = Roots((), str(kept / "project"), kept / "state", local=True)
     with pytest.raises(Refused, match="--root"):
-        roots.take(os.path.join(kept / "project", os.path.expanduser(asked)))  # noqa: PTH118, PTH111
-    assert roots.take(str(kept / "project")) == str(kept / "project")
-    assert roots.take(str(kept / "project" / "part")) == str(kept / "project" / "part")
+        roots.resolve(os.path.join(kept / "project", os.path.expanduser(asked)))  # noqa: PTH118, PTH111
+    assert roots.resolve(str(kept / "project")) == str(kept / "project")
+    assert roots.resolve(str(kept / "project" / "part")) == str(kept / "project" / "part")
 
 
 def test_home_and_state_are_left_out_unless_they_are_named(kept: Path) -> None:
-    above = Roots((str(kept.parent),), "", kept / "state", here=True)
-    assert above.take(str(kept / "project")) == str(kept / "project")
-    assert above.take(str(kept.parent)) == str(kept.parent), "the operator has named it"
+    above = Roots((str(kept.parent),), "", kept / "state", local=True)
+    assert above.resolve(str(kept / "project")) == str(kept / "project")
+    assert above.resolve(str(kept.parent)) == str(kept.parent), "the operator has named it"
     for asked in (kept, kept / "state", kept / "state" / "sessions"):
         with pytest.raises(Refused):
-            above.take(str(asked))
-    assert Roots((str(kept),), "", kept / "state", here=True).take(str(kept)) == str(kept)
+            above.resolve(str(asked))
+    assert Roots((str(kept),), "", kept / "state", local=True).resolve(str(kept)) == str(kept)
 
 
 @pytest.mark.parametrize("default", ["", "..", "state"])
 def test_a_server_that_would_open_its_home_does_not_start(kept: Path, default: str) -> None:
     with pytest.raises(UsageError, match="--root DIR"):
-        Roots((), str(kept / default), kept / "state", here=True)
+        Roots((), str(kept / default), kept / "state", local=True)
     environ = {**os.environ, "CLAUDE_MPM_STATE_DIR": str(kept / "state")}
     done = subprocess.run(
         [PROGRAM, "serve"], cwd=kept / default, env=environ, capture_output=True, text=True,
@@ -98,19 +98,19 @@ def test_a_server_that_would_open_its_home_does_not_start(kept: Path, default: s
 
 def test_a_folder_that_is_not_there_cannot_be_named(kept: Path) -> None:
     with pytest.raises(UsageError, match="there is no folder"):
-        Roots((str(kept / "none"),), "", kept / "state", here=True)
+        Roots((str(kept / "none"),), "", kept / "state", local=True)
 
 
 def test_where_the_place_has_folders_of_its_own_their_names_are_compared(kept: Path) -> None:
-    roots = Roots(("/srv",), "", kept / "state", here=False)
-    assert roots.take("/srv/app/../web") == "/srv/web"
+    roots = Roots(("/srv",), "", kept / "state", local=False)
+    assert roots.resolve("/srv/app/../web") == "/srv/web"
     for asked in ("/etc", "/srv/../etc", "srv", "~", "/srvx", "/"):
         with pytest.raises(Refused):
-            roots.take(asked)
+            roots.resolve(asked)
     with pytest.raises(Refused):
-        Roots((), "", kept / "state", here=False).take("/srv")
+        Roots((), "", kept / "state", local=False).resolve("/srv")
     with pytest.raises(UsageError, match="whole path"):
-        Roots(("srv",), "", kept / "state", here=False)
+        Roots(("srv",), "", kept / "state", local=False)
 
 
 def test_a_start_elsewhere_is_refused_and_leaves_nothing(served: Served, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_long_lines_of_one_token_take_a_bounded_memory(served: Served) -> None:
 
 
 def test_what_a_tokens_sessions_are_given_has_a_bound() -> None:
-    quota = Quota(Limits(message_bytes=1 << 20))
+    quota = ByteQuota(TokenLimits(message_bytes=1 << 20))
     quota.stored = 0
     assert all(quota.store(1 << 20) for _ in range(64))
     assert not quota.store(1)
@@ -311,7 +311,7 @@ def test_messages_do_not_fill_the_disk(served: Served) -> None:
 @pytest.fixture
 def tokens(tmp_path: Path) -> Tokens:
     tokens = Tokens(tmp_path / "state")
-    tokens.add("ann", Limits())
+    tokens.add("ann", TokenLimits())
     assert tokens.all()
     return tokens
 

@@ -12,7 +12,7 @@ import pytest
 
 from claude_mpm.link.connection import Connection, Server
 from claude_mpm.link.far import FarFailed
-from claude_mpm.server.pending_connections import AT_ONCE
+from claude_mpm.server.admission import MAX_PENDING
 from claude_mpm.testing.processes import resident_memory
 from claude_mpm.wire.remote import CHUNK, Input
 from served import descriptors, heard, raw, reason, say
@@ -175,7 +175,7 @@ def test_ten_thousand_half_open_connections_take_nothing_from_the_others(
     served: Served, serves: Callable[[], None], said: bytes
 ) -> None:
     before = descriptors(served.pid)
-    assert half_open(served, said) - before < 2 * AT_ONCE
+    assert half_open(served, said) - before < 2 * MAX_PENDING
     serves()
 
 
@@ -188,7 +188,7 @@ def test_ten_thousand_half_open_connections_to_a_tls_server(
     Connection(ours, "mine").close()
     memory, before = resident_memory(served.pid), descriptors(served.pid)
     # The beginning of a handshake: a record of 512 bytes, of which the first few come.
-    assert half_open(served, b"\x16\x03\x01\x02\x00\x01\x00") - before < 2 * AT_ONCE
+    assert half_open(served, b"\x16\x03\x01\x02\x00\x01\x00") - before < 2 * MAX_PENDING
     Connection(ours, "mine").close()
     assert resident_memory(served.pid) - memory < FLAT
 

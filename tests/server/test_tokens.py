@@ -14,7 +14,7 @@ import pytest
 
 from claude_mpm.errors import LaunchError
 from claude_mpm.link.far import FarFailed, LinkCut
-from claude_mpm.server.tokens import Limits, Tokens
+from claude_mpm.server.tokens import TokenLimits, Tokens
 from claude_mpm.wire.remote import Input
 from served import raw, reason, say, until
 
@@ -51,9 +51,9 @@ def test_of_several_tokens_that_are_made_and_revoked_at_once_none_is_lost(tmp_pa
     def change(name: str) -> str:
         tokens = Tokens(tmp_path)  # as each process has its own
         at_once.wait()
-        tokens.add(name, Limits())
+        tokens.add(name, TokenLimits())
         tokens.revoke(name)
-        return tokens.add(name, Limits())
+        return tokens.add(name, TokenLimits())
 
     with ThreadPoolExecutor(len(names)) as pool:
         made = list(pool.map(change, names))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-    from claude_mpm.server.connection import Services
+    from claude_mpm.server.connection_handler import ServerContext
     from claude_mpm.server.tokens import Tokens
 
 _file = click.Path(path_type=Path)
@@ -75,45 +75,46 @@ def serve(
     """
     if context.invoked_subcommand is not None:
         return
+    from claude_mpm.server.admission import REPORTS_PEER_UID
     from claude_mpm.server.listening import listen, server_certificate
-    from claude_mpm.server.neighbour import CAN_TELL
 
     app = context.ensure_object(App)
     tls = server_certificate(tls_cert, tls_key, client_ca)
-    services = _services(app, tls, anonymous, roots)
+    server_context = _server_context(app, tls, anonymous, roots)
     listener = listen(host, port, tls=tls is not None, anonymous=anonymous)
     _log_to_stderr(app)
-    if anonymous and not CAN_TELL:
+    if anonymous and not REPORTS_PEER_UID:
         echo("--anonymous: every user of this machine can run commands as you", err=True)
-    _run(listener, app, services)
+    _run(listener, app, server_context)
 
 
-def _services(app: App, tls: Any, anonymous: bool, roots: Sequence[str]) -> Services:
-    """Return what the server's connections need, from the settings."""
-    from claude_mpm.server.authenticator import Reception
-    from claude_mpm.server.connection import Services
-    from claude_mpm.server.session_manager import Hosting
+def _server_context(app: App, tls: Any, anonymous: bool, roots: Sequence[str]) -> ServerContext:
+    """Return what the server's connections share, from the settings."""
+    from claude_mpm.server.admission import Authenticator
+    from claude_mpm.server.connection_handler import ServerContext
+    from claude_mpm.server.session_manager import SessionManager
 
     store = app.store()
 
-    def make(session_id: str, **settings: Any) -> MPMOrchestrator:
-        one = App(app.claude_args)
-        one.flags = {**app.flags, **settings, "state_dir": str(store.path)}
-        one.options = {**app.options, "session_id": session_id}
-        return one.orchestrator()
+    def make_orchestrator(session_id: str, **settings: Any) -> MPMOrchestrator:
+        session_app = App(app.claude_args)
+        session_app.flags = {**app.flags, **settings, "state_dir": str(store.path)}
+        session_app.options = {**app.options, "session_id": session_id}
+        return session_app.orchestrator()
 
-    hosting = Hosting(
+    sessions = SessionManager(
         store,
         app.orchestrator().environment,
-        kind=app.settings.orchestrator,
+        orchestrator=app.settings.orchestrator,
         claude_path=app.settings.claude_path,
         cwd=app.settings.cwd,
         roots=roots,
     )
-    return Services(Reception(_tokens(app), lets_anyone_in=anonymous), hosting, make, tls)
+    authenticator = Authenticator(_tokens(app), allow_anonymous=anonymous)
+    return ServerContext(authenticator, sessions, make_orchestrator, tls)
 
 
-def _run(listener: socket.socket, app: App, services: Services) -> None:
+def _run(listener: socket.socket, app: App, context: ServerContext) -> None:
     import asyncio
 
     from claude_mpm.folders import make_private
@@ -123,7 +124,7 @@ def _run(listener: socket.socket, app: App, services: Services) -> None:
     shown = f"[{host}]" if ":" in host else host
     state_dir = app.store().path
     make_private(state_dir)
-    server = Server(listener, services, state_dir)
+    server = Server(listener, context, state_dir)
     asyncio.run(server.run(lambda: echo(f"listening on {shown}:{port}")))
 
 
@@ -172,21 +173,21 @@ def add(
     """
     import msgspec
 
-    from claude_mpm.server.tokens import Limits
+    from claude_mpm.server.tokens import TokenLimits
 
-    given = {key: value for key, value in limits.items() if value is not None}
+    options = {key: value for key, value in limits.items() if value is not None}
     try:
-        allowed = msgspec.convert(given, Limits)
+        token_limits = msgspec.convert(options, TokenLimits)
     except msgspec.ValidationError as error:
         raise UsageError(f"no such limit: {error}") from error
     config = str(Path(claude_config).expanduser().absolute()) if claude_config else ""
     tokens = _tokens(context.ensure_object(App))
     if output is None:
-        echo(tokens.add(name, allowed, config))
+        echo(tokens.add(name, token_limits, config))
         return
     with _new_file(output) as file:
         try:
-            file.write(f"{tokens.add(name, allowed, config)}\n")
+            file.write(f"{tokens.add(name, token_limits, config)}\n")
         except MPMError:
             output.unlink()
             raise

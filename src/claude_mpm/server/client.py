@@ -1,4 +1,4 @@
-"""One client that has said who it is: what it may, and its next message."""
+"""An authenticated client: its connection, its token's limits, and its next message."""
 
 from __future__ import annotations
 
@@ -11,68 +11,60 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    from claude_mpm.server.message_socket import Peer
-    from claude_mpm.server.rate_limiter import Pace
+    from claude_mpm.server.admission import Authenticator, RateLimiter
+    from claude_mpm.server.message_socket import MessageSocket
     from claude_mpm.server.tokens import Token
     from claude_mpm.server.uploads import Upload
     from claude_mpm.wire.remote import Message
 
 
 class Client:
-    """A connection whose client is known.
+    """An authenticated connection.
 
     Args:
-        peer: the connection.
-        token: what the client has shown.
-        pace: of all connections with this token.
-        is_valid: tells whether the token is valid still.
+        socket: the connection.
+        token: what the client was authenticated with.
+        rate: limits the messages of all connections with this token.
+        authenticator: asked whether the token is still valid.
     """
 
     def __init__(
-        self, peer: Peer, token: Token, pace: Pace, is_valid: Callable[[Token], bool]
+        self, socket: MessageSocket, token: Token, rate: RateLimiter, authenticator: Authenticator
     ) -> None:
-        self.peer = peer
+        self.socket = socket
         self.token = token
-        self._pace = pace
-        self._is_valid = is_valid
+        self._rate = rate
+        self._authenticator = authenticator
 
     async def receive(
-        self, patience: float | None = None, *, upload: Upload | None = None
+        self, max_idle: float | None = None, *, upload: Upload | None = None
     ) -> Message:
-        """Return the next message, once it may be taken; a message in pieces is one.
+        """Return the next message, within the rate limit; the pieces of an upload count as one.
 
         Args:
-            patience: seconds to wait for it; None for what the token is allowed.
-            upload: what pieces have come of so far.
+            max_idle: seconds to wait for it; None for the idle time of the token's limits.
+            upload: the upload in progress, if any.
 
         Raises:
-            Refused: there was none for too long, or the token was revoked.
-            Gone, TooLong, Malformed: as `Peer.receive`.
+            Refused: no message came in time, or the token was revoked.
+            Disconnected, TooLong, Malformed: as `MessageSocket.receive`.
         """
-        idle = self.token.limits.idle if patience is None else patience
+        idle = self.token.limits.idle if max_idle is None else max_idle
         try:
             async with asyncio.timeout(idle):
-                message = await self.peer.receive()
+                message = await self.socket.receive()
         except TimeoutError as error:
             raise Refused(f"there was no message for {idle:g} seconds", again=True) from error
-        self.check()
+        if not self._authenticator.is_valid(self.token):
+            raise Refused("the token was revoked")
         if upload is None or not upload.is_continued_by(message):
-            await self._pace.take()
+            await self._rate.acquire()
         return message
 
-    def check(self) -> None:
-        """See to it that the token is valid still.
 
-        Raises:
-            Refused: it was revoked.
-        """
-        if not self._is_valid(self.token):
-            raise Refused("the token was revoked")
-
-
-async def first_of(*works: Coroutine[Any, Any, None]) -> None:
-    """Do several things at once until one of them ends, and end the others."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+async def first_of(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run coroutines concurrently until one of them ends, and cancel the others."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -84,11 +76,11 @@ async def first_of(*works: Coroutine[Any, Any, None]) -> None:
 
 
 async def finish_in_thread(work: Callable[[], None], after: Callable[[], None]) -> None:
-    """Do something in a thread, and then `after` here: also where nobody waits for it any more."""
+    """Run `work` in a thread, then `after` in the event loop, even if the caller is cancelled."""
 
     def done(future: asyncio.Future[None]) -> None:
         if not future.cancelled():
-            future.exception()  # whoever waits still is told
+            future.exception()  # retrieved, since a cancelled caller does not; others still get it
         after()
 
     future = asyncio.ensure_future(asyncio.to_thread(work))

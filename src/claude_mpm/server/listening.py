@@ -1,4 +1,4 @@
-"""Where a server listens, and with which certificate."""
+"""The listening socket of a server, and its TLS certificate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def listen(host: str, port: int, *, tls: bool, anonymous: bool) -> socket.socket
     """Return a listening socket; port 0 stands for any free one.
 
     Raises:
-        UsageError: this would let in whoever can reach the machine, or cannot be listened on.
+        UsageError: anyone who can reach the machine could connect without a token or read the
+            traffic, or the address cannot be listened on.
     """
     family, address = _resolve(host, port)
     if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
@@ -46,15 +47,16 @@ def listen(host: str, port: int, *, tls: bool, anonymous: bool) -> socket.socket
 def server_certificate(
     certificate: Path | None, key: Path | None, client_ca: Path | None
 ) -> ssl.SSLContext | None:
-    """Return what a server proves itself with; None where it speaks plain text.
+    """Return the TLS context of a server; None for plain text.
 
     Args:
-        certificate: the server's, with those between it and its authority.
+        certificate: the server's, with the intermediate ones up to its authority.
         key: its private key.
-        client_ca: the authority that every client's certificate must come from.
+        client_ca: the authority that must have issued every client's certificate; None if clients
+            need none.
 
     Raises:
-        UsageError: a file is missing, or is not what it must be.
+        UsageError: a file is missing or invalid.
     """
     if certificate is None and key is None and client_ca is None:
         return None
@@ -75,8 +77,8 @@ def server_certificate(
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise UsageError(f"cannot listen on {host!r}: {error.strerror}") from error
-    family, _, _, _, address = found[0]
+    family, _, _, _, address = addresses[0]
     return family, address

@@ -1,7 +1,7 @@
-"""One connection of a server: messages in, messages out, at the client's own pace.
+"""Messages over one socket of a server, at the speed at which the client reads them.
 
-It works on the socket itself. What is sent is handed to the kernel before more is read from a
-journal, so a client that does not read costs one message of memory, and nobody else anything.
+It works on the socket itself: what is sent is handed to the kernel before more is read from a
+journal. So a client that does not read costs one message of memory, and delays no other client.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from claude_mpm.wire.remote import Error, Lines, Message, Terminate, decode, enc
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from claude_mpm.server.quota import Quota
+    from claude_mpm.server.quota import ByteQuota
     from claude_mpm.wire.tls import TlsLayer
 
 _READ = 1 << 16
-FAREWELL = 2.0  # seconds for a last message, and for the other end to hear it
-_SILENT = 60  # seconds after which a machine that does not answer is taken for gone
+CLOSE_TIMEOUT = 2.0  # seconds for the last message, and for the other end to read it
+_KEEPALIVE = 60  # seconds after which a machine that does not answer counts as disconnected
 
 
-class Gone(Exception):
-    """The client has ended the connection, or can be reached no more."""
+class Disconnected(Exception):
+    """The client has closed the connection, or can no longer be reached."""
 
 
 class Refused(Exception):
-    """What the client wants is not to be had; the words say why.
+    """A request is refused; the message says why.
 
     Args:
-        again: whether it may be otherwise if the client tries again.
+        again: whether it may succeed if the client tries again.
     """
 
     def __init__(self, reason: str, *, again: bool = False) -> None:
@@ -41,13 +41,17 @@ class Refused(Exception):
         self.again = again
 
 
-class Peer:
-    """A client's connection.
+class MessageSocket:
+    """Sends and receives messages on an accepted socket, with or without TLS.
 
     Args:
-        sock: the accepted socket.
-        tls: what speaks TLS on it; None for plain text.
-        limit: the longest line to take, in bytes.
+        sock: the socket.
+        tls: the TLS layer; None for plain text.
+        limit: the longest line that is accepted, in bytes.
+
+    Attributes:
+        sending: held while a message is handed to the kernel, so that messages are not mixed.
+        quota: of the client's token; None until it is authenticated.
     """
 
     def __init__(self, sock: socket.socket, tls: TlsLayer | None, limit: int) -> None:
@@ -56,15 +60,15 @@ class Peer:
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self.sending = asyncio.Lock()
-        self.quota: Quota | None = None  # of the client's token, once it is known
+        self.quota: ByteQuota | None = None
         self._in_a_line = False
 
     async def handshake(self) -> None:
-        """Agree on TLS, where it is spoken.
+        """Do the TLS handshake, where the server has a certificate.
 
         Raises:
-            Gone: the other end is gone.
-            Refused: it does not speak TLS, or has no right to connect.
+            Disconnected: the client has disconnected.
+            Refused: it does not speak TLS, or its certificate is not accepted.
         """
         if self._tls is None:
             return
@@ -72,27 +76,27 @@ class Peer:
         if first[:1] == b"{":
             self._tls = None
             raise Refused("this server speaks TLS; connect with TLS")
-        await self._take(first)
+        await self._feed(first)
         while not self._tls.ready:
-            await self._take(await self._receive())
+            await self._feed(await self._receive())
 
     async def receive(self) -> Message:
         """Return the next message.
 
         Raises:
-            Gone: there is none any more.
-            TooLong: it is longer than may be.
-            Malformed: it is none.
-            Refused: all that the client's token has on its way would be too much.
+            Disconnected: the client has disconnected.
+            TooLong: it is longer than the limit.
+            Malformed: the line is not a message.
+            Refused: the unfinished messages of the client's token take too much memory.
         """
         while (line := self.lines.next()) is None:
-            await self._take(await self._receive())
-            self._count()
-        self._count()
+            await self._feed(await self._receive())
+            self._check_quota()
+        self._check_quota()
         return decode(line)
 
-    def _count(self) -> None:
-        """Count what has come of the next line against what the client may have us hold."""
+    def _check_quota(self) -> None:
+        """Count the bytes of the unfinished line against the token's quota."""
         if self.quota is not None and not self.quota.hold(self, self.lines.held):
             raise Refused(self.quota.no_memory, again=True)
 
@@ -100,48 +104,48 @@ class Peer:
         """Send a message; returns once the kernel has it.
 
         Raises:
-            Gone: the connection has ended.
+            Disconnected: the connection has ended.
         """
         async with self.sending:
             self._in_a_line = True
-            await self._hand_over(encode(message))
+            await self._send_bytes(encode(message))
             self._in_a_line = False
 
-    async def say_last(self, message: Error | Terminate) -> None:
-        """Say why the connection ends, and wait a little for the other end to hear it."""
-        with suppress(Gone, OSError, TimeoutError):
-            async with asyncio.timeout(FAREWELL):
+    async def send_last(self, message: Error | Terminate) -> None:
+        """Send why the connection is closed, and give the client time to read it."""
+        with suppress(Disconnected, OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 if self._in_a_line:
-                    return  # what comes now would be taken for the rest of the line
+                    return  # the message would be read as the rest of the unfinished line
                 if self._tls is None or self._tls.ready:
                     await self.send(message)
                 self._socket.shutdown(socket.SHUT_WR)
-                # To close now would tell the other end's kernel to forget what it has not read.
+                # To close now would make the other end's kernel discard what it has not read.
                 while await self._receive():
                     pass
 
     def drop(self, reason: str) -> None:
-        """Tell a client that has said nothing yet why its connection ends; wait for nobody."""
+        """Send an unauthenticated client why its connection is closed, without waiting."""
         if self._tls is None:
             with suppress(OSError):
                 self._socket.send(encode(Error(error=reason, again=True)))
 
     def close(self) -> None:
-        """Close the connection; nothing may be under way on it. Safe to call twice."""
+        """Close the socket, on which nothing may be in progress; safe to call twice."""
         self._socket.close()
 
     async def _receive(self) -> bytes:
-        await others()
+        await yield_to_others()
         try:
             data = await self._loop.sock_recv(self._socket, _READ)
         except OSError as error:
-            raise Gone(str(error)) from error
+            raise Disconnected(str(error)) from error
         if not data:
-            raise Gone("the client has closed the connection")
+            raise Disconnected("the client has closed the connection")
         return data
 
-    async def _take(self, data: bytes) -> None:
-        """Add to the lines what the network brought."""
+    async def _feed(self, data: bytes) -> None:
+        """Add received bytes to the lines, decrypted."""
         if self._tls is None:
             self.lines.feed(data)
             return
@@ -152,11 +156,11 @@ class Peer:
         finally:
             if self._tls.pending:
                 async with self.sending:
-                    await self._hand_over(b"")
+                    await self._send_bytes(b"")
 
-    async def _hand_over(self, data: bytes) -> None:
-        """Give the kernel data, and what TLS itself has to say, in the order of their seals."""
-        await others()
+    async def _send_bytes(self, data: bytes) -> None:
+        """Send data, and the records of TLS itself, in the order in which they were encrypted."""
+        await yield_to_others()
         if self._tls is not None:
             if data:
                 self._tls.send(data)
@@ -164,33 +168,33 @@ class Peer:
         try:
             await self._loop.sock_sendall(self._socket, data)
         except OSError as error:
-            raise Gone(str(error)) from error
+            raise Disconnected(str(error)) from error
 
 
 @types.coroutine
-def others() -> Generator[None, None, None]:
-    """Let the other connections have their turn; a socket that is always ready never waits."""
+def yield_to_others() -> Generator[None, None, None]:
+    """Let other connections run, since a socket that is always ready never waits."""
     yield
 
 
-def prepare(sock: socket.socket) -> str:
-    """Make a socket fit for a peer, and return the address at the other end.
+def configure(sock: socket.socket) -> str:
+    """Set the options of an accepted socket, and return the address at the other end.
 
     Raises:
-        OSError: the other end is gone already.
+        OSError: the other end has disconnected already.
     """
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # The kernel finds out that the machine at the other end is gone.
+    # The kernel detects that the machine at the other end no longer answers.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     options = {
-        "TCP_KEEPIDLE": _SILENT // 2,
+        "TCP_KEEPIDLE": _KEEPALIVE // 2,
         "TCP_KEEPINTVL": 5,
         "TCP_KEEPCNT": 6,
-        "TCP_USER_TIMEOUT": _SILENT * 1000,
+        "TCP_USER_TIMEOUT": _KEEPALIVE * 1000,
     }
     for name, value in options.items():
-        if (option := getattr(socket, name, None)) is not None:  # not every system has them all
+        if (option := getattr(socket, name, None)) is not None:  # not every system has all of them
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
     host, port = sock.getpeername()[:2]
     return f"{host}:{port}"

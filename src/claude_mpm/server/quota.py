@@ -1,38 +1,38 @@
-"""What one token may have a server hold: in memory what comes, on the disk what has come."""
+"""How many bytes one token may use on a server, in memory and on the disk."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from claude_mpm.server.tokens import Limits
+    from claude_mpm.server.tokens import TokenLimits
 
-# Both in messages of the longest size, but at least so many bytes.
+# Both in messages of the longest size, but at least this many bytes.
 _IN_MEMORY, _LEAST_IN_MEMORY = 4, 16 << 20
 _ON_DISK, _LEAST_ON_DISK = 64, 64 << 20
 
 
-class Quota:
-    """Counts what all connections of a token have on their way, and what its sessions were given.
+class ByteQuota:
+    """Counts the unfinished messages of a token's connections, and what its sessions have stored.
 
     Args:
         limits: the token's.
 
     Attributes:
-        stored: bytes that its sessions were given, at most; None until somebody has counted them.
+        stored: an upper bound of the bytes stored for its sessions; None until they are counted.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: TokenLimits) -> None:
         self._memory = max(_IN_MEMORY * limits.message_bytes, _LEAST_IN_MEMORY)
         self._disk = max(_ON_DISK * limits.message_bytes, _LEAST_ON_DISK)
         self._held: dict[object, int] = {}
         self.stored: int | None = None
 
     def hold(self, owner: object, size: int) -> bool:
-        """Count what one connection or upload holds in memory now, in bytes.
+        """Set how many bytes one connection or upload holds in memory now.
 
         Returns:
-            Whether there is room for it; if not, what `owner` held before stays counted.
+            Whether they fit into the quota; if not, the previous size of `owner` stays counted.
         """
         others = sum(self._held.values()) - self._held.get(owner, 0)
         if size and others + size > self._memory:
@@ -41,11 +41,11 @@ class Quota:
         return True
 
     def drop(self, owner: object) -> None:
-        """Count it no more; safe to call twice."""
+        """Stop counting what `owner` holds; safe to call twice."""
         self._held.pop(owner, None)
 
     def store(self, size: int) -> bool:
-        """Count what is about to be stored; return whether there is room, and it was counted."""
+        """Return whether `size` more bytes may be stored; if so, they are counted."""
         if self.stored is None or self.stored + size > self._disk:
             return False
         self.stored += size
@@ -53,12 +53,12 @@ class Quota:
 
     @property
     def no_memory(self) -> str:
-        """Why there is no room in memory."""
+        """The error message for a full memory quota."""
         return f"this token's unfinished messages would take more than {self._memory} bytes"
 
     @property
     def no_disk(self) -> str:
-        """Why there is no room on the disk."""
+        """The error message for a full disk quota."""
         return (
             f"this token's sessions were given {self.stored} bytes already, of {self._disk} that"
             " they may have; remove some"

@@ -9,8 +9,8 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from claude_mpm.server.async_folder_watch import Changes
-from claude_mpm.server.connection import Connection, Services
+from claude_mpm.server.connection_handler import ConnectionHandler, ServerContext
+from claude_mpm.server.journal_stream import AsyncFolderWatch
 from claude_mpm.wire.remote import Error, Terminate
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _THREADS = 32  # starts that may be waited for at once
 _ACCEPTED_AT_ONCE = 16
-_PAUSE = 0.2  # seconds until the next try, where the system has no descriptors left
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_CHECK = 60.0  # seconds after which tokens are looked at though no file has changed
+_ACCEPT_RETRY = 0.2  # seconds until the next try, where the system has no descriptors left
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_TOKEN_CHECK = 60.0  # seconds after which tokens are checked though no file has changed
 
 
 class Server:
@@ -31,18 +31,18 @@ class Server:
 
     Args:
         listener: the listening socket.
-        services: what the connections need.
+        context: what the connections share.
         state_dir: the folder with the tokens; it must exist.
     """
 
-    def __init__(self, listener: socket.socket, services: Services, state_dir: Path) -> None:
+    def __init__(self, listener: socket.socket, context: ServerContext, state_dir: Path) -> None:
         self._listener = listener
-        self._services = services
+        self._context = context
         self._state_dir = state_dir
-        self._connections: dict[asyncio.Task[None], Connection] = {}
+        self._handlers: dict[asyncio.Task[None], ConnectionHandler] = {}
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM or SIGINT comes.
+        """Serve until SIGTERM or SIGINT is received.
 
         Args:
             ready: called once clients can connect.
@@ -52,18 +52,18 @@ class Server:
         stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop.set)
-        loop.add_signal_handler(signal.SIGCHLD, self._services.hosting.reap)
+        loop.add_signal_handler(signal.SIGCHLD, self._context.sessions.reap)
         self._listener.setblocking(False)
         self._listen()
         watching = asyncio.create_task(self._watch_tokens())
         ready()
         await stop.wait()
-        _log.info("stopping, with %d connections", len(self._connections))
+        _log.info("stopping, with %d connections", len(self._handlers))
         loop.remove_reader(self._listener)
         self._listener.close()
         watching.cancel()
         reason = "the server is being stopped; its sessions stay"
-        await self._end(list(self._connections), Terminate(reason=reason))
+        await self._stop(list(self._handlers), Terminate(reason=reason))
 
     def _listen(self) -> None:
         if self._listener.fileno() >= 0:
@@ -76,42 +76,42 @@ class Server:
             except BlockingIOError:
                 return
             except OSError as error:
-                self._wait_for_room(error)
+                self._retry_later(error)
                 return
-            connection = Connection(sock, self._services)
-            task = asyncio.create_task(connection.serve())
-            self._connections[task] = connection
-            task.add_done_callback(self._forget)
-            self._services.door.come(task)
+            handler = ConnectionHandler(sock, self._context)
+            task = asyncio.create_task(handler.run())
+            self._handlers[task] = handler
+            task.add_done_callback(self._remove)
+            self._context.pending.add(task)
 
-    def _wait_for_room(self, error: OSError) -> None:
+    def _retry_later(self, error: OSError) -> None:
         _log.warning("a connection was not accepted: %s", error.strerror)
-        if error.errno in _NO_ROOM:
-            self._services.door.send_oldest_away()
+        if error.errno in _EXHAUSTED:
+            self._context.pending.close_oldest()
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._listener)
-            loop.call_later(_PAUSE, self._listen)
+            loop.call_later(_ACCEPT_RETRY, self._listen)
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._services.door.leave(task)
-        self._connections.pop(task).close()
+    def _remove(self, task: asyncio.Task[None]) -> None:
+        self._context.pending.remove(task)
+        self._handlers.pop(task).close()
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a connection failed", exc_info=error)
 
     async def _watch_tokens(self) -> None:
-        """End the connections of tokens that are revoked."""
-        changes = Changes(self._state_dir)
+        """Close the connections of tokens that are revoked."""
+        watch = AsyncFolderWatch(self._state_dir)
         try:
             while True:
-                await changes.wait(_CHECK)
-                revoked = [t for t, each in self._connections.items() if each.has_lost_its_token()]
-                await self._end(revoked, Error(error="the token was revoked"))
+                await watch.wait(_TOKEN_CHECK)
+                handlers = self._handlers.items()
+                revoked = [task for task, handler in handlers if handler.is_revoked()]
+                await self._stop(revoked, Error(error="the token was revoked"))
         finally:
-            changes.close()
+            watch.close()
 
-    async def _end(self, tasks: list[asyncio.Task[None]], last_words: Error | Terminate) -> None:
-        """End connections, each between two messages if its client takes them, and wait."""
-        ends = [self._connections[task].end(task, last_words) for task in tasks]
-        await asyncio.gather(*ends)
+    async def _stop(self, tasks: list[asyncio.Task[None]], last_message: Error | Terminate) -> None:
+        """Stop handlers, each between two messages if its client reads them, and wait for them."""
+        await asyncio.gather(*(self._handlers[task].stop(task, last_message) for task in tasks))
         if tasks:
             await asyncio.wait(tasks)

@@ -1,4 +1,7 @@
-"""What a server does in the folders of its sessions; for whom is decided before."""
+"""The sessions that a server hosts: how they are started, kept running, read and removed.
+
+The caller has authenticated the client. The methods that block run in threads of the executor.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ from claude_mpm.journal import orphans
 from claude_mpm.journal.exchange import ExchangeFile
 from claude_mpm.journal.layout import Meta, SessionFolder
 from claude_mpm.journal.layout import Start as StartRecord
+from claude_mpm.journal.lease import Lease
 from claude_mpm.journal.storage import remove_tree
-from claude_mpm.server.leases import STARTER, Leases
 from claude_mpm.server.message_socket import Refused
-from claude_mpm.server.quota import Quota
+from claude_mpm.server.quota import ByteQuota
 from claude_mpm.server.roots import Roots
 from claude_mpm.validation import telling
 from claude_mpm.wire import WIRES
@@ -35,26 +38,47 @@ if TYPE_CHECKING:
     from claude_mpm.server.tokens import Token
     from claude_mpm.sessions.store import Store
 
-# What a client may read of its session's folder.
-_SHOWN = frozenset({"out.jsonl", "err.log", "host.log", "place", "exit"})
-_ENDS = (signal.SIGTERM, signal.SIGKILL)
-_HOST_PATIENCE = 60.0  # seconds for a host to say that it is there
+# The files of a session that its client may read.
+_READABLE = frozenset({"out.jsonl", "err.log", "host.log", "place", "exit"})
+_FATAL_SIGNALS = (signal.SIGTERM, signal.SIGKILL)
+_HOST_TIMEOUT = 60.0  # seconds for a host to report that it runs
+STARTER = "starter"  # holds a new session's lease until its first follower does
 
 
-class Hosting:
+class Leases:
+    """The leases that connections hold; a session without any is subject to its linger rule."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[Path, object], Lease] = {}
+
+    def hold(self, folder: SessionFolder, owner: object) -> None:
+        """Keep a session running for `owner`; does nothing if the session has ended already."""
+        if (folder.path, owner) not in self._held and folder.lease.exists():
+            self._held[folder.path, owner] = Lease(folder)
+        if owner != STARTER:
+            self.release(folder, STARTER)
+
+    def release(self, folder: SessionFolder, owner: object) -> None:
+        """Release the lease of `owner`; safe to call twice."""
+        lease = self._held.pop((folder.path, owner), None)
+        if lease is not None:
+            lease.release()
+
+
+class SessionManager:
     """The sessions of a server.
 
     Args:
-        store: where they are kept.
-        environment: the place where they run.
-        kind: the name of the orchestrator that has this place, for the record.
-        claude_path: the `claude` that is run where the client asks for none.
-        cwd: the folder that is worked in where the client asks for none.
-        roots: the folders below which clients may have their sessions work; empty for `cwd`, or
-            else the current folder.
+        store: where they are stored.
+        environment: where they run.
+        orchestrator: the name of the orchestrator with this environment, for the session's record.
+        claude_path: the `claude` to run where the client asks for none.
+        cwd: the working folder where the client asks for none.
+        roots: the folders in which sessions of clients may work; empty for `cwd`, or else for the
+            current folder.
 
     Raises:
-        UsageError: nobody has named a folder that clients may work in.
+        UsageError: no folder is named in which clients may work.
     """
 
     def __init__(
@@ -62,19 +86,19 @@ class Hosting:
         store: Store,
         environment: Environment,
         *,
-        kind: str,
+        orchestrator: str,
         claude_path: str | None = None,
         cwd: str | None = None,
         roots: Sequence[str] = (),
     ) -> None:
         self.store = store
-        self._quotas: dict[str, Quota] = {}
-        here = environment.shares_files
-        default = cwd or (str(Path.cwd()) if here else "")
-        self._roots = Roots(roots, default, store.path, here=here)
+        self._quotas: dict[str, ByteQuota] = {}
+        local = environment.shares_files
+        default = cwd or (str(Path.cwd()) if local else "")
+        self._roots = Roots(roots, default, store.path, local=local)
         self.leases = Leases()
         self._environment = environment
-        self._kind = kind
+        self._orchestrator = orchestrator
         self._claude_path = claude_path
         self._cwd = cwd
         self._hosts: list[subprocess.Popen[Any]] = []
@@ -82,10 +106,10 @@ class Hosting:
     def folder(self, token: Token, session: str) -> SessionFolder:
         """Return the folder of a token's session, which need not exist.
 
-        The token's id ends the name, so that no other token can name it.
+        The name ends with the token's id, so that no other token can name the folder.
 
         Raises:
-            Refused: this is no name of a session.
+            Refused: `session` is not a valid name.
         """
         try:
             self.store.folder(session)
@@ -93,15 +117,15 @@ class Hosting:
         except UsageError as error:
             raise Refused(str(error)) from error
 
-    def quota(self, token: Token) -> Quota:
-        """Return what a token's connections and sessions hold."""
-        return self._quotas.setdefault(token.id, Quota(token.limits))
+    def quota(self, token: Token) -> ByteQuota:
+        """Return the quota of a token's connections and sessions."""
+        return self._quotas.setdefault(token.id, ByteQuota(token.limits))
 
-    async def make_room(self, token: Token, size: int) -> None:
-        """Count what is about to be stored for a token's sessions, in bytes.
+    async def reserve_disk(self, token: Token, size: int) -> None:
+        """Count `size` bytes that are about to be stored for a token's sessions.
 
         Raises:
-            Refused: it would be too much.
+            Refused: they do not fit into the token's quota.
         """
         quota = self.quota(token)
         if not quota.store(size):
@@ -110,7 +134,7 @@ class Hosting:
                 raise Refused(quota.no_disk)
 
     def _count_stored(self, token: Token) -> int:
-        """Return how many bytes a token's sessions were given: messages, frameworks and agents."""
+        """Return how many bytes a token has stored in messages, frameworks and agents."""
         return sum(
             file.lstat().st_size
             for folder in self._sessions(token)
@@ -121,11 +145,11 @@ class Hosting:
     def _sessions(self, token: Token) -> list[SessionFolder]:
         return [f for f in self.store.sessions() if f.path.name.endswith(f".{token.id}")]
 
-    def check_room(self, token: Token) -> None:
-        """See to it that a token may have one more session.
+    def check_limit(self, token: Token) -> None:
+        """Check that a token may start one more session.
 
         Raises:
-            Refused: it has as many as it may.
+            Refused: as many as its limit run already.
         """
         running = sum(folder.has_host() for folder in self._sessions(token))
         if running >= token.limits.sessions:
@@ -135,16 +159,16 @@ class Hosting:
             )
 
     def start(self, token: Token, folder: SessionFolder, start: Start) -> None:
-        """Start a session, and wait until its host is there; nothing happens where it is already.
+        """Start a session, and wait until its host runs; does nothing if it was started before.
 
         Raises:
-            Refused: there are as many as may be, what it is to be started with cannot be, or the
-                host does not begin.
-            MPMError: the place, Claude or the folder to work in is not fit for it.
+            Refused: the token's limit is reached, a parameter is invalid, or the host does not
+                start.
+            MPMError: the environment, Claude or the working folder is not usable.
         """
         if folder.has_host() or folder.exit_file.exists():
             return
-        self.check_room(token)
+        self.check_limit(token)
         check_start(start)
         try:
             self._start(token, folder, start)
@@ -154,51 +178,51 @@ class Hosting:
             raise
 
     def _start(self, token: Token, folder: SessionFolder, start: Start) -> None:
-        place = self._environment
-        claude = place.find_claude(start.claude or self._claude_path)
-        cwd = place.working_folder(start.cwd or self._cwd)
+        environment = self._environment
+        claude = environment.find_claude(start.claude or self._claude_path)
+        cwd = environment.working_folder(start.cwd or self._cwd)
         if start.cwd:
-            cwd = self._roots.take(cwd)
+            cwd = self._roots.resolve(cwd)
         folder.create()
         for file, content in ((folder.framework, start.framework), (folder.agents, start.agents)):
             if content:
                 folder.write(file, content)
-        folder.write_meta(self._record(folder, start, cwd))
+        folder.write_meta(self._meta(folder, start, cwd))
         folder.prepare_host()
-        folder.expect_place({**place.expected(), **start.expected})
+        folder.expect_place({**environment.expected(), **start.expected})
         self.leases.hold(folder, STARTER)
         order = Order(
             folder=folder,
             claude=claude,
-            arguments=tuple(_here(word, start.folder, folder) for word in start.arguments),
+            arguments=tuple(_local_path(word, start.folder, folder) for word in start.arguments),
             cwd=cwd,
             environ=self._environ(token, start.environ),
             linger=start.linger,
             linger_limit=start.linger_limit,
         )
-        process = place.start(order)
+        process = environment.start(order)
         if isinstance(process, subprocess.Popen):
             self._hosts.append(process)
-        _begin(folder, process)
+        _wait_until_started(folder, process)
 
-    def _environ(self, token: Token, given: Mapping[str, str]) -> dict[str, str]:
-        """Return Claude's variables: the server's own, and what the client gives.
+    def _environ(self, token: Token, variables: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment variables for Claude: the server's, and those of the client.
 
-        Claudes that share a folder of settings see each other, and can resume each other's
-        conversations; so those of different tokens share none.
+        Claudes with the same settings folder can resume each other's conversations, so every token
+        has a folder of its own.
         """
-        environ = {**self._environment.environ(None), **given}
+        environ = {**self._environment.environ(None), **variables}
         if token.sha256:
             own = self.store.path / "clients" / token.id / "claude"
             environ["CLAUDE_CONFIG_DIR"] = token.claude_config or str(own)
         return environ
 
-    def _record(self, folder: SessionFolder, start: Start, cwd: str) -> Meta:
+    def _meta(self, folder: SessionFolder, start: Start, cwd: str) -> Meta:
         now = time.time()
         return Meta(
             session_id=folder.path.name,
             claude_session_id=start.conversation,
-            orchestrator=self._kind,
+            orchestrator=self._orchestrator,
             environment=self._environment.name,
             wire=start.wire,
             cwd=cwd,
@@ -206,20 +230,20 @@ class Hosting:
             starts=[StartRecord(at=now, offset=0)],
         )
 
-    def bring_back(self, folder: SessionFolder) -> None:
-        """Bring back what stands between a session's folder and its place, where it has died.
+    def restart_link(self, folder: SessionFolder) -> None:
+        """Start the link process between a session's folder and its environment again, if it died.
 
         Raises:
-            LaunchError: the place does not answer.
+            LaunchError: the environment does not answer.
         """
-        self._environment.rejoin(folder, _HOST_PATIENCE)
+        self._environment.rejoin(folder, _HOST_TIMEOUT)
 
     def signal(self, folder: SessionFolder, signum: int) -> None:
-        """Send the host of a session a signal; SIGKILL goes to Claude, whose end the host tells.
+        """Send a signal to a session's host; SIGKILL to Claude, since the host reports its end.
 
         Raises:
             Refused: there is no such signal.
-            LaunchError: the place does not take it.
+            LaunchError: the environment could not deliver it.
         """
         if signum not in {*signal.Signals}:
             raise Refused(f"there is no signal {signum}")
@@ -227,19 +251,19 @@ class Hosting:
         if pids and folder.has_host() and not folder.host_is_dead():
             pid = pids[1 if signum == signal.SIGKILL else 0]
             self._environment.signal_in(folder, pid, signum)
-        elif signum in _ENDS and self._environment.shares_files:
-            orphans.end(folder.path)  # nobody else does, once the host was killed
+        elif signum in _FATAL_SIGNALS and self._environment.shares_files:
+            orphans.end(folder.path)  # nothing else does, once the host was killed
 
     def reap(self) -> None:
-        """Take note of hosts that have ended."""
+        """Reap hosts that have ended."""
         self._hosts = [process for process in self._hosts if process.poll() is None]
 
 
 def check_start(start: Start) -> None:
-    """See to it that a session can be started with what a client has sent.
+    """Check the parameters of a start that a client has sent.
 
     Raises:
-        Refused: it has a text that no process can be given, or names a wire that there is not.
+        Refused: a text cannot be passed to a process, or the wire is unknown.
     """
     names = (*start.environ, *start.expected)
     values = (*start.environ.values(), *start.expected.values())
@@ -255,14 +279,14 @@ def check_start(start: Start) -> None:
 
 
 def read_state(folder: SessionFolder) -> State:
-    """Return what the folder of a session says.
+    """Return the state of a session, from its folder.
 
     Raises:
         Refused: there is no such session.
     """
     if not folder.meta_file.exists():
         raise Refused("there is no such session here")
-    over = folder.has_ended()  # looked at first: the status is written before
+    ended = folder.has_ended()  # read before the status, which the host writes before it ends
     status = folder.exit_status()
     host, claude = folder.pids() or (0, 0)
     return State(
@@ -270,19 +294,19 @@ def read_state(folder: SessionFolder) -> State:
         claude=claude,
         exit=status,
         closed=folder.closed.exists(),
-        dead=over and status is None,
+        dead=ended and status is None,
         size=folder.journal.size(),
         place="\n".join(f"{key}={value}" for key, value in folder.read_place().items()),
     )
 
 
 def read_piece(folder: SessionFolder, name: str, offset: int) -> bytes:
-    """Return the next piece of one of a session's files; empty at its end, or for no file.
+    """Return a piece of one of a session's files; empty at its end, or if it does not exist.
 
     Raises:
-        Refused: it is none that is shown.
+        Refused: the file is not one that a client may read.
     """
-    if name not in _SHOWN:
+    if name not in _READABLE:
         raise Refused(f"{name[:40]!r} is no file that can be fetched")
     try:
         return ExchangeFile(folder.exchange, name).read(CHUNK, offset)
@@ -294,31 +318,31 @@ def remove(folder: SessionFolder) -> None:
     """Remove the folder of a session that has ended.
 
     Raises:
-        Refused: it has not.
+        Refused: it still runs.
     """
     if folder.host_is_dead() and folder.has_ended():
-        orphans.end(folder.path)  # helpers of the host, which nobody else ends
+        orphans.end(folder.path)  # helpers of the host, which nothing else ends
     elif folder.has_host():
         raise Refused("the session runs; end it first")
     folder.remove_temporary()
-    # Elsewhere, nothing can come into it any more, such as a message that is on its way.
+    # Moved away first, so that nothing is added to it, such as a message that is being delivered.
     state = folder.path.parents[1]
-    gone = mkdtemp(dir=state, prefix=".gone-")
+    trash = mkdtemp(dir=state, prefix=".gone-")
     with suppress(OSError):
-        folder.path.rename(Path(gone, folder.path.name))
+        folder.path.rename(Path(trash, folder.path.name))
     with suppress(OSError):
-        remove_tree(gone)
+        remove_tree(trash)
 
 
-def _here(word: str, there: str, folder: SessionFolder) -> str:
-    """Return the path of one of the session's files as it is on this machine."""
-    if not word.startswith(f"{there}/"):
+def _local_path(word: str, client_folder: str, folder: SessionFolder) -> str:
+    """Return an argument, the path of a session's file on the client replaced by that here."""
+    if not word.startswith(f"{client_folder}/"):
         return word
-    given = {file.name: file for file in (folder.framework, folder.agents)}
-    return str(given.get(word.rpartition("/")[2], word))
+    files = {file.name: file for file in (folder.framework, folder.agents)}
+    return str(files.get(word.rpartition("/")[2], word))
 
 
-def _begin(folder: SessionFolder, process: Any) -> None:
-    wait_for_host(folder, process, _HOST_PATIENCE)
+def _wait_until_started(folder: SessionFolder, process: Any) -> None:
+    wait_for_host(folder, process, _HOST_TIMEOUT)
     if folder.pids() is None and not folder.exit_file.exists():
         raise Refused(f"the host ended at once: {telling(folder.stderr_tail())}")

@@ -1,4 +1,4 @@
-"""Who may use a server: tokens, what each is allowed, and where their hashes are kept."""
+"""The tokens of a server: their limits, and the file of their hashes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one token is allowed.
+class TokenLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one token may use.
 
     Args:
         sessions: how many may run at once.
         message_bytes: the longest message for Claude, in bytes.
-        rate: messages a second, over all its connections; who sends faster is read more slowly.
+        rate: messages per second over all its connections; faster clients are read more slowly.
         idle: seconds without a message after which a connection is closed.
     """
 
@@ -44,28 +44,28 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """One token as it is kept: without the token itself.
+    """One token as it is stored: a hash, and not the token itself.
 
     Args:
         id: part of the token, and of the names of its sessions.
-        sha256: hash of the token. A slow hash with a salt protects passwords, which can be
-            guessed; 256 random bits cannot, so the fast one is as good, and a client that tries
-            tokens costs the server nothing.
+        sha256: hash of the token. A slow, salted hash protects passwords, which can be guessed;
+            256 random bits cannot, so a fast hash is as good, and a client that tries tokens costs
+            the server nothing.
         created_at: seconds since the epoch.
         claude_config: the folder of Claude's own settings and conversations for its sessions;
-            empty for one of the token's own.
+            empty for a separate folder of this token.
     """
 
     name: str
     id: str
     sha256: str
     created_at: float
-    limits: Limits = Limits()
+    limits: TokenLimits = TokenLimits()
     claude_config: str = ""
 
 
 class Tokens:
-    """The tokens of a server; the file is read again whenever it has changed.
+    """The tokens of a server; their file is read again whenever it has changed.
 
     Args:
         state_dir: the server's state folder.
@@ -73,33 +73,33 @@ class Tokens:
 
     def __init__(self, state_dir: Path) -> None:
         self.file = state_dir / "tokens.json"
-        self._seen: tuple[int, int, int] | None = None
+        self._version: tuple[int, int, int] | None = None  # of the file that was read last
         self._tokens: dict[str, Token] = {}
 
     def all(self) -> list[Token]:
         """Return every token, oldest first.
 
         Raises:
-            StorageError: the file is damaged, or can be read by others.
+            StorageError: the file is damaged, or readable by other users.
         """
         return list(self._read().values())
 
-    def find(self, given: str) -> Token | None:
-        """Return the token that a client has shown; None where it is none of ours."""
-        known = self._read().get(given.rpartition("_")[0].removeprefix("mpm_"))
-        kept = known.sha256 if known is not None else _hash("")
-        return known if hmac.compare_digest(kept.encode(), _hash(given).encode()) else None
+    def find(self, secret: str) -> Token | None:
+        """Return the token with this secret; None if there is none."""
+        token = self._read().get(secret.rpartition("_")[0].removeprefix("mpm_"))
+        expected = token.sha256 if token is not None else _hash("")
+        return token if hmac.compare_digest(expected.encode(), _hash(secret).encode()) else None
 
-    def holds(self, token: Token) -> bool:
-        """Tell whether a token that was found once is still valid."""
+    def is_valid(self, token: Token) -> bool:
+        """Return whether a token that was found before is still valid."""
         return self._read().get(token.id) == token
 
-    def add(self, name: str, limits: Limits, claude_config: str = "") -> str:
-        """Make a token and return it; nobody can read it again.
+    def add(self, name: str, limits: TokenLimits, claude_config: str = "") -> str:
+        """Make a token and return its secret, which cannot be read again.
 
         Raises:
-            UsageError: the name is taken, or cannot be one.
-            StorageError: it could not be kept.
+            UsageError: the name is taken, or invalid.
+            StorageError: it could not be stored.
         """
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} cannot be a token's name: use letters, digits, _ -")
@@ -115,7 +115,7 @@ class Tokens:
         )
         with self._changing():
             tokens = self._read()
-            if any(each.name == name for each in tokens.values()) or name == ANONYMOUS:
+            if any(other.name == name for other in tokens.values()) or name == ANONYMOUS:
                 raise UsageError(
                     f"there is a token {name!r} already; revoke it, or choose another name"
                 )
@@ -123,23 +123,23 @@ class Tokens:
         return secret
 
     def revoke(self, name: str) -> None:
-        """Make a token invalid, for connections that stand already, too.
+        """Make a token invalid, for open connections too.
 
         Raises:
             UsageError: there is no such token.
         """
         with self._changing():
             tokens = self.all()
-            left = [token for token in tokens if token.name != name]
-            if len(left) == len(tokens):
+            remaining = [token for token in tokens if token.name != name]
+            if len(remaining) == len(tokens):
                 raise UsageError(
                     f"no token is named {name!r}; `claude-mpm serve token list` lists them"
                 )
-            self._write(left)
+            self._write(remaining)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Hold off other processes that change the file: none of two changes may be lost."""
+        """Exclude other processes that change the file, so that no change is lost."""
         with storage_errors(self.file):
             make_private(self.file.parent)
             with locked(self.file):
@@ -151,18 +151,18 @@ class Tokens:
             try:
                 status = self.file.lstat()
             except FileNotFoundError:
-                self._seen, self._tokens = None, {}
+                self._version, self._tokens = None, {}
                 return self._tokens
             check_secret(self.file, status)
-            seen = (status.st_mtime_ns, status.st_ino, status.st_size)
-            if seen == self._seen:
+            version = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if version == self._version:
                 return self._tokens
             data = self.file.read_bytes()
         try:
             tokens = msgspec.json.decode(data, type=list[Token])
         except NOT_JSON as error:
             raise StorageError(f"{self.file}: not a list of tokens ({error})") from error
-        self._seen, self._tokens = seen, {token.id: token for token in tokens}
+        self._version, self._tokens = version, {token.id: token for token in tokens}
         return self._tokens
 
     def _write(self, tokens: list[Token]) -> None:
@@ -171,9 +171,9 @@ class Tokens:
 
 
 def anonymous() -> Token:
-    """Return what a client without a token is allowed, where it is let in at all."""
+    """Return the token with whose limits clients without a token are served."""
     return Token(name=ANONYMOUS, id=ANONYMOUS, sha256="", created_at=0.0)
 
 
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

@@ -1,4 +1,4 @@
-"""What comes in pieces: messages for Claude, and what it is started with."""
+"""Uploads, which arrive in pieces: messages for Claude, and the parameters of a start."""
 
 from __future__ import annotations
 
@@ -21,60 +21,64 @@ if TYPE_CHECKING:
     from claude_mpm.wire.remote import Message, Start
 
 _MESSAGE = re.compile(r"[0-9]{1,12}")
-# A cut connection's last words and those of its successor may be worked on at the same time.
+# Held while a message enters an inbox: a cut connection and its successor may both be finishing
+# the same upload, each in a thread of the executor.
 _delivering = threading.Lock()
 
 
 class Upload(ABC):
-    """Something on its way to the server.
+    """An upload in progress.
 
     Args:
-        first: its first piece.
-        limit: the longest that it may be, in bytes.
+        first: its first piece, which announces the size of the whole.
+        limit: the largest size, in bytes.
 
     Raises:
-        Refused: it is too long.
+        Refused: it is larger than that.
+
+    Attributes:
+        in_memory: how many bytes it holds in memory.
     """
 
     def __init__(self, first: Input, limit: int) -> None:
         if first.size > limit:
             raise Refused(f"a message of {first.size} bytes is longer than {limit}")
         self.id = first.id
-        self.in_memory = 0  # bytes for which it needs room there
+        self.in_memory = 0
         self._size = first.size
-        self._here = 0
+        self._received = 0
 
     def add(self, piece: Input) -> bool:
-        """Take a piece; tell whether it was the last.
+        """Add a piece, and return whether the upload is complete.
 
         Raises:
             Refused: it does not follow the piece before it.
         """
-        if piece.offset != self._here or self._here + len(piece.data) > self._size:
+        if piece.offset != self._received or self._received + len(piece.data) > self._size:
             raise Refused("a piece of a message does not follow the one before it")
-        self._keep(piece.data)
-        self._here += len(piece.data)
-        return self._here == self._size
+        self._store(piece.data)
+        self._received += len(piece.data)
+        return self._received == self._size
 
     def is_continued_by(self, message: Message) -> bool:
-        """Return whether a message is its next piece, and no smaller than it has to be."""
+        """Return whether a message is the next piece, and not smaller than necessary."""
         return (
             isinstance(message, Input)
             and message.do in ("start", "put")
-            and (message.id, message.offset) == (self.id, self._here)
-            and len(message.data) >= min(CHUNK, max(self._size - self._here, 1))
+            and (message.id, message.offset) == (self.id, self._received)
+            and len(message.data) >= min(CHUNK, max(self._size - self._received, 1))
         )
 
-    def close(self) -> None:  # noqa: B027 -- most have nothing to forget
-        """Forget what did not become whole; safe to call twice."""
+    def close(self) -> None:  # noqa: B027 -- an upload in memory has nothing to discard
+        """Discard an incomplete upload; safe to call twice."""
 
     @abstractmethod
-    def _keep(self, data: bytes) -> None:
-        """Keep the next bytes."""
+    def _store(self, data: bytes) -> None:
+        """Store the next bytes."""
 
 
 class StartUpload(Upload):
-    """What a session is to be started with."""
+    """The parameters of a session's start, in memory."""
 
     def __init__(self, first: Input, limit: int) -> None:
         super().__init__(first, limit)
@@ -82,29 +86,29 @@ class StartUpload(Upload):
         self._data = bytearray()
 
     def start(self) -> Start:
-        """Return it, once it is whole.
+        """Return the parameters of a complete upload.
 
         Raises:
-            Refused: it is not what it must be.
+            Refused: they are malformed.
         """
         try:
             return decode_start(bytes(self._data))
         except Malformed as error:
             raise Refused(str(error)) from error
 
-    def _keep(self, data: bytes) -> None:
+    def _store(self, data: bytes) -> None:
         self._data += data
 
 
 class MessageUpload(Upload):
-    """A message on its way into a session's inbox.
+    """A message for a session's inbox, in a temporary file.
 
     Args:
         folder: the session's.
 
     Raises:
-        Refused: it is too long, has a name that is none of a message, or there is no session.
-        StorageError: the disk does not take it.
+        Refused: it is too large, its name is invalid, or there is no such session.
+        StorageError: the file could not be made.
     """
 
     def __init__(self, first: Input, limit: int, folder: SessionFolder) -> None:
@@ -121,43 +125,46 @@ class MessageUpload(Upload):
         self._file = open(descriptor, "wb")  # noqa: SIM115 -- `close` closes it
 
     def finish(self) -> None:
-        """Give Claude the whole message; the name EOF ends its input. Twice is as once.
+        """Deliver the complete message; the name EOF ends Claude's input. Idempotent.
+
+        Called in a thread of the executor.
 
         Raises:
-            SessionEnded: Claude takes no input any more.
-            StorageError: the disk did not take it.
+            SessionEnded: Claude no longer accepts input.
+            StorageError: the message could not be stored.
         """
         with _delivering, closing(Inbox(self._folder)) as inbox:
             if self._name == END_OF_INPUT:
                 inbox.end()
                 return
-            beside = self._folder.path / f".put-{self._name}"
+            marker = self._folder.path / f".put-{self._name}"
             with storage_errors(self._folder.path):
-                is_new = self._put_into_place(beside)
+                is_new = self._move_into_inbox(marker)
             if is_new:
                 inbox.announce(self._name)
-                beside.unlink()
+                marker.unlink()
 
     def close(self) -> None:
-        """Forget what did not become whole; safe to call twice."""
+        """Discard the temporary file; safe to call twice."""
         self._file.close()
         self._draft.unlink(missing_ok=True)
 
-    def _keep(self, data: bytes) -> None:
+    def _store(self, data: bytes) -> None:
         with storage_errors(self._folder.path):
             self._file.write(data)
 
-    def _put_into_place(self, beside: Path) -> bool:
-        """Put the message into the inbox; tell whether Claude has to be told of it.
+    def _move_into_inbox(self, marker: Path) -> bool:
+        """Move the message into the inbox, and return whether it must be announced to the host.
 
-        It stands in the inbox from before that, and beside the inbox until after it.
+        It is in the inbox before it is announced, and `marker`, another link to it, exists until
+        it was announced. So a server that is killed in between announces it the next time.
         """
         self._file.flush()
         os.fsync(self._file.fileno())
         message = self._folder.inbox / self._name
-        if message.exists() and not beside.exists():
+        if message.exists() and not marker.exists():
             return False
-        self._draft.replace(beside)
+        self._draft.replace(marker)
         with suppress(FileExistsError):
-            os.link(beside, message)
+            os.link(marker, message)
         return True

@@ -1,4 +1,4 @@
-"""The guide's client: text comes in, lines of Claude's answer go out."""
+"""The protocol of the guide's client: prompts in, lines of Claude's answers out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from claude_mpm.errors import MPMError, SessionEnded
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.server.client import Client, finish_in_thread, first_of
-from claude_mpm.server.journal_stream import pieces
+from claude_mpm.server.journal_stream import read_chunks
 from claude_mpm.server.message_socket import Refused
 from claude_mpm.validation import check_prompt
 from claude_mpm.wire import WIRES
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
-    from claude_mpm.server.session_manager import Hosting
+    from claude_mpm.server.session_manager import SessionManager
 
     MakeOrchestrator = Callable[..., MPMOrchestrator]
 
 
-class TextConversation:
-    """Serves one connection of a client that knows text alone.
+class TextProtocol:
+    """Serves one connection of a client that sends and receives text alone.
 
-    The session is started as on this machine, and let go of at once: from then on, it is followed
-    as every other one is.
+    The session is started by an orchestrator, which is detached at once: from then on, the session
+    is followed like every other one.
 
     Args:
         client: the connection.
-        hosting: the sessions of the server.
-        make: makes an orchestrator from the session's name and from settings.
+        sessions: the sessions of the server.
+        make_orchestrator: called with the session's name and with settings.
         init: the client's first message.
         starting: held while a session of this token is started.
     """
@@ -45,84 +45,87 @@ class TextConversation:
     def __init__(
         self,
         client: Client,
-        hosting: Hosting,
-        make: MakeOrchestrator,
+        sessions: SessionManager,
+        make_orchestrator: MakeOrchestrator,
         init: Init,
         starting: asyncio.Lock,
     ) -> None:
         self._client = client
-        self._hosting = hosting
-        self._make = make
+        self._sessions = sessions
+        self._make_orchestrator = make_orchestrator
         self._init = init
         self._starting = starting
-        self._over = False
-        self._folder: SessionFolder = hosting.folder(client.token, str(uuid.uuid4()))
+        self._closed = False
+        self._folder: SessionFolder = sessions.folder(client.token, str(uuid.uuid4()))
 
     async def run(self) -> None:
-        """Start a session, and work until the client or the session ends."""
+        """Start a session, and serve the client until it or the session ends."""
         try:
             async with self._starting:
-                await finish_in_thread(self._start, self._let_go_if_over)
-            await first_of(self._speak(), self._listen())
+                # A start that the client does not wait for takes its lease after `finally`.
+                await finish_in_thread(self._start, self._release_if_closed)
+            await first_of(self._send_answers(), self._receive_prompts())
         finally:
-            self._over = True
-            self._let_go_if_over()
+            self._closed = True
+            self._release_if_closed()
 
-    def _let_go_if_over(self) -> None:
-        if self._over:
-            self._hosting.leases.release(self._folder, self)
+    def _release_if_closed(self) -> None:
+        if self._closed:
+            self._sessions.leases.release(self._folder, self)
 
     def _start(self) -> None:
-        self._hosting.check_room(self._client.token)
-        claude = self._make(self._folder.path.name, **self._settings())
+        """Start the session; called in a thread of the executor."""
+        self._sessions.check_limit(self._client.token)
+        claude = self._make_orchestrator(self._folder.path.name, **self._settings())
         claude.start_or_raise()
-        self._hosting.leases.hold(self._folder, self)
+        self._sessions.leases.hold(self._folder, self)
         claude.detach()
 
     def _settings(self) -> dict[str, Any]:
-        """Return the settings that the client has chosen; the others are the server's."""
+        """Return the settings that the client chose; the others are the server's."""
         settings: dict[str, Any] = {"model": self._init.model or None}
         if self._init.framework == "":
             settings["use_framework"] = False
         elif self._init.framework is not None:
             self._folder.create()
-            given = self._folder.path / "given_framework.md"
-            self._folder.write(given, self._init.framework.encode())
-            settings["framework"] = str(given)
+            framework = self._folder.path / "given_framework.md"
+            self._folder.write(framework, self._init.framework.encode())
+            settings["framework"] = str(framework)
         return settings
 
     # --- from Claude ------------------------------------------------------------------------
 
-    async def _speak(self) -> None:
+    async def _send_answers(self) -> None:
         framer, assembler = LineFramer(), LineAssembler()
         wire = WIRES[self._folder.read_meta().wire]
-        async for piece in pieces(self._folder, 0):
-            for line in framer.feed(piece):
+        async for chunk in read_chunks(self._folder, 0):
+            for line in framer.feed(chunk):
                 for event in wire.decode(line):
                     for text in assembler.feed(event):
-                        await self._client.peer.send(Output(text=text))
+                        await self._client.socket.send(Output(text=text))
                     if (error := reported_error(event)) is not None:
-                        await self._client.peer.send(Error(error=error))
+                        await self._client.socket.send(Error(error=error))
         raise Refused(self._folder.ending() or "Claude ended without a word")
 
     # --- to Claude --------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
+    async def _receive_prompts(self) -> None:
         while not isinstance(message := await self._client.receive(), Terminate):
             if not isinstance(message, Input) or message.do != "prompt":
                 raise Refused("a conversation has begun; send prompts")
             try:
-                await self._hosting.make_room(self._client.token, len(message.text.encode()))
-                await asyncio.to_thread(self._put, message.text)
+                size = len(message.text.encode())
+                await self._sessions.reserve_disk(self._client.token, size)
+                await asyncio.to_thread(self._send_prompt, message.text)
             except (Refused, MPMError) as error:
-                await self._client.peer.send(Error(error=str(error)))
-        await asyncio.to_thread(self._end)
+                await self._client.socket.send(Error(error=str(error)))
+        await asyncio.to_thread(self._end_input)
 
-    def _end(self) -> None:
+    def _end_input(self) -> None:
         with closing(Inbox(self._folder)) as inbox, suppress(SessionEnded):
             inbox.end()
 
-    def _put(self, text: str) -> None:
+    def _send_prompt(self, text: str) -> None:
         check_prompt(text)
         limit = self._client.token.limits.message_bytes
         if len(text.encode()) > limit:
