@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_mpm import MPMOrchestrator, Outcome
+from claude_mpm.conversation.questions import QuestionDesk
 from claude_mpm.conversation.turn import Turn
 from claude_mpm.conversation.turn_tracker import TurnTracker
 from claude_mpm.engine.options import Options
@@ -20,6 +21,7 @@ from claude_mpm.engine.supervision import watchdog
 from claude_mpm.engine.supervision.rate_limit import refused_until
 from claude_mpm.engine.supervision.watchdog import Watchdog
 from claude_mpm.processors.usage import UsageProcessor
+from claude_mpm.sessions.state import SessionState
 from claude_mpm.testing import ScriptedModel, Stall
 from claude_mpm.wire import StreamJson
 from claude_mpm.wire.framing import Line
@@ -42,21 +44,34 @@ class Talk:
     """One prompt, and what Claude writes meanwhile."""
 
     def __init__(self) -> None:
-        self.tracker = TurnTracker(lambda _: None)
+        self.state = SessionState()
+        self.tracker = TurnTracker(self.state, lambda _: None)
+        self.questions = QuestionDesk(
+            self.state,
+            give=lambda answer: answer,
+            given=dict,
+            ask=self.tracker.ask,
+            answerer=None,
+            timeout=None,
+        )
         self.interrupted = 0
         self.turn = Turn("go", timeout=30.0, interrupt=self._interrupt)
         self.tracker.add(self.turn)
         self._usage = UsageProcessor("s")
         self._offset = 0
+        self.dog: Watchdog | None = None
 
     def _interrupt(self) -> None:
         self.interrupted += 1
 
     def write(self, *lines: dict[str, Any]) -> None:
         for event in self.events(*lines):
-            self.tracker.observe(event)
-            for made in self._usage(event):
-                self.tracker.observe(made)
+            for each in (event, *self._usage(event)):
+                self.state.apply(each)
+                self.questions.observe(each)
+                self.tracker.observe(each)
+                if self.dog is not None:
+                    self.dog.observe(each)
 
     def events(self, *lines: dict[str, Any]) -> Iterator[Event]:
         for line in lines:
@@ -212,28 +227,66 @@ class Clock:
         return self.now
 
 
-def test_a_watchdog_that_slept_begins_again(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, ended = Clock(), []
+def watch(talk: Talk, monkeypatch: pytest.MonkeyPatch, **limits: Any) -> tuple[Clock, list[str]]:
+    """Let a watchdog observe, too; return its clock, and what it ends."""
+    clock, ended = Clock(), list[str]()
     monkeypatch.setattr(watchdog, "time", clock)
-    options = Options(silence_timeout=4.0, on_stall="end")
-    dog = Watchdog(
-        options, talk.tracker, logging.getLogger("test"), stop=lambda: ended.append("stop"),
+    talk.dog = Watchdog(
+        Options(on_stall="end", **limits), talk.tracker, talk.state, talk.questions,
+        logging.getLogger("test"), stop=lambda: ended.append("stop"),
         kill=lambda: ended.append("kill"),
     )  # fmt: skip
-    talk.write(talk.heard("started"), SAID)
-    for event in talk.events(SAID):
-        dog.observe(event)
+    return clock, ended
+
+
+def test_a_watchdog_that_slept_begins_again(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, ended = watch(talk, monkeypatch, silence_timeout=4.0)
+    assert talk.dog is not None
+    talk.write(talk.heard("started"), SAID, SAID)
     for _ in range(2):
         clock.now += 1.0
-        dog.check()
+        talk.dog.check()
     clock.now += 9.0  # everything was stopped
     for _ in range(4):
-        dog.check()
+        talk.dog.check()
         assert ended == []
         clock.now += 1.0
-    dog.check()
+    talk.dog.check()
     assert ended == ["stop"]
     assert talk.turn.verdict.outcome is Outcome.STALLED
+
+
+CALL = {"message": {"content": [{"type": "tool_use", "id": "c1", "name": "Bash"}]}}
+RESULT = {"message": {"content": [{"type": "tool_result", "tool_use_id": "c1"}]}}
+ASKED = {
+    "type": "control_request", "request_id": "r1",
+    "request": {"subtype": "can_use_tool", "tool_name": "Bash", "tool_use_id": "c1", "input": {}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ["the tool", "silent"])
+def test_after_an_answered_permission_the_limits_count_again(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """Some releases say nothing of their state then."""
+    clock, ended = watch(talk, monkeypatch, silence_timeout=4.0, tool_timeout=4.0)
+    assert talk.dog is not None
+    talk.write(talk.heard("started"), {"type": "assistant", **CALL}, ASKED)
+    for _ in range(100):
+        clock.now += 1.0
+        talk.dog.check()
+    assert ended == []
+    talk.questions.open()[0].allow()
+    if case == "silent":
+        talk.write({"type": "user", **RESULT})
+    for _ in range(3):
+        clock.now += 1.0
+        talk.dog.check()
+        assert ended == []
+    clock.now += 1.0
+    talk.dog.check()
+    assert ended == ["stop"]
+    assert case in talk.turn.verdict.reason
 
 
 def test_a_moment_in_milliseconds_is_read_as_one() -> None:

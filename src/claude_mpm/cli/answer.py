@@ -21,7 +21,8 @@ from claude_mpm.validation import NOT_JSON
 if TYPE_CHECKING:
     from claude_mpm.conversation.question import Question
     from claude_mpm.journal.layout import SessionFolder
-    from claude_mpm.sessions.status import Asked, Status
+    from claude_mpm.sessions.state import Asked
+    from claude_mpm.sessions.status import Status
 
 _BY = "command"
 _CONFIRM = "  allow this, once? y or n [n]: "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.redaction import Redactor
-    from claude_mpm.sessions.status import Asked
+    from claude_mpm.sessions.state import Asked
     from claude_mpm.sessions.store import Store
 
 _LONGEST = 4000  # characters of what a tool gets, in a table

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from claude_mpm.journal.answers import Answer
-    from claude_mpm.wire.events import ControlRequest, Event, User
+    from claude_mpm.sessions.state import Asked, SessionState
+    from claude_mpm.wire.events import Event
 
 # How often, in seconds, it is looked for answers that other processes gave.
 _LOOK_INTERVAL = 0.5
@@ -24,6 +25,7 @@ class QuestionDesk:
     """Makes a `Question` of each permission that Claude asks for, and keeps its time.
 
     Args:
+        state: what the session's events say; each is applied before it is observed here.
         give: gives Claude an answer, and returns the one that stands.
         given: returns the answers there are, whoever gave them, by the question's name.
         ask: given each question.
@@ -34,6 +36,7 @@ class QuestionDesk:
 
     def __init__(
         self,
+        state: SessionState,
         *,
         give: Callable[[Answer], Answer],
         given: Callable[[], Mapping[str, Answer]],
@@ -42,6 +45,7 @@ class QuestionDesk:
         timeout: float | None,
     ) -> None:
         self.over_before: frozenset[str] = frozenset()  # what need not be asked again
+        self._state = state
         self._give = give
         self._given = given
         self._ask = ask
@@ -58,20 +62,19 @@ class QuestionDesk:
         """Tell whether there may be a question that nobody has answered."""
         return bool(self._questions)
 
+    def waits(self) -> bool:
+        """Return whether Claude waits for an answer that nobody has given."""
+        return bool(self._questions) and bool(self._waiting())
+
     def observe(self, event: Event) -> None:
         """Take a question, or that one is over."""
         if event.kind == "control_request":
-            self._take(event.data)
-        elif not self._questions:
-            return
-        elif event.kind == "control_cancel_request":
-            self._withdraw(q for q in self.open() if q.request_id == event.data.request_id)
-        elif event.kind == "user":
-            done = _tools_done(event.data)
-            self._withdraw(q for q in self.open() if q.tool_use_id in done)
-        elif event.type == "system/session_state_changed" and event.data.state == "idle":
-            self._withdraw(self.open())
-        self.keep_time()
+            asked = self._state.asked.get(event.data.request_id)
+            if asked is not None:
+                self._take(asked)
+        if self._questions:
+            self._withdraw(q for q in self.open() if q.request_id not in self._state.asked)
+            self.keep_time()
 
     def keep_time(self) -> None:
         """Hear of answers from elsewhere, and deny what has waited too long; called often."""
@@ -99,9 +102,9 @@ class QuestionDesk:
             given = self._given() if given is None else given
             question.withdraw(given.get(question.request_id))
 
-    def _take(self, asked: ControlRequest) -> None:
+    def _take(self, asked: Asked) -> None:
         name = asked.request_id
-        if asked.request.get("subtype") != "can_use_tool" or name in self.over_before:
+        if name in self.over_before or name in self._questions:
             return
         question = Question(name, asked.request, self._give)
         if name in (given := self._given()):
@@ -111,7 +114,3 @@ class QuestionDesk:
         self._ask(question)
         if self._answerer is not None:
             threading.Thread(target=self._answerer, args=(question,), daemon=True).start()
-
-
-def _tools_done(said: User) -> set[str | None]:
-    return {block.tool_use_id for block in said.message.blocks if block.tool_use_id}

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 # How long, in seconds, an interrupted turn may take to end before it is given up.
 _GRACE = 10.0
-# States of a prompt after which no result of its own need come.
-_DROPPED = frozenset({"completed", "cancelled", "discarded", "refused"})
 
 
 class Turn:
@@ -59,8 +57,6 @@ class Turn:
         self.results: list[TurnRecord] = []
         self.refused: list[TurnRecord] = []  # by the rate limit, which was waited for
         self.parked = False  # it waits for the rate limit
-        self.dropped = False  # Claude said that it will not run the prompt
-        self.heard = ""  # what Claude said last of the prompt: "queued", "started", …
         self.answered = False  # the assistant said or did something
         self.watched = False  # somebody has waited for it, or read of it
         self.journal: Session | None = None  # where its result comes from
@@ -265,9 +261,6 @@ class Turn:
                 self._tickets.setdefault(event.data.key, event.data)
             case "delegation":
                 self._delegations[event.data.key] = event.data
-            case "command_lifecycle" if event.data.command_uuid == self.uuid:
-                self.heard = event.data.state
-                self.dropped = event.data.state in _DROPPED
             case "stream_event":
                 return
         self._add(event)
@@ -296,7 +289,6 @@ class Turn:
 
     def set_aside(self) -> None:
         """Take the last result, which is an error, for no end of the turn."""
-        self.dropped = False
         if self.results and self.results[-1].is_error:
             self.refused.append(self.results.pop())
 
@@ -305,8 +297,8 @@ class Turn:
         with self._changed:
             if self.done:
                 return False
-            self.uuid, self.heard = prompt_uuid, ""
-            self.parked = self.dropped = False
+            self.uuid = prompt_uuid
+            self.parked = False
             self.known = msgspec.structs.replace(self.known, rate_limit="")
             if self._left is not None:
                 self._deadline = time.monotonic() + self._left

@@ -92,7 +92,7 @@ class Controller:
         self._told: Session | None = None
         self._released = False
         self._claude = "Claude"  # the command that was started last
-        self._begin = 0  # where the journal of its start begins
+        self.begin = 0  # where the journal of its start begins
 
     # --- beginning --------------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ class Controller:
             untrusted=bool(kept_out),
         )
         self.folder.write_meta(meta)
-        self._claude, self._begin = claude or self._claude, start.offset
+        self._claude, self.begin = claude or self._claude, start.offset
         self.input.open_before_host()
         self._lease = Lease(self.folder)
         order = self._order(claude, arguments, cwd, environ)
@@ -337,7 +337,7 @@ class Controller:
         """Say in one line how a Claude ended that has not answered yet: which, and what it said."""
         status = self.exit_status()
         how = "ended" if status is None else f"ended with status {status}"
-        printed = self.folder.stderr_tail() or self.folder.printed(self._begin)
+        printed = self.folder.stderr_tail() or self.folder.printed(self.begin)
         full = self.full_disk()
         why = str(full) if full else telling(printed)
         return f"{self._claude} {how} before it answered{f': {why}' if why else ''}"

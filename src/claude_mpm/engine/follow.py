@@ -13,6 +13,7 @@ from claude_mpm.conversation.turn_tracker import TurnTracker
 from claude_mpm.engine.command_line import asks_for_value
 from claude_mpm.engine.resume import find_prompt
 from claude_mpm.sessions.reader import LIVENESS_INTERVAL, open_beside
+from claude_mpm.sessions.state import SessionState
 from claude_mpm.wire.text_lines import LineAssembler
 
 if TYPE_CHECKING:
@@ -39,13 +40,15 @@ def read_turn(
     options = folder.read_meta().options
     schema = asks_for_value(options.get("claude_args", ()))
     turn.known = msgspec.structs.replace(turn.known, schema=schema)
-    tracker = TurnTracker(_nothing)
+    state = SessionState(status.begin)
+    tracker = TurnTracker(state, _nothing)
     tracker.add(turn)
     assembler = LineAssembler()
     with closing(open_beside(folder, store.index, status.begin)) as reader:
         for event in _events(reader, turn, _moment(timeout)):
             for line in assembler.feed(event):
                 tracker.take_line(line)
+            state.apply(event)
             tracker.observe(event)
         if reader.ended:
             tracker.end(folder.exit_status(), folder.stderr_tail())
@@ -61,11 +64,12 @@ def wait_for_acknowledgement(
         since: the byte of the journal to begin at.
         timeout: seconds to wait at most.
     """
-    deadline = _moment(timeout)
+    deadline, state = _moment(timeout), SessionState(since)
     with closing(open_beside(folder, store.index, since)) as reader:
         for event in _events(reader, None, deadline):
-            if event.kind == "command_lifecycle" and event.data.command_uuid == uuid:
-                return str(event.data.state)
+            state.apply(event)
+            if said := state.delivery(uuid):
+                return said
     return ""
 
 

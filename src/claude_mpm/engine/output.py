@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from claude_mpm.sessions.reader import Session
+    from claude_mpm.sessions.state import SessionState
     from claude_mpm.wire.events import Event
 
 # How often, in seconds, `on_idle` is called while nothing comes.
@@ -37,6 +38,7 @@ class ClaudeOutput(io.TextIOBase):
 
     Args:
         session: what is read.
+        state: given each event before anybody observes it.
         observe: called with each event after its lines were given out.
         is_watched: whether that means something for events that only turns and questions heed;
             where it does not, their lines are given out together with those that follow.
@@ -55,6 +57,7 @@ class ClaudeOutput(io.TextIOBase):
     def __init__(
         self,
         session: Session,
+        state: SessionState,
         *,
         observe: Callable[[Event], None],
         is_watched: Callable[[], bool],
@@ -62,6 +65,7 @@ class ClaudeOutput(io.TextIOBase):
         on_end: Callable[[], None],
     ) -> None:
         self._session = session
+        self._state = state
         self._observe = observe
         self._is_watched = is_watched
         self._on_idle = on_idle
@@ -197,7 +201,7 @@ class ClaudeOutput(io.TextIOBase):
 
     def _give_out(self, events: Iterable[Event]) -> Generator[Sequence[str], None, None]:
         """Yield the lines of events; what is observed is so when the lines up to it were given."""
-        feed, observe = self._assembler.feed, self._observe
+        feed, observe, apply = self._assembler.feed, self._observe, self._state.apply
         lines: list[str] = []
         is_watched = self._is_watched()
         for event in events:
@@ -205,10 +209,12 @@ class ClaudeOutput(io.TextIOBase):
             if kind in SAYING:
                 lines += feed(event)
             if not is_watched and kind in _UNWATCHED and not is_error(event):
+                apply(event)
                 continue
             if lines:
                 yield lines
                 lines = []
+            apply(event)
             observe(event)
             is_watched = self._is_watched()  # it may have begun a turn, or a question
         if lines:

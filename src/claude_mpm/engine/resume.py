@@ -12,7 +12,7 @@ from claude_mpm.errors import SessionEnded, UsageError
 from claude_mpm.journal.prompts import Prompt, prompts
 from claude_mpm.journal.rate_limited import read_parked
 from claude_mpm.sessions.delivery import Fate
-from claude_mpm.sessions.status import prompt_fates, read_status, undelivered
+from claude_mpm.sessions.status import prompt_fates, read_state, read_status, undelivered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from claude_mpm.config.framework import FrameworkLoader
     from claude_mpm.engine.controller import Controller
     from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.sessions.state import SessionState
     from claude_mpm.sessions.status import Status
     from claude_mpm.sessions.store import Store
 
@@ -88,22 +89,20 @@ def _start_again(controller: Controller, store: Store, loader: FrameworkLoader) 
     """Start Claude, and with it what it did not live to do; that is read from its beginning."""
     known = prompt_fates(controller.folder, store.index)
     cut = [prompt for prompt, fate in known if fate is Fate.CUT]
-    since = read_status(controller.folder, store.index).begin if cut else None
+    said = read_state(controller.folder, store.index)
     return Takeover(
-        controller.launch(loader.load(), cut=cut, since=since),
+        controller.launch(loader.load(), cut=cut, since=_begin(said) if cut else None),
         attached=False,
         parked=_find_parked(controller.folder),
         undelivered=tuple(p for p, fate in known if fate in (Fate.UNDELIVERED, Fate.CUT)),
         resumed=frozenset(prompt.uuid for prompt in cut),
+        over=frozenset((*said.closed, *said.asked)),
     )
 
 
-def _left_over(folder: SessionFolder, store: Store) -> tuple[tuple[Prompt, ...], list[Prompt]]:
-    """Return the prompts that have no answer, and those of them in which Claude died."""
-    known = prompt_fates(folder, store.index)
-    cut = [prompt for prompt, fate in known if fate is Fate.CUT]
-    left = (prompt for prompt, fate in known if fate in (Fate.UNDELIVERED, Fate.CUT))
-    return tuple(left), cut
+def _begin(said: SessionState) -> int:
+    """Return where the last turn of a journal begins."""
+    return said.turn[1] if said.turn is not None else said.begin
 
 
 def _answer_again(controller: Controller, status: Status) -> None:

@@ -21,6 +21,7 @@ from claude_mpm.engine.resume import end_session
 from claude_mpm.errors import BudgetExceeded, LaunchError, MPMError, SessionEnded
 from claude_mpm.journal.answers import read_answers
 from claude_mpm.orchestration.place_settings import recorded
+from claude_mpm.sessions.state import MOST, SessionState
 from claude_mpm.sessions.store import Store
 from claude_mpm.validation import check_prompt
 
@@ -58,12 +59,16 @@ class Conversation:
         self.running = False
         self.store = Store(options.state_dir)
         self._controller: Controller | None = None
-        self._turns = TurnTracker(self._announce, lambda turn: self._supervision.parks(turn))
+        self._state = SessionState(most=MOST)
+        self._turns = TurnTracker(
+            self._state, self._announce, lambda turn: self._supervision.parks(turn)
+        )
         self._asking = threading.local()
         self._lines = LineQueue(
             options.batch_size, self._turns.take_line, lambda: self._turns.active is not None
         )
         self._questions = QuestionDesk(
+            self._state,
             give=lambda answer: self._control().input.answer(answer),
             given=lambda: read_answers(self._control().folder),
             ask=self._turns.ask,

@@ -111,6 +111,8 @@ class MPMOrchestrator(Reading, AsyncFace):
             self.options,
             self.environment,
             self._turns,
+            self._state,
+            self._questions,
             self.framework_loader,
             self.logger,
             self.store,

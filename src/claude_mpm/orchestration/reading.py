@@ -55,8 +55,12 @@ class Reading(Conversation, ABC):
         if controller.session is None:
             controller.adopt(self.process, self._cwd())
         assert controller.session is not None
+        self._state.restart(controller.session.begin)
+        if controller.begin > controller.session.begin:
+            self._state.expect_start(controller.begin)
         self._output = self.process.stdout = ClaudeOutput(
             controller.session,
+            self._state,
             observe=self._observe,
             is_watched=self._is_watched if self._has_default("_observe") else lambda: True,
             on_idle=self._on_idle,
@@ -126,6 +130,7 @@ class Reading(Conversation, ABC):
         controller = self._control()
         if controller.session is None:
             for event in controller.record(line, self._cwd()):
+                self._state.apply(event)
                 self._turns.observe(event)
         self._lines.add(line)
 

@@ -15,6 +15,7 @@ from claude_mpm.journal.answers import Answer
 from claude_mpm.journal.cursor import Cursor
 from claude_mpm.journal.prompts import answered_requests
 from claude_mpm.sessions.reader import LIVENESS_INTERVAL
+from claude_mpm.sessions.state import MOST, SessionState
 from claude_mpm.sessions.status import State, read_status
 from claude_mpm.sessions.store import Store
 from claude_mpm.wire import StreamJson
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.engine.options import Options
     from claude_mpm.environments.base import Environment
+    from claude_mpm.sessions.state import Asked
     from claude_mpm.sessions.status import Status
     from claude_mpm.wire.events import Event
 
@@ -66,9 +68,8 @@ class Connection:
         self._first = first
         self._shows_state = shows_state
         self._shows_words = False  # whether the SDK's user asked for all that subagents say
-        self._in_background: set[str] = set()  # the calls of subagents that tell it unasked
+        self._state = SessionState(most=MOST)
         self._answered: frozenset[str] = frozenset()
-        self._asked: dict[str, str] = {}  # what Claude asks for, by its name for the question
         self._named: set[str] = set()  # the prompts that have their identity from us
         self._errors: Cursor | None = None
         self._unfinished = ""
@@ -139,8 +140,8 @@ class Connection:
             case {
                 "type": "control_response",
                 "response": {"request_id": question, "response": {"behavior": _} as told},
-            } if question in self._asked:
-                self._answer(question, told)
+            } if (asked := self._state.request(question)) is not None:
+                self._answer(asked, told)
                 return
             case {"type": "user"} if not message.get("uuid"):  # Claude is to run it once
                 message["uuid"] = str(uuid.uuid4())
@@ -150,11 +151,11 @@ class Connection:
                 request.update(self._first, forwardSubagentText=True)
         self._controller.input.send(json.dumps(message).encode() + b"\n")
 
-    def _answer(self, question: str, told: dict[str, Any]) -> None:
+    def _answer(self, asked: Asked, told: dict[str, Any]) -> None:
         """Answer a question, unless somebody else was faster, and keep the answer."""
         answer = Answer(
-            question=question,
-            tool=self._asked.pop(question),
+            question=asked.request_id,
+            tool=str(asked.request.get("tool_name")),
             decision=told["behavior"],
             reason=told.get("message", ""),
             at=time.time(),
@@ -186,14 +187,12 @@ class Connection:
 
     def _shown(self, event: Event) -> dict[str, Any] | None:
         """Return a message as the SDK's own transport would; None for what is none."""
+        self._state.apply(event)
         if not event.raw or event.kind == "not-json" or self._is_kept_back(event):
             return None
         message: dict[str, Any] = json.loads(event.raw)
-        if event.kind == "control_request":
-            if message["request_id"] in self._answered:
-                return None
-            if message["request"].get("subtype") == "can_use_tool":
-                self._asked[message["request_id"]] = str(message["request"].get("tool_name"))
+        if event.kind == "control_request" and message["request_id"] in self._answered:
+            return None
         if event.kind == "command_lifecycle" and message["command_uuid"] in self._named:
             return None  # or the SDK takes an error for over that came before it
         if event.type == "system/session_state_changed" and not self._shows_state:
@@ -206,12 +205,10 @@ class Connection:
         Where it waits for a subagent, it does not send what that says (2.1.330).
         """
         data = event.data
-        if event.type == "system/task_started" and data.is_backgrounded and data.tool_use_id:
-            self._in_background.add(data.tool_use_id)
         if event.kind != "assistant" or self._shows_words or not data.parent_tool_use_id:
             return False
         only_words = all(block.type in ("text", "thinking") for block in data.message.blocks)
-        return only_words and data.parent_tool_use_id not in self._in_background
+        return only_words and data.parent_tool_use_id not in self._state.unasked
 
     def read_errors(self) -> list[str]:
         """Return the next lines of what Claude writes to standard error."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.journal.cursor import read_lines
 from claude_mpm.journal.prompts import interrupts, prompts
+from claude_mpm.sessions.state import DELIVERY, SessionState
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
@@ -92,14 +93,12 @@ def _heard(
     When is where in the journal; an interrupt without an answer came after everything.
     """
     asked = interrupts(folder)
-    heard = recall([*uuids, *asked])
+    state = SessionState(since)
+    state.recall(recall([*uuids, *asked]))
     for line in read_lines(folder.journal, since):
-        if b"command_lifecycle" not in line.data and b"control_response" not in line.data:
-            continue
-        for event in _wire.decode(line):
-            if event.kind == "command_lifecycle":
-                heard[event.data.command_uuid] = (line.offset, event.data.state)
-            elif event.kind == "control_response":
-                heard[str(event.data.response.get("request_id"))] = (line.offset, "answered")
+        if any(word in line.data for word in DELIVERY):  # the others need not be decoded
+            for event in _wire.decode(line):
+                state.apply(event)
     nowhere = (float("inf"), "")
-    return heard, {name: heard.get(request, nowhere)[0] for request, name in asked.items()}
+    said = state.said
+    return said, {name: said.get(request, nowhere)[0] for request, name in asked.items()}

@@ -55,6 +55,7 @@ class Session:
         sync: given what was read before any of it is kept or handed on.
 
     Attributes:
+        begin: where it was read from, in bytes.
         more: whether there was more than the last `poll` returned.
         failure: why nothing more is kept in the index; what was read is given out all the same.
     """
@@ -91,6 +92,7 @@ class Session:
         self._held: Found | None = None
         self._heard: list[Event] = []  # since the index was told last
         begin = self.position.cursor if start is None else start
+        self.begin = begin
         self._cursor = Cursor(folder.journal, begin, together=self._together)
         self._changes = subscribe(folder.exchange)
         self._let_go = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
@@ -14,16 +14,15 @@ from claude_mpm.journal.prompts import Prompt, answered_requests, prompts
 from claude_mpm.journal.rate_limited import read_parked
 from claude_mpm.processors.transcript_turns import TranscriptTurns
 from claude_mpm.sessions.delivery import Fate, fates
+from claude_mpm.sessions.state import Asked, SessionState
 from claude_mpm.wire import WIRES, Transcript
-from claude_mpm.wire.events import prompts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from claude_mpm.journal.layout import Meta, SessionFolder
     from claude_mpm.records import TurnRecord
     from claude_mpm.sessions.index import Index
-    from claude_mpm.wire.events import Assistant, Event, Result, User
 
 
 class State(StrEnum):
@@ -49,20 +48,6 @@ class State(StrEnum):
     def runs(self) -> bool:
         """Whether there is a Claude."""
         return self not in (State.ENDED, State.LOST)
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """A question of Claude's as the journal has it.
-
-    Args:
-        request_id: Claude's name for it.
-        request: what Claude asks.
-        at: the time of what stands before it in the journal; empty where that has none.
-    """
-
-    request_id: str
-    request: dict[str, Any]
-    at: str = ""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -98,33 +83,40 @@ def read_status(folder: SessionFolder, index: Index) -> Status:
         StorageError: the session's record is damaged.
     """
     meta = folder.read_meta()
-    begin = _begin_of_last_turn(meta, index.newest_turns(meta.session_id))
-    # A power cut may have taken what the last start had before it.
-    tail = _Tail(min(begin, folder.journal.size()))
-    wire = WIRES[meta.wire]
-    turns = TranscriptTurns(meta.session_id) if meta.wire == Transcript.name else None
-    for line in read_lines(folder.journal, tail.begin):
-        for event in wire.decode(line):
-            tail.observe(event)
-            for found in turns(event) if turns else ():
-                tail.observe(found)
-    answered = answered_requests(folder) if tail.asked else frozenset()
-    questions = tuple(each for each in tail.asked.values() if each.request_id not in answered)
-    state = _state(folder, meta, tail, questions)
-    uuid, begin = tail.turn or ("", tail.begin)
+    said = read_state(folder, index)
+    answered = answered_requests(folder) if said.asked else frozenset()
+    questions = tuple(each for each in said.asked.values() if each.request_id not in answered)
+    state = _state(folder, meta, said, questions)
+    uuid, begin = said.turn or ("", said.begin)
     parked = read_parked(folder)
     if parked is not None and state is State.IDLE:
         state = State.PARKED
     return Status(
         state,
-        tail.turn is not None,
+        said.turn is not None,
         uuid,
         begin,
         questions=questions if state.runs else (),
-        unheard=tuple(answered.intersection(tail.asked)),
-        over=frozenset(tail.over),
+        unheard=tuple(answered.intersection(said.asked)),
+        over=frozenset(said.closed),
         until=parked.until if parked is not None else None,
     )
+
+
+def read_state(folder: SessionFolder, index: Index) -> SessionState:
+    """Replay the last turn of a session's journal, and what came since; as `read_status`."""
+    meta = folder.read_meta()
+    begin = _begin_of_last_turn(meta, index.newest_turns(meta.session_id))
+    # A power cut may have taken what the last start had before it.
+    state = SessionState(min(begin, folder.journal.size()))
+    wire = WIRES[meta.wire]
+    turns = TranscriptTurns(meta.session_id) if meta.wire == Transcript.name else None
+    for line in read_lines(folder.journal, state.begin):
+        for event in wire.decode(line):
+            state.apply(event)
+            for found in turns(event) if turns else ():
+                state.apply(found)
+    return state
 
 
 def prompt_fates(folder: SessionFolder, index: Index) -> list[tuple[Prompt, Fate]]:
@@ -195,7 +187,9 @@ def _begin_of_last_turn(meta: Meta, newest_first: Iterator[TurnRecord]) -> int:
     return max(start, before.end if before else 0)
 
 
-def _state(folder: SessionFolder, meta: Meta, tail: _Tail, questions: tuple[Asked, ...]) -> State:
+def _state(
+    folder: SessionFolder, meta: Meta, said: SessionState, questions: tuple[Asked, ...]
+) -> State:
     if folder.exit_status() is not None:
         return State.ENDED
     if folder.has_ended():
@@ -203,103 +197,6 @@ def _state(folder: SessionFolder, meta: Meta, tail: _Tail, questions: tuple[Aske
     start = meta.starts[-1].offset if meta.starts else 0
     if folder.journal.size() == start:
         return State.STARTING
-    if questions or tail.waits:
+    if questions or said.waits:
         return State.WAITING
-    return State.WORKING if tail.works else State.IDLE
-
-
-class _Tail:
-    """What the end of a journal says."""
-
-    def __init__(self, begin: int) -> None:
-        self.begin = begin
-        self.waits = False  # for a person at its screen
-        self.asked: dict[str, Asked] = {}  # that are not over
-        self.over: set[str] = set()
-        self._clock = ""
-        self._open: dict[str, int] = {}  # acknowledged prompts: where their turn begins
-        self._over: set[str] = set()
-        self._last: tuple[str, int] | None = None  # the last turn that is over
-        self._told = ""
-        self._result_end = begin
-
-    @property
-    def turn(self) -> tuple[str, int] | None:
-        """The prompt whose turn runs, or else was the last, and where that turn begins."""
-        return next(iter(self._open.items()), self._last)
-
-    @property
-    def works(self) -> bool:
-        """Whether a prompt has no result yet, or Claude says that it is at work."""
-        return bool(self._open) or self._told == "running"
-
-    def observe(self, event: Event) -> None:
-        match event.kind:
-            case "command_lifecycle":
-                self._note_prompt(event.data.command_uuid, event.data.state)
-            case "result":
-                self._note_result(event.data, event.end)
-            case "turn" if event.data.withdrawn:
-                self._reopen(event.data.prompts)
-            case "turn":
-                self._note_turn(event.data.prompts, event.end, woken=bool(event.data.origin))
-            case "system" if event.data.subtype == "host_state":
-                self.waits = event.data.state == "waiting"
-            case "system" if event.data.subtype == "session_state_changed":
-                self._note_told(event.data.state or "")
-            case "control_request" if event.data.request.get("subtype") == "can_use_tool":
-                name, request = event.data.request_id, event.data.request
-                self.asked[name] = Asked(name, request, self._clock)
-            case "control_cancel_request":
-                self._note_over([event.data.request_id])
-            case "assistant" | "user":
-                self._clock = event.data.timestamp or self._clock
-                self._note_results(event.data)
-
-    def _note_prompt(self, uuid: str, state: str) -> None:
-        if state not in ("queued", "started"):
-            self._close(uuid)
-        elif uuid not in self._over:
-            self._open.setdefault(uuid, self._result_end)
-
-    def _reopen(self, prompts: Iterable[str]) -> None:
-        """Claude has taken prompts after all that counted as not taken."""
-        for uuid in prompts:
-            self._over.discard(uuid)
-            self._note_prompt(uuid, "started")
-
-    def _note_result(self, result: Result, end: int) -> None:
-        self._note_turn(prompts_of(result), end, woken=result.origin is not None)
-        if not self._told:  # it does not tell when it is idle
-            self._note_over(list(self.asked))
-
-    def _note_turn(self, prompts: Iterable[str], end: int, *, woken: bool) -> None:
-        if not woken:
-            # A prompt without identity: the turn is known by its place alone.
-            self._last = ("", self._result_end)
-        for uuid in prompts:
-            self._close(uuid)
-        self._result_end = end
-
-    def _note_told(self, state: str) -> None:
-        self._told = state
-        if state == "idle":  # a subagent in the background may still ask after a turn's result
-            self._note_over(list(self.asked))
-
-    def _note_results(self, said: Assistant | User) -> None:
-        """A tool that has its result is asked about no more."""
-        if self.asked:
-            done = {block.tool_use_id for block in said.message.blocks if block.tool_use_id}
-            asked = self.asked.items()
-            self._note_over([name for name, q in asked if q.request.get("tool_use_id") in done])
-
-    def _note_over(self, questions: list[str]) -> None:
-        for name in questions:
-            self.over.add(name)
-            self.asked.pop(name, None)
-
-    def _close(self, uuid: str) -> None:
-        self._over.add(uuid)
-        begin = self._open.pop(uuid, None)
-        if begin is not None:
-            self._last = (uuid, begin)
+    return State.WORKING if said.at_work else State.IDLE

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from claude_mpm.conversation.turn_tracker import TurnTracker
     from claude_mpm.engine.controller import Controller
     from claude_mpm.journal.prompts import Prompt
+    from claude_mpm.sessions.state import SessionState
 
 
 class Revival:
@@ -27,6 +28,7 @@ class Revival:
     Args:
         controller: of the session.
         turns: says which turn there is to go on with.
+        state: what the session's events say; it begins again with each fresh Claude.
         loader: of the framework.
         times: how often.
         logger: where it is told.
@@ -38,6 +40,7 @@ class Revival:
         self,
         controller: Controller,
         turns: TurnTracker,
+        state: SessionState,
         loader: FrameworkLoader,
         times: int,
         logger: logging.Logger,
@@ -46,6 +49,7 @@ class Revival:
     ) -> None:
         self._controller = controller
         self._turns = turns
+        self._state = state
         self._loader = loader
         self._times = times
         self._logger = logger
@@ -82,6 +86,7 @@ class Revival:
         except MPMError as error:
             self._logger.error("cannot go on with the turn: %s", error)
             return False
+        self._state.expect_start(controller.begin)
         controller.process.stdout = output
         self._on_start(controller.process)
         return True

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from claude_mpm.config.framework import FrameworkLoader
+    from claude_mpm.conversation.questions import QuestionDesk
     from claude_mpm.conversation.turn import Turn
     from claude_mpm.conversation.turn_tracker import TurnTracker
     from claude_mpm.engine.controller import Controller
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from claude_mpm.engine.supervision.budget import Budget
     from claude_mpm.engine.supervision.resources import ResourceWatch
     from claude_mpm.environments.base import Environment
+    from claude_mpm.sessions.state import SessionState
     from claude_mpm.sessions.store import Store
     from claude_mpm.wire.events import Event
 
@@ -38,6 +40,8 @@ class Supervisor:
         options: the limits, and what is done at them.
         environment: the place.
         turns: says which turn is active.
+        state: what the session's events say.
+        questions: says whether Claude waits for an answer.
         loader: of the framework, for a Claude that is started again.
         logger: where it is told.
         store: all sessions of this user.
@@ -52,6 +56,8 @@ class Supervisor:
         options: Options,
         environment: Environment,
         turns: TurnTracker,
+        state: SessionState,
+        questions: QuestionDesk,
         loader: FrameworkLoader,
         logger: logging.Logger,
         store: Store,
@@ -64,6 +70,7 @@ class Supervisor:
         self._options = options
         self._environment = environment
         self._turns = turns
+        self._state = state
         self._loader = loader
         self._logger = logger
         self._over = over
@@ -71,7 +78,9 @@ class Supervisor:
         self._on_start = on_start
         self._controller: Controller | None = None
         self._resources: ResourceWatch | None = None
-        self._watchdog = Watchdog(options, turns, logger, stop=stop, kill=self._kill)
+        self._watchdog = Watchdog(
+            options, turns, state, questions, logger, stop=stop, kill=self._kill
+        )
         self._rate_limit = RateLimitWait(
             options.wait_for_rate_limit, turns, logger, control=control, over=over
         )
@@ -89,6 +98,7 @@ class Supervisor:
         controller.revive = Revival(
             controller,
             self._turns,
+            self._state,
             self._loader,
             self._options.resume_lost,
             self._logger,

@@ -9,15 +9,16 @@ import msgspec
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from claude_mpm.conversation.questions import QuestionDesk
     from claude_mpm.conversation.turn import Turn
     from claude_mpm.conversation.turn_tracker import TurnTracker
     from claude_mpm.engine.options import Options
-    from claude_mpm.wire.events import Block, Event
+    from claude_mpm.sessions.state import SessionState
+    from claude_mpm.wire.events import Event
 
 _GRACE = 10.0  # seconds for an interrupted turn to end
-_NOTHING: frozenset[str] = frozenset()
 # Seconds between two looks, which are one apart, after which this process did not run.
 _ASLEEP = 3.0
 
@@ -32,6 +33,8 @@ class Watchdog:
     Args:
         options: the limits and what is done at them.
         turns: says which turn is active.
+        state: what the session's events say; each is applied before it is observed here.
+        questions: says whether Claude waits for an answer.
         logger: where a warning goes.
         stop: ends the session.
         kill: ends Claude, so that its turn goes on in a fresh one.
@@ -41,6 +44,8 @@ class Watchdog:
         self,
         options: Options,
         turns: TurnTracker,
+        state: SessionState,
+        questions: QuestionDesk,
         logger: logging.Logger,
         *,
         stop: Callable[[], None],
@@ -48,6 +53,8 @@ class Watchdog:
     ) -> None:
         self._options = options
         self._turns = turns
+        self._state = state
+        self._questions = questions
         self._logger = logger
         self._stop = stop
         self._kill = kill
@@ -63,14 +70,11 @@ class Watchdog:
             self._begin()
         if turn is None:
             return
-        if event.type == "system/api_retry":
-            self._retries.append(str(event.data.error or "unknown error"))
+        if self._state.retries:
             return
         self._since = time.monotonic()
         self._acted = False
-        self._retries.clear()
         self._begun = True
-        self._note(event)
 
     def look(self) -> bool:
         """Note a look, as there is one a second, and return whether a limit is passed."""
@@ -83,6 +87,9 @@ class Watchdog:
             self._turn = turn
             self._begin()
         stalled = bool(turn.known.stalled)
+        if not stalled and self._questions.waits():
+            self._since = now
+            return False
         limit = self._limit_after_interrupt if stalled else self._limit(turn)[0]
         if limit is None or (self._acted and not stalled):
             return False
@@ -110,29 +117,23 @@ class Watchdog:
         self._since = time.monotonic()
         self._acted = False
         self._begun = False
-        self._tools: dict[str, str] = {}
-        self._asked = _NOTHING
-        self._retries: list[str] = []
         self._limit_after_interrupt = _GRACE
 
     def _limit(self, turn: Turn) -> tuple[float | None, str]:
         """Return the limit that counts now, in seconds, and what stands still."""
-        options = self._options
-        if self._asked:
-            return None, ""
+        options, tools = self._options, self._state.tools
         if turn.results:
             return options.end_timeout, "Claude has not said that it is idle"
-        if self._tools:
-            names = ", ".join(sorted(set(self._tools.values())))
+        if tools:
+            names = ", ".join(sorted(set(tools.values())))
             return options.tool_timeout, f"the tool {names} has not ended"
         if not self._begun:
             return options.first_event_timeout, "Claude has not taken the prompt"
         return options.silence_timeout, "Claude was silent"
 
     def _retried(self) -> str:
-        if not self._retries:
-            return ""
-        return f", with {len(self._retries)} retries ({self._retries[-1]})"
+        retries = self._state.retries
+        return f", with {len(retries)} retries ({retries[-1]})" if retries else ""
 
     def _act(self, turn: Turn, reason: str) -> None:
         self._logger.warning("turn %s stands still: %s", turn.uuid, reason)
@@ -152,23 +153,3 @@ class Watchdog:
         """End a turn that does not end by itself, and with it the session that is stuck in it."""
         turn.finish()
         self._stop()
-
-    def _note(self, event: Event) -> None:
-        match event.kind:
-            case "assistant" | "user":
-                self._note_tools(event.data.message.blocks)
-            case "control_request" if event.data.request.get("subtype") == "can_use_tool":
-                self._asked |= {event.data.request_id}
-            case "control_cancel_request":
-                self._asked -= {event.data.request_id}
-            case "system" if event.data.state == "running":
-                self._asked = _NOTHING
-            case "result":
-                self._tools.clear()
-
-    def _note_tools(self, blocks: Sequence[Block]) -> None:
-        for block in blocks:
-            if block.type == "tool_use":
-                self._tools[block.id or ""] = block.name or "a tool"
-            elif block.type == "tool_result":
-                self._tools.pop(block.tool_use_id or "", None)
