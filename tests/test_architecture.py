@@ -30,6 +30,7 @@ LAYERS = (
     ("conversation",),  # what a user holds: turns, permission requests, verdicts
     ("engine",),  # one running session
     ("orchestration",),  # the face
+    ("fleet",),  # several places at once
     ("",),  # the package itself: the public names
     ("server", "testing", "sdk"),
     ("cli",),

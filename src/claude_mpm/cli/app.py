@@ -58,6 +58,7 @@ class App:
         flags: the settings that were given as flags, by their key.
         options: further keyword arguments for the orchestrator.
         claude_args: what stood after `--`.
+        on: the names of the places that were asked for; most commands take one.
         json, quiet, verbose: the output that was asked for.
     """
 
@@ -65,6 +66,7 @@ class App:
         self.flags: dict[str, Any] = {}
         self.options: dict[str, Any] = {}
         self.claude_args = list(claude_args)
+        self.on: tuple[str, ...] = ()
         self.json = False
         self.quiet = False
         self.verbose = 0
@@ -87,11 +89,33 @@ class App:
             from claude_mpm.config.settings import load_settings
 
             self._resolved = load_settings(self.flags)
+            if self.on:
+                self._resolved = load_settings(self._flags_on_place(self._resolved.settings))
             for note in self._resolved.notes:
                 if note not in self._noted:
                     self.note(note)
             self._noted.update(self._resolved.notes)
         return self._resolved
+
+    def _flags_on_place(self, settings: Settings) -> dict[str, Any]:
+        """Take what the place has that was asked for, where no flag says otherwise.
+
+        Raises:
+            UsageError: there is no such place, or several were named, or an orchestrator as well.
+        """
+        from claude_mpm.fleet.places import find_place
+        from claude_mpm.orchestration.factory import load_plugins
+
+        if len(self.on) > 1:
+            raise UsageError("--on is given twice; this command runs Claude in one place")
+        if "orchestrator" in self.flags:
+            raise UsageError("the place is given twice: with --on and with --orchestrator")
+        load_plugins(settings.plugins)
+        place = find_place(self.on[0], settings.places)
+        self.on = ()
+        self.options = {**place.arguments(), **self.options}
+        self.flags = {**place.settings(), "orchestrator": place.orchestrator, **self.flags}
+        return self.flags
 
     @property
     def settings(self) -> Settings:
@@ -278,6 +302,10 @@ def _option(*names: str, key: str, value: Any = None, **rest: Any) -> Callable[[
 
 _COMMON = (
     _option("--orchestrator", key="orchestrator", metavar="NAME", help="What runs Claude."),
+    click.option(
+        "--on", multiple=True, metavar="PLACE", callback=_keep_attribute("on"), expose_value=False,
+        help="The place, by its name in the settings.",
+    ),
     _option("--model", key="model", metavar="MODEL", help="The model."),
     _option("--framework", key="framework", metavar="PATH", help="Framework file or folder."),
     _option("--agents-dir", key="agents_dir", metavar="DIR", help="A folder of agent files."),

@@ -335,8 +335,9 @@ def check_watching() -> Check:
 
 
 def settings_rows(resolved: Resolved) -> list[dict[str, Any]]:
-    """Return every setting with its value and where that came from."""
+    """Return every setting with its value and where that came from; of places, no options."""
     values = msgspec.structs.asdict(resolved.settings)
+    values["places"] = {name: place.orchestrator for name, place in values["places"].items()}
     return [
         {"setting": key, "value": value, "from": resolved.origin[key]}
         for key, value in values.items()

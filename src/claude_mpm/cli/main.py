@@ -39,6 +39,7 @@ _COMMANDS = {
     "tickets": "tickets",
     "delegations": "delegations",
     "orchestrators": "orchestrators",
+    "places": "places",
     "docker": "docker",
     "serve": "serve",
     "mcp": "mcp",

@@ -17,8 +17,27 @@ _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Word = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 
+_PlaceName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
 def _meaning(text: str) -> msgspec.Meta:
     return msgspec.Meta(description=text)
+
+
+class NamedPlace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A place that has a name in the settings.
+
+    Args:
+        orchestrator: the registered orchestrator that runs Claude there.
+        options: its keyword arguments.
+        at_once: how many sessions of a batch it takes at the same time.
+        account: whose rate limit its sessions use up; places with the same word share one.
+    """
+
+    orchestrator: _Text = "local"
+    options: dict[_Text, Any] = {}
+    at_once: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 4
+    account: _Text = "default"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +152,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_dir: Annotated[
         _Text | None, _meaning("The folder of log files; without it the log goes to stderr.")
     ] = None
+    places: Annotated[
+        dict[_PlaceName, NamedPlace],
+        _meaning("Places with a name, which stands behind `--on`."),
+    ] = msgspec.field(default_factory=dict)
     background: Annotated[
         bool, _meaning("Whether Claude may leave commands and agents running behind a turn.")
     ] = True

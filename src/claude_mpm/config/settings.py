@@ -16,7 +16,15 @@ from claude_mpm.config.trust import is_trusted
 from claude_mpm.errors import SettingsError
 from claude_mpm.folders import config_file, config_folder, of_others
 from claude_mpm.printable import exact_line
-from claude_mpm.validation import exists, explain, is_text, nearest, read_text, split_rules
+from claude_mpm.validation import (
+    NOT_JSON,
+    exists,
+    explain,
+    is_text,
+    nearest,
+    read_text,
+    split_rules,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -187,6 +195,11 @@ def _from_text(key: str, text: str, name: str) -> object:
     if key == "ticket_markers":
         pairs = [part.partition("=") for part in text.split(",") if part.strip()]
         return {marker.strip(): kind.strip() for marker, _, kind in pairs}
+    if key == "places":
+        try:
+            return msgspec.json.decode(text)
+        except NOT_JSON as problem:
+            raise SettingsError(f"{name}: not JSON: {problem}; correct it") from problem
     if key == "claude_args":
         try:
             return shlex.split(text)

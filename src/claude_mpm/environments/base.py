@@ -165,6 +165,14 @@ class Environment(ABC):
         command = f"kill -s {signal.Signals(signum).name[3:]} {pid} 2>/dev/null || :"
         self.run(["sh", "-c", command])
 
+    def reach(self) -> None:
+        """Make sure that the place answers, with as little as that takes.
+
+        Raises:
+            MPMError: it does not.
+        """
+        self.run(["true"])
+
     def run(self, argv: Sequence[str], *, data: bytes = b"") -> bytes:
         """Run a short command in the place and return what it prints, and nothing else.
 

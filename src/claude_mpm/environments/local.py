@@ -29,6 +29,9 @@ class Local(Environment):
         """Return the command as it is."""
         return list(argv)
 
+    def reach(self) -> None:
+        """Return at once: it is this machine."""
+
     def find_claude(self, asked: str | None) -> str:
         """Return the path of the `claude` that was asked for, is on PATH or in the wheel."""
         return str(find_claude(asked))

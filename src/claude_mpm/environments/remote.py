@@ -12,7 +12,7 @@ import msgspec
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.linked import LinkedHost, launch_link
 from claude_mpm.errors import LaunchError, StorageError, UsageError
-from claude_mpm.link.connection import Server
+from claude_mpm.link.connection import Connection, Server
 from claude_mpm.link.far import FarFailed, LinkCut
 from claude_mpm.link.remote import RemoteFar, RemoteSpec
 from claude_mpm.validation import NOT_JSON
@@ -83,6 +83,17 @@ class Remote(Environment):
             LaunchError: always.
         """
         raise LaunchError(f"remote: {self._server.address} starts sessions, and no {argv[0]}")
+
+    def reach(self) -> None:
+        """Make sure that the server answers, and takes our token.
+
+        Raises:
+            LaunchError: it does not.
+        """
+        try:
+            Connection(self._server, f"reach-{os.urandom(4).hex()}").close()
+        except (LinkCut, FarFailed, StorageError) as error:
+            raise LaunchError(f"remote: {error}") from error
 
     def find_claude(self, asked: str | None) -> str:
         """Return the command that was asked for; empty leaves it to the server."""
