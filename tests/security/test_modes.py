@@ -18,7 +18,7 @@ from claude_mpm.environments.ssh import SSH
 from claude_mpm.errors import LaunchError, StorageError
 from claude_mpm.folders import check_private, make_private, runtime_folder
 from claude_mpm.sessions.store import Store
-from claude_mpm.terminal.runtime_dir import socket_path
+from claude_mpm.terminal.screens import socket_path
 from command import PROGRAM
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import pytest
 
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.processors.transcript_turns import TranscriptTurns
-from claude_mpm.terminal.claude_config import Activity
+from claude_mpm.terminal.claude_config import ClaudeStatus
 from claude_mpm.terminal.journal_writer import JournalWriter
-from claude_mpm.terminal.prompt_typer import ENTER, PromptTyper, typed
+from claude_mpm.terminal.prompt_typer import ENTER, PromptTyper, paste_keys
 from claude_mpm.terminal.transcript_copier import TranscriptCopier
 from claude_mpm.wire import Transcript
 from claude_mpm.wire.framing import LineFramer
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from claude_mpm.records import TurnRecord
 
 OWN = "11111111-1111-4111-8111-111111111111"
-IDLE = Activity(session_id=OWN, status="idle", status_updated_at=1.0)
+IDLE = ClaudeStatus(session_id=OWN, status="idle", status_updated_at=1.0)
 
 
 class Stage:
@@ -46,11 +46,11 @@ class Stage:
 
     def puts(self, text: str, uuid: str) -> None:
         message = {"type": "user", "uuid": uuid, "message": {"content": text}}
-        self.typer.hear("000001", json.dumps(message).encode())
+        self.typer.receive("000001", json.dumps(message).encode())
 
     def keep(self) -> None:
         self.now += 0.05
-        self.writer.keep(IDLE, self.now)
+        self.writer.write_new(IDLE, self.now)
 
     def act(self) -> bytes:
         self.typer.act(IDLE, self.now, self.shown)
@@ -61,7 +61,7 @@ class Stage:
     def types(self, text: str, uuid: str) -> None:
         self.puts(text, uuid)
         self.keep()
-        assert self.act() == typed(text)
+        assert self.act() == paste_keys(text)
         self.shown = self.now = self.now + 0.01
         self.now += 0.2
         assert self.act() == ENTER
@@ -276,7 +276,7 @@ def test_a_host_that_was_killed_while_it_read_again_repeats_nothing(
     monkeypatch.undo()
     stage.folder.end_torn_line()
     after = TranscriptCopier(stage.folder, tmp_path / "configuration", OWN)
-    JournalWriter(after, PromptTyper(), stage.complaints.append).keep(IDLE, 2.0)
+    JournalWriter(after, PromptTyper(), stage.complaints.append).write_new(IDLE, 2.0)
     wire = Transcript()
     lines = LineFramer().feed(stage.folder.journal.path.read_bytes())
     users = [e.data.uuid for line in lines for e in wire.decode(line) if e.kind == "user"]
@@ -292,13 +292,13 @@ def test_what_other_sessions_wrote_is_not_read_when_their_transcript_is_rewritte
     copier = TranscriptCopier(stage.folder, tmp_path / "configuration", OWN)
     copier.follow(other.stem)
     writer = JournalWriter(copier, stage.typer, stage.complaints.append)
-    activity = Activity(session_id=other.stem, status="idle")
-    writer.keep(activity, 1.0)
+    activity = ClaudeStatus(session_id=other.stem, status="idle")
+    writer.write_new(activity, 1.0)
     other.write_text("".join(json.dumps(_user("theirs", f"t{n}")) + "\n" for n in range(4)))
-    writer.keep(activity, 2.0)
+    writer.write_new(activity, 2.0)
     with other.open("a") as transcript:
         transcript.write(json.dumps(_user("ours", "o1")) + "\n")
-    writer.keep(activity, 3.0)
+    writer.write_new(activity, 3.0)
     assert [line["uuid"] for line in stage.journal() if "uuid" in line] == ["o1"]
 
 

@@ -9,30 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_mpm.terminal.claude_config import Activity
+from claude_mpm.terminal.claude_config import ClaudeStatus
 from claude_mpm.terminal.prompt_typer import (
     CTRL_C,
     ENTER,
     ESCAPE,
     PromptTyper,
     lifecycle,
-    typed,
+    paste_keys,
 )
 
 BEGIN, END = b"\x1b[200~", b"\x1b[201~"
 INTERRUPT: dict[str, Any] = {"type": "control_request", "request": {"subtype": "interrupt"}}
 
 
-def _idle(at: float = 1.0) -> Activity:
-    return Activity(session_id="s", status="idle", status_updated_at=at)
+def _idle(at: float = 1.0) -> ClaudeStatus:
+    return ClaudeStatus(session_id="s", status="idle", status_updated_at=at)
 
 
-def _busy(at: float = 2.0) -> Activity:
-    return Activity(session_id="s", status="busy", status_updated_at=at)
+def _busy(at: float = 2.0) -> ClaudeStatus:
+    return ClaudeStatus(session_id="s", status="busy", status_updated_at=at)
 
 
-def _waiting(at: float = 3.0) -> Activity:
-    return Activity(session_id="s", status="waiting", status_updated_at=at)
+def _waiting(at: float = 3.0) -> ClaudeStatus:
+    return ClaudeStatus(session_id="s", status="waiting", status_updated_at=at)
 
 
 class Claude:
@@ -46,18 +46,18 @@ class Claude:
         self.hears({"type": "user", "uuid": uuid, "message": {"content": text}})
 
     def hears(self, message: dict[str, Any]) -> None:
-        self.typer.hear("000001", json.dumps(message).encode())
+        self.typer.receive("000001", json.dumps(message).encode())
 
-    def act(self, activity: Activity, now: float) -> None:
+    def act(self, activity: ClaudeStatus, now: float) -> None:
         self.typer.act(activity, now, self.shown)
 
     def writes(self, line: dict[str, Any], now: float) -> None:
         """Write a line of the transcript, as the journal's writer sees it."""
-        heard = self.typer.recognise(json.dumps(line).encode())
-        if heard is not None:
-            if heard.prompt:
-                self.typer.notes.append(lifecycle(heard.prompt, heard.state, heard.reason))
-            self.typer.confirm(heard, now)
+        report = self.typer.match(json.dumps(line).encode())
+        if report is not None:
+            if report.prompt:
+                self.typer.notes.append(lifecycle(report.prompt, report.state, report.reason))
+            self.typer.confirm(report, now)
 
     def pressed(self) -> bytes:
         keys = bytes(self.typer.keys)
@@ -93,7 +93,7 @@ def _pasted(keys: bytes) -> str:
 
 @given(st.text())
 def test_nothing_in_a_prompt_is_a_key(prompt: str) -> None:
-    keys = typed(prompt)
+    keys = paste_keys(prompt)
     text = _pasted(keys)
     assert "\x1b" not in text
     assert not any(ord(c) < 32 and c not in "\t\n" for c in text)
@@ -101,13 +101,13 @@ def test_nothing_in_a_prompt_is_a_key(prompt: str) -> None:
 
 def test_a_prompt_arrives_whole_in_pieces_that_claude_takes_for_the_persons_words() -> None:
     prompt = "".join(f"line {n}, with a word or two\n" for n in range(200))
-    keys = typed(prompt)
+    keys = paste_keys(prompt)
     assert _pasted(keys) == prompt
     assert keys.count(BEGIN) == 100
 
 
 def test_an_exclamation_mark_at_the_beginning_is_no_command_for_the_shell() -> None:
-    assert _pasted(typed("!rm -rf .")) == " !rm -rf ."
+    assert _pasted(paste_keys("!rm -rf .")) == " !rm -rf ."
 
 
 def test_a_prompt_waits_until_claude_is_idle_and_has_started_with_its_line() -> None:
@@ -116,7 +116,7 @@ def test_a_prompt_waits_until_claude_is_idle_and_has_started_with_its_line() -> 
     claude.act(_busy(0.5), 0.0)
     assert claude.pressed() == b""
     claude.act(_idle(), 1.0)
-    assert claude.pressed() == typed("Go")
+    assert claude.pressed() == paste_keys("Go")
     claude.act(_idle(), 1.5)
     assert claude.pressed() == b""  # it does not show the prompt yet
     claude.shown = 1.6
@@ -162,7 +162,7 @@ def test_enter_is_pressed_though_there_is_always_something_new() -> None:
 
 
 @pytest.mark.parametrize("activity", [_waiting(), _busy()], ids=["dialog", "work"])
-def test_enter_is_not_pressed_where_claude_asks_or_works(activity: Activity) -> None:
+def test_enter_is_not_pressed_where_claude_asks_or_works(activity: ClaudeStatus) -> None:
     claude = Claude()
     _types(claude, "Go")
     for n in range(2, 500):
@@ -273,7 +273,7 @@ def test_the_late_line_of_a_claude_that_stood_still_withdraws_the_refusal() -> N
     claude.puts("Go")
     for n in range(1, 100):
         claude.act(_idle(), float(n))
-    assert claude.pressed() == typed("Go") + CTRL_C
+    assert claude.pressed() == paste_keys("Go") + CTRL_C
     assert claude.told == [("u1", "refused")]
     claude.writes(_line("Go"), 101.0)
     assert claude.told == [("u1", "refused"), ("u1", "started")]
@@ -335,28 +335,28 @@ def test_a_prompt_that_is_interrupted_before_it_arrived_is_taken_back() -> None:
     assert claude.told == [("u1", "cancelled")]
     claude.puts("Next", "u2")
     claude.act(_idle(), 3.1)
-    assert claude.pressed() == typed("Next")
+    assert claude.pressed() == paste_keys("Next")
 
 
 def test_a_question_of_the_first_start_is_told_once_and_not_waited_for_for_ever() -> None:
     claude = Claude()
     claude.puts("Go")
     for n in range(1, 60):
-        claude.act(Activity(), float(n))
+        claude.act(ClaudeStatus(), float(n))
     assert claude.pressed() == b""
     (note,) = claude.typer.notes
     assert (note["subtype"], note["state"]) == ("host_state", "waiting")
     assert "claude-mpm attach s1" in note["message"]
-    claude.act(Activity(), 61.0)
+    claude.act(ClaudeStatus(), 61.0)
     assert claude.told == [("u1", "refused")]
 
 
 def test_a_question_of_the_first_start_that_a_person_answers() -> None:
     claude = Claude()
     claude.puts("Go")
-    claude.act(Activity(), 1.0)
+    claude.act(ClaudeStatus(), 1.0)
     claude.act(_idle(), 50.0)
-    assert claude.pressed() == typed("Go")
+    assert claude.pressed() == paste_keys("Go")
     claude.act(_idle(), 62.0)
     assert not claude.told
 
@@ -405,7 +405,7 @@ def test_prompts_that_were_not_typed_yet_are_cancelled_with_the_interrupt_of_a_s
 def test_the_end_waits_for_the_prompts_before_it_and_for_the_turn() -> None:
     claude = Claude()
     claude.puts("Go")
-    claude.typer.hear("EOF", b"")
+    claude.typer.receive("EOF", b"")
     claude.act(_idle(), 1.0)
     assert _pasted(claude.pressed()) == "Go"
     claude.writes(_line("Go"), 1.1)
@@ -418,7 +418,7 @@ def test_the_end_waits_for_the_prompts_before_it_and_for_the_turn() -> None:
 
 def test_a_dialog_that_nobody_will_answer_is_closed_before_the_end() -> None:
     claude = Claude()
-    claude.typer.hear("EOF", b"")
+    claude.typer.receive("EOF", b"")
     claude.act(_waiting(), 1.0)
     assert claude.pressed() == ESCAPE
     for n in range(3, 10):
@@ -428,7 +428,7 @@ def test_a_dialog_that_nobody_will_answer_is_closed_before_the_end() -> None:
 
 def test_a_program_that_is_not_claude_gets_what_was_put() -> None:
     program = Claude(is_claude=False)
-    program.typer.hear("000001", b"some line\n")
-    program.typer.hear("EOF", b"")
-    program.act(Activity(), 1.0)
+    program.typer.receive("000001", b"some line\n")
+    program.typer.receive("EOF", b"")
+    program.act(ClaudeStatus(), 1.0)
     assert program.pressed() == b"some line\n\x04"

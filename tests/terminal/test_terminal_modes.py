@@ -28,7 +28,7 @@ def _after(*chunks: bytes) -> Modes:
 
 
 def test_a_late_screen_gets_every_mode_and_the_other_screen_first() -> None:
-    entering = _after(TAKES).entering()
+    entering = _after(TAKES).enable_sequences()
     assert entering.startswith(b"\x1b[?1049h")
     for switch in (b"\x1b[?1003h", b"\x1b[?2004h", b"\x1b[>1u", b"\x1b[>4;2m", b"\x1b[?25l"):
         assert switch in entering
@@ -37,33 +37,33 @@ def test_a_late_screen_gets_every_mode_and_the_other_screen_first() -> None:
 
 
 def test_what_was_left_in_a_mode_is_taken_out_of_it() -> None:
-    leaving = _after(TAKES).leaving()
+    leaving = _after(TAKES).reset_sequences()
     for switch in (b"\x1b[?1000l", b"\x1b[?2004l", b"\x1b[<1u", b"\x1b[>4m", b"\x1b[?25h"):
         assert switch in leaving
     assert leaving.endswith(b"\x1b[?1049l")  # the mouse first, while its screen is there
-    assert _after(TAKES, leaving).entering() == b""
+    assert _after(TAKES, leaving).enable_sequences() == b""
 
 
 def test_a_terminal_that_was_given_back_is_not_switched_again() -> None:
     # Leaving the other screen twice would move the cursor to where it once was.
-    assert b"1049" not in _after(TAKES, GIVES_BACK).leaving()
+    assert b"1049" not in _after(TAKES, GIVES_BACK).reset_sequences()
 
 
 def test_a_reset_of_the_terminal_forgets_everything() -> None:
-    assert _after(TAKES, b"\x1bc").entering() == b""
+    assert _after(TAKES, b"\x1bc").enable_sequences() == b""
 
 
 @given(cuts=st.lists(st.integers(0, len(TAKES)), max_size=12))
 def test_a_switch_may_be_cut_anywhere(cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(TAKES)]
     chunks = [TAKES[a:b] for a, b in itertools.pairwise(places)]
-    assert _after(*chunks).entering() == _after(TAKES).entering()
+    assert _after(*chunks).enable_sequences() == _after(TAKES).enable_sequences()
 
 
 @given(st.binary(max_size=300))
 def test_no_bytes_are_too_strange(noise: bytes) -> None:
     modes = _after(noise, noise)
-    assert _after(modes.entering()).leaving() == modes.leaving()
+    assert _after(modes.enable_sequences()).reset_sequences() == modes.reset_sequences()
 
 
 def test_changes_are_told_so_that_the_guard_can_be() -> None:

@@ -14,7 +14,7 @@ from prompts_under_load import ask_all, busy_loops
 
 from claude_mpm.conversation.verdict import Outcome
 from claude_mpm.sessions.status import State, read_status
-from claude_mpm.terminal.frames import DATA, FrameReader, Size, frame, resized
+from claude_mpm.terminal.frames import DATA, FrameReader, Size, frame, resized_frame
 from claude_mpm.testing import Call, Delegate, Fail, ScriptedModel, Stall, Usage
 from command import wait_until_gone
 
@@ -266,7 +266,7 @@ class Screen:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(SECONDS)
         self.socket.connect(folder.screen.read_text().strip())
-        self.socket.sendall(resized(size))
+        self.socket.sendall(resized_frame(size))
 
     def __enter__(self) -> Self:
         return self

@@ -53,10 +53,10 @@ def _copier(folder: SessionFolder, claude: Claude) -> TranscriptCopier:
     return copier
 
 
-def _copy(copier: TranscriptCopier, *, to_the_end: bool = False) -> bool:
+def _copy(copier: TranscriptCopier, *, final: bool = False) -> bool:
     """Copy what is new; return whether there was anything."""
     copied = False
-    for piece in copier.look(to_the_end=to_the_end):
+    for piece in copier.read_new(final=final):
         copier.copy(piece)
         copied = True
     return copied
@@ -86,7 +86,7 @@ def test_subagents_and_the_next_conversation_are_copied_too(
     copier.follow(NEXT)  # /clear
     claude.writes(LINES[2], NEXT)
     claude.writes(LINES[3])  # and the first is closed with its costs
-    _copy(copier, to_the_end=True)
+    _copy(copier, final=True)
     lines = folder.journal.path.read_text().splitlines(keepends=True)
     assert sorted(lines) == LINES[:4]
     assert copier.conversation == NEXT
@@ -124,7 +124,7 @@ def test_a_host_that_was_killed_in_the_middle_of_a_copy_repeats_nothing(
     copier = _copier(folder, claude)
     claude.writes(LINES[0])
     _copy(copier)
-    copier.note(b'{"type":"host"}')
+    copier.append_line(b'{"type":"host"}')
     claude.writes("".join(LINES[1:]))
 
     class Killed(Exception):

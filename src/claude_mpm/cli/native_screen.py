@@ -48,27 +48,27 @@ def show(app: App, claude: MPMOrchestrator) -> int:
     """
     from claude_mpm.cli.chat import say_goodbye
     from claude_mpm.cli.run import leave
-    from claude_mpm.terminal.client import Ending, show_screen
+    from claude_mpm.terminal.client import ScreenEnd, show_screen
 
     signal.signal(signal.SIGTERM, leave)
     _wait_for_screen(claude)
     _keep_off_screen(claude)
     claude.start_or_raise()
     folder = claude.store.folder(claude.session_id)
-    ending = None
+    end = None
     try:
-        ending = show_screen(_socket(folder))
+        end = show_screen(_socket(folder))
     finally:
-        if ending is Ending.ENDED:
+        if end is ScreenEnd.ENDED:
             claude.process.wait()
-        goes_on = claude.process.poll() is None and (ending is not None or claude.attached)
+        goes_on = claude.process.poll() is None and (end is not None or claude.attached)
         claude.detach() if goes_on else claude.stop()
     if goes_on:
         name = claude.session_id[:8]
         app.note(f"session {name} is left running; claude-mpm attach {name} goes on with it")
     else:
         say_goodbye(app, claude)
-    return 1 if ending is Ending.LOST else folder.exit_status() or 0
+    return 1 if end is ScreenEnd.LOST else folder.exit_status() or 0
 
 
 def _wait_for_screen(claude: MPMOrchestrator) -> None:

@@ -13,7 +13,7 @@ from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.orphans import MARK
 from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.terminal.claude_config import answer_first_questions
-from claude_mpm.terminal.launch_spec import NOT_STARTED, TerminalOrder, give_order
+from claude_mpm.terminal.program import NOT_STARTED, LaunchSpec, write_launch_spec
 from claude_mpm.wire.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ class Terminal(Local):
         is_claude = meta.wire == self.wire
         if self._trust and is_claude:
             answer_first_questions(order.environ, order.cwd)
-        give_order(
+        write_launch_spec(
             order.folder,
-            TerminalOrder(
+            LaunchSpec(
                 command=[order.claude, *order.arguments],
                 cwd=order.cwd,
                 environ=dict(order.environ),

@@ -1,8 +1,8 @@
-"""What Claude Code keeps in its configuration folder that a terminal's host reads or sets.
+"""The files of Claude Code's configuration folder that a terminal host reads or writes.
 
-Every `claude` keeps a file `sessions/PID.json` there: which conversation it holds, and whether it
-is at work. It is there once no first-start question is left to answer. The answers to these
-questions are in `.claude.json`, in the same folder, or in the home where none is given.
+Every `claude` keeps a file `sessions/PID.json` there, with its conversation and its status. It
+exists once all questions of the first start are answered. The answers to these questions are in
+`.claude.json`, in the same folder, or in the home folder if none is configured.
 (Observed: Claude Code 2.1.330.)
 """
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 IDLE, BUSY, WAITING = "idle", "busy", "waiting"
-DIALOG = "dialog open"  # what it waits for that is no question of Claude's, but of a person
-_LONGEST = 1 << 16  # bytes of what Claude says of itself
-_OF_A_KEY = 20  # characters at its end, by which Claude knows a key again
+DIALOG = "dialog open"  # it waits in a dialog that the user has opened, and not for an answer
+_LONGEST = 1 << 16  # bytes of a status file
+_KEY_SUFFIX = 20  # characters at the end of a key, by which Claude recognizes it
 
 
-class Activity(msgspec.Struct, frozen=True, rename="camel"):
-    """What the file says.
+class ClaudeStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """The status that a Claude reports in its file.
 
     Args:
         session_id: the conversation.
-        status: "idle", "busy", "waiting" for a person; empty while Claude begins.
+        status: "idle", "busy", "waiting" for the user; empty while Claude starts.
         waiting_for: what it waits for: "permission prompt", "dialog open".
-        status_updated_at: when it last changed; what is compared with itself alone.
+        status_updated_at: when it last changed, in a unit of Claude's; only compared for equality.
     """
 
     session_id: str = ""
@@ -45,25 +45,25 @@ class Activity(msgspec.Struct, frozen=True, rename="camel"):
     status_updated_at: float = 0.0
 
 
-_decode = msgspec.json.Decoder(Activity).decode
+_decode = msgspec.json.Decoder(ClaudeStatus).decode
 
 
 def configuration_folder(environ: Mapping[str, str]) -> Path:
-    """Return the folder in which a Claude with these variables keeps everything."""
-    given = environ.get("CLAUDE_CONFIG_DIR")
-    return Path(given) if given else Path(environ.get("HOME") or "/", ".claude")
+    """Return the configuration folder of a Claude with these environment variables."""
+    configured = environ.get("CLAUDE_CONFIG_DIR")
+    return Path(configured) if configured else Path(environ.get("HOME") or "/", ".claude")
 
 
-def read_activity(configuration: Path, pid: int) -> Activity | None:
-    """Return what the Claude of this process id says; all empty where there is no such file.
+def read_claude_status(configuration: Path, pid: int) -> ClaudeStatus | None:
+    """Return the status of the Claude with this process id; all empty if there is no such file.
 
-    None where it cannot be read at this moment: it may be just being written.
+    None if it cannot be read now: it may be being written.
     """
     file = configuration / "sessions" / f"{pid}.json"
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO blocks
     except FileNotFoundError:
-        return Activity()
+        return ClaudeStatus()
     except OSError:
         return None
     try:
@@ -75,13 +75,13 @@ def read_activity(configuration: Path, pid: int) -> Activity | None:
 
 
 def answer_first_questions(environ: Mapping[str, str], cwd: str) -> None:
-    """Answer with yes: the folder is trusted, the key of the environment is used.
+    """Answer the questions of Claude's first start: trust the folder, use the environment's key.
 
-    Claude asks by the path without links and `..`, which is what it finds itself in.
+    Claude looks up the folder by its real path.
 
     Args:
-        environ: Claude's variables.
-        cwd: the folder that it works in.
+        environ: Claude's environment variables.
+        cwd: its working folder.
 
     Raises:
         LaunchError: its configuration cannot be read.
@@ -91,30 +91,30 @@ def answer_first_questions(environ: Mapping[str, str], cwd: str) -> None:
     file = folder / ".claude.json"
     with storage_errors(file):
         make_private(folder)
-        known = _read(file)
-        wanted = _answered(json.loads(json.dumps(known)), environ, cwd)
-        if wanted != known:
-            write_whole(file, json.dumps(wanted, indent=2).encode())
+        before = _read(file)
+        after = _with_answers(json.loads(json.dumps(before)), environ, cwd)
+        if after != before:
+            write_whole(file, json.dumps(after, indent=2).encode())
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        known = json.loads(file.read_text("utf-8"))
+        content = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError) as error:
         raise LaunchError(f"terminal: {file} is no JSON ({error}); mend or remove it") from error
-    return known if isinstance(known, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def _answered(known: dict[str, Any], environ: Mapping[str, str], cwd: str) -> dict[str, Any]:
-    known["hasCompletedOnboarding"] = True
-    project = known.setdefault("projects", {}).setdefault(os.path.realpath(cwd), {})
+def _with_answers(config: dict[str, Any], environ: Mapping[str, str], cwd: str) -> dict[str, Any]:
+    config["hasCompletedOnboarding"] = True
+    project = config.setdefault("projects", {}).setdefault(os.path.realpath(cwd), {})
     project["hasTrustDialogAccepted"] = True
-    key = environ.get("ANTHROPIC_API_KEY", "")[-_OF_A_KEY:]
+    key = environ.get("ANTHROPIC_API_KEY", "")[-_KEY_SUFFIX:]
     if key:
-        answers = known.setdefault("customApiKeyResponses", {"approved": [], "rejected": []})
+        answers = config.setdefault("customApiKeyResponses", {"approved": [], "rejected": []})
         approved = answers.setdefault("approved", [])
         if key not in approved:
             approved.append(key)
-    return known
+    return config

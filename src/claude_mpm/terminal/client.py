@@ -1,4 +1,4 @@
-"""A person's terminal as a screen of a session: bytes go both ways, and nothing is added."""
+"""The user's terminal as a screen of a session: bytes are passed both ways, unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from claude_mpm.terminal.frames import (
     FrameReader,
     Size,
     frame,
-    resized,
+    resized_frame,
 )
 from claude_mpm.terminal.modes import Modes
 from claude_mpm.terminal.tty_restorer import TtyRestorer
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 
 
-class Ending(Enum):
-    """Why a screen is not shown any more.
+class ScreenEnd(Enum):
+    """Why a screen was closed.
 
-    ENDED: the program has ended. LOST: the host has gone, or has let go of a screen that did not
-    keep up. LEFT: the terminal has ended.
+    ENDED: the program has ended. LOST: the host has ended, or has disconnected a screen that did
+    not keep up. LEFT: the terminal was closed.
     """
 
     ENDED = "ended"
@@ -44,10 +44,10 @@ class Ending(Enum):
     LEFT = "left"
 
 
-def show_screen(path: str, *, keyboard: int = 0, display: int = 1) -> Ending:
+def show_screen(path: str, *, keyboard: int = 0, display: int = 1) -> ScreenEnd:
     """Show a session's screen on a terminal until one of them ends.
 
-    The terminal is put back into its state at the end, also where this process is killed.
+    The terminal's state is restored at the end, even if this process is killed.
 
     Args:
         path: of the socket, as the session's file `screen` names it.
@@ -55,7 +55,7 @@ def show_screen(path: str, *, keyboard: int = 0, display: int = 1) -> Ending:
         display: its descriptor for writing.
 
     Raises:
-        SessionEnded: nobody listens there any more.
+        SessionEnded: no host listens there any more.
     """
     with socket.socket(socket.AF_UNIX) as host:
         try:
@@ -67,7 +67,7 @@ def show_screen(path: str, *, keyboard: int = 0, display: int = 1) -> Ending:
 
 
 class _Terminal:
-    """A terminal that is passed through: every key arrives at once, and nothing is changed."""
+    """A terminal in raw mode: every key is delivered at once, and unchanged."""
 
     def __init__(self, keyboard: int, display: int) -> None:
         self.keyboard = keyboard
@@ -77,35 +77,37 @@ class _Terminal:
         self._restorer = TtyRestorer(display)
 
     def __enter__(self) -> Self:
-        self.take()
+        self.enter_raw_mode()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.give_back()
-        self._restorer.dismiss()
+        self.restore()
+        self._restorer.release()
 
     @property
     def size(self) -> Size:
-        """How large it is."""
+        """Its size."""
         size = os.get_terminal_size(self._display)
-        return Size(size.lines or 24, size.columns or 80)  # as terminfo has it of most
+        return Size(size.lines or 24, size.columns or 80)  # the usual default of terminfo
 
-    def take(self) -> None:
-        """Read keys, not lines."""
-        self._restorer.note(self._modes.leaving())
+    def enter_raw_mode(self) -> None:
+        """Read single keys, not lines."""
+        self._restorer.set_reset(self._modes.reset_sequences())
         tty.setraw(self.keyboard, termios.TCSADRAIN)
 
-    def give_back(self) -> None:
-        """Bring it into the state in which it was."""
-        with suppress(OSError, termios.error):  # it may have gone
-            self._write(self._modes.leaving())
-            # What the terminal reports of itself or of the mouse is no input for what comes next.
+    def restore(self) -> None:
+        """Restore the state in which it was."""
+        with suppress(OSError, termios.error):  # it may have been closed
+            self._write(self._modes.reset_sequences())
+            # Discards reports of the terminal or the mouse, which the next program would read.
             termios.tcsetattr(self.keyboard, termios.TCSAFLUSH, self._saved)
 
     def show(self, data: bytes) -> None:
-        """Write what the program shows."""
+        """Write the program's output."""
         if self._modes.feed(data):
-            self._restorer.note(self._modes.leaving())  # first: we may be killed in between
+            self._restorer.set_reset(
+                self._modes.reset_sequences()
+            )  # first: we may be killed in between
         self._write(data)
 
     def _write(self, data: bytes) -> None:
@@ -114,7 +116,7 @@ class _Terminal:
 
 
 class _Client:
-    """Passes bytes between a terminal and a host."""
+    """Passes bytes between the terminal and the host, in one thread."""
 
     def __init__(self, host: socket.socket, terminal: _Terminal) -> None:
         self._host = host
@@ -122,68 +124,68 @@ class _Client:
         self._frames = FrameReader()
         self._resized = True
 
-    def run(self) -> Ending:
-        """Work until one of them ends."""
+    def run(self) -> ScreenEnd:
+        """Pass bytes until one of them ends."""
         with ExitStack() as undo:
             read, write = os.pipe()
             undo.callback(os.close, read)
             undo.callback(os.close, write)
             os.set_blocking(write, False)
-            before = signal.signal(signal.SIGWINCH, self._note_size)
+            before = signal.signal(signal.SIGWINCH, self._on_resize)
             undo.callback(signal.signal, signal.SIGWINCH, before)
             undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(write))
-            return self._pass(read)
+            return self._forward(read)
 
-    def _note_size(self, _signum: int, _frame: FrameType | None) -> None:
+    def _on_resize(self, _signum: int, _frame: FrameType | None) -> None:
         self._resized = True
 
-    def _pass(self, woken: int) -> Ending:
+    def _forward(self, woken: int) -> ScreenEnd:
         while True:
             if self._resized:
                 self._resized = False
-                self._tell(resized(self._terminal.size))
+                self._send(resized_frame(self._terminal.size))
             host = self._host.fileno()
             ready, _, _ = select.select([host, self._terminal.keyboard, woken], [], [])
             if woken in ready:
                 os.read(woken, 512)
-            if host in ready and (ending := self._receive()) is not None:
-                return ending
-            if self._terminal.keyboard in ready and not self._type():
-                return Ending.LEFT
+            if host in ready and (end := self._receive()) is not None:
+                return end
+            if self._terminal.keyboard in ready and not self._send_keys():
+                return ScreenEnd.LEFT
 
-    def _type(self) -> bool:
-        """Pass on what is typed; False where the terminal has gone."""
+    def _send_keys(self) -> bool:
+        """Send what was typed; return False if the terminal was closed."""
         try:
             keys = os.read(self._terminal.keyboard, _CHUNK)
         except OSError:
             return False
-        self._tell(frame(DATA, keys))
+        self._send(frame(DATA, keys))
         return bool(keys)
 
-    def _tell(self, message: bytes) -> None:
-        with suppress(ConnectionError):  # the end is told by what comes from there
+    def _send(self, message: bytes) -> None:
+        with suppress(ConnectionError):  # noticed when reading
             self._host.sendall(message)
 
-    def _receive(self) -> Ending | None:
+    def _receive(self) -> ScreenEnd | None:
         try:
             data = self._host.recv(_CHUNK)
         except ConnectionError:
             data = b""
         if not data:
-            return Ending.LOST
+            return ScreenEnd.LOST
         for kind, content in self._frames.feed(data):
             if kind == DATA:
                 self._terminal.show(content)
             elif kind == STOPPED:
                 self._stop()
             elif kind == ENDED:
-                return Ending.ENDED
+                return ScreenEnd.ENDED
         return None
 
     def _stop(self) -> None:
-        """Stop as the program did, so that the shell has its turn; then go on, as it will."""
-        self._terminal.give_back()
+        """Stop this process group as the program did, for the shell; then continue both."""
+        self._terminal.restore()
         os.killpg(0, signal.SIGTSTP)
-        self._terminal.take()
-        self._tell(frame(CONTINUED))
+        self._terminal.enter_raw_mode()
+        self._send(frame(CONTINUED))
         self._resized = True

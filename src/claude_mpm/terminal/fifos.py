@@ -1,4 +1,4 @@
-"""The FIFOs of a session's folder, as its host has them: what is announced, and who follows."""
+"""The FIFOs of a session's folder, as its host uses them: announced messages, and followers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _CHUNK = 1 << 12
 
 
 class Fifos:
-    """Reads the feed and the lease, without waiting, and holds what tells that the host is there.
+    """Reads the feed and the lease without blocking, and keeps `alive` open.
 
     Args:
         folder: the session's, with its FIFOs.
 
     Attributes:
-        feed: a descriptor that can be read when there are names.
+        feed: the descriptor that is readable when names are announced.
     """
 
     def __init__(self, folder: SessionFolder) -> None:
         self._folder = folder
-        # Both ends, so that reading never ends; whoever announces sees that there is a host.
+        # Opened for both directions: it never reaches its end, and a writer sees that a host runs.
         self.feed = folder.feed.open_fifo(os.O_RDWR)
         folder.alive.make_fifo()
         self._alive = folder.alive.open_fifo(os.O_RDWR)
@@ -34,15 +34,15 @@ class Fifos:
         self._rest = b""
 
     def names(self) -> list[str]:
-        """Return what was announced since the last call."""
+        """Return the names of messages that were announced since the last call."""
         with suppress(BlockingIOError):
             while chunk := os.read(self.feed, _CHUNK):
                 self._rest += chunk
         *names, self._rest = self._rest.split(b"\n")
         return [name.decode() for name in names]
 
-    def followed(self) -> bool:
-        """Tell whether anybody holds the lease; without its folder, nobody can any more."""
+    def is_followed(self) -> bool:
+        """Return whether a follower holds the lease; without its folder, nobody can."""
         if not self._folder.lease.exists():
             return False
         try:
@@ -54,12 +54,12 @@ class Fifos:
 
 
 class Linger:
-    """Ends the input of a Claude that nobody follows any more.
+    """The linger rule: ends the input of a Claude that nobody follows any more.
 
     Args:
-        folder: where it is noted.
-        seconds: to wait for the next follower.
-        limit: seconds that Claude then has to end by itself.
+        folder: the session's, in which the end of input is recorded.
+        seconds: how long to wait for the next follower.
+        limit: seconds that Claude then has to end on its own.
     """
 
     def __init__(self, folder: SessionFolder, seconds: float, limit: float) -> None:
@@ -71,11 +71,16 @@ class Linger:
 
     @property
     def expired(self) -> bool:
-        """Whether nobody came in time."""
+        """Whether no follower came in time."""
         return self._expired_at is not None
 
-    def look(self, now: float, *, followed: bool) -> None:
-        """Take notice of who follows at this moment, in seconds."""
+    def update(self, now: float, *, followed: bool) -> None:
+        """Apply the rule at the time `now`, in seconds.
+
+        Args:
+            now: on the monotonic clock.
+            followed: whether the session has a follower.
+        """
         if self.expired:
             return
         if followed:
@@ -87,6 +92,6 @@ class Linger:
             with suppress(StorageError):  # the folder is gone as well
                 self._folder.closed.write(b"linger\n")
 
-    def is_over(self, now: float) -> bool:
-        """Tell whether Claude has had its time."""
+    def limit_reached(self, now: float) -> bool:
+        """Return whether the time in which Claude could end on its own has passed."""
         return self._expired_at is not None and now >= self._expired_at + self._limit

@@ -1,4 +1,4 @@
-"""What passes between a host and its screens: a kind, a length, and that many bytes."""
+"""The frames between a host and its screens: a kind, a length, and that many bytes."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ _HEAD = struct.Struct(">cI")
 _SIZE = struct.Struct(">HH")
 LONGEST = 1 << 20  # bytes in one frame
 
-DATA = b"d"  # both ways: what is typed, and what is shown
-RESIZED = b"r"  # to the host: how large the screen is
-CONTINUED = b"c"  # to the host: the program that stopped may go on
+DATA = b"d"  # both ways: what is typed, and the program's output
+RESIZED = b"r"  # to the host: the size of the screen
+CONTINUED = b"c"  # to the host: continue the stopped program
 STOPPED = b"s"  # to the screen: the program has stopped, as with Ctrl-Z
 ENDED = b"e"  # to the screen: the program has ended
 
 
 class Size(NamedTuple):
-    """How large a screen is, in characters."""
+    """The size of a screen, in characters."""
 
     rows: int
     columns: int
 
 
 class Frame(NamedTuple):
-    """One message."""
+    """One frame."""
 
     kind: bytes
     data: bytes
 
 
 class FrameError(Exception):
-    """What came is no message of ours."""
+    """The received bytes are not a valid frame."""
 
 
 class FrameReader:
@@ -44,7 +44,7 @@ class FrameReader:
         """Return the frames that `chunk` completes.
 
         Raises:
-            FrameError: a frame is announced that is longer than any of ours.
+            FrameError: a frame is longer than `LONGEST`.
         """
         self._rest += chunk
         frames = []
@@ -60,21 +60,21 @@ class FrameReader:
 
 
 def frame(kind: bytes, data: bytes = b"") -> bytes:
-    """Return a message as bytes; data that is too long for one goes as several."""
+    """Return data as one frame, or as several where it is too long for one."""
     pieces = [data[n : n + LONGEST] for n in range(0, len(data), LONGEST)] or [b""]
     return b"".join(_HEAD.pack(kind, len(piece)) + piece for piece in pieces)
 
 
-def resized(size: Size) -> bytes:
-    """Return the message that tells how large a screen is."""
+def resized_frame(size: Size) -> bytes:
+    """Return the frame that carries the size of a screen."""
     return frame(RESIZED, _SIZE.pack(*size))
 
 
 def read_size(data: bytes) -> Size:
-    """Return what such a message says.
+    """Return the size in the data of such a frame.
 
     Raises:
-        FrameError: it says something else.
+        FrameError: the data has another length.
     """
     if len(data) != _SIZE.size:
         raise FrameError("a size of another length")

@@ -1,7 +1,8 @@
-"""The host of a session on a terminal: it stands behind the session's folder as `host.sh` does.
+"""The host of a session on a terminal: it serves the session's folder as `host.sh` does.
 
-It owns the terminal on which Claude shows its own interface. Screens come and go; prompts that are
-put into the inbox are typed; the journal is made of Claude's transcripts, never of the screen.
+It owns the terminal on which Claude shows its own interface. Screens connect and disconnect;
+prompts from the inbox are typed; the journal is copied from Claude's transcripts, never read from
+the screen. All of it runs in one thread, around one selector.
 """
 
 from __future__ import annotations
@@ -23,44 +24,48 @@ from claude_mpm.errors import MPMError
 from claude_mpm.folders import make_private
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
 from claude_mpm.journal.orphans import MARK, end
-from claude_mpm.terminal.claude_config import Activity, configuration_folder, read_activity
+from claude_mpm.terminal.claude_config import ClaudeStatus, configuration_folder, read_claude_status
 from claude_mpm.terminal.fifos import Fifos, Linger
 from claude_mpm.terminal.frames import Size
 from claude_mpm.terminal.journal_writer import JournalWriter
-from claude_mpm.terminal.launch_spec import NOT_STARTED, TerminalOrder, take_order
 from claude_mpm.terminal.modes import Modes, without_sequences
-from claude_mpm.terminal.program import OF_THE_TERMINAL, Program
+from claude_mpm.terminal.program import (
+    NOT_STARTED,
+    TERMINAL_SIGNALS,
+    LaunchSpec,
+    Program,
+    take_launch_spec,
+)
 from claude_mpm.terminal.prompt_typer import PromptTyper
-from claude_mpm.terminal.runtime_dir import socket_path
-from claude_mpm.terminal.screens import Screens
+from claude_mpm.terminal.screens import Screens, socket_path
 from claude_mpm.terminal.transcript_copier import TranscriptCopier
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
 _DEFAULT_SIZE = Size(40, 120)
-_FIRST_SCREEN = 15.0  # seconds to wait for one, where the program is to wait for it
-_LIVELY, _CALM = 0.05, 0.5  # seconds between looks: while something is shown, and else
-_STAYS_LIVELY = 2.0  # seconds after the last that was shown
-_UNTIL_KILLED = 10.0  # seconds between SIGTERM and SIGKILL
-_REDRAWN = 0.1  # seconds for which the terminal has another size, so that all is drawn anew
+_FIRST_SCREEN_TIMEOUT = 15.0  # seconds that the start waits for the first screen
+_ACTIVE_INTERVAL, _IDLE_INTERVAL = 0.05, 0.5  # seconds between updates, with output and without
+_STAYS_ACTIVE = 2.0  # seconds after the last output
+_KILL_DELAY = 10.0  # seconds between SIGTERM and SIGKILL
+_REDRAW_TIME = 0.1  # seconds for which the terminal has another size, so that all is redrawn
 _CONTAINER = re.compile(r"containers/([0-9a-f]{64})/.*hostname ")
-_TAIL = 4000  # bytes of what was shown that are kept to say why a program did not begin
+_TAIL = 4000  # bytes of output that are kept to explain why a program did not start
 
 
 def run_host(folder: SessionFolder) -> int:
-    """Run what is ordered to its end and return its exit status; called once a process."""
+    """Run a session's program to its end and return its exit status; called once per process."""
     status = NOT_STARTED
     signals = Signals()
     try:
-        order = take_order(folder)
-        refusal = state_place(folder, order.cwd)
+        spec = take_launch_spec(folder)
+        refusal = write_place_statement(folder, spec.cwd)
         if refusal:
-            _complain(folder, refusal)
+            _log_error(folder, refusal)
         else:
-            status = Host(folder, order, signals).run()
+            status = Host(folder, spec, signals).run()
     except (MPMError, OSError) as error:
-        _complain(folder, str(error))
+        _log_error(folder, str(error))
     finally:
         end(folder.path)
         folder.remove_temporary()
@@ -69,7 +74,7 @@ def run_host(folder: SessionFolder) -> int:
     return status
 
 
-def _complain(folder: SessionFolder, message: str) -> None:
+def _log_error(folder: SessionFolder, message: str) -> None:
     folder.host_errors.append(f"{message}\n".encode())
 
 
@@ -78,80 +83,85 @@ class Host:
 
     Args:
         folder: the session's.
-        order: what is to be run.
-        signals: of this process.
+        spec: how the program is started.
+        signals: those of this process.
     """
 
-    def __init__(self, folder: SessionFolder, order: TerminalOrder, signals: Signals) -> None:
+    def __init__(self, folder: SessionFolder, spec: LaunchSpec, signals: Signals) -> None:
         self._folder = folder
-        self._order = order
+        self._spec = spec
         self._signals = signals
         self._selector = selectors.DefaultSelector()
         self._modes = Modes()
-        self._screens = Screens(socket_path(folder.path), self._selector, self._modes.entering)
+        self._screens = Screens(
+            socket_path(folder.path), self._selector, self._modes.enable_sequences
+        )
         self._fifos = Fifos(folder)
         self._inbox = Inbox(folder)
-        self._linger = Linger(folder, order.linger, order.linger_limit)
-        self._configuration = configuration_folder(order.environ)
-        copier = TranscriptCopier(folder, self._configuration, order.conversation)
-        copier.follow(copier.conversation or order.conversation)
+        self._linger = Linger(folder, spec.linger, spec.linger_limit)
+        self._configuration = configuration_folder(spec.environ)
+        copier = TranscriptCopier(folder, self._configuration, spec.conversation)
+        copier.follow(copier.conversation or spec.conversation)
         self._copier = copier
         self._typer = PromptTyper(
-            order.first_event_timeout, folder.path.name, is_claude=bool(order.conversation)
+            spec.first_event_timeout, folder.path.name, is_claude=bool(spec.conversation)
         )
         self._writer = JournalWriter(
-            copier, self._typer, lambda message: _complain(folder, message)
+            copier, self._typer, lambda message: _log_error(folder, message)
         )
-        self._activity = Activity()
+        self._claude_status = ClaudeStatus()
         self._program: Program
         self._ready = False
-        self._shown = b""
-        self._last_shown = self._looked = 0.0
+        self._output_tail = b""
+        self._last_output = self._last_update = 0.0
         self._full_size_at: float | None = None
         self._kill_at: float | None = None
 
     def run(self) -> int:
         """Run the program and return its exit status."""
         self._folder.write(self._folder.screen, f"{self._screens.path}\n".encode())
-        self._selector.register(self._signals.descriptor, selectors.EVENT_READ, self._signals.hear)
+        self._selector.register(self._signals.descriptor, selectors.EVENT_READ, self._signals.drain)
         try:
             self._wait_for_screen()
-            if self._signals.asked_to_end:
+            if self._signals.terminate_requested:
                 return 128 + signal.SIGTERM
-            self._program = self._started()
+            self._program = self._start_program()
             self._selector.register(self._program.master, selectors.EVENT_READ, self._serve)
             self._selector.register(self._fifos.feed, selectors.EVENT_READ, _nothing)
             while self._program.status is None:
                 self._wait(self._pause())
-                self._look(time.monotonic())
-            return self._finished(self._program.status)
+                self._update(time.monotonic())
+            return self._finish(self._program.status)
         finally:
             self._screens.close()
 
     # --- beginning --------------------------------------------------------------------------
 
     def _wait_for_screen(self) -> None:
-        """Let the program begin on the terminal that it will be seen on: it asks what that can."""
-        deadline = time.monotonic() + _FIRST_SCREEN
-        while self._order.screen and not self._screens and not self._signals.asked_to_end:
+        """Wait for the first screen, since the program queries its terminal when it starts."""
+        deadline = time.monotonic() + _FIRST_SCREEN_TIMEOUT
+        while self._spec.screen and not self._screens and not self._signals.terminate_requested:
             left = deadline - time.monotonic()
             if left <= 0:
                 return
             self._wait(left)
         self._screens.joined = False
 
-    def _started(self) -> Program:
-        environ = {"TERM": "xterm-256color", **self._order.environ}
+    def _start_program(self) -> Program:
+        environ = {"TERM": "xterm-256color", **self._spec.environ}
         environ["CLAUDE_MPM_SESSION"] = self._folder.path.name
         environ["CLAUDE_MPM_FOLDER"] = str(self._folder.path)
         environ[MARK.decode().rstrip("=")] = str(self._folder.path)
         environ["CLAUDE_CODE_TMPDIR"] = self._temporary_folder(environ)
-        claude, *arguments = self._order.command
+        claude, *arguments = self._spec.command
         command = [claude, *self._conversation(), *arguments]
-        return Program(command, self._order.cwd, environ, self._screens.size or _DEFAULT_SIZE)
+        return Program(command, self._spec.cwd, environ, self._screens.size or _DEFAULT_SIZE)
 
     def _temporary_folder(self, environ: dict[str, str]) -> str:
-        """Make a folder for Claude's temporary files, which goes with it; sockets want it short."""
+        """Make a folder for Claude's temporary files, removed with the host.
+
+        Its path is short, because the paths of sockets are limited.
+        """
         base = environ.get("CLAUDE_CODE_TMPDIR") or environ.get("TMPDIR") or "/tmp"
         make_private(Path(base))
         folder = tempfile.mkdtemp(prefix="mpm.", dir=base)
@@ -159,90 +169,94 @@ class Host:
         return folder
 
     def _conversation(self) -> list[str]:
-        """Return the arguments that say which conversation Claude is to begin or to go on with."""
-        known = self._copier.conversation
-        if not self._order.conversation:
+        """Return the arguments that name the conversation which Claude begins or continues."""
+        last = self._copier.conversation
+        if not self._spec.conversation:
             return []
-        if self._copier.has_transcript(known):
-            # Claude keeps the first framework of a conversation unless it is told not to.
-            return [f"--resume={known}", "--system-prompt-snapshot", "off"]
-        return ["--session-id", self._order.conversation]
+        if self._copier.has_transcript(last):
+            # By default, Claude keeps the first framework of a conversation.
+            return [f"--resume={last}", "--system-prompt-snapshot", "off"]
+        return ["--session-id", self._spec.conversation]
 
     # --- while it runs ----------------------------------------------------------------------
 
     def _pause(self) -> float:
-        lively = time.monotonic() < self._last_shown + _STAYS_LIVELY
-        return _LIVELY if lively or self._typer.has_typed or self._full_size_at else _CALM
+        lively = time.monotonic() < self._last_output + _STAYS_ACTIVE
+        return (
+            _ACTIVE_INTERVAL
+            if lively or self._typer.has_typed or self._full_size_at
+            else _IDLE_INTERVAL
+        )
 
     def _wait(self, seconds: float) -> None:
         for key, events in self._selector.select(seconds):
             key.data(events)
 
     def _serve(self, events: int) -> None:
-        """Pass on what the program shows, and what it had no room for before."""
+        """Pass on the program's output, and keys for which the terminal had no room before."""
         if events & selectors.EVENT_READ:
             data = self._program.read()
-            if data is None:  # nobody has the other end
+            if data is None:  # no process has the other end open
                 self._selector.unregister(self._program.master)
                 return
-            self._take_shown(data)
+            self._handle_output(data)
         self._program.write(b"")
 
-    def _take_shown(self, data: bytes) -> None:
-        self._last_shown = time.monotonic()
-        self._shown = (self._shown + data)[-_TAIL:]
+    def _handle_output(self, data: bytes) -> None:
+        self._last_output = time.monotonic()
+        self._output_tail = (self._output_tail + data)[-_TAIL:]
         self._modes.feed(data)
         self._screens.show(data)
 
-    def _look(self, now: float) -> None:
-        """Do all that is to be done at this moment."""
+    def _update(self, now: float) -> None:
+        """Do everything that is due at the time `now`."""
         self._note_stop()
         if self._screens.typed:
             self._program.write(bytes(self._screens.typed))
             self._screens.typed.clear()
             self._typer.others_type = True
-        self._fit(now)
+        self._resize(now)
         for name in self._fifos.names():
-            self._hear(name)
-        if now < self._looked + _LIVELY:
-            return  # a program that shows much must not make us look more often
-        self._looked = now
+            self._receive_message(name)
+        if now < self._last_update + _ACTIVE_INTERVAL:
+            return  # a lot of output must not cause more updates
+        self._last_update = now
         self._follow_claude(now)
         self._end_if_due(now)
         self._watch_program()
 
     def _follow_claude(self, now: float) -> None:
-        """Read what Claude has written, and press what is to be pressed; in this order."""
-        activity = self._read_activity()
-        self._tell_ready(activity)
-        self._writer.keep(activity, now)
-        self._typer.act(activity, now, self._last_shown)
+        """Read what Claude has written, then press keys; in this order."""
+        status = self._read_claude_status()
+        self._report_ready(status)
+        self._writer.write_new(status, now)
+        self._typer.act(status, now, self._last_output)
         self._program.write(bytes(self._typer.keys))
         self._typer.keys.clear()
 
-    def _read_activity(self) -> Activity:
-        """Return what Claude says of itself, or said last where that cannot be read now."""
-        activity = read_activity(self._configuration, self._program.pid)
-        if activity is not None:
-            self._activity = activity
-        return self._activity
+    def _read_claude_status(self) -> ClaudeStatus:
+        """Return Claude's status, or the last one if it cannot be read now."""
+        status = read_claude_status(self._configuration, self._program.pid)
+        if status is not None:
+            self._claude_status = status
+        return self._claude_status
 
-    def _hear(self, name: str) -> None:
+    def _receive_message(self, name: str) -> None:
         try:
             message = b"" if name == END_OF_INPUT else self._inbox.read(name)
-            self._typer.hear(name, message)
+            self._typer.receive(name, message)
         except (OSError, msgspec.DecodeError, LookupError, TypeError) as error:
-            _complain(self._folder, f"message {name} cannot be typed: {error!r}")
+            _log_error(self._folder, f"message {name} cannot be typed: {error!r}")
 
-    def _tell_ready(self, activity: Activity) -> None:
-        """Note that Claude can be talked with, if it is by its first question; others just run."""
-        has_begun = activity.session_id or self._modes.takes_pastes or not self._order.conversation
+    def _report_ready(self, status: ClaudeStatus) -> None:
+        """Record that Claude accepts input, if only its first question; other programs just run."""
+        has_begun = status.session_id or self._modes.takes_pastes or not self._spec.conversation
         if has_begun and not self._ready:
             self._ready = True
             self._folder.write_pids(os.getpid(), self._program.pid)
 
     def _watch_program(self) -> None:
-        """Wait for room on the terminal only while there is something to type."""
+        """Wait for room on the terminal only while there are keys to type."""
         wanted = selectors.EVENT_READ
         if self._program.unwritten:
             wanted |= selectors.EVENT_WRITE
@@ -250,12 +264,12 @@ class Host:
         if key is not None and key.events != wanted:
             self._selector.modify(self._program.master, wanted, key.data)
 
-    def _fit(self, now: float) -> None:
-        """Give the terminal the size of its screens; a new screen has all drawn anew."""
+    def _resize(self, now: float) -> None:
+        """Give the terminal the size of its screens; a new screen makes the program redraw."""
         size = self._screens.size or self._program.size
         if self._screens.joined:
             self._screens.joined = False
-            self._full_size_at = now + _REDRAWN
+            self._full_size_at = now + _REDRAW_TIME
             self._program.resize(Size(size.rows, max(1, size.columns - 1)))
         elif self._full_size_at is not None:
             if now < self._full_size_at:
@@ -265,44 +279,50 @@ class Host:
             self._program.resize(size)
 
     def _note_stop(self) -> None:
-        """Let the screens stop with a program that has stopped itself, until one goes on."""
+        """Stop the screens with a program that has stopped itself, until one of them continues."""
         before = self._program.stopped
-        self._program.look()
+        self._program.poll()
         if not self._program.stopped:
             self._screens.continued = False
         elif self._screens.continued or not self._screens:
-            self._program.go_on()
+            self._program.resume()
         elif not before:
-            self._screens.tell_stopped()
+            self._screens.send_stopped()
 
     # --- end --------------------------------------------------------------------------------
 
     def _end_if_due(self, now: float) -> None:
-        # Who ends a Claude that asks a person has answered for that person.
-        followed = self._fifos.followed() or bool(self._screens) or self._writer.waits
-        self._linger.look(now, followed=followed)
+        # Ending a Claude that waits for a person's answer would be an answer.
+        followed = (
+            self._fifos.is_followed() or bool(self._screens) or self._writer.is_waiting_for_answer
+        )
+        self._linger.update(now, followed=followed)
         if self._linger.expired:
             self._typer.ended = True
-        if self._signals.asked_to_end or self._typer.gives_up or self._linger.is_over(now):
+        if (
+            self._signals.terminate_requested
+            or self._typer.gives_up
+            or self._linger.limit_reached(now)
+        ):
             self._terminate(now)
 
     def _terminate(self, now: float) -> None:
         if self._kill_at is None:
-            self._kill_at = now + _UNTIL_KILLED
+            self._kill_at = now + _KILL_DELAY
             self._program.signal(signal.SIGTERM)
-            self._program.go_on()
+            self._program.resume()
         elif now >= self._kill_at:
             self._program.signal(signal.SIGKILL)
 
-    def _finished(self, status: int) -> int:
-        """Keep and show what is left, once the program has ended."""
+    def _finish(self, status: int) -> int:
+        """Write and show the rest of the output, once the program has ended."""
         while data := self._program.read():
-            self._take_shown(data)
-        self._writer.keep(self._read_activity(), time.monotonic(), to_the_end=True)
+            self._handle_output(data)
+        self._writer.write_new(self._read_claude_status(), time.monotonic(), final=True)
         if status and not self._ready:
-            said = without_sequences(self._shown)
-            self._folder.errors.write(f"{said}\n".encode())
-        self._screens.tell_ended()
+            text = without_sequences(self._output_tail)
+            self._folder.errors.write(f"{text}\n".encode())
+        self._screens.send_ended()
         return status
 
 
@@ -311,39 +331,43 @@ def _nothing(_: int) -> None:
 
 
 class Signals:
-    """Takes the signals of this process from now on.
+    """Handles the signals of this process.
 
     Attributes:
-        descriptor: it can be read when a signal has come.
-        asked_to_end: whether one of them was SIGTERM.
+        descriptor: readable when a signal was received.
+        terminate_requested: whether SIGTERM was received.
     """
 
     def __init__(self) -> None:
         self.descriptor, write = os.pipe()
         for descriptor in (self.descriptor, write):
             os.set_blocking(descriptor, False)
-        self.asked_to_end = False
+        self.terminate_requested = False
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._note)
-        for signum in OF_THE_TERMINAL:
+        for signum in TERMINAL_SIGNALS:
             signal.signal(signum, signal.SIG_IGN)
 
     def _note(self, *_: object) -> None:
-        self.asked_to_end = True
+        self.terminate_requested = True
 
-    def hear(self, _: int) -> None:
-        """Read what woke us up."""
+    def drain(self, _: int) -> None:
+        """Read all pending bytes of the wake-up descriptor."""
         with suppress(BlockingIOError):
             while os.read(self.descriptor, 512):
                 pass
 
 
-def state_place(folder: SessionFolder, cwd: str) -> str:
-    """Write the statement; return why this is not the place that was asked for, empty if it is."""
+def write_place_statement(folder: SessionFolder, cwd: str) -> str:
+    """Write the statement of where the host runs, as `host.sh` does.
+
+    Returns:
+        Why this is not the environment that was asked for; empty if it is.
+    """
     uid = os.getuid()
     user = ""
-    with suppress(KeyError):  # a number without a name
+    with suppress(KeyError):  # a user id without an entry
         user = pwd.getpwuid(uid).pw_name
     place = {
         "host": os.uname().nodename,
@@ -363,6 +387,6 @@ def state_place(folder: SessionFolder, cwd: str) -> str:
 
 def _container() -> str:
     with suppress(OSError):
-        found = _CONTAINER.search(Path("/proc/self/mountinfo").read_text("utf-8", "replace"))
-        return found[1] if found else ""
+        match = _CONTAINER.search(Path("/proc/self/mountinfo").read_text("utf-8", "replace"))
+        return match[1] if match else ""
     return ""

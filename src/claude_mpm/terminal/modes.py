@@ -1,7 +1,7 @@
-"""Which modes a program has switched a terminal to.
+"""The modes into which a program has switched its terminal.
 
-What a program draws is passed through and not looked at. Its switches are: a screen that comes
-late has to be brought into the same modes, and one that is left has to be taken out of them.
+A program's output is passed through; only mode switches are tracked: a screen that connects later
+has to be set to the same modes, and a screen that disconnects has to be reset.
 The sequences are those of ECMA-48 and xterm's "Control Sequences"; `CSI > u` and `CSI < u` are
 those of the kitty keyboard protocol.
 """
@@ -15,7 +15,7 @@ _SWITCH = re.compile(
     rb"|\x1b\[([<>])([0-9]*)u"  # keyboard protocols: a stack of flags
     rb"|\x1b\[>4(;[0-9]*)?m"  # how keys with modifiers are sent
     rb"|\x1b\]([02]);([^\x07\x1b]*)(?:\x07|\x1b\\)"  # the title
-    rb"|(\x1bc)"  # everything anew
+    rb"|(\x1bc)"  # full reset
 )
 _UNFINISHED = re.compile(rb"\x1b(?:\[[<>?]?[0-9;]*|\][^\x07\x1b]{0,512}\x1b?)?\Z")
 _ANY_SEQUENCE = re.compile(
@@ -23,52 +23,52 @@ _ANY_SEQUENCE = re.compile(
 )
 _ON_BY_DEFAULT = frozenset({b"7", b"25"})  # lines wrap, the cursor is shown
 _ALTERNATE_SCREEN = (b"1049", b"1047", b"47")
-# What changes with every picture: the cursor is hidden, and what is drawn is held back.
-_FLICKERING = frozenset({b"25", b"2026"})
-_AT_REST = b"\x1b[?2026l\x1b[?25h"
+# Switched with every redraw: the cursor is hidden, and output is held back (synchronized output).
+_TRANSIENT = frozenset({b"25", b"2026"})
+_TRANSIENT_OFF = b"\x1b[?2026l\x1b[?25h"
 _PLAIN = b"\x1b[0m\x1b(B\x0f"  # no colours, the usual characters
 
 
 class Modes:
-    """Follows the switches in what a program sends to its terminal."""
+    """Tracks the mode switches in the output of a program."""
 
     def __init__(self) -> None:
-        self._forget()
+        self._reset()
         self._rest = b""
 
-    def _forget(self) -> None:
-        self._private: dict[bytes, bool] = {}  # those that are not as by default
+    def _reset(self) -> None:
+        self._private: dict[bytes, bool] = {}  # those that differ from their defaults
         self._keyboard: list[bytes] = []
         self._modified_keys = b""
         self._title = b""
 
     def feed(self, chunk: bytes) -> bool:
-        """Take what the program sent, cut anywhere; tell whether a switch was in it."""
+        """Track output, cut anywhere between calls; return whether a mode has changed."""
         data = self._rest + chunk
         unfinished = _UNFINISHED.search(data)
         self._rest = unfinished[0] if unfinished else b""
         before = self._state()
-        for found in _SWITCH.finditer(data[: len(data) - len(self._rest)]):
-            self._switch(found)
+        for match in _SWITCH.finditer(data[: len(data) - len(self._rest)]):
+            self._switch(match)
         return self._state() != before
 
     def _state(self) -> tuple[object, ...]:
         return dict(self._private), list(self._keyboard), self._modified_keys, self._title
 
-    def _switch(self, found: re.Match[bytes]) -> None:
-        if found[1]:
-            for mode in found[1].split(b";"):
-                self._set(mode, on=found[2] == b"h")
-        elif found[3] == b">":
-            self._keyboard.append(found[4])
-        elif found[3] == b"<":
-            del self._keyboard[-max(1, int(found[4] or 1)) :]
-        elif found[6]:
-            self._title = found[7]
-        elif found[8]:
-            self._forget()
+    def _switch(self, match: re.Match[bytes]) -> None:
+        if match[1]:
+            for mode in match[1].split(b";"):
+                self._set(mode, on=match[2] == b"h")
+        elif match[3] == b">":
+            self._keyboard.append(match[4])
+        elif match[3] == b"<":
+            del self._keyboard[-max(1, int(match[4] or 1)) :]
+        elif match[6]:
+            self._title = match[7]
+        elif match[8]:
+            self._reset()
         else:
-            self._modified_keys = found[5] or b""
+            self._modified_keys = match[5] or b""
 
     def _set(self, mode: bytes, *, on: bool) -> None:
         if on == (mode in _ON_BY_DEFAULT):
@@ -78,11 +78,11 @@ class Modes:
 
     @property
     def takes_pastes(self) -> bool:
-        """Whether the program wants to know what is pasted: it has begun to be talked with."""
+        """Whether the program has switched bracketed paste on, and so accepts input."""
         return b"2004" in self._private
 
-    def entering(self) -> bytes:
-        """Return what brings another terminal into the same modes."""
+    def enable_sequences(self) -> bytes:
+        """Return the sequences that set another terminal to the same modes."""
         switches = [_private(mode, on) for mode, on in self._in_order()]
         switches += [b"\x1b[>%bu" % flags for flags in self._keyboard]
         if self._modified_keys:
@@ -91,21 +91,21 @@ class Modes:
             switches.append(b"\x1b]0;%b\x07" % self._title)
         return b"".join(switches)
 
-    def leaving(self) -> bytes:
-        """Return what takes a terminal out of them, as a program does that ends well."""
+    def reset_sequences(self) -> bytes:
+        """Return the sequences that reset the modes, as a program sends them when it ends."""
         switches = [b"\x1b[<%du" % len(self._keyboard)] if self._keyboard else []
         if self._modified_keys:
             switches.append(b"\x1b[>4m")
         if self._title:
             switches.append(b"\x1b]0;\x07")
-        switches += (_PLAIN, _AT_REST)
-        lasting = [each for each in reversed(self._in_order()) if each[0] not in _FLICKERING]
+        switches += (_PLAIN, _TRANSIENT_OFF)
+        lasting = [item for item in reversed(self._in_order()) if item[0] not in _TRANSIENT]
         switches += [_private(mode, not on) for mode, on in lasting]
         return b"".join(switches)
 
     def _in_order(self) -> list[tuple[bytes, bool]]:
-        """Return the modes with the other screen first: some belong to the screen they are on."""
-        return sorted(self._private.items(), key=lambda each: each[0] not in _ALTERNATE_SCREEN)
+        """Return the modes, the alternate screen first, as some modes belong to one screen."""
+        return sorted(self._private.items(), key=lambda item: item[0] not in _ALTERNATE_SCREEN)
 
 
 def _private(mode: bytes, on: bool) -> bytes:
@@ -113,5 +113,5 @@ def _private(mode: bytes, on: bool) -> bytes:
 
 
 def without_sequences(data: bytes) -> str:
-    """Return the text of what a program printed."""
+    """Return the text of a program's output, without control sequences."""
     return _ANY_SEQUENCE.sub(b"", data).decode("utf-8", "replace").strip()

@@ -1,13 +1,15 @@
-"""The screens of a session: any number of clients that see what the program shows, and type."""
+"""The screens of a session: any number of clients that show the program's output, and type."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import selectors
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from claude_mpm.folders import runtime_folder
 from claude_mpm.terminal.frames import (
     CONTINUED,
     DATA,
@@ -23,17 +25,28 @@ from claude_mpm.terminal.frames import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _CHUNK = 1 << 16
-_MOST_UNSENT = 4 << 20  # bytes that wait for a screen before it is given up
+_MAX_UNSENT = 4 << 20  # bytes that a screen may leave unread before it is disconnected
+
+
+def socket_path(session: Path) -> str:
+    """Return the path of the socket for the screens of a session.
+
+    Raises:
+        LaunchError: there is no usable runtime folder.
+    """
+    name = hashlib.blake2b(os.fsencode(session), digest_size=8).hexdigest()
+    return f"{runtime_folder()}/{name}.screen"
 
 
 class Screen:
-    """One client.
+    """One connected screen.
 
     Attributes:
-        size: how large it is; None until it has said so.
-        unsent: what it has not taken yet.
+        size: its size; None until it was received.
+        unsent: bytes for which its socket had no room yet.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -44,25 +57,30 @@ class Screen:
 
 
 class Screens:
-    """Listens for screens, and passes bytes between them and the program.
+    """Accepts screens, and passes bytes between them and the program.
 
-    A screen that does not read is let go of, so that it holds up neither the program nor others.
+    A screen that does not read is disconnected, so that it delays neither the program nor others.
 
     Args:
         path: of the socket.
-        selector: that the host waits with.
-        entering: returns what brings a new screen into the modes of the program.
+        selector: the host's; it calls the methods that read and write.
+        mode_sequences: returns the sequences that set the program's modes on a new screen.
+
+    Attributes:
+        typed: bytes from the screens; the host clears it once it has passed them on.
+        joined: whether a screen has connected; the host resets it.
+        continued: whether a screen asks to continue a stopped program; the host resets it.
     """
 
     def __init__(
-        self, path: str, selector: selectors.BaseSelector, entering: Callable[[], bytes]
+        self, path: str, selector: selectors.BaseSelector, mode_sequences: Callable[[], bytes]
     ) -> None:
         self.path = path
-        self.typed = bytearray()  # what came from the screens, until the host has taken it
-        self.joined = False  # a screen has come since the host looked
-        self.continued = False  # a screen wants a program that has stopped to go on
+        self.typed = bytearray()
+        self.joined = False
+        self.continued = False
         self._selector = selector
-        self._entering = entering
+        self._mode_sequences = mode_sequences
         self._screens: list[Screen] = []
         with suppress(FileNotFoundError):
             os.unlink(path)  # noqa: PTH108 -- of a host that was killed
@@ -73,28 +91,28 @@ class Screens:
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def __bool__(self) -> bool:
-        """Tell whether anybody looks on."""
+        """Return whether a screen is connected."""
         return any(screen.size for screen in self._screens)
 
     @property
     def size(self) -> Size | None:
-        """What fits on every screen; None where there is none."""
+        """The size that fits on every screen; None if there is none."""
         sizes = [screen.size for screen in self._screens if screen.size]
         if not sizes:
             return None
         return Size(min(size.rows for size in sizes), min(size.columns for size in sizes))
 
     def show(self, data: bytes) -> None:
-        """Pass on what the program shows."""
-        self._tell(frame(DATA, data))
+        """Send the program's output to all screens."""
+        self._broadcast(frame(DATA, data))
 
-    def tell_stopped(self) -> None:
-        """Say that the program has stopped itself."""
-        self._tell(frame(STOPPED))
+    def send_stopped(self) -> None:
+        """Notify all screens that the program has stopped itself."""
+        self._broadcast(frame(STOPPED))
 
-    def tell_ended(self) -> None:
-        """Say that the program has ended, and let go of all screens."""
-        self._tell(frame(ENDED))
+    def send_ended(self) -> None:
+        """Notify all screens that the program has ended, and disconnect them."""
+        self._broadcast(frame(ENDED))
         for screen in tuple(self._screens):
             screen.connection.settimeout(1.0)
             with suppress(OSError):
@@ -102,13 +120,13 @@ class Screens:
             self._drop(screen)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop accepting screens."""
         self._selector.unregister(self._listener)
         self._listener.close()
         with suppress(FileNotFoundError):
             os.unlink(self.path)  # noqa: PTH108
 
-    def _tell(self, message: bytes) -> None:
+    def _broadcast(self, message: bytes) -> None:
         for screen in tuple(self._screens):
             if screen.size:
                 self._send(screen, message)
@@ -133,7 +151,7 @@ class Screens:
         try:
             data = screen.connection.recv(_CHUNK)
             for kind, content in screen.reader.feed(data):
-                self._take(screen, kind, content)
+                self._handle_frame(screen, kind, content)
         except BlockingIOError:
             return
         except (OSError, FrameError):
@@ -141,13 +159,13 @@ class Screens:
         if not data:
             self._drop(screen)
 
-    def _take(self, screen: Screen, kind: bytes, data: bytes) -> None:
+    def _handle_frame(self, screen: Screen, kind: bytes, data: bytes) -> None:
         if kind == DATA:
             self.typed += data
         elif kind == RESIZED:
             if screen.size is None:
                 self.joined = True
-                self._send(screen, frame(DATA, self._entering()))
+                self._send(screen, frame(DATA, self._mode_sequences()))
             screen.size = read_size(data)
         elif kind == CONTINUED:
             self.continued = True
@@ -158,7 +176,7 @@ class Screens:
             while screen.unsent:
                 del screen.unsent[: screen.connection.send(screen.unsent[:_CHUNK])]
         except BlockingIOError:
-            if len(screen.unsent) > _MOST_UNSENT:
+            if len(screen.unsent) > _MAX_UNSENT:
                 self._drop(screen)
                 return
         except OSError:

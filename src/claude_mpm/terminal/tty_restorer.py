@@ -1,7 +1,7 @@
-"""A process beside ours that restores a person's terminal when ours cannot.
+"""A child process that restores the user's terminal when this process is killed.
 
-A program that is killed leaves its terminal as it was: without echo, on the other screen, with the
-mouse reported as keys. This one learns of our death from the kernel, as the end of a pipe.
+A program that is killed leaves its terminal as it was: without echo, on the alternate screen, with
+the mouse reported as keys. The child notices our death as the end of a pipe.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ stty "$1" <&1
 
 
 class TtyRestorer:
-    """Watches over a terminal until `dismiss` is called, or this process is gone.
+    """Restores a terminal if this process dies before `release` is called.
 
     Args:
-        terminal: a descriptor of it; it is in the state that it is to be brought back into.
+        terminal: its descriptor; it is now in the state that is to be restored.
     """
 
     def __init__(self, terminal: int) -> None:
@@ -41,23 +41,23 @@ class TtyRestorer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._told = b""
+        self._reset = b""
 
-    def note(self, reset: bytes) -> None:
-        """Say what would have to be printed from now on to take the terminal out of its modes."""
-        if reset != self._told:
-            self._told = reset
-            self._tell("".join(f"\\0{byte:03o}" for byte in reset))
+    def set_reset(self, reset: bytes) -> None:
+        """Set the sequences that would have to be printed to reset the terminal's modes."""
+        if reset != self._reset:
+            self._reset = reset
+            self._send("".join(f"\\0{byte:03o}" for byte in reset))
 
-    def dismiss(self) -> None:
-        """Let it go: the terminal is as it was."""
-        self._tell("done")
+    def release(self) -> None:
+        """End the child process: the terminal was restored."""
+        self._send("done")
         assert self._process.stdin is not None
         with suppress(OSError):
             self._process.stdin.close()
         self._process.wait()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin is not None
-        with suppress(OSError):  # it was killed itself
+        with suppress(OSError):  # the child was killed
             os.write(self._process.stdin.fileno(), f"{line}\n".encode())
