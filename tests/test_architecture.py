@@ -32,7 +32,7 @@ LAYERS = (
     ("orchestration",),  # the face
     ("fleet",),  # several places at once
     ("",),  # the package itself: the public names
-    ("server", "testing", "sdk"),
+    ("server", "testing", "sdk", "bridges"),
     ("cli",),
 )
 MAX_FILE_LINES = 700

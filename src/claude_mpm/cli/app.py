@@ -142,6 +142,10 @@ class App:
         given = {**orchestrator_options(settings, self.claude_args), **self.options, **options}
         if self.resolved.confined_to:
             given["confined_to"] = self.resolved.confined_to
+        if settings.otel:
+            from claude_mpm.cli.tracing import trace
+
+            given = trace(given)
         try:
             claude = cls(
                 framework_path=settings.framework,

@@ -43,6 +43,7 @@ _COMMANDS = {
     "docker": "docker",
     "serve": "serve",
     "mcp": "mcp",
+    "export": "export_session",
     "trust": "trust",
     "doctor": "doctor",
     "demo": "demo",

@@ -146,6 +146,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["none", "turn", "event"],
         _meaning("What is on the disk itself when, so that a power cut does not take it."),
     ] = "turn"
+    otel: Annotated[
+        bool,
+        _meaning("Whether spans and metrics of new sessions go to an OpenTelemetry collector."),
+    ] = False
     log_level: Annotated[
         Literal["OFF", "DEBUG", "INFO", "WARNING", "ERROR"], _meaning("What is logged.")
     ] = "OFF"

@@ -1,0 +1,1 @@
+"""What other tools get to see of sessions, in their own formats."""

@@ -1,0 +1,158 @@
+"""Spans and metrics for an OpenTelemetry collector, by the SDK of OpenTelemetry.
+
+Where they go, and with which headers, is said by the variables `OTEL_EXPORTER_OTLP_*`, as
+everywhere (https://opentelemetry.io/docs/specs/otel/protocol/exporter/).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from claude_mpm.bridges.spans import Span, SpanFold, attributes_without_empty
+from claude_mpm.errors import MPMError, SettingsError
+
+try:
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+    from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+except ImportError as error:
+    raise SettingsError(
+        "OpenTelemetry is missing; install the extra `otel` of this program,"
+        " or pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from claude_mpm.redaction import Redactor
+    from claude_mpm.wire.events import Event
+
+_SCOPE = InstrumentationScope("claude_mpm")
+_NANOSECONDS = 1_000_000_000
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+
+
+class ExportFailed(MPMError):
+    """A collector did not take the spans."""
+
+
+def export_spans(spans: Iterable[Span]) -> int:
+    """Give spans to the collector and return how many there were.
+
+    Raises:
+        ExportFailed: it could not be reached, or did not take them.
+    """
+    readable = [_readable(span, _resource()) for span in spans]
+    exporter = OTLPSpanExporter()
+    try:
+        if readable and exporter.export(readable) is not SpanExportResult.SUCCESS:
+            raise ExportFailed(
+                "the OpenTelemetry collector did not take the spans; is"
+                " OTEL_EXPORTER_OTLP_ENDPOINT right, and does it run?"
+            )
+    finally:
+        exporter.shutdown()  # type: ignore[no-untyped-call]
+    return len(readable)
+
+
+class LiveExport:
+    """A sink that gives spans and metrics of a session to the collector as they come.
+
+    `observe` is called by the thread that reads the session; what is sent is sent by threads of the
+    SDK, so a slow collector holds nothing up, and one that is away costs only what it would get.
+
+    Args:
+        session: the session's id.
+        content: as for `SpanFold`.
+    """
+
+    def __init__(self, session: str, *, content: Redactor | None = None) -> None:
+        self._fold = SpanFold(session, content=content)
+        self._resource = _resource()
+        self._spans = BatchSpanProcessor(OTLPSpanExporter())
+        self._metrics = MeterProvider(
+            [PeriodicExportingMetricReader(OTLPMetricExporter())], resource=self._resource
+        )
+        meter = self._metrics.get_meter(_SCOPE.name)
+        self._turns = meter.create_counter("claude_mpm.turns", description="turns that ended")
+        self._tokens = meter.create_counter(
+            "gen_ai.client.token.usage", unit="{token}", description="tokens used"
+        )
+        self._cost = meter.create_counter("claude_mpm.cost", unit="USD", description="cost")
+        self._asked = meter.create_counter(
+            "claude_mpm.permission_requests", description="permission requests of Claude"
+        )
+        self._waited = meter.create_histogram(
+            "claude_mpm.permission_request.duration", unit="s",
+            description="time until Claude went on",
+        )  # fmt: skip
+        self._waiting: dict[str, float] = {}  # by the id of the tool call, since when
+
+    def observe(self, event: Event) -> None:
+        """Take one event."""
+        if event.kind == "control_request":
+            self._begin_waiting(event.data.request)
+        elif event.kind == "user":
+            self._end_waiting(event)
+        for span in self._fold.observe(event):
+            self._spans.on_end(_readable(span, self._resource))
+        if event.kind == "turn":
+            record = event.data
+            outcome = {"gen_ai.operation.name": "invoke_agent", "subtype": record.subtype}
+            self._turns.add(1, outcome)
+            self._cost.add(record.cost_usd)
+            self._tokens.add(record.input_tokens, {"gen_ai.token.type": "input"})
+            self._tokens.add(record.output_tokens, {"gen_ai.token.type": "output"})
+
+    def close(self, created_at: float | None) -> None:
+        """Send what is left.
+
+        Args:
+            created_at: when the session was made, in seconds since the epoch, whose own span is
+                sent then; None while it goes on.
+        """
+        if created_at is not None:
+            self._spans.on_end(_readable(self._fold.root(created_at), self._resource))
+        self._spans.shutdown()  # type: ignore[no-untyped-call]
+        self._metrics.shutdown()
+
+    def _begin_waiting(self, request: dict[str, Any]) -> None:
+        if request.get("subtype") == "can_use_tool":
+            self._asked.add(1)
+            self._waiting[str(request.get("tool_use_id"))] = time.monotonic()
+
+    def _end_waiting(self, event: Event) -> None:
+        for block in event.data.message.blocks if self._waiting else ():
+            since = self._waiting.pop(block.tool_use_id or "", None)
+            if since is not None:
+                self._waited.record(time.monotonic() - since)
+
+
+def _resource() -> Resource:
+    return Resource.create({"service.name": "claude-mpm"})
+
+
+def _readable(span: Span, resource: Resource) -> ReadableSpan:
+    return ReadableSpan(
+        span.name,
+        context=_context(span, span.id),
+        parent=_context(span, span.parent) if span.parent else None,
+        resource=resource,
+        attributes=attributes_without_empty(span),
+        kind=SpanKind.INTERNAL,
+        status=Status(StatusCode.ERROR, span.error) if span.error else Status(),
+        start_time=round(span.start * _NANOSECONDS),
+        end_time=round(span.end * _NANOSECONDS),
+        instrumentation_scope=_SCOPE,
+    )
+
+
+def _context(span: Span, identity: int) -> SpanContext:
+    return SpanContext(span.trace, identity, is_remote=False, trace_flags=_SAMPLED)

@@ -1,0 +1,171 @@
+"""Spans and metrics of sessions, as a collector of OpenTelemetry's own exporters gets them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from collector import Collector
+
+from claude_mpm.bridges.spans import SpanFold, root_of, trace_of, traceparent
+from claude_mpm.redaction import Redactor
+from claude_mpm.sessions.reader import read_events
+from claude_mpm.sessions.store import Store
+from claude_mpm.testing import Call, Delegate, Fail
+from command import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from claude_mpm.testing import ScriptedModel
+
+SECRET = "sk-ant-api03-aaaaaaaaaaaaaaaaaaaaaaaa"
+OURS, CLAUDES = "claude-mpm", "claude-code"
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector() as collector:
+        yield collector
+
+
+@pytest.fixture
+def command(
+    model: ScriptedModel, home: Path, claude_path: str, collector: Collector
+) -> Iterator[Command]:
+    command = Command(model, home, claude_path)
+    command.environ |= collector.environ
+    yield command
+    command.close()
+
+
+def attributes(span: Any) -> dict[str, Any]:
+    """Return the attributes of a span as they were sent."""
+    values = {each.key: each.value for each in span.attributes}
+    return {key: getattr(value, value.WhichOneof("value")) for key, value in values.items()}
+
+
+def told(span: Any) -> tuple[Any, ...]:
+    """Return all that a span says."""
+    known = tuple(sorted((key, str(value)) for key, value in attributes(span).items()))
+    times = span.start_time_unix_nano, span.end_time_unix_nano
+    return span.name, span.trace_id, span.span_id, span.parent_span_id, *times, known
+
+
+def test_live_and_exported_spans_agree_and_claudes_own_hang_below_ours(
+    command: Command, model: ScriptedModel, collector: Collector
+) -> None:
+    model.on("look", Call("Bash", command="echo 42"),
+             Delegate("general-purpose", "find it", does=[Call("Bash", command="ls"), "Found."]),
+             "It is 42.")  # fmt: skip
+    command(
+        "run", "look", "--allowed-tools", "Bash", CLAUDE_MPM_OTEL="true",
+        CLAUDE_CODE_ENABLE_TELEMETRY="1", CLAUDE_CODE_ENHANCED_TELEMETRY_BETA="1",
+        OTEL_TRACES_EXPORTER="otlp",
+    )  # fmt: skip
+    session = command.session().path.name
+    live = collector.wait(OURS, 5)
+    assert sorted(span.name for span in live) == [
+        "claude_mpm.session", "execute_tool Bash", "execute_tool Bash", "invoke_agent claude-code",
+        "invoke_agent general-purpose",
+    ]  # fmt: skip
+    ids = {span.span_id: span for span in live}
+    assert len(ids) == len(live)
+    by_name = {span.name: span for span in live}
+    root, turn = by_name["claude_mpm.session"], by_name["invoke_agent claude-code"]
+    assert int.from_bytes(root.span_id) == root_of(session) and not root.parent_span_id
+    assert {int.from_bytes(span.trace_id) for span in live} == {trace_of(session)}
+    assert turn.parent_span_id == root.span_id
+    agent = by_name["invoke_agent general-purpose"]
+    assert agent.parent_span_id == turn.span_id
+    tools = [span for span in live if span.name == "execute_tool Bash"]
+    assert {span.parent_span_id for span in tools} == {turn.span_id, agent.span_id}
+    assert all(span.start_time_unix_nano <= span.end_time_unix_nano for span in live)
+    said = attributes(turn)
+    assert said["gen_ai.conversation.id"] == session
+    assert said["gen_ai.usage.output_tokens"] > 0 and said["gen_ai.request.model"]
+    assert not any("42" in str(value) for span in live for value in attributes(span).values())
+    theirs = collector.wait(CLAUDES, 1)
+    assert {span.trace_id for span in theirs} == {root.trace_id}
+    own = {span.span_id for span in theirs}
+    tops = {span.parent_span_id for span in theirs if span.parent_span_id not in own}
+    assert tops == {root.span_id}
+    command("export", "otel", session)
+    again = collector.wait(OURS, 10)[5:]
+    assert sorted(map(told, again)) == sorted(map(told, live))
+
+
+def test_what_failed_says_so_and_secrets_stay_here(
+    command: Command, model: ScriptedModel, collector: Collector
+) -> None:
+    model.on("leak", Call("Bash", command=f"echo {SECRET}; false"), Fail(400, message="no"))
+    command("run", "leak", "--allowed-tools", "Bash", status=1)
+    command("export", "otel", "--content")
+    spans = {span.name: span for span in collector.wait(OURS, 3)}
+    tool, turn = spans["execute_tool Bash"], spans["invoke_agent claude-code"]
+    assert attributes(tool)["error.type"] == "tool_error"
+    assert "echo" in attributes(tool)["gen_ai.tool.call.arguments"]
+    assert attributes(turn)["error.type"]
+    assert turn.status.code == turn.status.STATUS_CODE_ERROR
+    assert SECRET not in repr(spans)
+
+
+def test_the_metrics_count_turns_tokens_cost_and_permission_requests(
+    command: Command, model: ScriptedModel, collector: Collector
+) -> None:
+    model.on("write", Call("Write", file_path="/nowhere/x", content="x"), "No.")
+    command("run", "write", "--permissions", "ask", "--question-timeout", "0.2",
+            CLAUDE_MPM_OTEL="true")  # fmt: skip
+    collector.wait(OURS, 3)
+    assert collector.metrics["claude_mpm.turns"] == 1
+    assert collector.metrics["gen_ai.client.token.usage"] > 0
+    assert collector.metrics["claude_mpm.cost"] > 0
+    assert collector.metrics["claude_mpm.permission_requests"] == 1
+    assert collector.metrics["claude_mpm.permission_request.duration"] == 1
+
+
+def test_a_collector_that_is_away_is_said_by_the_export_and_costs_a_run_nothing(
+    command: Command,
+) -> None:
+    command.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
+    command.environ["OTEL_EXPORTER_OTLP_TIMEOUT"] = "1"
+    assert "Claude heard: hello" in command("run", "hello", CLAUDE_MPM_OTEL="true").stdout
+    failed = command("export", "otel", status=1)
+    assert failed.stderr.splitlines()[-1].startswith("claude-mpm: the OpenTelemetry collector")
+
+
+def test_nothing_is_imported_where_it_is_off() -> None:
+    code = (
+        "import sys; from claude_mpm.cli import app, main, run;"
+        "import claude_mpm.orchestration.orchestrator;"
+        "print([name for name in sys.modules if 'opentelemetry' in name or name == 'mcp'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_traceparent_has_the_form_of_w3c() -> None:
+    version, trace, parent, flags = traceparent("a session").split("-")
+    assert (version, len(trace), len(parent), flags) == ("00", 32, 16, "01")
+    assert trace_of("a session") != trace_of("another")
+
+
+def test_a_journal_makes_the_same_spans_wherever_the_reading_is_cut(
+    command: Command, model: ScriptedModel
+) -> None:
+    model.on("one", Call("Bash", command="echo 1"), "One.")
+    command("run", "one", "--allowed-tools", "Bash")
+    store = Store(command.state)
+    folder = command.session()
+    flat = list(read_events(folder, store.index))
+    store.close()
+    whole = SpanFold("s", content=Redactor())
+    spans = [span for event in flat for span in whole.observe(event)]
+    assert [span.name for span in spans] == ["execute_tool Bash", "invoke_agent claude-code"]
+    for cut in range(len(flat)):
+        fold = SpanFold("s", content=Redactor())
+        some = [span for event in flat[:cut] for span in fold.observe(event)]
+        assert some == spans[: len(some)]
