@@ -43,6 +43,7 @@ _COMMANDS = {
     "docker": "docker",
     "serve": "serve",
     "mcp": "mcp",
+    "acp": "acp",
     "export": "export_session",
     "trust": "trust",
     "doctor": "doctor",

@@ -1,0 +1,375 @@
+"""The agent of `claude-mpm acp`: what an editor calls, and what it is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import CancelledError
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import acp as protocol
+from acp.schema import (
+    AgentCapabilities,
+    Implementation,
+    InitializeResponse,
+    ListSessionsResponse,
+    LoadSessionResponse,
+    NewSessionResponse,
+    PermissionOption,
+    PromptCapabilities,
+    PromptResponse,
+    ResumeSessionResponse,
+    SessionCapabilities,
+    SessionCloseCapabilities,
+    SessionInfo,
+    SessionListCapabilities,
+    SessionResumeCapabilities,
+    StopReason,
+    ToolCallUpdate,
+    Usage,
+)
+
+from claude_mpm import __version__
+from claude_mpm.bridges.acp_updates import UpdateFold, changes_of, title_of
+from claude_mpm.cli.session_arg import taken_up
+from claude_mpm.conversation.verdict import Outcome
+from claude_mpm.errors import MPMError
+from claude_mpm.journal.prompts import prompts
+from claude_mpm.printable import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from claude_mpm.cli.app import App
+    from claude_mpm.conversation.question import Question
+    from claude_mpm.conversation.turn import Turn
+    from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+    from claude_mpm.wire.events import Event
+
+_MOST_LISTED = 100  # sessions
+_OPTIONS = [
+    PermissionOption(option_id="allow", name="Allow once", kind="allow_once"),
+    PermissionOption(option_id="deny", name="Deny", kind="reject_once"),
+]
+
+
+async def serve(app: App) -> None:
+    """Serve one editor on standard input and output, until it goes."""
+    agent = Agent(app)
+    served: Any = agent  # its methods take what they use of their parameters, and any others
+    try:
+        await protocol.run_agent(served)
+    finally:
+        await agent.release_all()
+
+
+class EditorSession:
+    """One session that the editor has open.
+
+    Events come in the thread that reads the session, and permission requests in threads of their
+    own; both are handed to the loop, in which everything else runs.
+
+    Args:
+        client: the editor.
+        fold: what makes updates of events.
+        shown: the byte of the journal up to which the editor has been shown everything.
+    """
+
+    def __init__(self, client: Any, fold: UpdateFold, shown: int = 0) -> None:
+        self.claude: MPMOrchestrator
+        self.turn: Turn | None = None
+        self._client = client
+        self._fold = fold
+        self._shown = shown
+        self._loop = asyncio.get_running_loop()
+        self._updates: asyncio.Queue[Any] = asyncio.Queue()
+        self._pump = asyncio.create_task(self._send_updates())
+
+    def observe(self, event: Event) -> None:
+        """Take an event; called by the thread that reads the session."""
+        if event.end > self._shown:
+            for update in self._fold.observe(event):
+                self._loop.call_soon_threadsafe(self._updates.put_nowait, update)
+
+    def ask(self, question: Question) -> None:
+        """Let the person at the editor answer a permission request; called in a thread of its own.
+
+        Without an answer, because the editor has gone, the request stays open for whoever comes.
+        """
+        asked = asyncio.run_coroutine_threadsafe(self._request(question), self._loop)
+        with suppress(protocol.RequestError, ConnectionError, CancelledError):
+            outcome = asked.result().outcome
+            if outcome.outcome != "selected":
+                question.deny("The user cancelled.", interrupt=True, by="acp")
+            elif outcome.option_id == "allow":
+                question.allow(by="acp")
+            else:
+                question.deny(by="acp")
+
+    async def _request(self, question: Question) -> Any:
+        await self.flush()
+        call = ToolCallUpdate(
+            tool_call_id=question.tool_use_id or question.request_id,
+            title=title_of(question.tool, question.input),
+            content=changes_of(question.tool, question.input),
+            raw_input=question.input,
+        )
+        return await self._client.request_permission(
+            session_id=self.claude.session_id, tool_call=call, options=_OPTIONS
+        )
+
+    async def flush(self) -> None:
+        """Wait until the editor has been sent all that came so far."""
+        handed_over = self._loop.create_future()
+        self._loop.call_soon(handed_over.set_result, None)  # behind what threads handed over
+        await handed_over
+        await self._updates.join()
+
+    async def finish(self, turn: Turn) -> PromptResponse:
+        """Wait for the end of a turn, and return what the editor is told of it."""
+        self.turn = turn
+        try:
+            await turn
+        finally:
+            self.turn = None
+        await self.flush()
+        return _response(turn)
+
+    async def release(self) -> None:
+        """Let the session go on without the editor."""
+        await asyncio.to_thread(self.claude.detach)
+        self._pump.cancel()
+
+    async def _send_updates(self) -> None:
+        while True:
+            update = await self._updates.get()
+            try:
+                await self._client.session_update(session_id=self.claude.session_id, update=update)
+            finally:
+                self._updates.task_done()
+
+
+class Agent:
+    """What an editor calls; the methods are those of the protocol.
+
+    Args:
+        app: the settings and flags with which sessions are started.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._client: Any = None
+        self._open: dict[str, EditorSession] = {}
+
+    def on_connect(self, conn: Any) -> None:
+        """Take the connection to the editor."""
+        self._client = conn
+
+    async def initialize(self, protocol_version: int, **_: Any) -> InitializeResponse:
+        """Say which version of the protocol is spoken, and what there is."""
+        return InitializeResponse(
+            protocol_version=min(protocol_version, protocol.PROTOCOL_VERSION),
+            agent_info=Implementation(name="claude-mpm", version=__version__),
+            agent_capabilities=AgentCapabilities(
+                load_session=True,
+                prompt_capabilities=PromptCapabilities(embedded_context=True),
+                session_capabilities=SessionCapabilities(
+                    list=SessionListCapabilities(),
+                    resume=SessionResumeCapabilities(),
+                    close=SessionCloseCapabilities(),
+                ),
+            ),
+        )
+
+    async def new_session(self, cwd: str, **given: Any) -> NewSessionResponse:
+        """Start Claude in a folder."""
+        _refuse_servers(given)
+        app = self._app.copy()
+        app.flags["cwd"] = cwd
+        session = EditorSession(self._client, UpdateFold())
+        with _as_errors():
+            claude = app.orchestrator(
+                sinks=[session.observe], permissions=session.ask, partial=True
+            )
+            await self._begin(session, claude)
+        return NewSessionResponse(session_id=claude.session_id)
+
+    async def load_session(self, session_id: str, **given: Any) -> LoadSessionResponse:
+        """Show a session from its beginning, and go on with it where it stands."""
+        _refuse_servers(given)
+        await self._take_up(session_id, shows=True)
+        return LoadSessionResponse()
+
+    async def resume_session(self, session_id: str, **given: Any) -> ResumeSessionResponse:
+        """Go on with a session without showing what was."""
+        _refuse_servers(given)
+        await self._take_up(session_id, shows=False)
+        return ResumeSessionResponse()
+
+    async def list_sessions(self, cwd: str | None = None, **_: Any) -> ListSessionsResponse:
+        """List sessions, the newest first."""
+        with _as_errors():
+            return ListSessionsResponse(sessions=await asyncio.to_thread(self._infos, cwd))
+
+    async def prompt(self, session_id: str, prompt: Sequence[Any], **_: Any) -> PromptResponse:
+        """Give Claude a prompt; the answer comes as updates, and this ends with the turn."""
+        session = self._session(session_id)
+        with _as_errors():
+            turn = await asyncio.to_thread(session.claude.ask, text_of(prompt))
+            return await session.finish(turn)
+
+    async def cancel(self, session_id: str, **_: Any) -> None:
+        """Interrupt the turn at work."""
+        session = self._session(session_id)
+        if session.turn is not None:
+            await asyncio.to_thread(session.turn.interrupt)
+
+    async def close_session(self, session_id: str, **_: Any) -> None:
+        """Let a session go on without the editor."""
+        await self._session(session_id).release()
+        del self._open[session_id]
+
+    async def authenticate(self, method_id: str, **_: Any) -> None:
+        """Refuse: Claude has its credentials, or has none."""
+        raise protocol.RequestError.invalid_params({"error": f"no method {method_id!r}"})
+
+    async def ext_method(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a method that is none of the protocol's."""
+        raise protocol.RequestError.method_not_found(method)
+
+    async def ext_notification(self, method: str, params: dict[str, Any]) -> None:
+        """Pass over a notification that is none of the protocol's."""
+
+    async def release_all(self) -> None:
+        """Let all sessions go on without the editor."""
+        for session in self._open.values():
+            await session.release()
+        self._open.clear()
+
+    def _session(self, session_id: str) -> EditorSession:
+        try:
+            return self._open[session_id]
+        except KeyError:
+            message = f"no session {session_id!r} is open; load it first"
+            raise protocol.RequestError.invalid_params({"error": message}) from None
+
+    async def _begin(self, session: EditorSession, claude: MPMOrchestrator) -> None:
+        session.claude = claude
+        await asyncio.to_thread(claude.start_or_raise)
+        self._open[claude.session_id] = session
+
+    async def _take_up(self, session_id: str, *, shows: bool) -> None:
+        if session_id in self._open:
+            await self.close_session(session_id)
+        with _as_errors():
+            with closing(self._app.store()) as store:
+                folder = store.find(session_id)
+                texts = {each.uuid: each.text for each in prompts(folder)}
+                shown = folder.journal.size()
+                fold = UpdateFold(texts)
+                session = EditorSession(self._client, fold, shown)
+                claude = taken_up(
+                    self._app.copy(), folder, sinks=[session.observe], permissions=session.ask,
+                    partial=True,
+                )  # fmt: skip
+                events = iter(takewhile(lambda event: event.end <= shown, claude.events()))
+                while some := await asyncio.to_thread(_next_updates, events, fold):
+                    for update in some if shows else ():
+                        await self._client.session_update(session_id=session_id, update=update)
+            await self._begin(session, claude)
+            session.turn = next((turn for turn in claude.turns_before if not turn.done), None)
+
+    def _infos(self, cwd: str | None) -> list[SessionInfo]:
+        found: list[SessionInfo] = []
+        with closing(self._app.store()) as store:
+            for folder in store.sessions():
+                meta = folder.read_meta()
+                if cwd is None or os.path.realpath(meta.cwd) == os.path.realpath(cwd):
+                    last = next(iter(reversed(prompts(folder))), None)
+                    found.append(
+                        SessionInfo(
+                            session_id=meta.session_id,
+                            cwd=meta.cwd,
+                            title=one_line(last.text)[:80] if last else None,
+                            updated_at=datetime.fromtimestamp(meta.created_at, UTC).isoformat(),
+                        )
+                    )
+                if len(found) == _MOST_LISTED:
+                    break
+        return found
+
+
+class _as_errors:  # noqa: N801 -- a context manager, used as a function
+    """Turns an error of ours into one of the protocol, with its text."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, MPMError | OSError):
+            raise protocol.RequestError(-32000, str(error)) from error
+
+
+def _next_updates(events: Iterator[Event], fold: UpdateFold) -> list[Any]:
+    """Return the updates of the next events that make any; none at their end."""
+    for event in events:
+        if updates := fold.observe(event):
+            return updates
+    return []
+
+
+def _refuse_servers(given: dict[str, Any]) -> None:
+    if given.get("mcp_servers"):
+        message = "MCP servers of the editor are not handed on; give Claude its own"
+        raise protocol.RequestError.invalid_params({"error": message})
+
+
+def text_of(blocks: Sequence[Any]) -> str:
+    """Return the text of a prompt: files that are linked by their path, embedded ones whole."""
+    parts = []
+    for block in blocks:
+        if block.type == "text":
+            parts.append(block.text)
+        elif block.type == "resource_link":
+            parts.append(block.uri.removeprefix("file://"))
+        elif block.type == "resource" and hasattr(block.resource, "text"):
+            name = block.resource.uri.removeprefix("file://")
+            parts.append(f"\n{name}:\n```\n{block.resource.text}\n```\n")
+        else:
+            message = f"a prompt cannot have a block of the type {block.type}"
+            raise protocol.RequestError.invalid_params({"error": message})
+    return "".join(parts)
+
+
+_STOP_REASONS: dict[Outcome, StopReason] = {
+    Outcome.COMPLETED: "end_turn",
+    Outcome.INTERRUPTED: "cancelled",
+}
+
+
+def _response(turn: Turn) -> PromptResponse:
+    """Return how a turn ended.
+
+    Raises:
+        RequestError: it failed.
+    """
+    verdict = turn.verdict
+    reason = _STOP_REASONS.get(verdict.outcome)
+    last = turn.results[-1] if turn.results else None
+    if last is not None and last.subtype == "error_max_turns":
+        reason = "max_turn_requests"
+    if reason is None:
+        raise protocol.RequestError(-32000, str(verdict))
+    usage = None
+    if last is not None:
+        usage = Usage(
+            total_tokens=last.tokens,
+            input_tokens=last.input_tokens,
+            output_tokens=last.output_tokens,
+            cached_read_tokens=last.cache_read_tokens,
+            cached_write_tokens=last.cache_write_tokens,
+        )
+    return PromptResponse(stop_reason=reason, usage=usage)

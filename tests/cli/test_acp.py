@@ -1,0 +1,248 @@
+"""Sessions for an editor: the client of the protocol's own SDK, and the real Claude Code."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import acp
+import pytest
+from acp.schema import AllowedOutcome, DeniedOutcome, RequestPermissionResponse
+from acp.stdio import spawn_agent_process
+
+from claude_mpm.bridges.acp_updates import UpdateFold
+from claude_mpm.testing import Call, Stall
+from command import Command
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from claude_mpm.testing import ScriptedModel
+
+SECONDS = 60.0
+START = "from claude_mpm.cli.main import main; main()"
+
+
+@pytest.fixture
+def command(model: ScriptedModel, home: Path, claude_path: str) -> Iterator[Command]:
+    command = Command(model, home, claude_path)
+    yield command
+    command.close()
+
+
+class Editor:
+    """The other side: keeps what it is shown, and answers as it was told.
+
+    Args:
+        decision: what it answers permission requests with; None to leave them.
+    """
+
+    def __init__(self, decision: str | None = "allow") -> None:
+        self.decision = decision
+        self.updates: list[Any] = []
+        self.asked: list[Any] = []
+        self.changed = asyncio.Condition()
+
+    async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
+        async with self.changed:
+            self.updates.append(update)
+            self.changed.notify_all()
+
+    async def request_permission(
+        self, session_id: str, tool_call: Any, options: Any, **_: Any
+    ) -> RequestPermissionResponse:
+        async with self.changed:
+            self.asked.append(tool_call)
+            self.changed.notify_all()
+        if self.decision is None:
+            await asyncio.Event().wait()
+        if self.decision == "cancel":
+            return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
+        chosen = AllowedOutcome(outcome="selected", option_id=str(self.decision))
+        return RequestPermissionResponse(outcome=chosen)
+
+    async def until(self, holds: Any) -> None:
+        """Wait until something holds of what was shown."""
+        async with self.changed, asyncio.timeout(SECONDS):
+            await self.changed.wait_for(holds)
+
+    @property
+    def text(self) -> str:
+        """What Claude said, as it was shown."""
+        return "".join(
+            update.content.text
+            for update in self.updates
+            if update.session_update == "agent_message_chunk"
+        )
+
+    def of(self, kind: str) -> list[Any]:
+        """Return the updates of a kind."""
+        return [update for update in self.updates if update.session_update == kind]
+
+
+@asynccontextmanager
+async def opened(command: Command, editor: Editor) -> AsyncIterator[tuple[Any, Any]]:
+    """Start the agent as an editor does; give the connection and the process."""
+    started = spawn_agent_process(
+        editor,  # type: ignore[arg-type]
+        sys.executable, "-c", START, "acp", env=command.environ,
+    )  # fmt: skip
+    async with started as (connection, process), asyncio.timeout(SECONDS):
+        made = await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
+        assert made.protocol_version == acp.PROTOCOL_VERSION
+        assert made.agent_capabilities is not None and made.agent_capabilities.load_session
+        yield connection, process
+
+
+def here() -> str:
+    return str(Path.cwd())
+
+
+def ask(connection: Any, session: str, text: str) -> Any:
+    return connection.prompt(session_id=session, prompt=[acp.text_block(text)])
+
+
+def test_a_conversation_with_tools_and_a_permission(command: Command, model: ScriptedModel) -> None:
+    target = Path("out.txt").absolute()
+    model.on("write", "I write.", Call("Write", file_path=str(target), content="new"), "Written.")
+
+    async def main() -> None:
+        editor = Editor()
+        async with opened(command, editor) as (connection, _):
+            session = (await connection.new_session(cwd=here())).session_id
+            first = await ask(connection, session, "write")
+            assert first.stop_reason == "end_turn" and first.usage.output_tokens > 0
+            assert editor.text == "I write.Written."
+            (call,) = editor.of("tool_call")
+            assert (call.kind, call.title) == ("edit", f"Write: {target}")
+            assert (call.content[0].path, call.content[0].new_text) == (str(target), "new")
+            (done,) = editor.of("tool_call_update")
+            assert (done.tool_call_id, done.status) == (call.tool_call_id, "completed")
+            (asked,) = editor.asked
+            assert asked.tool_call_id == call.tool_call_id
+            assert target.read_text() == "new"
+            assert (await ask(connection, session, "again")).stop_reason == "end_turn"
+            assert editor.text.endswith("Claude heard: again")
+            (listed,) = (await connection.list_sessions(cwd=here())).sessions
+            assert (listed.session_id, listed.title) == (session, "again")
+            assert (await connection.list_sessions(cwd="/")).sessions == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("decision", ["deny", "cancel"])
+def test_what_is_not_allowed_is_not_done(
+    command: Command, model: ScriptedModel, decision: str
+) -> None:
+    target = Path("out.txt").absolute()
+    model.on("write", Call("Write", file_path=str(target), content="new"), "I may not.")
+
+    async def main() -> None:
+        editor = Editor(decision)
+        async with opened(command, editor) as (connection, _):
+            session = (await connection.new_session(cwd=here())).session_id
+            done = await ask(connection, session, "write")
+            assert done.stop_reason == ("end_turn" if decision == "deny" else "cancelled")
+            assert [update.status for update in editor.of("tool_call_update")] == ["failed"]
+            assert not target.exists()
+
+    asyncio.run(main())
+
+
+def test_a_turn_is_cancelled_and_the_next_one_runs(command: Command, model: ScriptedModel) -> None:
+    model.on("stand still", "Now.", Stall())
+
+    async def main() -> None:
+        editor = Editor()
+        async with opened(command, editor) as (connection, _):
+            session = (await connection.new_session(cwd=here())).session_id
+            turn = asyncio.create_task(ask(connection, session, "stand still"))
+            await editor.until(lambda: "Now." in editor.text)
+            await connection.cancel(session_id=session)
+            assert (await turn).stop_reason == "cancelled"
+            assert (await ask(connection, session, "next")).stop_reason == "end_turn"
+
+    asyncio.run(main())
+
+
+def test_an_editor_killed_in_mid_answer_finds_everything_once(
+    command: Command, model: ScriptedModel
+) -> None:
+    model.on("long", "One. ", Call("Bash", command="echo 1"), "Two. ", Stall(), "Three.")
+
+    async def begin() -> str:
+        editor = Editor()
+        async with opened(command, editor) as (connection, process):
+            session: str = (await connection.new_session(cwd=here())).session_id
+            await ask(connection, session, "before")
+            asyncio.create_task(ask(connection, session, "long")).add_done_callback(
+                lambda turn: turn.cancelled() or turn.exception()
+            )
+            await editor.until(lambda: "Two." in editor.text)
+            process.kill()
+            await process.wait()
+        return session
+
+    async def go_on(session: str) -> None:
+        editor = Editor()
+        async with opened(command, editor) as (connection, _):
+            await connection.load_session(cwd=here(), session_id=session)
+            model.release()
+            await editor.until(lambda: editor.text.endswith("Three."))
+            assert editor.text == "Claude heard: beforeOne. Two. Three."
+            prompts = [update.content.text for update in editor.of("user_message_chunk")]
+            assert prompts == ["before", "long"]
+            assert len(editor.of("tool_call")) == len(editor.of("tool_call_update")) == 1
+            assert (await ask(connection, session, "after")).stop_reason == "end_turn"
+
+    asyncio.run(go_on(asyncio.run(begin())))
+
+
+def test_two_editors_have_sessions_of_their_own(command: Command) -> None:
+    async def main() -> None:
+        one, two = Editor(), Editor()
+        async with opened(command, one) as (first, _), opened(command, two) as (second, _):
+            mine = (await first.new_session(cwd=here())).session_id
+            other = (await second.new_session(cwd=here())).session_id
+            await asyncio.gather(ask(first, mine, "a"), ask(second, other, "b"))
+            assert (one.text, two.text) == ("Claude heard: a", "Claude heard: b")
+
+    asyncio.run(main())
+
+
+def test_what_is_wrong_is_an_error_with_a_text(command: Command) -> None:
+    async def main() -> None:
+        async with opened(command, Editor()) as (connection, _):
+            wrong: list[tuple[Any, str]] = [
+                (connection.load_session(cwd=here(), session_id="none"), "no session 'none'"),
+                (connection.new_session(cwd="/nowhere"), "/nowhere"),
+                (ask(connection, "none", "hello"), "load it first"),
+            ]
+            for call, said in wrong:
+                with pytest.raises(acp.RequestError) as error:
+                    await call
+                assert said in f"{error.value} {error.value.data}"
+
+    asyncio.run(main())
+
+
+def test_a_session_that_was_recorded_is_shown_as_it_was_live(
+    command: Command, model: ScriptedModel
+) -> None:
+    """The fold makes the same of a journal wherever it comes from."""
+    model.on("look", "Let me look.", Call("Bash", command="echo 42"), "It is 42.")
+    command("run", "look", "--allowed-tools", "Bash")
+    from claude_mpm.sessions.reader import read_events
+    from claude_mpm.sessions.store import Store
+
+    store = Store(command.state)
+    events = list(read_events(command.session(), store.index))
+    store.close()
+    fold = UpdateFold()
+    kinds = [update.session_update for event in events for update in fold.observe(event)]
+    assert kinds == [
+        "agent_message_chunk", "tool_call", "tool_call_update", "agent_message_chunk",
+    ]  # fmt: skip
