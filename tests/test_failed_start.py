@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from claude_mpm import create_orchestrator
-from claude_mpm.errors import LaunchError
+from claude_mpm.config.claude_binary import find_claude
+from claude_mpm.errors import ClaudeNotFound, LaunchError
+from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.validation import telling
 
 if TYPE_CHECKING:
@@ -94,6 +99,62 @@ def test_a_claude_that_does_not_start_is_named_with_its_status_and_words(
     claude.stop()
     assert str(caught.value).startswith(f"Claude did not start: {path} ")
     assert told in str(caught.value)
+
+
+SCRIPTS = {
+    "no such interpreter": (
+        "#!/no/such/sh -e\n",
+        r"a script for /no/such/sh, and there is no such",
+    ),
+    "CR LF": ("#!/bin/sh\r\nexit 0\r\n", r"a script whose lines end with CR LF; save"),
+    "not UTF-8": ("#!/no/\udcff\n", r"a script for /no/<U\+DCFF>, and"),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), SCRIPTS.values(), ids=SCRIPTS)
+@pytest.mark.parametrize("on_path", [False, True])
+def test_a_script_without_its_interpreter_is_named_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, told: str, on_path: bool
+) -> None:
+    path = tmp_path / "claude"
+    path.write_bytes(os.fsencode(content))
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(ClaudeNotFound, match=f"{re.escape(str(path))}, {told}"):
+        find_claude(None if on_path else str(path))
+
+
+def test_an_interpreter_that_is_there_is_taken(program: Callable[[str], str]) -> None:
+    assert str(find_claude(program("exit 0"))).endswith("my-claude")
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_what_a_shell_cannot_run_is_told_without_the_line_of_the_script(
+    tmp_path: Path, shell: str
+) -> None:
+    script = tmp_path / "host.sh"
+    script.write_text('exec "$@"\n')
+    done = subprocess.run([shell, script, "/no/such"], capture_output=True, check=False)
+    folder = SessionFolder(tmp_path / "session")
+    folder.create()
+    folder.errors.append(done.stderr)
+    assert folder.stderr_tail().startswith("/no/such: ")
+
+
+def test_a_start_that_failed_is_told_with_its_own_words_alone(
+    program: Callable[[str], str],
+) -> None:
+    path = program("echo 'Error: the old reason' >&2; exit 1")
+    first = create_orchestrator("local", claude_path=path, session_id="one")
+    with pytest.raises(LaunchError, match="the old reason"):
+        first.start_or_raise()
+    first.stop()
+    program("exit 3")
+    second = create_orchestrator("local", claude_path=path, session_id="one", resume=True)
+    with pytest.raises(LaunchError, match=r"status 3 before it answered$"):
+        second.start_or_raise()
+    second.stop()
+    assert "the old reason" in second.store.folder("one").errors.path.read_text()
 
 
 def test_the_real_claude_says_why_it_takes_no_such_agents(

@@ -256,7 +256,7 @@ def test_a_session_whose_input_has_ended_is_taken_up_when_its_turn_is_over(
 ) -> None:
     killed_in_the_middle(command, model, CLAUDE_MPM_LINGER="0.1")
     folder = command.session()
-    with closing(subscribe(folder.path)) as changes:
+    with closing(subscribe(folder.exchange)) as changes:
         while not folder.closed.exists():
             changes.wait(SECONDS)
     refused = command("send", folder.path.name, "too late", status=1)

@@ -23,7 +23,7 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # The longest path of a socket in bytes: macOS and BSD have 104 with the NUL, Linux 108 (unix(7)).
 _LONGEST_PATH = 103
-# The longest name in the folder: OpenSSH's %C has 40 characters (ssh_config(5)), and a dot and 16
+# The longest name in the folder: that of a shared connection has 40 characters, and a dot and 16
 # more while ssh binds it.
 _LONGEST_NAME = 40 + 17
 # What OpenSSH would read as its own in a path between quotes; `%` alone can be doubled.

@@ -108,6 +108,23 @@ def test_a_prompt_that_is_no_text() -> None:
     assert_refused(run("run", "-", stdin=b"ab\xff\xfe"), 2, "not UTF-8", "offset 2")
 
 
+@pytest.mark.parametrize("where", ["current", "--cwd", "CLAUDE_MPM_STATE_DIR", "its default"])
+def test_a_folder_whose_name_is_no_text_is_shown_in_one_way(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / os.fsdecode(b"w\xff")
+    folder.mkdir()
+    words = ["run", "hello"]
+    env = {}
+    if where == "current":
+        monkeypatch.chdir(folder)
+    elif where == "--cwd":
+        words += ["--cwd", str(folder)]
+    else:
+        env[where if where.isupper() else "XDG_STATE_HOME"] = str(folder)
+    assert_refused(run(*words, env=env), 4, "not UTF-8", f"{tmp_path}/w<U+DCFF>")
+
+
 def test_a_prompt_of_6_mb() -> None:
     ended = run("run", "-", stdin=_SIX_MB)
     assert ended.status == 0, ended.err

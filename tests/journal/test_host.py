@@ -136,7 +136,7 @@ def test_a_folder_that_was_removed_leaves_no_claude_running(
 ) -> None:
     lease = Lease(folder)
     host = start("cat", linger=0.5)
-    changes = subscribe(folder.path)
+    changes = subscribe(folder.exchange)
     while folder.pids() is None:
         changes.wait(SECONDS)
     changes.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +34,18 @@ def test_claude_is_copied_to_a_host_that_has_none_and_only_once(host: SSH) -> No
     when = host.run(["stat", "-c", "%y", installed])
     assert host.find_claude("claude-that-is-not-there") == installed
     assert host.run(["stat", "-c", "%y", installed]) == when
+
+
+def test_two_names_of_one_host_share_no_connection(sshd: SSHServer, tmp_path: Path) -> None:
+    key = tmp_path / "another_key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    known = Path(sshd.config).read_text("utf-8")
+    other = re.sub(r"(?m)^(\s*IdentityFile) .*", rf"\1 {key}", known.replace(sshd.host, "other"))
+    config = tmp_path / "config"
+    config.write_text(f"{known}\n{other}")
+    assert SSH(sshd.host, config=str(config)).run(["echo", "in"]) == b"in\n"
+    with pytest.raises(LaunchError, match="Permission denied"):
+        SSH("other", config=str(config)).run(["true"])
 
 
 def test_a_claude_that_is_there_is_taken(host: SSH) -> None:

@@ -88,6 +88,7 @@ def test_python_has_the_value(make_claude: MakeClaude, model: ScriptedModel) -> 
 def test_a_forked_skill_answers_and_its_tickets_count(command: Command, claude_path: str) -> None:
     done = command("run", "--as-command", "/deep")
     assert done.stdout == "It is deep.\nTODO: paint the fork\n"
+    assert done.stderr.count("✎") == 1, "said by the skill, and again by its answer"
     assert done.stdout == bare(command, claude_path, "/deep")
     assert [ticket["title"] for ticket in command.json("tickets")] == ["paint the fork"]
 

@@ -11,7 +11,7 @@ import click
 
 from claude_mpm.cli.output import echo, echo_json
 from claude_mpm.errors import UsageError
-from claude_mpm.printable import one_line
+from claude_mpm.printable import exact_line, one_line
 from claude_mpm.validation import is_text
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ def _keep_options(context: click.Context, _: click.Parameter, given: tuple[str, 
         if not equals:
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
         if not is_text(pair):
-            raise click.BadParameter(f"{pair!r} is not UTF-8")
+            raise click.BadParameter(f"{exact_line(pair)} is not UTF-8")
         try:
             context.ensure_object(App).options[name] = json.loads(value)
         except ValueError:

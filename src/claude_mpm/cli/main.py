@@ -16,7 +16,7 @@ from claude_mpm.cli.app import App, common_options, is_plain
 from claude_mpm.cli.output import echo
 from claude_mpm.cli.streams import OutputLost, ReaderGone, take_over
 from claude_mpm.errors import MPMError, UsageError
-from claude_mpm.printable import one_line
+from claude_mpm.printable import exact_line, one_line
 from claude_mpm.validation import is_text
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def _status_of(app: App, words: list[str]) -> int:
     try:
         for word in app.claude_args:
             if not is_text(word):
-                raise UsageError(f"the argument {word!r} for claude is not UTF-8; correct it")
+                shown = exact_line(word)
+                raise UsageError(f"the argument {shown} for claude is not UTF-8; correct it")
         status = cli.main(words, "claude-mpm", standalone_mode=False, obj=app, color=colour)
     except click.ClickException as error:
         _tell(app, _with_help(error))

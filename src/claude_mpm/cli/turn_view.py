@@ -78,7 +78,7 @@ class Activity:
 
     def __init__(self) -> None:
         self._tools: dict[str, str] = {}  # the names of those that were called, by the call's id
-        self._told: set[str] = set()  # calls that were refused, and notices
+        self._told: set[str] = set()  # calls that were refused, tickets, and notices
 
     def lines(self, event: Event, redactor: Redactor) -> list[str]:
         """Return what a person is told of an event, without secrets; of what comes twice, once."""
@@ -97,7 +97,8 @@ class Activity:
                 return [line for block in blocks for line in self._refusal(event, block)]
             case "ticket":
                 by = f" by {event.data.agent}" if event.data.agent else ""
-                return [f"✎ {event.data.type}{by}: {event.data.title}"]
+                told = f"✎ {event.data.type}{by}: {event.data.title}"
+                return self._once(event.data.key, told)  # a forked skill's answer says it again
             case "delegation" if event.data.state not in ("running", "announced"):
                 seconds = f" after {event.data.duration:.1f} s" if event.data.duration else ""
                 return [f"⇠ {event.data.agent} {event.data.state}{seconds}"]

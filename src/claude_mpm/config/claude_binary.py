@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import ClaudeNotFound
+from claude_mpm.printable import exact_line
 from claude_mpm.validation import exists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_LONGEST_FIRST_LINE = 256  # bytes of a script's first line that Linux reads (execve(2))
 
 
 def find_claude(configured: str | None = None, environ: Mapping[str, str] | None = None) -> Path:
@@ -31,6 +36,8 @@ def find_claude(configured: str | None = None, environ: Mapping[str, str] | None
             "no `claude` on PATH, by CLAUDE_PATH or in the extra `claude`; install Claude Code, "
             "or the package that brings it along: pip install claude-agent-sdk"
         )
+    if reason := _no_interpreter(found):
+        raise ClaudeNotFound(f"the `claude` on PATH is {found}, {reason}")
     return found
 
 
@@ -43,7 +50,26 @@ def _asked_for(text: str, name: str) -> Path:
         raise ClaudeNotFound(f"{name} names {path}, which is not a file; {advice}")
     if not os.access(path, os.X_OK):
         raise ClaudeNotFound(f"{name} names {path}, which is not executable; {advice}")
+    if reason := _no_interpreter(path):
+        raise ClaudeNotFound(f"{name} names {path}, {reason}")
     return path
+
+
+def _no_interpreter(path: Path) -> str:
+    """Return why a script cannot be run though it is executable; empty where it can."""
+    try:
+        with path.open("rb") as file:
+            first = file.read(_LONGEST_FIRST_LINE).partition(b"\n")[0]
+    except OSError:  # it may be run and not read
+        return ""
+    # Blanks and tabs alone part the interpreter from its argument.
+    name = re.split(rb"[ \t]", first.removeprefix(b"#!").strip(b" \t"), maxsplit=1)[0]
+    if not first.startswith(b"#!") or not name or exists(Path(os.fsdecode(name))):
+        return ""
+    if name.endswith(b"\r"):
+        return "a script whose lines end with CR LF; save it with LF alone"
+    interpreter = exact_line(os.fsdecode(name))
+    return f"a script for {interpreter}, and there is no such file; correct its first line"
 
 
 def _on_path(environ: Mapping[str, str]) -> Path | None:

@@ -361,7 +361,8 @@ def _unknown(key: str) -> str:
 def _convert(key: str, value: object, where: str, *, strict: bool = True) -> object:
     _check_no_nul(key, value, where)
     if not is_text(value):  # a variable and an argument can have any bytes
-        raise SettingsError(f"{where}: `{key}`: not UTF-8; correct {value!r:.80}")
+        shown = exact_line(str(value)[:80])
+        raise SettingsError(f"{where}: `{key}`: not UTF-8; correct {shown}")
     try:
         found = getattr(msgspec.convert({key: value}, Settings, strict=strict), key)
         return _rules(key, found, where) if key in _RULES else found

@@ -24,11 +24,12 @@ from claude_mpm.engine.session_record import SessionRecord
 from claude_mpm.engine.shutdown import Ending, wait_for_host
 from claude_mpm.engine.user_callbacks import GuardedProcessor, guard_sink
 from claude_mpm.environments.order import Order
-from claude_mpm.errors import LaunchError, MPMError, SessionEnded, StorageError
+from claude_mpm.errors import MPMError, SessionEnded, SettingsError, StorageError
 from claude_mpm.journal import orphans
 from claude_mpm.journal.durability import JournalSync
 from claude_mpm.journal.lease import Lease, Ownership
 from claude_mpm.journal.recorder import Recorder
+from claude_mpm.printable import exact_line
 from claude_mpm.validation import disk_is_full, is_text, telling
 from claude_mpm.wire import WIRES, Wire
 
@@ -182,9 +183,9 @@ class Controller:
     def _prepare(self, framework: Framework | None) -> None:
         self.folder.check()
         if not is_text(str(self.folder.path)):
-            raise LaunchError(
-                f"the name of {str(self.folder.path)!a} is not UTF-8, and Claude Code finds nothing"
-                " there; set `state_dir` to another folder"
+            raise SettingsError(
+                f"the name of {exact_line(str(self.folder.path))} is not UTF-8, and Claude Code"
+                " finds nothing there; set `state_dir` to another folder"
             )
         self.folder.create()
         self._store.index.position(self.folder.path.name)  # one that cannot be opened stops it here

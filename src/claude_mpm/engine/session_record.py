@@ -11,7 +11,7 @@ import msgspec
 
 from claude_mpm.config.framework import agents_json
 from claude_mpm.engine.options import kept_options
-from claude_mpm.errors import UsageError
+from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.journal.layout import Meta, Start
 from claude_mpm.journal.secrets import secrets_key
 from claude_mpm.redaction import fingerprints, secrets_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from claude_mpm.config.framework import Framework
     from claude_mpm.engine.claude_transcript import ClaudeRecord
     from claude_mpm.engine.options import Options
+    from claude_mpm.journal.exchange import ExchangeFile
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.redaction import Fingerprint
     from claude_mpm.sessions.index import Index
@@ -96,6 +97,8 @@ class SessionRecord:
         start = Start(
             at=time.time(),
             offset=self._folder.journal.size() if known else 0,
+            errors=_length(self._folder.errors) if known else 0,
+            host_errors=_length(self._folder.host_errors) if known else 0,
             resumed=goes_on,
             framework_sha256=framework.sha256 if framework else "",
             framework_source=framework.source if framework else "",
@@ -145,6 +148,14 @@ class SessionRecord:
             self._folder.write(self._folder.framework, framework.instructions.encode())
         if framework is not None and framework.agents:
             self._folder.write(self._folder.agents, agents_json(framework.agents))
+
+
+def _length(file: ExchangeFile) -> int:
+    """Return how long a file is; nothing where what is there is none."""
+    try:
+        return file.size()
+    except (FileNotFoundError, StorageError):  # whoever quotes it says what is wrong
+        return 0
 
 
 def as_uuid(session_id: str) -> str:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from claude_mpm.environments.host_command import host_command
 from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.environments.variables import carried
-from claude_mpm.errors import LaunchError
+from claude_mpm.errors import LaunchError, SettingsError
 from claude_mpm.link.answer import Answer, last_line
 from claude_mpm.link.command import run_short
+from claude_mpm.printable import exact_line
 from claude_mpm.validation import is_text
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class Environment(ABC):
         """Return a folder of this machine, the current one by default, as an absolute path.
 
         Raises:
-            LaunchError: the current folder is gone, or the name is not UTF-8, as Claude Code wants.
+            LaunchError: the current folder is gone.
+            SettingsError: the name is not UTF-8, as Claude Code wants it.
         """
         try:
             # Path.expanduser and Path.is_dir raise for what cannot be a folder.
@@ -98,9 +100,9 @@ class Environment(ABC):
                 f"{self.name}: the current folder is gone; change to one that exists"
             ) from error
         if not is_text(str(folder)):
-            raise LaunchError(
-                f"{self.name}: the name of {str(folder)!a} is not UTF-8, so Claude Code does not"
-                " work there; rename it"
+            raise SettingsError(
+                f"{self.name}: the name of {exact_line(str(folder))} is not UTF-8, so Claude Code"
+                " does not work there; rename it, or set `cwd` to another folder"
             )
         return folder
 

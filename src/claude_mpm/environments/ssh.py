@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -62,9 +64,9 @@ class SSH(Environment):
         self._variables = checked(variables or {}, self.name)
         self._install = install
         # The first word on an option counts for `ssh`, so the user's own come first.
-        self._options = [*args, *_OPTIONS, *_sharing()]
-        self._options += ["-F", str(Path(config).expanduser())] if config else []
-        self._options += ["-p", str(port)] if port else []
+        given = ["-F", str(Path(config).expanduser())] if config else []
+        given += ["-p", str(port)] if port else []
+        self._options = [*args, *_OPTIONS, *_sharing(host, *args, *given), *given]
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """Return the command with `ssh` in front; the shell there sees every word whole."""
@@ -124,15 +126,22 @@ _OPTIONS = [
 ]
 
 
-def _sharing() -> list[str]:
-    """Return the options that share one connection, where there is a folder for its socket."""
+def _sharing(*asked: str) -> list[str]:
+    """Return the options that share one connection, where there is a folder for its socket.
+
+    Args:
+        asked: the host and how it is reached. The name that `ssh` makes by itself (`%C`) is the
+            same for two names of one host, of which each may have its own key, and be allowed
+            something else there.
+    """
     try:
         folder = str(runtime_folder()).replace("%", "%%")
     except LaunchError as error:
         _logger.warning("ssh: each command makes a connection of its own: %s", error)
         return ["-o", "ControlPath=none"]
+    name = hashlib.blake2b(os.fsencode("\0".join(asked)), digest_size=20).hexdigest()
     return [
         *("-o", "ControlMaster=auto"),
         *("-o", f"ControlPersist={_PERSIST}"),
-        *("-o", f'ControlPath="{folder}/%C"'),
+        *("-o", f'ControlPath="{folder}/{name}"'),
     ]

@@ -22,6 +22,10 @@ given=$session/given exchange=$session/exchange
 [ -d "$exchange" ] || given=$session exchange=$session # an earlier release made it
 exec 2>>"$exchange/host.log" 3<>"$exchange/feed"
 
+send() { # SIGNAL PID: what is gone already is no error, which would be told as the reason of an end
+    kill -s "$1" "$2" 2>/dev/null
+}
+
 put() { # NAME VALUE: written whole, then renamed into place, and not into what is in its place
     [ ! -L "$exchange/.$1" ] || rm -f "$exchange/.$1"
     [ ! -d "$exchange/$1" ] || rm -rf "$exchange/$1"
@@ -66,8 +70,9 @@ feed() { # names of inbox files come in, their contents go out
 }
 
 alarm() { # says `expired` on the lease after `patience` seconds, unless it is terminated before
+    exec 2>/dev/null # a shell says of what it waits for by which signal it ended
     nap=
-    trap '[ -z "$nap" ] || kill "$nap"; exit' TERM
+    trap '[ -z "$nap" ] || send TERM "$nap"; exit' TERM
     command exec 6<>"$exchange/lease" || exit # held, so that it is heard though the folder is gone
     echo armed >&6 # from here on it hears when it is terminated
     sleep "$patience" 6>&- &
@@ -94,15 +99,15 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
             sleep 1 # where LINGER is 0
             continue
         fi
-        kill "$ringing"
+        send TERM "$ringing"
         patience=$linger
         while read -r holder <&4; do :; done
         exec 4<&-
     done
     put closed linger
     echo EOF >&3
-    ends_within "$limit" || kill -TERM "$claude"
-    ends_within 10 || kill -KILL "$claude"
+    ends_within "$limit" || send TERM "$claude"
+    ends_within 10 || send KILL "$claude"
 }
 
 is_asked() { # whether Claude waits for the answer to a question; it would count the end as a no
@@ -138,7 +143,7 @@ run() { # COMMAND [ARG...]: Claude, from its start to its end; sets `status`
     feed >"$exchange/stdin" &
     feeding=$!
     put pid "$$ $claude"
-    [ -z "$asked" ] || kill -TERM "$claude"
+    [ -z "$asked" ] || send TERM "$claude"
     watch &
     watching=$!
     wait "$claude"
@@ -150,7 +155,8 @@ run() { # COMMAND [ARG...]: Claude, from its start to its end; sets `status`
     [ "$status" != 137 ] || [ -z "$container" ] || ! ran_out_of_memory ||
         echo "the container ran out of memory; give it more" >>"$exchange/err.log"
     # A shell that was just forked can miss the first signal it is sent, but not this one.
-    kill -KILL "$feeding" "$watching" 2>/dev/null
+    send KILL "$feeding"
+    send KILL "$watching"
 }
 
 ran_out_of_memory() { # whether the kernel has killed something of this container for that
@@ -163,7 +169,7 @@ sweep() { # ends the processes of Claude's tools, wherever they went
         [ -n "$left" ] || return
         for file in $left; do # /proc/PID/environ
             file=${file%/environ}
-            [ "$round" = 0 ] || kill -s "$round" "${file##*/}" 2>/dev/null
+            [ "$round" = 0 ] || send "$round" "${file##*/}"
         done
         sleep 0.1
     done
@@ -178,7 +184,7 @@ clean_up() { # its own files, and Claude's temporary ones before the note of whe
 }
 
 claude= asked= temporary= status=126
-trap 'asked=yes; [ -z "$claude" ] || kill -TERM "$claude"' TERM
+trap 'asked=yes; [ -z "$claude" ] || send TERM "$claude"' TERM
 mkfifo "$exchange/stdin" "$exchange/alive"
 exec 5<>"$exchange/alive" # whoever reads it hears when this shell has ended
 state_place

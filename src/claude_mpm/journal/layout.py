@@ -20,6 +20,7 @@ from claude_mpm.folders import check_private, make_private
 from claude_mpm.journal.orphans import belongs, exists, remove_socket, remove_temporary
 from claude_mpm.journal.part import ExchangePart, GivenPart, Part
 from claude_mpm.journal.storage import storage_errors, write_whole
+from claude_mpm.printable import exact_line
 from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
 from claude_mpm.validation import NOT_JSON, telling
 from claude_mpm.wire import WIRES
@@ -34,6 +35,8 @@ _NUMBER = re.compile(rb"-?[0-9]{1,10}")
 _KILLED = 128 + signal.SIGKILL
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NUMBERS = 64  # bytes that are read of a file with numbers
+# What a shell writes in front of the reason why it cannot run a command: its script, and the line.
+_OF_THE_SCRIPT = re.compile(r"^\S*host\.sh: (?:line )?\d+: (?:exec: )?", re.MULTILINE)
 _SAYING_THE_END = 10.0  # seconds between a host's last word and its files' removal
 
 
@@ -43,6 +46,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         at: seconds since the epoch.
         offset: how long the journal was, in bytes.
+        errors, host_errors: how long the files of standard error were, Claude's and the host's.
         resumed: whether it took up a conversation that was there before.
         framework_sha256: hash of the instructions and agents that Claude was given.
         framework_source: where they came from.
@@ -51,6 +55,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
     at: float
     offset: int
+    errors: int = 0
+    host_errors: int = 0
     resumed: bool = False
     framework_sha256: str = ""
     framework_source: str = ""
@@ -307,7 +313,8 @@ class SessionFolder:
             data = msgspec.json.encode(meta)
         except UnicodeEncodeError as error:
             raise UsageError(
-                f"{error.object[:200]!r} is not UTF-8, and a session's record takes nothing else;"
+                f"{exact_line(error.object[:200])} is not UTF-8, and a session's record takes"
+                " nothing else;"
                 " rename it"
             ) from error
         self.write(self.meta_file, msgspec.json.format(data) + b"\n")
@@ -428,8 +435,21 @@ class SessionFolder:
         return f"Claude ended with status {status}" + (f": {said}" if said else "")
 
     def stderr_tail(self) -> str:
-        """Return the end of what Claude wrote to standard error, or else the host."""
-        return _tail(self.errors) or _tail(self.host_errors)
+        """Return the end of what Claude, or else the host, wrote to standard error since the start.
+
+        What earlier starts of the session wrote there is no reason for what became of this one.
+        """
+        start = self._last_start()
+        said = _tail(self.errors, since=start.errors)
+        said = said or _tail(self.host_errors, since=start.host_errors)
+        return _OF_THE_SCRIPT.sub("", said)
+
+    def _last_start(self) -> Start:
+        try:
+            starts = self.read_meta().starts
+        except StorageError:
+            starts = []
+        return starts[-1] if starts else Start(at=0.0, offset=0)
 
     def printed(self, since: int) -> str:
         """Return the end of what Claude wrote to the journal that is no message of it.

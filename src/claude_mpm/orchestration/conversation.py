@@ -18,7 +18,7 @@ from claude_mpm.engine.command_line import asks_for_value, left_out, told
 from claude_mpm.engine.controller import Controller
 from claude_mpm.engine.line_queue import LineQueue
 from claude_mpm.engine.resume import end_session
-from claude_mpm.errors import BudgetExceeded, LaunchError, MPMError, SessionEnded
+from claude_mpm.errors import BudgetExceeded, LaunchError, MPMError, SessionEnded, SettingsError
 from claude_mpm.journal.answers import read_answers
 from claude_mpm.orchestration.place_settings import recorded
 from claude_mpm.sessions.state import MOST, SessionState
@@ -82,7 +82,8 @@ class Conversation:
             return ""
         try:
             cwd = self.environment.working_folder(self.options.cwd)
-        except LaunchError:  # a start says so; a Claude that runs needs the folder no more
+        except (LaunchError, SettingsError):
+            # A start says so; a Claude that runs needs the folder no more.
             return ""
         acts = left_out(self.options, self.environment, cwd)
         return told(acts, Path(cwd)) if acts else ""

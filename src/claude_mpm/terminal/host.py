@@ -321,7 +321,7 @@ class Host:
         self._writer.write_new(self._read_claude_status(), time.monotonic(), final=True)
         if status and not self._ready:
             text = without_sequences(self._output_tail)
-            self._folder.errors.write(f"{text}\n".encode())
+            self._folder.errors.append(f"{text}\n".encode())
         self._screens.send_ended()
         return status
 
