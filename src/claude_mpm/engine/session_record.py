@@ -97,8 +97,8 @@ class SessionRecord:
         start = Start(
             at=time.time(),
             offset=self._folder.journal.size() if known else 0,
-            errors=_length(self._folder.errors) if known else 0,
-            host_errors=_length(self._folder.host_errors) if known else 0,
+            errors=_length(self._folder.errors),
+            host_errors=_length(self._folder.host_errors),
             resumed=goes_on,
             framework_sha256=framework.sha256 if framework else "",
             framework_source=framework.source if framework else "",
@@ -106,11 +106,7 @@ class SessionRecord:
         )
         meta.wire = wire.name
         meta.secrets = self._known_secrets(meta, self._environ() if environ is None else environ)
-        # A power cut may have taken the end of the journal, and with it where others began.
-        begin = [
-            msgspec.structs.replace(s, offset=min(s.offset, start.offset)) for s in meta.starts
-        ]
-        meta.starts = [*begin, start]
+        meta.starts = [*_cut_back(meta.starts, start.offset), start]
         return meta
 
     def _takes_up(self, meta: Meta, wire: Wire, index: Index, record: ClaudeRecord | None) -> bool:
@@ -148,6 +144,11 @@ class SessionRecord:
             self._folder.write(self._folder.framework, framework.instructions.encode())
         if framework is not None and framework.agents:
             self._folder.write(self._folder.agents, agents_json(framework.agents))
+
+
+def _cut_back(starts: list[Start], end: int) -> list[Start]:
+    """Return the starts within a journal: a power cut may have taken its end, and their begin."""
+    return [msgspec.structs.replace(each, offset=min(each.offset, end)) for each in starts]
 
 
 def _length(file: ExchangeFile) -> int:
