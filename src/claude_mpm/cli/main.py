@@ -45,6 +45,7 @@ _COMMANDS = {
     "mcp": "mcp",
     "acp": "acp",
     "export": "export_session",
+    "adopt": "adopt",
     "trust": "trust",
     "doctor": "doctor",
     "demo": "demo",

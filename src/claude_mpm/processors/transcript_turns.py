@@ -2,7 +2,9 @@
 
 A transcript has no `result`. A turn begins with a prompt. It ends with a `turn_duration`, with the
 report of an API error, or with the note that a person interrupted it; failing all of them, when
-Claude is idle and writes nothing more. (Observed: Claude Code 2.1.330.)
+Claude is idle and writes nothing more. Without a terminal there is no `turn_duration`: there, an
+answered turn ends with the next prompt, or with the costs that are written down at Claude's end.
+(Observed: Claude Code 2.1.330.)
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import Start
     from claude_mpm.wire.framing import Line
 
-_BY_A_PERSON = frozenset({"typed", "queued"})
+_PROMPTS = frozenset({"typed", "queued", "sdk"})  # the last: given to `claude -p`
 _INTERRUPTED = "[Request interrupted by user"
 # Types without a class of their own; any other line that comes as "unknown" has a wrong shape.
 _BOOK_KEEPING = frozenset({"queue-operation", "cost-state"})
@@ -121,9 +123,9 @@ class TranscriptTurns:
     def _user(self, event: Event, entry: Entry) -> Iterator[Event]:
         if entry.is_sidechain:
             return
-        if entry.prompt_source in _BY_A_PERSON:
-            if self._turn is not None:  # it was taken back before there was an answer
-                yield self._end(event, **_ABORTED)
+        if entry.prompt_source in _PROMPTS:
+            if self._turn is not None:
+                yield self._end(event, **_outcome(self._turn))
             if not self._typed:
                 started = Lifecycle(entry.uuid, "started")
                 yield _made(event, "command_lifecycle", started)
@@ -169,10 +171,8 @@ class TranscriptTurns:
             yield self._end(event, duration=(amount(entry.duration_ms) or 0.0) / 1000)
 
     def _idle(self, event: Event) -> Iterator[Event]:
-        turn = self._turn
-        if turn is not None:
-            ended_well = turn.answered and turn.stop_reason not in (None, "tool_use")
-            yield self._end(event, **({} if ended_well else _ABORTED))
+        if self._turn is not None:
+            yield self._end(event, **_outcome(self._turn))
         else:
             yield from self._command(event)
 
@@ -212,6 +212,8 @@ class TranscriptTurns:
         return self._starts[place - 1].framework_sha256 if place else ""
 
     def _cost(self, event: Event, entry: Entry) -> Iterator[Event]:
+        if self._turn is not None and not _outcome(self._turn):
+            yield self._end(event)
         total = amount(entry.total_cost)
         if total is None:
             return
@@ -253,6 +255,12 @@ def _made(event: Event, kind: str, data: object, type_: str = "") -> Event:
 def _first_text(event: Event) -> str:
     blocks = event.data.message.blocks
     return (blocks[0].text or "") if blocks else ""
+
+
+def _outcome(turn: _Open) -> dict[str, str]:
+    """Return how a turn ended of which nothing says so: answered, or taken back before."""
+    ended_well = turn.answered and turn.stop_reason not in (None, "tool_use")
+    return {} if ended_well else _ABORTED
 
 
 def _sum(turn: _Open, name: str) -> int:

@@ -114,6 +114,12 @@ class TranscriptCopier:
             self._progress.conversation = conversation
             self._save_progress()
 
+    def follow_file(self, conversation: str, path: Path) -> None:
+        """Copy the transcript of a conversation that lies anywhere, from its beginning."""
+        self._transcripts[conversation] = path
+        self._initial_sizes.pop(str(path), None)
+        self.follow(conversation)
+
     def read_new(self, *, final: bool = False) -> Iterator[TranscriptChunk]:
         """Yield new lines; a chunk counts as read once `copy` was called for it.
 
@@ -198,7 +204,7 @@ class TranscriptCopier:
     def _chunks(
         self, path: Path, end: int | None, *, is_conversation: bool
     ) -> Iterator[TranscriptChunk]:
-        descriptor = _open(path)
+        descriptor = open_transcript(path)
         if descriptor is None:
             return
         name = str(path)
@@ -315,7 +321,7 @@ def _hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _open(path: Path) -> int | None:
+def open_transcript(path: Path) -> int | None:
     """Open a transcript for reading; None if it is not a regular file, as a FIFO would block."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,0 +1,158 @@
+"""Conversations of a Claude that was started without us become part of the record."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from claude_mpm.sessions.store import Store
+from claude_mpm.testing import Delegate
+from command import SECONDS, Command
+from recordings import DATA, TRUTH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from claude_mpm.testing import ScriptedModel
+
+
+@pytest.fixture
+def command(model: ScriptedModel, home: Path, claude_path: str) -> Iterator[Command]:
+    command = Command(model, home, claude_path)
+    yield command
+    command.close()
+
+
+def claude(command: Command, *words: str, input: str = "") -> dict[str, Any]:
+    """Run the bare Claude Code once, and return the result that it prints."""
+    done = subprocess.run(
+        [command.environ["CLAUDE_PATH"], "-p", "--output-format", "json", *words],
+        env=command.environ, input=input, capture_output=True, text=True, timeout=SECONDS,
+        check=True,
+    )  # fmt: skip
+    result = json.loads(done.stdout)
+    found: dict[str, Any] = result[-1] if isinstance(result, list) else result
+    return found
+
+
+def test_what_bare_claude_did_is_in_the_record_once(command: Command, model: ScriptedModel) -> None:
+    model.on("go", "TODO: sweep the yard", Delegate("general-purpose", "find", does="BUG: a leak"),
+             "Done.")  # fmt: skip
+    result = claude(command, "go")
+    (row,) = command.json("adopt")
+    assert (row["session"], row["state"], row["turns"]) == (result["session_id"], "ended", 1)
+    titles = {ticket["title"] for ticket in command.json("tickets")}
+    assert titles == {"sweep the yard", "a leak"}
+    assert [d["state"] for d in command.json("delegations")] == ["completed"]
+    assert "Done." in command("logs").stdout
+    before = command.session().journal.size()
+    assert command.json("adopt") == [row | {"state": "ended"}]
+    assert command.session().journal.size() == before
+    claude(command, "more", "--resume", result["session_id"])
+    (row,) = command.json("adopt", result["session_id"])
+    assert row["turns"] == 2
+    assert {ticket["title"] for ticket in command.json("tickets")} == titles
+    assert command("logs").stdout.count("Done.") == 1
+    assert command("doctor", "--rebuild-index", status=None)
+    (row,) = command.json("ps")
+    assert row["turns"] == 2
+
+
+def test_a_conversation_of_ours_is_left_out(command: Command) -> None:
+    command("run", "ours")
+    adopted = command("adopt")
+    assert adopted.stdout == ""
+    assert "1 conversation left out" in adopted.stderr
+    assert len(command.sessions()) == 1
+
+
+def test_those_of_other_projects_only_where_they_are_asked_for(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claude(command, "here")
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    assert command.json("adopt") == []
+    (row,) = command.json("adopt", "--all")
+    assert row["folder" if "folder" in row else "cwd"] == str(tmp_path / "project")
+
+
+@pytest.mark.parametrize("name", sorted(TRUTH), ids=lambda name: Path(name).name)
+def test_counts_are_those_that_a_person_found(command: Command, name: str) -> None:
+    truth, path = TRUTH[name], DATA / "transcripts" / name
+    (row,) = command.json("adopt", str(path))
+    store = Store(command.state)
+    index, session = store.index, row["session"]
+    assert [t.title for t in index.tickets(session)] == [m["title"] for m in truth["markers"]]
+    made = {delegation.key for delegation in index.delegations(session)}
+    assert made == {delegation["id"] for delegation in truth["delegations"]}
+    assert row["cost_usd"] == pytest.approx(truth["total_cost_usd"] or 0.0)
+    store.close()
+    journal = command.session().journal
+    whole = path.read_bytes()
+    assert journal.read(journal.size()) == whole[: whole.rfind(b"\n") + 1]
+
+
+def test_one_that_is_being_written_is_followed_to_its_end(
+    command: Command, model: ScriptedModel
+) -> None:
+    prompt = {"type": "user", "message": {"role": "user", "content": "one"}}
+    held = subprocess.Popen(
+        [command.environ["CLAUDE_PATH"], "-p", "--verbose", "--input-format", "stream-json",
+         "--output-format", "stream-json"],
+        env=command.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with held:
+        assert held.stdin is not None and held.stdout is not None
+        held.stdin.write(json.dumps(prompt) + "\n")
+        held.stdin.flush()
+        session = ""
+        for line in held.stdout:
+            event = json.loads(line)
+            session = event.get("session_id") or session
+            if event["type"] == "result":
+                break
+        following = command.start("adopt", "--follow", session)
+        assert following.stdout is not None
+        assert following.stdout.readline()  # the table's head
+        assert session[:8] in following.stdout.readline()
+        prompt["message"] = {"role": "user", "content": "two"}
+        held.stdin.write(json.dumps(prompt) + "\n")
+        held.stdin.close()
+        assert following.stdout.readline() == "Claude heard: two\n"
+        assert held.wait(SECONDS) == 0
+        assert following.wait(SECONDS) == 0
+
+
+@pytest.mark.parametrize("what", ["text", "fifo", "folder", "missing", "other json"])
+def test_what_is_no_transcript_is_refused_in_one_line(
+    command: Command, tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "11111111-2222-4333-8444-555555555555.jsonl"
+    if what == "text":
+        path.write_text("hello\n")
+    elif what == "fifo":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "other json":
+        path.write_text('{"type": "user"}\n[1]\n')
+    failed = command("adopt", str(path), status=None)
+    assert failed.returncode in (1, 2)
+    assert len(failed.stderr.splitlines()) == 1 and str(path) in failed.stderr
+    assert not command.state.exists() or not command.json("ps")
+
+
+def test_a_foreign_file_does_not_say_where_claude_works(command: Command, tmp_path: Path) -> None:
+    name = "11111111-2222-4333-8444-555555555555"
+    line = {"type": "user", "sessionId": name, "cwd": "/root", "uuid": "u", "message": {}}
+    path = tmp_path / "foreign.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    (row,) = command.json("adopt", str(path))
+    assert (row["session"], row["cwd"]) == (name, "")
