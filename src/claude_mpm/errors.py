@@ -8,6 +8,7 @@
     │   ├── NotOwner              a session that another claude-mpm has
     │   └── QuestionOver          a question that is answered or withdrawn       (exit 1)
     ├── ClaudeNotFound        there is no `claude` to run                        (exit 3)
+    ├── ClaudeTooOld          the `claude` there is cannot be served honestly    (exit 3)
     ├── SettingsError         a setting that is unknown or has a wrong value     (exit 4)
     ├── FrameworkError        instructions or agents that cannot be used         (exit 5)
     ├── LaunchError           the place refused to start Claude                  (exit 1)
@@ -59,6 +60,12 @@ class QuestionOver(UsageError):
 
 class ClaudeNotFound(MPMError, FileNotFoundError):
     """There is no `claude` command where it was looked for."""
+
+    exit_status = 3
+
+
+class ClaudeTooOld(MPMError):
+    """The build of Claude Code lacks what nothing can be promised without."""
 
     exit_status = 3
 

@@ -9,14 +9,18 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _LONGEST = 1 << 22  # bytes of each output; a place that says more is ended
 _CHUNK = 1 << 16
 
 
 def run_short(
-    command: Sequence[str], *, data: bytes, timeout: float
+    command: Sequence[str],
+    *,
+    data: bytes,
+    timeout: float,
+    environ: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command and return how it ended and what it printed, as `subprocess.run` does.
 
@@ -25,6 +29,7 @@ def run_short(
     Args:
         data: its standard input.
         timeout: seconds that it may take.
+        environ: its variables; None for those of this process.
 
     Raises:
         OSError: it cannot be run.
@@ -33,7 +38,9 @@ def run_short(
     pipe = subprocess.PIPE
     deadline = time.monotonic() + timeout
     # Without buffers, so that closing a pipe waits for no thread that reads it.
-    with subprocess.Popen(command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+    with subprocess.Popen(
+        command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, env=environ
+    ) as process:
         outputs = [_Output(process, stream) for stream in (process.stdout, process.stderr)]
         writing = threading.Thread(
             target=_write, args=(process.stdin, memoryview(data)), daemon=True

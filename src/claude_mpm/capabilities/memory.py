@@ -1,0 +1,196 @@
+"""What is known of a binary: asked for once, and remembered by its path, size and time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from claude_mpm.capabilities.facts import (
+    FLOOR,
+    REQUIRED,
+    Capabilities,
+    by_version,
+    parse_version,
+    written,
+)
+from claude_mpm.capabilities.releases import newest_tried
+from claude_mpm.checks import NOT_JSON
+from claude_mpm.errors import ClaudeTooOld, StorageError
+from claude_mpm.folders import make_private
+from claude_mpm.journal.storage import storage_errors, write_whole
+from claude_mpm.link.command import run_short
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claude_mpm.capabilities.probing import Probe
+
+_logger = logging.getLogger("claude_mpm.capabilities")
+_VERSION_TIMEOUT = 10.0  # seconds; a build that does not tell its version by then is not known
+_MOST = 200  # binaries that are remembered
+_QUIET = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
+
+
+class Known(msgspec.Struct, kw_only=True):
+    """What is remembered of one binary.
+
+    Args:
+        size, changed: of the file, in bytes and in nanoseconds since the epoch.
+        version: as it tells it; empty where it tells none.
+        probed: the names of what a probe has found; None where there was none.
+        error: why a probe found nothing.
+        told: the promises it cannot keep, as they were told last.
+    """
+
+    size: int
+    changed: int
+    version: str = ""
+    probed: tuple[str, ...] | None = None
+    error: str = ""
+    told: str = ""
+
+    def capabilities(self) -> Capabilities:
+        """Return what the binary can do."""
+        if self.probed is not None:
+            return Capabilities(self.version, frozenset(self.probed), "probe")
+        return by_version(self.version)
+
+
+class Memory:
+    """The binaries that are known, in a file of the state folder.
+
+    It is worth nothing: where it cannot be read or written, each start asks anew.
+
+    Args:
+        folder: the state folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "builds.json"
+
+    def recall(self, claude: Path) -> Known | None:
+        """Return what is known of a binary; None where it is new, or another by now.
+
+        Raises:
+            OSError: there is no such file.
+        """
+        status = claude.stat()
+        known = self._read().get(str(claude))
+        if known is None or (known.size, known.changed) != (status.st_size, status.st_mtime_ns):
+            return None
+        return known
+
+    def keep(self, claude: Path, known: Known) -> None:
+        """Remember a binary."""
+        builds = self._read()
+        builds.pop(str(claude), None)
+        builds[str(claude)] = known  # the last is the one that was asked for last
+        newest = dict(list(builds.items())[-_MOST:])
+        try:
+            with storage_errors(self.file):
+                make_private(self.file.parent)
+                write_whole(self.file, msgspec.json.format(msgspec.json.encode(newest)) + b"\n")
+        except StorageError as error:
+            _logger.debug("not remembered: %s", error)
+
+    def forget(self, claude: Path) -> None:
+        """Ask a binary anew at its next start."""
+        if str(claude) in self._read():
+            self.keep(claude, Known(size=-1, changed=-1))
+
+    def _read(self) -> dict[str, Known]:
+        try:
+            return msgspec.json.decode(self.file.read_bytes(), type=dict[str, Known])
+        except (OSError, *NOT_JSON):
+            return {}
+
+
+def known_build(claude: Path, memory: Memory, environ: Mapping[str, str] | None = None) -> Known:
+    """Return what is known of a binary; it is asked where it is new, and probed where need be.
+
+    Its version is enough where that was tried, or one older and one newer. A version that is newer
+    than all that were tried, and a text that is no version, are probed.
+
+    Args:
+        claude: the binary.
+        memory: what was asked before.
+        environ: the variables of Claude; None for this process's.
+    """
+    try:
+        known = memory.recall(claude)
+    except OSError:  # it is gone, or out of reach; its start says so
+        return Known(size=-1, changed=-1)
+    if known is not None:
+        return known
+    status = claude.stat()
+    known = Known(size=status.st_size, changed=status.st_mtime_ns)
+    answered, known.version = _ask_version(claude, environ)
+    version = parse_version(known.version)
+    if answered and (version is None or version > newest_tried()):
+        _probe(claude, known)
+    memory.keep(claude, known)
+    return known
+
+
+def probed_build(claude: Path, memory: Memory) -> tuple[Known, Probe]:
+    """Probe a binary, whatever is known of it, and remember what was found."""
+    status = claude.stat()
+    known = Known(size=status.st_size, changed=status.st_mtime_ns)
+    known.version = _ask_version(claude, None)[1]
+    probe = _probe(claude, known)
+    memory.keep(claude, known)
+    return known, probe
+
+
+def _probe(claude: Path, known: Known) -> Probe:
+    # Imported here: most starts need none.
+    from claude_mpm.capabilities.probing import probe
+
+    found = probe(claude)
+    known.error = found.error
+    if not found.error:
+        known.probed = found.facts
+        known.version = known.version or found.version
+    return found
+
+
+def _ask_version(claude: Path, environ: Mapping[str, str] | None) -> tuple[bool, str]:
+    """Return whether a binary told anything when it was asked for its version, and which."""
+    variables = {**(os.environ if environ is None else environ), **_QUIET}
+    try:
+        done = run_short(
+            [str(claude), "--version"], data=b"", timeout=_VERSION_TIMEOUT, environ=variables
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        _logger.debug("%s does not tell its version: %s", claude, error)
+        return False, ""
+    version = parse_version(done.stdout.decode("utf-8", "replace"))
+    return done.returncode == 0, written(version) if version else ""
+
+
+def check_fit(capabilities: Capabilities, what: str, mend: str = "") -> None:
+    """Refuse a build that cannot be served honestly.
+
+    Args:
+        capabilities: what the build can do.
+        what: the binary, for a person.
+        mend: another way to a newer one, beside an update.
+
+    Raises:
+        ClaudeTooOld: it cannot.
+    """
+    if capabilities.is_fit:
+        return
+    version = parse_version(capabilities.version)
+    claims = version is not None and version >= FLOOR
+    says = "says that it is that, but" if claims else "is too old: it"
+    raise ClaudeTooOld(
+        f"Claude Code {capabilities.version or 'of an unknown version'} ({what}) {says}"
+        f" {REQUIRED.without}; needed is {written(FLOOR)} or newer;"
+        f" run `claude update`, or set claude_path to a newer one{mend}"
+    )

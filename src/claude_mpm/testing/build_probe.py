@@ -1,0 +1,269 @@
+"""Starts one build of Claude Code against the scripted model and says what it can do.
+
+It is a process of its own: `python -m claude_mpm.testing.build_probe PATH` prints a `Probe` as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from claude_mpm.capabilities.facts import by_version, parse_version, written
+from claude_mpm.capabilities.probing import Probe
+from claude_mpm.checks import telling
+from claude_mpm.testing.script import Delegate, Say, Stall
+from claude_mpm.testing.scripted_model import ScriptedModel
+
+_PATIENCE = 15.0  # seconds for each thing that a build has to do
+_IDLE = 0.5  # seconds after a result in which a build says that it is idle, if it says so
+_AGENT = "mpm-probe"
+_OPTIONS = {
+    "prompt_snapshot": ("--system-prompt-snapshot", "off"),
+    "permission_prompts": ("--permission-prompts", "none"),
+}
+_ARGUMENTS = (
+    "-p", "--verbose", "--input-format", "stream-json", "--output-format", "stream-json",
+)  # fmt: skip
+_REFUSED = re.compile(r"unknown option '(--[\w-]+)")
+
+
+class _Ended(Exception):
+    """The build has ended, or did nothing for too long; the text says what it said."""
+
+
+class _Build:
+    """One process of a build, and what it has written.
+
+    Args:
+        claude: the binary.
+        arguments: beside those that every start has.
+        environ: its whole environment.
+        folder: the one to work in.
+    """
+
+    def __init__(
+        self, claude: str, arguments: list[str], environ: dict[str, str], folder: Path
+    ) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self._errors = (folder / "errors").open("w+b")
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [claude, *_ARGUMENTS, *arguments],
+            stdin=pipe, stdout=pipe, stderr=self._errors, env=environ, cwd=folder,
+            start_new_session=True,
+        )  # fmt: skip
+        # It hands on lines, so that nobody waits for a build that writes nothing for ever.
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._errors):
+            with suppress(OSError):  # it has not taken everything
+                assert stream is not None
+                stream.close()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write a message."""
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended, which shows when it is read
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def ask(self, subtype: str) -> dict[str, Any] | None:
+        """Send a control request and return its answer; None where the build refuses it.
+
+        Raises:
+            _Ended: no answer came.
+        """
+        name = f"{subtype}-{len(self.messages)}"
+        request = {"subtype": subtype}
+        self.send({"type": "control_request", "request_id": name, "request": request})
+        while True:
+            message = self.next(_PATIENCE)
+            response = message.get("response")
+            if message.get("type") == "control_response" and isinstance(response, dict):
+                if response.get("request_id") == name:
+                    body = response.get("response")
+                    refused = response.get("subtype") == "error"
+                    return None if refused else body if isinstance(body, dict) else {}
+
+    def prompt(self, text: str) -> str:
+        """Send a prompt and return its uuid."""
+        name = str(uuid.uuid4())
+        message = {"role": "user", "content": text}
+        self.send({"type": "user", "message": message, "parent_tool_use_id": None,
+                   "session_id": "", "uuid": name})  # fmt: skip
+        return name
+
+    def wait_for(self, kind: str) -> dict[str, Any]:
+        """Return the next message of a type.
+
+        Raises:
+            _Ended: it did not come.
+        """
+        while (message := self.next(_PATIENCE)).get("type") != kind:
+            pass
+        return message
+
+    def becomes_idle(self) -> bool:
+        """Return whether it says within a short time that it is idle."""
+        deadline = time.monotonic() + _IDLE
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                message = self.next(left)
+            except _Ended:
+                return False
+            if name_of(message) == "system/session_state_changed" and message["state"] == "idle":
+                return True
+        return False
+
+    def next(self, timeout: float) -> dict[str, Any]:
+        """Return the next message.
+
+        Raises:
+            _Ended: none came within `timeout` seconds, or the output is over.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise _Ended(f"nothing came for {timeout:g} seconds") from None
+            if not line:
+                self._lines.put(b"")
+                self._errors.seek(0)
+                said = telling(self._errors.read(10_000).decode("utf-8", "replace"))
+                raise _Ended(said or f"it ended with status {self._process.wait()}")
+            with suppress(ValueError):
+                message = json.loads(line)
+                if isinstance(message, dict):
+                    self.messages.append(message)
+                    return message
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            for line in output:
+                self._lines.put(line)
+        self._lines.put(b"")
+
+
+def name_of(message: dict[str, Any]) -> str:
+    """Return the type of a message, with its subtype where that says what it is."""
+    kind, subtype = message.get("type"), message.get("subtype")
+    has_kinds = kind in ("system", "result") and isinstance(subtype, str)
+    return f"{kind}/{subtype}" if has_kinds else str(kind)
+
+
+def probe_build(claude: str) -> Probe:
+    """Start a build and return what it can do."""
+    script = ([Say("probed")], [Delegate("general-purpose", "dig", [Stall()], background=True)])
+    with (
+        tempfile.TemporaryDirectory(prefix="claude-mpm-probe-") as name,
+        ScriptedModel(*script) as model,
+    ):
+        folder = Path(name).resolve()
+        agents = folder / "agents.json"
+        agents.write_text(json.dumps({_AGENT: {"description": "probes", "prompt": "Probe."}}))
+        environ = model.environment(
+            folder / "home",
+            PATH=os.environ.get("PATH", os.defpath),
+            CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS="1",
+        )
+        given = {**_OPTIONS, "agents_by_file": ("--agents", str(agents))}
+        try:
+            return _probe_with(claude, given, environ, folder)
+        except (OSError, _Ended) as error:
+            return Probe(error=str(error))
+
+
+def _probe_with(
+    claude: str, given: dict[str, tuple[str, str]], environ: dict[str, str], folder: Path
+) -> Probe:
+    """Start a build with options, and again without those that it refuses."""
+    while True:
+        arguments = [word for pair in given.values() for word in pair]
+        build = _Build(claude, arguments, environ, folder)
+        try:
+            told = build.ask("initialize")
+            return _converse(build, told or {}, set(given))
+        except _Ended as error:
+            refused = _refused(str(error), given)
+            if refused is None:
+                raise
+            given = {name: pair for name, pair in given.items() if name != refused}
+        finally:
+            build.close()
+
+
+def _refused(said: str, given: dict[str, tuple[str, str]]) -> str | None:
+    """Return which of the options a build has ended for; None where that was another reason."""
+    option = _REFUSED.search(said)
+    for name, (word, _) in given.items():
+        if option and word == option[1]:
+            return name
+    # A build that takes no file there says that the path is no JSON.
+    return "agents_by_file" if "agents_by_file" in given and "JSON" in said else None
+
+
+def _converse(build: _Build, told: dict[str, Any], taken: set[str]) -> Probe:
+    """Give a build two prompts and return what it can do."""
+    facts = taken - {"agents_by_file"}
+    facts |= {"tells_version"} if told.get("claude_code_version") else set()
+    facts |= {"tells_usage"} if build.ask("get_usage") is not None else set()
+    prompt = build.prompt("Probe.")
+    result = build.wait_for("result")
+    facts |= {"tells_state"} if build.becomes_idle() else set()
+    init = next((m for m in build.messages if name_of(m) == "system/init"), {})
+    facts |= {"names_prompt"} if result.get("user_message_uuid") == prompt else set()
+    facts |= {"numbers_results"} if isinstance(result.get("result_index"), int) else set()
+    facts |= {"agents_by_file"} if _AGENT in _names(init.get("agents")) else set()
+    if "interrupt_cancel_queued_v1" in _names(init.get("capabilities")):
+        facts.add("cancel_queued")
+    facts |= {"acknowledges"} if _acknowledged(build, prompt) else set()
+    if facts >= {"acknowledges", "tells_state"}:
+        build.prompt("Delegate.")
+        build.wait_for("result")
+        facts |= set() if build.becomes_idle() else {"idle_means_idle"}
+    version = parse_version(str(init.get("claude_code_version") or ""))
+    # It would take two more starts, and nothing is done by it: the sum is asked for at each resume.
+    facts |= by_version(written(version) if version else "").facts & {"cost_goes_on"}
+    messages: dict[str, set[str]] = {}
+    for message in build.messages:
+        messages.setdefault(name_of(message), set()).update(message)
+    return Probe(
+        version=written(version) if version else "",
+        facts=tuple(sorted(facts)),
+        messages={name: sorted(fields) for name, fields in sorted(messages.items())},
+    )
+
+
+def _acknowledged(build: _Build, prompt: str) -> bool:
+    said = (m for m in build.messages if m.get("type") == "command_lifecycle")
+    return any(m.get("command_uuid") == prompt for m in said)
+
+
+def _names(listed: Any) -> list[str]:
+    """Return the names of what a message lists, as they are or as objects with a name."""
+    named = listed if isinstance(listed, list) else []
+    return [str(each.get("name") if isinstance(each, dict) else each) for each in named]
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(msgspec.json.encode(probe_build(sys.argv[1])) + b"\n")
