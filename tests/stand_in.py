@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+VERSION = "2.1.332"  # one that was tried: nothing more is asked of it
 SESSION = "11111111-2222-4333-8444-555555555555"
 
 
@@ -67,7 +68,8 @@ def stream_json() -> None:
     for line in sys.stdin:
         message = json.loads(line)
         if message["type"] == "control_request":
-            response = {"subtype": "success", "request_id": message["request_id"], "response": {}}
+            told = {"claude_code_version": VERSION, "version": VERSION}
+            response = {"subtype": "success", "request_id": message["request_id"], "response": told}
             emit(type="control_response", response=response)
         elif message["type"] == "user":
             turn(message)
@@ -82,6 +84,9 @@ def plain_text() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"{VERSION} (Claude Code)\n")
+        sys.exit()
     log(argv=sys.argv[1:])
     deaf = bool(os.environ.get("STAND_IN_DEAF"))
     if deaf:

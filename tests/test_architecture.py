@@ -25,6 +25,7 @@ LAYERS = (
     ("config", "wire"),
     ("journal",),
     ("link", "terminal"),  # what acts as the host: of a session elsewhere, of a native screen
+    ("capabilities",),  # what a build of Claude Code can do
     ("environments", "processors"),
     ("sessions",),  # at rest: the folder read, what it says, the index over all
     ("conversation",),  # what a user holds: turns, permission requests, verdicts

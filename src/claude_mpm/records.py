@@ -117,6 +117,13 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
         structured_output: the value for a JSON schema; None where there is none.
         local_command: the command of Claude Code that was run in the model's place.
         notices: what Claude Code told of itself, such as that it overrode a hook.
+        number: how many results its process wrote before it, by its own count; None where it does
+            not count.
+        missing: how many of them, since the last one here, are not in the journal.
+        queued_turns: how many prompts waited in Claude Code when it ended.
+        resume_reason: why it goes on with an earlier turn, in Claude Code's words.
+        api_error: what kind of an API error it ended with, in Claude Code's word.
+        preempted: why Claude Code ended it for what came behind it, in its words.
     """
 
     session: str
@@ -146,6 +153,12 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     structured_output: Any = None
     local_command: str = ""
     notices: tuple[str, ...] = ()
+    number: int | None = None
+    missing: int = 0
+    queued_turns: int = 0
+    resume_reason: str = ""
+    api_error: str = ""
+    preempted: str = ""
 
     @property
     def total(self) -> Spending:

@@ -25,65 +25,100 @@ class Fact(msgspec.Struct, frozen=True):
         name: by which the code asks for it.
         since: the release that brought it.
         can: what such a build does, in words that follow "it".
-        without: what follows for a session where the build does not; empty where nothing does.
+        instead: what is done where the build does not.
+        without: the promise that is not kept then, in words that follow the build's name; empty
+            where all are.
+        lost: the same, of a newer build that does it no longer; empty where it is as `without`.
     """
 
     name: str
     since: Version
     can: str
+    instead: str = ""
     without: str = ""
+    lost: str = ""
 
 
 FACTS = (
     Fact(
         "tells_state",
         (2, 1, 139),
-        "says when it is idle",
-        "does not say when it is idle: a turn ends with its result",
+        "says when it is idle (`session_state_changed`)",
+        "a turn ends with its result",
+        "does not say when it is idle, so a turn ends with its result",
     ),
-    Fact("tells_usage", (2, 1, 176), "answers what was used (`get_usage`)"),
+    Fact(
+        "tells_usage",
+        (2, 1, 176),
+        "answers what was used (`get_usage`)",
+        "budgets count the tokens of messages",
+        "does not answer what was used, so a budget in dollars counts at the end of a turn",
+    ),
     Fact(
         "acknowledges",
         (2, 1, 211),
         "acknowledges each prompt (`command_lifecycle`)",
-        "does not acknowledge prompts: nothing can be given again safely",
+        "it is refused",
+        "does not acknowledge prompts, so none can be given again safely",
     ),
     Fact(
         "cancel_queued",
         (2, 1, 222),
         "drops queued prompts at an interrupt (`cancel_queued`)",
-        "does not drop queued prompts at an interrupt: one that was sent meanwhile runs before a"
-        " stop",
+        "they run",
+        "does not drop queued prompts at an interrupt, so one that was sent meanwhile runs first",
     ),
-    Fact("names_prompt", (2, 1, 222), "names in a result the prompt that it answers"),
+    Fact(
+        "names_prompt",
+        (2, 1, 222),
+        "names in a result the prompt that it answers (`user_message_uuid`)",
+        "the acknowledgement tells",
+    ),
     Fact(
         "prompt_snapshot",
         (2, 1, 257),
-        "takes `--system-prompt-snapshot`; below it, an edited framework counts without",
+        "takes `--system-prompt-snapshot off`",
+        "an edited framework counts at a resume without it, up to 2.1.274",
+        lost="no longer takes `--system-prompt-snapshot`, so an edited framework may have no effect"
+        " on a conversation that is resumed",
     ),
-    Fact("permission_prompts", (2, 1, 259), "takes `--permission-prompts none`"),
+    Fact(
+        "permission_prompts",
+        (2, 1, 259),
+        "takes `--permission-prompts none`",
+        "it refuses what would ask, in other words",
+    ),
     Fact(
         "numbers_results",
         (2, 1, 275),
         "numbers its results (`result_index`)",
-        "does not number its results: one that is lost is not noticed",
+        "nobody notices one that is lost",
+        "does not number its results, so one that is lost is not noticed",
     ),
     Fact(
         "idle_means_idle",
         (2, 1, 275),
-        "is idle only when its background subagents have handed back; below it, they are counted",
+        "is idle only when its background subagents have handed back",
+        "claude-mpm waits for them",
     ),
     Fact(
         "cost_goes_on",
         (2, 1, 277),
-        "carries the sum of its costs over a resume; below it, claude-mpm adds them up",
+        "carries the sum of its costs over a resume",
+        "claude-mpm asks for the sum at the resume",
     ),
     Fact(
         "agents_by_file",
         (2, 1, 281),
-        "reads `--agents FILE`; below it, agents go with `initialize`",
+        "reads `--agents FILE`",
+        "agents go with `initialize`",
     ),
-    Fact("tells_version", (2, 1, 300), "answers `initialize` with its version"),
+    Fact(
+        "tells_version",
+        (2, 1, 300),
+        "answers `initialize` with its version",
+        "it is asked, or tells it with its first turn",
+    ),
 )
 _BY_NAME = {fact.name: fact for fact in FACTS}
 # Without it, after the death of a controller, one prompt's turn has another prompt's answer.
@@ -121,10 +156,14 @@ class Capabilities(msgspec.Struct, frozen=True):
 
     def limits(self) -> str:
         """Return in one line which promises the build cannot keep; empty where it keeps all."""
-        told = [fact.without for fact in self.missing if fact.without]
-        return f"Claude Code {self.version or 'of an unknown version'} {'; '.join(told)}" * bool(
-            told
-        )
+        version = parse_version(self.version)
+        told: list[str] = []
+        for fact in self.missing:
+            is_lost = version is not None and version >= fact.since
+            said = (fact.lost if is_lost else "") or fact.without
+            told += [said] if said else []
+        name = f"Claude Code {self.version or 'of an unknown version'}"
+        return f"{name} {'; it '.join(told)}" if told else ""
 
 
 ALL = frozenset(_BY_NAME)
@@ -154,14 +193,10 @@ def by_version(text: str) -> Capabilities:
 def changes(facts: Iterable[str], version: str) -> list[str]:
     """Return how what was found differs from what the table says of a version, a line each."""
     expected, found = by_version(version).facts, frozenset(facts)
-    lost = [
-        f"does not do what {version} does: {_BY_NAME[n].can}" for n in _sorted(expected - found)
+    table = {"lacks": expected - found, "has": found - expected}
+    return [
+        f"{verb}, other than {version}: it {fact.can}"
+        for verb, names in table.items()
+        for fact in FACTS
+        if fact.name in names
     ]
-    return lost + [
-        f"does what {version} does not: {_BY_NAME[n].can}" for n in _sorted(found - expected)
-    ]
-
-
-def _sorted(names: Iterable[str]) -> list[str]:
-    known = set(names)
-    return [fact.name for fact in FACTS if fact.name in known]

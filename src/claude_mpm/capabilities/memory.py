@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,14 +18,15 @@ from claude_mpm.capabilities.facts import (
     written,
 )
 from claude_mpm.capabilities.releases import newest_tried
-from claude_mpm.checks import NOT_JSON
 from claude_mpm.errors import ClaudeTooOld, StorageError
 from claude_mpm.folders import make_private
 from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.link.command import run_short
+from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from claude_mpm.capabilities.probing import Probe
 
@@ -188,7 +188,7 @@ def check_fit(capabilities: Capabilities, what: str, mend: str = "") -> None:
         return
     version = parse_version(capabilities.version)
     claims = version is not None and version >= FLOOR
-    says = "says that it is that, but" if claims else "is too old: it"
+    says = "does not do what it should: it" if claims else "is too old: it"
     raise ClaudeTooOld(
         f"Claude Code {capabilities.version or 'of an unknown version'} ({what}) {says}"
         f" {REQUIRED.without}; needed is {written(FLOOR)} or newer;"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.capabilities.facts import Capabilities, by_version
-from claude_mpm.checks import NOT_JSON, telling
 from claude_mpm.link.command import run_short
 from claude_mpm.own_python import own_environ, own_python
+from claude_mpm.validation import NOT_JSON, telling
 
 if TYPE_CHECKING:
     from pathlib import Path

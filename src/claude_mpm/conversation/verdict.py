@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ class Outcome(StrEnum):
     STALLED = "stalled"
     LOST = "lost"
     INCOMPLETE = "incomplete"
+    OUTDATED = "outdated"  # the model's side takes this release of Claude Code no more
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -32,7 +34,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     Args:
         outcome: how it ended.
-        reason: one line for a person; empty where the turn completed.
+        reason: one line for a person; of a turn that completed, which uses of tools were refused,
+            empty for none.
         evidence: what the outcome rests on, one short line each.
     """
 
@@ -47,7 +50,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def exit_status(self) -> int:
-        """What the command line ends with: 0, 1, 124 or 130."""
+        """What the command line ends with: 0, 1, 3, 124 or 130."""
         return _EXIT_STATUS.get(self.outcome, 1)
 
     def __str__(self) -> str:
@@ -59,12 +62,23 @@ _EXIT_STATUS = {
     Outcome.TIMED_OUT: 124,
     Outcome.STALLED: 124,
     Outcome.INTERRUPTED: 130,
+    Outcome.OUTDATED: 3,
 }
 _NO_VALUE = "Claude gave no value for the JSON schema"
 _LIMITS = {
     "max_turns": "the limit of model turns was reached",
     "budget_exhausted": "the budget was used up",
+    "error_max_turns": "the limit of model turns was reached",
+    "error_max_budget_usd": "the budget was used up",
 }
+# What the model's side says of a Claude Code that it takes no more; of older ones, the words alone.
+_TOO_OLD = "claude_code_version_too_old"
+_SAYS_TOO_OLD = re.compile(
+    r"Claude Code \S+ (?:does not support this model; version \S+ or"
+    r" newer is required|is older than the minimum version required)"
+    r"|or later is required for your organization"
+)
+_UPDATE = "run `claude update`, or set claude_path to a newer one; claude-mpm doctor --claude"
 
 
 class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +88,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
         interrupted: someone asked Claude to stop.
         timed_out: the turn's time was up.
         stalled: what stood still, where it was ended for that.
-        not_idle: what Claude did not say after its result.
+        not_idle: what Claude did not say: that it is idle after its result, or a result before.
         resumed: how often Claude died in it and a fresh one was told to go on.
         exceeded: which limit Claude was ended for.
         budget: which budget was used up, where the turn was interrupted or not begun for that.
@@ -132,7 +146,7 @@ def _outcome(results: Sequence[TurnRecord], known: Circumstances) -> tuple[Outco
             return Outcome.TIMED_OUT, "the turn's time was up"
         if known.stalled:
             return Outcome.STALLED, known.stalled
-    aborted = _is_aborted(results)
+    aborted = _is_aborted(results, known)
     if known.budget and (aborted or not results):
         return Outcome.FAILED, known.budget
     if aborted:
@@ -141,7 +155,9 @@ def _outcome(results: Sequence[TurnRecord], known: Circumstances) -> tuple[Outco
         waited = f"while {known.rate_limit}" if known.rate_limit else "before it began"
         return Outcome.INTERRUPTED, f"it was interrupted {waited}"
     for result in results:
-        if result.is_error:
+        if _is_too_old(result):
+            return Outcome.OUTDATED, f"{_failure(result)}; {_UPDATE}"
+        if _is_error(result):
             return Outcome.FAILED, "; ".join(filter(None, (_failure(result), known.rate_limit)))
     if not results and (known.structured or known.exit_status):
         return Outcome.LOST, _loss(known)
@@ -151,19 +167,52 @@ def _outcome(results: Sequence[TurnRecord], known: Circumstances) -> tuple[Outco
         return Outcome.INCOMPLETE, f"{known.stopped} background subagents were stopped"
     if known.commands and known.cut_off:
         return Outcome.INCOMPLETE, f"{known.commands} background commands ended with the session"
+    if missing := sum(result.missing for result in results):
+        return Outcome.INCOMPLETE, _lost_results(missing)
     if known.schema and _lacks_value(results):
         return Outcome.FAILED, _NO_VALUE
-    return Outcome.COMPLETED, ""
+    return Outcome.COMPLETED, _refusals(results)
 
 
 def _came_through(results: Sequence[TurnRecord], known: Circumstances) -> bool:
     """Return whether Claude ended the turn by itself, though it was to be stopped meanwhile."""
     left = known.background or known.stopped
-    return known.over and bool(results) and not left and not _is_aborted(results)
+    return known.over and bool(results) and not left and not _is_aborted(results, known)
 
 
-def _is_aborted(results: Sequence[TurnRecord]) -> bool:
-    return any(result.terminal_reason.startswith("aborted") for result in results)
+def _is_aborted(results: Sequence[TurnRecord], known: Circumstances) -> bool:
+    """Return whether a result is that of an interrupt; some builds give it no reason of its own."""
+    asked = known.interrupted or known.timed_out or bool(known.stalled)
+    return any(
+        result.terminal_reason.startswith("aborted")
+        or (asked and not result.terminal_reason and result.subtype == "error_during_execution")
+        for result in results
+    )
+
+
+def _is_error(result: TurnRecord) -> bool:
+    """Return whether a result is no success, whatever else it says: some builds say little."""
+    return result.is_error or result.subtype.startswith("error")
+
+
+def _is_too_old(result: TurnRecord) -> bool:
+    says = result.is_error and _SAYS_TOO_OLD.search(result.message)
+    return result.api_error == _TOO_OLD or bool(says)
+
+
+def _lost_results(number: int) -> str:
+    return f"{number} result{'s' * (number > 1)} of Claude Code's before the last did not arrive"
+
+
+def _refusals(results: Sequence[TurnRecord]) -> str:
+    """Say which uses of tools were refused; empty for none."""
+    number = sum(result.denials for result in results)
+    names = dict.fromkeys(name for result in results for name in result.denied_tools)
+    return f"{_uses(number)} refused: {', '.join(names) or 'no name given'}" if number else ""
+
+
+def _uses(number: int) -> str:
+    return "1 use of a tool was" if number == 1 else f"{number} uses of tools were"
 
 
 def _lacks_value(results: Sequence[TurnRecord]) -> bool:
@@ -173,8 +222,9 @@ def _lacks_value(results: Sequence[TurnRecord]) -> bool:
 
 
 def _failure(result: TurnRecord) -> str:
-    if result.terminal_reason in _LIMITS:
-        return _LIMITS[result.terminal_reason]
+    for word in (result.terminal_reason, result.subtype):
+        if word in _LIMITS:
+            return _LIMITS[word]
     message = " ".join(result.message.split())
     return message or result.terminal_reason or result.subtype or "Claude reports an error"
 
@@ -189,7 +239,7 @@ def _loss(known: Circumstances) -> str:
     if not known.ended and known.resumed:
         return "Claude died in it, and a fresh one had nothing to add: it knows of no end of it"
     if not known.ended:
-        return f"there is no result{said}"
+        return known.not_idle or f"there is no result{said}"
     status = "" if known.exit_status is None else f" with status {known.exit_status}"
     return f"Claude ended{status} without a result{said}"
 
@@ -231,8 +281,14 @@ def _result_lines(result: TurnRecord) -> list[str]:
     if result.local_command:
         found.append(f"a command of Claude Code ran, and no prompt ({result.local_command})")
     if result.denials:
-        uses = (
-            "1 use of a tool was" if result.denials == 1 else f"{result.denials} uses of tools were"
-        )
-        found.append(f"{uses} refused ({', '.join(result.denied_tools) or 'no name given'})")
+        names = ", ".join(result.denied_tools) or "no name given"
+        found.append(f"{_uses(result.denials)} refused ({names})")
+    if result.missing:
+        found.append(f"{_lost_results(result.missing)} (it is number {result.number})")
+    if result.queued_turns:
+        found.append(f"{result.queued_turns} prompts waited in Claude Code at its end")
+    if result.resume_reason:
+        found.append(f"it goes on with an earlier turn ({result.resume_reason})")
+    if result.preempted:
+        found.append(f"Claude Code ended it for what came behind it ({result.preempted})")
     return [*found, *(f"Claude Code says: {notice}" for notice in result.notices)]

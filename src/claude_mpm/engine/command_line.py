@@ -6,6 +6,7 @@ import logging
 import shlex
 from typing import TYPE_CHECKING
 
+from claude_mpm.capabilities.facts import ASSUMED
 from claude_mpm.config.trust import Act, real, untrusted_acts
 from claude_mpm.engine.native_agents import lay_agents
 from claude_mpm.engine.options import without_conversation
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from claude_mpm.capabilities.facts import Capabilities
     from claude_mpm.engine.options import Options
     from claude_mpm.environments.base import Environment
     from claude_mpm.journal.layout import SessionFolder
@@ -31,6 +33,7 @@ def claude_arguments(
     *,
     resumed: bool,
     untrusted: bool = False,
+    build: Capabilities = ASSUMED,
 ) -> list[str]:
     """Return the arguments of `claude` for a session.
 
@@ -40,6 +43,7 @@ def claude_arguments(
     Args:
         resumed: whether the conversation is there already.
         untrusted: whether Claude would act on what the project folder has, and must not.
+        build: what this Claude can do.
     """
     if options.wire == PlainLines.name:
         return list(options.claude_args)
@@ -50,17 +54,25 @@ def claude_arguments(
     further = list(options.claude_args)
     if resumed:
         further = without_conversation(further, forks=True)
-        # Claude keeps the first framework of a conversation unless it is told not to.
-        arguments += [f"--resume={claude_session_id}", "--system-prompt-snapshot", "off"]
+        arguments += [f"--resume={claude_session_id}", *anew(build)]
     else:
         arguments += ["--session-id", claude_session_id]
     if folder.framework.exists():
         arguments += ["--append-system-prompt-file", str(folder.framework)]
-    if folder.agents.exists():
+    if folder.agents.exists() and build.can("agents_by_file"):
         arguments += ["--agents", str(folder.agents)]
     if untrusted:
         arguments += ["--setting-sources", "user"]
-    return arguments + _asked_for(options) + further
+    return arguments + _asked_for(options, build) + further
+
+
+def anew(build: Capabilities) -> list[str]:
+    """Return the arguments with which a resumed conversation has the framework as it is now.
+
+    Claude keeps the first framework of a conversation unless it is told not to; a build that does
+    not take the option does not keep it.
+    """
+    return ["--system-prompt-snapshot", "off"] if build.can("prompt_snapshot") else []
 
 
 def _native_arguments(options: Options, folder: SessionFolder) -> list[str]:
@@ -89,11 +101,14 @@ def _flags(given: Mapping[str, object]) -> list[str]:
     ]
 
 
-def _asked_for(options: Options) -> list[str]:
+def _asked_for(options: Options, build: Capabilities) -> list[str]:
     limits = {"--max-turns": options.max_turns, "--max-budget-usd": options.max_budget_usd}
     arguments = _permitted(options) + _flags(limits)
+    decided = any(word.startswith("--permission-prompt") for word in options.claude_args)
     if options.permissions != "deny":
         arguments += ["--permission-prompt-tool", "stdio"]
+    elif build.can("permission_prompts") and not decided:
+        arguments += ["--permission-prompts", "none"]
     if options.partial:
         arguments.append("--include-partial-messages")
     return arguments

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.capabilities.facts import ASSUMED
 from claude_mpm.config.trust import is_scheduled
 from claude_mpm.engine.claude_transcript import GO_ON, ClaudeRecord
 from claude_mpm.engine.command_line import (
+    anew,
     claude_arguments,
     claude_environment,
     left_out,
     wire_of,
 )
-from claude_mpm.engine.input import Input
+from claude_mpm.engine.input import Input, new_request_id
+from claude_mpm.engine.negotiation import Negotiation
 from claude_mpm.engine.options import without_conversation
-from claude_mpm.engine.session_record import SessionRecord
+from claude_mpm.engine.session_record import SessionRecord, stamped
 from claude_mpm.engine.shutdown import Ending, wait_for_host
 from claude_mpm.engine.user_callbacks import GuardedProcessor, guard_sink
 from claude_mpm.environments.order import Order
@@ -30,13 +33,15 @@ from claude_mpm.journal.durability import JournalSync
 from claude_mpm.journal.lease import Lease, Ownership
 from claude_mpm.journal.recorder import Recorder
 from claude_mpm.printable import exact_line
+from claude_mpm.processors.usage import SUM_REQUEST
 from claude_mpm.validation import disk_is_full, is_text, telling
-from claude_mpm.wire import WIRES, Wire
+from claude_mpm.wire import WIRES, PlainLines, Wire
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping, Sequence
 
+    from claude_mpm.capabilities.facts import Capabilities
     from claude_mpm.config.framework import Framework
     from claude_mpm.engine.options import Options
     from claude_mpm.environments.base import Environment
@@ -94,6 +99,8 @@ class Controller:
         self._released = False
         self._claude = "Claude"  # the command that was started last
         self.begin = 0  # where the journal of its start begins
+        self._resumed = False  # whether that start goes on with a conversation
+        self.negotiation = Negotiation(store.path)
 
     # --- beginning --------------------------------------------------------------------------
 
@@ -124,6 +131,10 @@ class Controller:
         with suppress(subprocess.TimeoutExpired):  # its host has told the end, and has but to go
             self.process.wait(self._options.stop_timeout)
         self._start(framework, (cut,))
+        if self.folder.agents.exists() and not self.negotiation.build.can("agents_by_file"):
+            self.begin_input()
+        else:
+            self.ask_sum()
         self.input.announce(cut.name)
         wait_for_host(self.folder, self.process, self._options.start_timeout)
         self.input.host_is_there()
@@ -132,14 +143,15 @@ class Controller:
         place = self._environment
         claude = place.find_claude(self._options.claude_path)
         cwd = place.working_folder(self._options.cwd)
-        self._prepare(framework)
         kept_out = left_out(self._options, place, cwd)
         environ = claude_environment(self._options, place, scheduled=is_scheduled(kept_out))
+        build = self._negotiate(claude, environ)
+        self._prepare(framework)
         record = ClaudeRecord(place, self.folder, environ)
         meta = self._record.with_start(
             self.wire, cwd, framework, self._store.index, record, environ
         )
-        start = meta.starts[-1]
+        start = meta.starts[-1] = stamped(meta.starts[-1], build)
         if cut and record.has_prompt(meta.claude_session_id, cut[0].uuid):
             environ[GO_ON] = "1"
         arguments = claude_arguments(
@@ -148,12 +160,14 @@ class Controller:
             meta.claude_session_id,
             resumed=start.resumed,
             untrusted=bool(kept_out),
+            build=build,
         )
         self.folder.write_meta(meta)
         self._claude, self.begin = claude or self._claude, start.offset
+        self._resumed = start.resumed
         self.input.open_before_host()
         self._lease = Lease(self.folder)
-        order = self._order(claude, arguments, cwd, environ)
+        order = self._order(claude, arguments, cwd, environ, anew(build))
         self.ownership.check()
         try:
             self.process = place.start(order)
@@ -165,8 +179,62 @@ class Controller:
         self._options = msgspec.structs.replace(self._options, claude_args=further)
         return meta
 
+    def _negotiate(self, claude: str, environ: Mapping[str, str]) -> Capabilities:
+        """Return what the build can do that is about to be started; plain text needs nothing.
+
+        Raises:
+            ClaudeTooOld: it cannot be served honestly.
+        """
+        if self.wire.name == PlainLines.name:
+            return ASSUMED
+        starts = self.folder.read_meta().starts if self.folder.meta_file.exists() else []
+        told = starts[-1].claude_version if starts else ""
+        return self.negotiation.begin(self._environment, claude, environ, told)
+
+    def note_version(self, version: str) -> None:
+        """Take the version that Claude tells in its first answers; empty where it tells none.
+
+        Raises:
+            ClaudeTooOld: it cannot be served honestly.
+        """
+        if not self.negotiation.hear(version):
+            return
+        meta = self.folder.read_meta()
+        meta.starts[-1] = stamped(meta.starts[-1], self.negotiation.build)
+        self.folder.write_meta(meta)
+
+    def begin_input(self, request_id: str | None = None) -> None:
+        """Send Claude what it is to know before the first prompt, and ask what is to be known.
+
+        Args:
+            request_id: the name of the request `initialize`.
+
+        Raises:
+            SessionEnded: Claude takes no input.
+        """
+        build, agents = self.negotiation.build, self.folder.agents
+        fields: dict[str, Any] = {}
+        if agents.exists() and not build.can("agents_by_file"):
+            fields["agents"] = msgspec.json.decode(agents.read_bytes())
+        self.input.control("initialize", request_id, **fields)
+        self.ask_sum()
+
+    def ask_sum(self) -> None:
+        """Ask a Claude that resumes for the sum of its costs so far: some begin it anew.
+
+        Raises:
+            SessionEnded: Claude takes no input.
+        """
+        if self._resumed:
+            self.input.control("get_usage", f"{SUM_REQUEST}{new_request_id()}", skip_behaviors=True)
+
     def _order(
-        self, claude: str, arguments: Sequence[str], cwd: str, environ: Mapping[str, str]
+        self,
+        claude: str,
+        arguments: Sequence[str],
+        cwd: str,
+        environ: Mapping[str, str],
+        resuming: Sequence[str],
     ) -> Order:
         options = self._options
         return Order(
@@ -178,6 +246,7 @@ class Controller:
             linger=options.linger,
             linger_limit=options.linger_limit,
             first_event_timeout=options.first_event_timeout,
+            resuming=tuple(resuming),
         )
 
     def _prepare(self, framework: Framework | None) -> None:
@@ -216,6 +285,7 @@ class Controller:
         self.hosted = True
         meta = self.folder.read_meta()
         self.wire = WIRES[meta.wire]
+        self.negotiation.follow(meta.starts[-1].claude_version if meta.starts else "")
         self.session = self._read(meta, start=start)
         return self.process
 

@@ -12,6 +12,8 @@ from claude_mpm.errors import LaunchError, SessionEnded
 if TYPE_CHECKING:
     from claude_mpm.engine.controller import Controller
 
+_VERSION_TIMEOUT = 5.0  # seconds after the first answer
+
 
 class Handshake:
     """Sends Claude `initialize` and waits for the answer, or for the end.
@@ -24,6 +26,13 @@ class Handshake:
         self._controller = controller
         self._request_id = new_request_id()
         self._settled = Flag()
+        # Where nobody knows its version, it is asked; a build that does not know the question, and
+        # says so or is silent, is older than all that can be served.
+        self._asks = controller.negotiation.asks_version
+        self._version_id = new_request_id()
+        self._answered = Flag()
+        self._refused = False
+        self._told = ""  # the version
         self._ended = False
 
     def wait(self, timeout: float) -> None:
@@ -32,9 +41,12 @@ class Handshake:
         Raises:
             LaunchError: it did not come within `timeout` seconds, or Claude ended before, with
                 whatever status.
+            ClaudeTooOld: this Claude cannot be served honestly.
         """
         with suppress(SessionEnded):  # how it ended is looked at below
-            self._controller.input.control("initialize", self._request_id)
+            self._controller.begin_input(self._request_id)
+            if self._asks:
+                self._controller.input.control("get_binary_version", self._version_id)
         folder = self._controller.folder
         if not self._settled.wait(timeout):
             raise LaunchError(
@@ -43,14 +55,28 @@ class Handshake:
         # Of a process that is none, as a test may give, nobody knows how it ended.
         if self._ended and self._controller.exit_status() is not None:
             raise LaunchError(f"Claude did not start: {self._controller.stillbirth()}")
+        if self._asks and (not self._answered.wait(_VERSION_TIMEOUT) or self._refused):
+            self._controller.negotiation.refuse_silent()
+        self._controller.note_version(self._told)
 
     def note_answer(self, response: dict[str, Any]) -> None:
         """Called with each answer of Claude's to a request of ours."""
         if response.get("request_id") == self._request_id:
             self._controller.input.host_is_there()
+            self._note_version(response, "claude_code_version")
             self._settled.set()
+        elif response.get("request_id") == self._version_id:
+            self._refused = response.get("subtype") == "error"
+            self._note_version(response, "version")
+            self._answered.set()
+
+    def _note_version(self, response: dict[str, Any], field: str) -> None:
+        body = response.get("response")
+        told = body.get(field) if isinstance(body, dict) else None
+        self._told = told if isinstance(told, str) and told else self._told
 
     def note_end(self) -> None:
         """Called when the output is over."""
         self._ended = True
         self._settled.set()
+        self._answered.set()

@@ -20,6 +20,7 @@ from claude_mpm.sessions.status import has_conversation, held_conversation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from claude_mpm.capabilities.facts import Capabilities
     from claude_mpm.config.framework import Framework
     from claude_mpm.engine.claude_transcript import ClaudeRecord
     from claude_mpm.engine.options import Options
@@ -157,6 +158,13 @@ def _length(file: ExchangeFile) -> int:
         return file.size()
     except (FileNotFoundError, StorageError):  # whoever quotes it says what is wrong
         return 0
+
+
+def stamped(start: Start, build: Capabilities) -> Start:
+    """Return the record of a start with what is known of its build."""
+    return msgspec.structs.replace(
+        start, claude_version=build.version, claude_limits=build.limits() if build.version else ""
+    )
 
 
 def as_uuid(session_id: str) -> str:

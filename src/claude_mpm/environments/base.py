@@ -66,6 +66,14 @@ class Environment(ABC):
         """
         return asked or "claude"
 
+    def binary_here(self, claude: str) -> Path | None:
+        """Return the file of this machine that a command is; None where the place has its own.
+
+        Args:
+            claude: as `find_claude` returns it.
+        """
+        return None
+
     def working_folder(self, asked: str | None) -> str:
         """Return the folder that Claude works in, as the place knows it; empty: its own choice.
 

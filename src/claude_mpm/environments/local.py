@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.config.claude_binary import find_claude
@@ -35,6 +36,10 @@ class Local(Environment):
     def find_claude(self, asked: str | None) -> str:
         """Return the path of the `claude` that was asked for, is on PATH or in the wheel."""
         return str(find_claude(asked))
+
+    def binary_here(self, claude: str) -> Path | None:
+        """Return the file."""
+        return Path(claude)
 
     def working_folder(self, asked: str | None) -> str:
         """Return the folder as an absolute path."""

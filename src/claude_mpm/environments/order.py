@@ -25,6 +25,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         linger_limit: seconds that Claude then has to end by itself.
         first_event_timeout: seconds for Claude to take a prompt, where it is typed; None for no
             limit.
+        resuming: what else Claude is given where its host decides that it resumes.
     """
 
     folder: SessionFolder
@@ -35,6 +36,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     linger: float
     linger_limit: float
     first_event_timeout: float | None = None
+    resuming: tuple[str, ...] = ()
 
 
 class HostProcess(Protocol):

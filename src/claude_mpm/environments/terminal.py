@@ -82,6 +82,7 @@ class Terminal(Local):
                 conversation=meta.claude_session_id if is_claude else "",
                 first_event_timeout=order.first_event_timeout,
                 screen=self.screen,
+                resuming=list(order.resuming),
             ),
         )
         order.folder.note_base(order.environ)

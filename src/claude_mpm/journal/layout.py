@@ -51,6 +51,9 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         framework_sha256: hash of the instructions and agents that Claude was given.
         framework_source: where they came from.
         agents_source: the folder of the agents that were added; empty where there was none.
+        claude_version: of Claude Code, as it was known then or told soon after; empty where it
+            was not.
+        claude_limits: the promises that this build does not keep, in one line.
     """
 
     at: float
@@ -61,6 +64,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     framework_sha256: str = ""
     framework_source: str = ""
     agents_source: str = ""
+    claude_version: str = ""
+    claude_limits: str = ""
 
 
 class Meta(msgspec.Struct, kw_only=True):

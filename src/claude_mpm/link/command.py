@@ -11,16 +11,14 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    Variables = Mapping[str, str] | None
+
 _LONGEST = 1 << 22  # bytes of each output; a place that says more is ended
 _CHUNK = 1 << 16
 
 
 def run_short(
-    command: Sequence[str],
-    *,
-    data: bytes,
-    timeout: float,
-    environ: Mapping[str, str] | None = None,
+    command: Sequence[str], *, data: bytes, timeout: float, environ: Variables = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command and return how it ended and what it printed, as `subprocess.run` does.
 
@@ -35,12 +33,8 @@ def run_short(
         OSError: it cannot be run.
         subprocess.TimeoutExpired: it took longer.
     """
-    pipe = subprocess.PIPE
     deadline = time.monotonic() + timeout
-    # Without buffers, so that closing a pipe waits for no thread that reads it.
-    with subprocess.Popen(
-        command, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, env=environ
-    ) as process:
+    with _with_pipes(command, environ) as process:
         outputs = [_Output(process, stream) for stream in (process.stdout, process.stderr)]
         writing = threading.Thread(
             target=_write, args=(process.stdin, memoryview(data)), daemon=True
@@ -56,6 +50,12 @@ def run_short(
             process.kill()
             raise
     return subprocess.CompletedProcess(command, status, *(output.data for output in outputs))
+
+
+def _with_pipes(command: Sequence[str], environ: Variables) -> subprocess.Popen[bytes]:
+    # Without buffers, so that closing a pipe waits for no thread that reads it.
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, bufsize=0, env=environ, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
 class _Output(threading.Thread):

@@ -168,10 +168,12 @@ class MPMOrchestrator(Reading, AsyncFace):
             self._handshake = Handshake(controller)
         elif controller.wire.structured and not self.attached:
             controller.input.host_is_there()  # its place has waited for it
+        self._state.build = controller.negotiation.build
         self._start_io_threads()
         if self._handshake is not None and self._reader is not None:
             self._handshake.wait(self.options.start_timeout)
             self._handshake = None
+            self._state.build = controller.negotiation.build
         if self._stopped.is_set() and self.process.poll() is None:
             self._end_late()
         self._supervision.begin(controller)

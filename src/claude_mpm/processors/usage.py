@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from claude_mpm.processors.dispatch import ByKind
 from claude_mpm.processors.identities import Identities
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _MOST_NAMED = 20  # tools and notices in one record, whatever number a turn has
 _LONGEST = 500  # characters of a notice
+# How the names of requests begin that ask at a start for the sum of the costs so far: some builds
+# begin it anew where a conversation is resumed.
+SUM_REQUEST = "mpm_sum_"
 
 
 class UsageProcessor(ByKind):
@@ -30,6 +33,8 @@ class UsageProcessor(ByKind):
         before: the sum that was reported before the first event to come.
         last_heard: when Claude said something last before it, in seconds since the epoch.
         known: the `uuid`s of results before it.
+        number: of the last result of the same process before it, as that counts them; -1 for none,
+            None where it is not known.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class UsageProcessor(ByKind):
         before: Spending = Spending(),  # noqa: B008 -- it cannot be changed
         last_heard: float | None = None,
         known: Iterable[str] = (),
+        number: int | None = None,
     ) -> None:
         self._session = session
         self._starts = starts
@@ -48,14 +54,24 @@ class UsageProcessor(ByKind):
         self._results = Identities(known)
         self._clock: str | None = None  # since then; a result has no time of its own
         self._notices: dict[str, None] = {}  # since the last result; each once
+        self._number = number
+        self._preempted = ""  # why, since the last result
+        self._api_error = ""  # what the assistant said last, where that was one
 
     def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
         """Return what takes events of a kind; None where nothing does."""
-        takers = {"assistant": self._note_time, "system": self.note, "result": self._end_turn}
+        takers = {
+            "assistant": self._note_time,
+            "system": self.note,
+            "control_response": self._note_sum,
+            "result": self._end_turn,
+        }
         return takers.get(kind)
 
     def note(self, event: Event) -> Iterable[Event]:
         """Note what Claude Code tells of itself."""
+        if event.type == "system/turn_preempted":
+            self._preempted = str(event.data.reason or "no reason given")[:_LONGEST]
         told = notice(event)
         if told and len(self._notices) < _MOST_NAMED:
             self._notices[" ".join(told.split())[:_LONGEST]] = None
@@ -63,6 +79,15 @@ class UsageProcessor(ByKind):
 
     def _note_time(self, event: Event) -> Iterable[Event]:
         self._clock = event.data.timestamp or self._clock
+        if not event.data.parent_tool_use_id:
+            self._api_error = event.data.api_error or ""
+        return ()
+
+    def _note_sum(self, event: Event) -> Iterable[Event]:
+        """Begin anew where a build does, which has told so at its start."""
+        if (told := told_sum(event)) is not None:
+            self._total = min(self._total, told.cost_usd)
+            self._tokens = min(self._tokens, told.tokens)
         return ()
 
     def _end_turn(self, event: Event) -> Iterable[Event]:
@@ -79,7 +104,7 @@ class UsageProcessor(ByKind):
         self._total = total
         usage = result.usage or {}
         used = self._count(result)
-        notices, self._notices = tuple(self._notices), {}
+        counts: dict[str, Any] = {name: count(usage.get(key)) for name, key in USAGE.items()}
         return TurnRecord(
             session=self._session,
             offset=event.offset,
@@ -94,7 +119,6 @@ class UsageProcessor(ByKind):
             api_error_status=count(result.api_error_status) or None,
             cost_usd=cost,
             total_cost_usd=total,
-            **{name: count(usage.get(theirs)) for name, theirs in USAGE.items()},
             tokens=used,
             total_tokens=self._tokens,
             duration=(amount(result.duration_ms) or 0.0) / 1000,
@@ -104,8 +128,31 @@ class UsageProcessor(ByKind):
             framework=self._framework_at(event.offset),
             structured_output=result.structured_output,
             local_command=result.local_command or "",
-            notices=notices,
+            number=result.result_index,
+            missing=self._note_number(result.result_index),
+            queued_turns=count(result.queued_turn_count),
+            resume_reason=(result.resume_reason or "")[:_LONGEST],
+            **self._told_meanwhile(),
+            **counts,
         )
+
+    def _told_meanwhile(self) -> dict[str, Any]:
+        """Return what was told since the last result, and begin anew."""
+        told = {
+            "notices": tuple(self._notices),
+            "preempted": self._preempted,
+            "api_error": self._api_error[:_LONGEST],
+        }
+        self._notices, self._preempted, self._api_error = {}, "", ""
+        return told
+
+    def _note_number(self, number: int | None) -> int:
+        """Take the number of a result, and return how many of its process are missing before it."""
+        before, self._number = self._number, number
+        if number is None or before is None:
+            return 0
+        # A number that went back is that of a process which was started since.
+        return count(number - before - 1) if number > before else count(number)
 
     def _count(self, result: Result) -> int:
         """Return the tokens of a turn, and add them to the sum."""
@@ -119,6 +166,20 @@ class UsageProcessor(ByKind):
     def _framework_at(self, offset: int) -> str:
         place = bisect_right([start.offset for start in self._starts], offset)
         return self._starts[place - 1].framework_sha256 if place else ""
+
+
+def told_sum(event: Event) -> Spending | None:
+    """Return the sum of a session that Claude was asked for at its start; None for all else."""
+    if event.kind != "control_response":
+        return None
+    response = event.data.response
+    body = response.get("response")
+    session = body.get("session") if isinstance(body, dict) else None
+    if not str(response.get("request_id")).startswith(SUM_REQUEST) or not isinstance(session, dict):
+        return None
+    return Spending(
+        amount(session.get("total_cost_usd")) or 0.0, tokens(session.get("model_usage"))
+    )
 
 
 def _denied_tools(result: Result) -> tuple[str, ...]:

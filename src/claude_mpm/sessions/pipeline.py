@@ -9,7 +9,7 @@ from claude_mpm.journal.cursor import LARGE_CHUNK, newest_lines, read_lines
 from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.processors.delegations import DelegationProcessor
 from claude_mpm.processors.redacted import Redacted
-from claude_mpm.processors.usage import UsageProcessor
+from claude_mpm.processors.usage import UsageProcessor, told_sum
 from claude_mpm.processors.validated_numbers import moment
 from claude_mpm.records import Spending
 from claude_mpm.wire import WIRES, PlainLines, Transcript
@@ -71,14 +71,38 @@ def _turn_processor(
 ) -> Processor:
     if meta.wire != Transcript.name:
         last = newest_first[0] if newest_first else None
+        begun = max((s.offset for s in meta.starts if s.offset <= start), default=0)
+        is_fresh = last is None or last.offset < begun  # no result yet of the process that is read
         before = last.total if last else Spending()
+        before = _sum_at_start(folder, begun, start, before) if is_fresh else before
         heard = _last_heard(meta, folder, last, start)
         known = (turn.uuid for turn in newest_first)
-        return UsageProcessor(meta.session_id, meta.starts, before, heard, known)
+        number = -1 if last is None or is_fresh else last.number
+        return UsageProcessor(meta.session_id, meta.starts, before, heard, known, number)
     from claude_mpm.processors.transcript_turns import TranscriptTurns, primed
 
     turns = TranscriptTurns(meta.session_id, meta.starts)
     return primed(turns, read_lines(folder.journal), start)
+
+
+def _sum_at_start(folder: SessionFolder, begun: int, start: int, before: Spending) -> Spending:
+    """Return the sum of a session as its Claude told it between its start and an offset.
+
+    Args:
+        begun: where in the journal it was started, in bytes.
+        start: the offset.
+        before: the sum as it was told before.
+    """
+    wire = WIRES["stream-json"]
+    for line in read_lines(folder.journal, begun) if begun < start else ():
+        if line.offset >= start:
+            break
+        for event in wire.decode(line):
+            if (told := told_sum(event)) is not None:
+                return told if told.cost_usd < before.cost_usd else before
+            if event.kind in ("assistant", "result"):  # it is asked before all that
+                return before
+    return before
 
 
 def _last_heard(

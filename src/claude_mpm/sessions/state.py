@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.capabilities.facts import ASSUMED, by_version
 from claude_mpm.wire.events import prompts_of
 
 if TYPE_CHECKING:
@@ -72,13 +73,38 @@ class SessionState:
         commands: how many commands of tools are at work in the background.
         retries: why Claude has sent its request again, since anything else came.
         repeated: whether the last result came a second time.
+        build: what this Claude can do; it says its version with its first turn at the latest.
     """
 
     __slots__ = (
-        "_acknowledged", "_clock", "_last", "_last_result", "_most", "_next", "_open", "_over",
-        "_result_at", "_result_end", "_speaks", "acknowledges", "asked", "background", "begin",
-        "closed", "commands", "repeated", "retries", "said", "stopped", "tells_state", "told",
-        "tools", "unasked", "waits",
+        "_acknowledged",
+        "_clock",
+        "_last",
+        "_last_result",
+        "_left",
+        "_most",
+        "_next",
+        "_open",
+        "_over",
+        "_result_at",
+        "_result_end",
+        "_speaks",
+        "acknowledges",
+        "asked",
+        "background",
+        "begin",
+        "build",
+        "closed",
+        "commands",
+        "repeated",
+        "retries",
+        "said",
+        "stopped",
+        "tells_state",
+        "told",
+        "tools",
+        "unasked",
+        "waits",
     )  # fmt: skip
 
     def __init__(self, begin: int = 0, *, most: int | None = None) -> None:
@@ -90,6 +116,7 @@ class SessionState:
         self._last_result = ""  # the uuid of its line
         self._clock = ""
         self.repeated = False
+        self.build = ASSUMED
         self._begin(begin)
 
     def _begin(self, begin: int) -> None:
@@ -106,6 +133,7 @@ class SessionState:
         self.asked: dict[str, Asked] = {}
         self.tools: dict[str, str] = {}
         self.background = self.stopped = _NOTHING
+        self._left = _NOTHING  # background subagents that were at work before that changed last
         self.commands = 0
         self.retries: tuple[str, ...] = ()
 
@@ -137,11 +165,13 @@ class SessionState:
         """Return whether Claude is done, with the event that was applied last, with what it did.
 
         It says that it is idle, which it does not before background subagents have handed back and
-        been answered. Releases that do not say it are done with a turn's record, once no
-        background subagent is at work.
+        been answered; a build that is idle before that is done once none is at work. Builds that
+        do not say it are done with a turn's record, once no background subagent is at work.
         """
         if self.tells_state:
-            return event.type == "system/session_state_changed" and self.told == "idle"
+            waits = not self.build.can("idle_means_idle") and self.background - self.stopped
+            idle = event.type == "system/session_state_changed" and self.told == "idle"
+            return idle and not waits
         return event.kind == "turn" and not self.background
 
     def request(self, request_id: str) -> Asked | None:
@@ -246,7 +276,8 @@ class SessionState:
             case "background_tasks_changed":
                 self._note_background(system)
             case "task_notification" if system.status == "stopped":
-                self.stopped |= {str(system.task_id)} & self.background
+                # Some builds say first that it is gone, and then that it was stopped.
+                self.stopped |= {str(system.task_id)} & (self.background | self._left)
             case "task_started" if system.is_backgrounded and system.tool_use_id:
                 self.unasked[system.tool_use_id] = None
                 self._forget(self.unasked)
@@ -257,6 +288,11 @@ class SessionState:
             case "init":
                 self._speaks = True
                 self.tools.clear()
+                self._note_version(system.claude_code_version or "")
+
+    def _note_version(self, version: str) -> None:
+        if version and version != self.build.version and self.build.source != "probe":
+            self.build = by_version(version)
 
     def _note_told(self, state: str) -> None:
         self.told, self.tells_state = state, True
@@ -267,6 +303,7 @@ class SessionState:
     def _note_background(self, system: System) -> None:
         tasks = [task for task in system.tasks or () if isinstance(task, dict)]
         agents = [task for task in tasks if task.get("task_type") == "local_agent"]
+        self._left = self.background
         self.background = frozenset(str(task.get("task_id")) for task in agents)
         self.commands = len(tasks) - len(agents)
 

@@ -174,8 +174,7 @@ class Host:
         if not self._spec.conversation:
             return []
         if self._copier.has_transcript(last):
-            # By default, Claude keeps the first framework of a conversation.
-            return [f"--resume={last}", "--system-prompt-snapshot", "off"]
+            return [f"--resume={last}", *self._spec.resuming]
         return ["--session-id", self._spec.conversation]
 
     # --- while it runs ----------------------------------------------------------------------

@@ -40,6 +40,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
             not Claude.
         first_event_timeout: seconds for Claude to accept a prompt; None for no limit.
         screen: whether the program is started only once a screen is attached.
+        resuming: further arguments for a conversation that is resumed.
     """
 
     command: list[str]
@@ -50,6 +51,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     conversation: str = ""
     first_event_timeout: float | None = None
     screen: bool = False
+    resuming: list[str] = []
 
 
 def write_launch_spec(folder: SessionFolder, spec: LaunchSpec) -> None:

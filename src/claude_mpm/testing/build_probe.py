@@ -1,6 +1,6 @@
 """Starts one build of Claude Code against the scripted model and says what it can do.
 
-It is a process of its own: `python -m claude_mpm.testing.build_probe PATH` prints a `Probe` as JSON.
+It is a process of its own, `python -m claude_mpm.testing.build_probe PATH`, and prints a `Probe`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import msgspec
 
 from claude_mpm.capabilities.facts import by_version, parse_version, written
 from claude_mpm.capabilities.probing import Probe
-from claude_mpm.checks import telling
 from claude_mpm.testing.script import Delegate, Say, Stall
 from claude_mpm.testing.scripted_model import ScriptedModel
+from claude_mpm.validation import telling
 
 _PATIENCE = 15.0  # seconds for each thing that a build has to do
 _IDLE = 0.5  # seconds after a result in which a build says that it is idle, if it says so
@@ -97,11 +97,11 @@ class _Build:
         while True:
             message = self.next(_PATIENCE)
             response = message.get("response")
-            if message.get("type") == "control_response" and isinstance(response, dict):
-                if response.get("request_id") == name:
-                    body = response.get("response")
-                    refused = response.get("subtype") == "error"
-                    return None if refused else body if isinstance(body, dict) else {}
+            if not isinstance(response, dict) or response.get("request_id") != name:
+                continue
+            body = response.get("response")
+            refused = response.get("subtype") == "error"
+            return None if refused else body if isinstance(body, dict) else {}
 
     def prompt(self, text: str) -> str:
         """Send a prompt and return its uuid."""

@@ -52,6 +52,7 @@ class Assistant(msgspec.Struct, frozen=True, gc=False, tag="assistant"):
     subagent_type: str | None = None
     isSidechain: bool | None = None  # noqa: N815 -- the name in Claude's own transcripts
     is_api_error_message: bool | None = None
+    api_error: str | None = None
     local_command_source: str | None = None  # of what a command of Claude Code's has answered
     aborted: bool | None = None
     timestamp: str | None = None
@@ -98,6 +99,9 @@ class Result(msgspec.Struct, frozen=True, gc=False, tag="result"):
     origin: Origin | None = None
     permission_denials: list[Any] | None = None
     local_command: str | None = None
+    result_index: int | None = None
+    queued_turn_count: int | None = None
+    resume_reason: str | None = None
     uuid: str | None = None
 
 
@@ -140,6 +144,7 @@ class System(msgspec.Struct, frozen=True, gc=False, tag="system"):
     tool_name: str | None = None
     message: Any = None
     content: Any = None
+    reason: Any = None
     key: str | None = None
     text: str | None = None
     uuid: str | None = None

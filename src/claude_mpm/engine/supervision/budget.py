@@ -11,6 +11,7 @@ import msgspec
 
 from claude_mpm.engine.input import new_request_id
 from claude_mpm.errors import BudgetExceeded, MPMError, StorageError
+from claude_mpm.processors.usage import told_sum
 from claude_mpm.processors.validated_numbers import amount, count, tokens
 from claude_mpm.records import Spending
 from claude_mpm.validation import NOT_JSON
@@ -89,6 +90,7 @@ class Budget:
         self._over = over
         self._stop = stop
         self._told_before: Spending | None = None  # by the last result: sums of the session
+        self._sum_at_start: Spending | None = None  # told by Claude, where it resumed
         self._before: dict[str, Spending] = {}  # in each span, by turns that are over
         self._told: Spending | None = None  # by Claude, of the turn that runs
         self._counted: dict[str, int] = {}  # tokens of each message since the last result
@@ -120,6 +122,8 @@ class Budget:
                 self._note_turn(event)
             case "assistant" if self._count(event.raw):
                 self._judge()
+            case "control_response" if (told := told_sum(event)) is not None:
+                self._note_sum(told)
             case "control_response":
                 self._note_answer(event.data.response)
         self._news |= event.kind in ("assistant", "user")
@@ -149,6 +153,8 @@ class Budget:
         if self._told_before is None:
             last = next(index.newest_turns(session), None)
             self._told_before = last.total if last else Spending()
+            if (told := self._sum_at_start) is not None:
+                self._note_sum(told)
             if self._has("day"):
                 _catch_up_since(self._store, midnight(), session)
         turn = self._turns.active
@@ -176,11 +182,19 @@ class Budget:
         return Spending(cost, max(int(tokens), sum(self._counted.values())))
 
     def _note_turn(self, event: Event) -> None:
-        self._told_before = event.data.total
+        self._told_before, self._sum_at_start = event.data.total, None
         self._told = self._interrupted = None
         self._before.clear()
         self._counted.clear()
         self._news = False
+
+    def _note_sum(self, told: Spending) -> None:
+        """Begin anew where a build does, which has told so at its start."""
+        before = self._told_before
+        if before is not None:
+            cost, tokens = min(before.cost_usd, told.cost_usd), min(before.tokens, told.tokens)
+            self._told_before = Spending(cost, tokens)
+        self._sum_at_start = told
 
     def _count(self, line: bytes) -> bool:
         """Count the tokens of a message; tell if there were any."""

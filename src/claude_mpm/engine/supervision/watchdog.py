@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.sessions.state import NOT_BEGUN
+
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
@@ -108,7 +110,7 @@ class Watchdog:
         self._acted = True
         waited, (_, what) = time.monotonic() - self._since, self._limit(turn)
         reason = f"{what} for {waited:.0f} seconds{self._retried()}"
-        if turn.results:
+        if turn.results or self._has_ended(turn):
             turn.finish(not_idle=reason)
         else:
             self._act(turn, reason)
@@ -124,12 +126,18 @@ class Watchdog:
         options, tools = self._options, self._state.tools
         if turn.results:
             return options.end_timeout, "Claude has not said that it is idle"
+        if self._has_ended(turn):
+            return options.end_timeout, "Claude is idle and has given no result"
         if tools:
             names = ", ".join(sorted(set(tools.values())))
             return options.tool_timeout, f"the tool {names} has not ended"
         if not self._begun:
             return options.first_event_timeout, "Claude has not taken the prompt"
         return options.silence_timeout, "Claude was silent"
+
+    def _has_ended(self, turn: Turn) -> bool:
+        """Return whether Claude has begun with the prompt, and says that it is done."""
+        return self._state.told == "idle" and self._state.delivery(turn.uuid) not in NOT_BEGUN
 
     def _retried(self) -> str:
         retries = self._state.retries
