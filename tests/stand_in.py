@@ -6,6 +6,8 @@ Environment:
   STAND_IN_RAW     a file whose lines are written before the first answer, as they are
   STAND_IN_EXIT    exit with this status instead of answering the first prompt
   STAND_IN_DEAF    ignore SIGTERM and the end of input
+  STAND_IN_VERSION the version that it tells; empty for none
+  STAND_IN_MUTE    do not acknowledge prompts
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-VERSION = "2.1.332"  # one that was tried: nothing more is asked of it
+VERSION = os.environ.get("STAND_IN_VERSION", "2.1.332")  # one that was tried: it is not probed
 SESSION = "11111111-2222-4333-8444-555555555555"
 
 
@@ -29,6 +31,8 @@ def log(**record: Any) -> None:
 
 
 def emit(**event: Any) -> None:
+    if event["type"] == "command_lifecycle" and os.environ.get("STAND_IN_MUTE"):
+        return
     sys.stdout.write(json.dumps({"session_id": SESSION, **event}) + "\n")
     sys.stdout.flush()
 
@@ -68,7 +72,7 @@ def stream_json() -> None:
     for line in sys.stdin:
         message = json.loads(line)
         if message["type"] == "control_request":
-            told = {"claude_code_version": VERSION, "version": VERSION}
+            told = {"claude_code_version": VERSION, "version": VERSION} if VERSION else {}
             response = {"subtype": "success", "request_id": message["request_id"], "response": told}
             emit(type="control_response", response=response)
         elif message["type"] == "user":

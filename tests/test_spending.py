@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from claude_mpm.processors.usage import UsageProcessor
+from claude_mpm.processors.usage import SUM_REQUEST, UsageProcessor
 from claude_mpm.processors.validated_numbers import moment
 from claude_mpm.records import Cost, Spending, TurnRecord
 from claude_mpm.sessions.index import Index, Position
-from claude_mpm.wire.events import Assistant, Event, Result
+from claude_mpm.wire.events import Assistant, ControlResponse, Event, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,3 +85,42 @@ def test_a_turn_ended_when_the_last_message_came() -> None:
     assert turns({})[0].ended_at is None
     assert moment("yesterday") is None
     assert moment("0001-01-01T00:00:00Z") is None
+
+
+def test_results_are_counted_by_their_own_numbers() -> None:
+    processor = UsageProcessor("s", number=-1)  # a process that has begun
+    found = []
+    for place, number in enumerate([0, 1, 4, None, 6, 0, 2]):
+        event = Event("result", Result(result_index=number), place, place + 1)
+        found += [each.data.missing for each in processor(event)]
+    # Of one that has no number, nothing is known; a number that went back is another process's.
+    assert found == [0, 0, 2, 0, 0, 0, 1]
+
+
+def test_where_nobody_knows_what_came_before_nothing_is_missing() -> None:
+    (turn,) = turns({"result_index": 7})
+    assert (turn.number, turn.missing) == (7, 0)
+
+
+def sum_told(cost: float, request: str = f"{SUM_REQUEST}1") -> Event:
+    session = {"total_cost_usd": cost, "model_usage": {}}
+    response = {"request_id": request, "response": {"session": session}}
+    return Event("control_response", ControlResponse(response), 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("told", "cost"),
+    [
+        (sum_told(0.0), 0.5),  # it begins anew
+        (sum_told(0.5), 0.0),  # it goes on
+        (sum_told(9.0), 0.0),  # no turn of ours has cost less than nothing
+        (sum_told(0.0, "mpm_other"), 0.0),  # asked for in the middle of a turn
+    ],
+)
+def test_a_sum_that_is_told_at_a_start_is_where_the_difference_begins(
+    told: Event, cost: float
+) -> None:
+    processor = UsageProcessor("s", before=Spending(0.5))
+    list(processor(told))
+    (found,) = processor(Event("result", Result(total_cost_usd=0.5), 1, 2))
+    assert found.data.cost_usd == cost

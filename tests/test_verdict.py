@@ -54,6 +54,34 @@ CASES: dict[str, tuple[list[TurnRecord], dict[str, Any], Outcome, int]] = {
     "stood still, was interrupted, and done by itself": (
         [result()], {"stalled": "Claude was silent", "over": True}, Outcome.COMPLETED, 0,
     ),
+    "an error that is not called one": (
+        [result(subtype="error_max_turns", terminal_reason="")], {}, Outcome.FAILED, 1,
+    ),
+    "an error of any name": (
+        [result(subtype="error_of_tomorrow", terminal_reason="")], {}, Outcome.FAILED, 1,
+    ),
+    "interrupted, in a build that gives no reason": (
+        [result(subtype="error_during_execution", terminal_reason="")],
+        {"interrupted": True}, Outcome.INTERRUPTED, 130,
+    ),
+    "ended in the middle, and nobody asked for that": (
+        [result(subtype="error_during_execution", terminal_reason="")], {}, Outcome.FAILED, 1,
+    ),
+    "out of time, in a build that gives no reason": (
+        [result(subtype="error_during_execution", terminal_reason="")],
+        {"timed_out": True}, Outcome.TIMED_OUT, 124,
+    ),
+    "a result before it is missing": ([result(number=2, missing=1)], {}, Outcome.INCOMPLETE, 1),
+    "a build that is too old for the model": (
+        [result(is_error=True, api_error="claude_code_version_too_old")], {}, Outcome.OUTDATED, 3,
+    ),
+    "a build that is too old, in words alone": (
+        [result(is_error=True, message="API Error: 400 Claude Code 2.1.9 does not support this"
+                " model; version 2.1.400 or newer is required")], {}, Outcome.OUTDATED, 3,
+    ),
+    "idle, and no result": (
+        [], {"not_idle": "Claude is idle and has given no result"}, Outcome.LOST, 1,
+    ),
     "no value for a schema": ([result()], {"schema": True}, Outcome.FAILED, 1),
     "a value for a schema": (
         [result(structured_output={"n": 1})], {"schema": True}, Outcome.COMPLETED, 0,
@@ -105,3 +133,26 @@ def test_the_evidence_names_what_was_refused_run_and_told() -> None:
         "Claude Code says: overridden",
         "result at byte 0 names no prompt, and came before Claude began with this one",
     )
+
+
+def test_refused_tools_are_named_in_the_line() -> None:
+    refused = result(denials=3, denied_tools=("Bash", "Write"))
+    verdict = judge([refused, result(denials=1, denied_tools=("Bash",))], Circumstances())
+    assert str(verdict) == "completed (4 uses of tools were refused: Bash, Write)"
+    assert verdict.ok
+    nameless = judge([result(denials=1)], Circumstances())
+    assert str(nameless) == "completed (1 use of a tool was refused: no name given)"
+
+
+def test_what_is_missing_or_goes_on_is_evidence() -> None:
+    told = result(
+        number=5, missing=2, queued_turns=3, resume_reason="interrupted_turn", preempted="rapid"
+    )
+    evidence = "\n".join(judge([told], Circumstances()).evidence)
+    for words in ("2 results", "number 5", "3 prompts waited", "interrupted_turn", "rapid"):
+        assert words in evidence
+
+
+def test_the_mend_is_in_the_line_where_a_build_is_too_old() -> None:
+    old = result(is_error=True, message="too old", api_error="claude_code_version_too_old")
+    assert "claude update" in judge([old], Circumstances()).reason

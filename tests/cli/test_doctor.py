@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def claude(stand_in: Path) -> Path:
     """A `claude` that tells a version."""
-    stand_in.write_text("#!/bin/sh\necho '9.9.9 (Claude Code)'\n")
+    stand_in.write_text("#!/bin/sh\necho '2.1.332 (Claude Code)'\n")
     return stand_in
 
 
@@ -43,7 +43,7 @@ def assert_problem(ended: Ended, name: str, found: str, remedy: str) -> None:
 def test_where_all_is_well_it_says_so_and_leaves_nothing(capsys: Capture, claude: Path) -> None:
     ended = call(capsys, "doctor")
     assert (ended.status, ended.err) == (0, "")
-    assert f"9.9.9 (Claude Code), {claude} (on PATH)" in ended.out
+    assert f"2.1.332 (Claude Code), {claude} (on PATH)" in ended.out
     assert "problem" not in ended.out
     assert not Store().path.exists()
 
@@ -211,3 +211,22 @@ def test_without_inotify_it_goes_on_by_looking(
     ended = call(capsys, "doctor", "--json")
     assert (ended.status, check(ended, "watching")["status"]) == (0, "note")
     assert "sysctl" in check(ended, "watching")["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "words", "remedy"),
+    [
+        ("2.1.210", "problem", "is too old: needed is 2.1.211", "claude update"),
+        ("2.1.257", "note", "does not number its results", "claude update"),
+        ("99.0.0", "note", "tried is up to", "claude-mpm doctor --claude"),
+        ("none", "note", "tried is up to", "claude-mpm doctor --claude"),
+    ],
+)
+def test_a_build_that_is_too_old_or_not_tried_is_named(
+    capsys: Capture, claude: Path, version: str, status: str, words: str, remedy: str
+) -> None:
+    claude.write_text(f"#!/bin/sh\necho '{version}'\n")
+    found = check(call(capsys, "doctor", "--json"), "claude")
+    assert found["status"] == status
+    assert words in found["found"]
+    assert found["remedy"].startswith(remedy)

@@ -175,7 +175,7 @@ def test_refused_tools_are_in_the_evidence_the_summary_and_show(
     model.on("go", write, "All is done.")
     done = command("run", "go")
     assert done.stdout == "All is done.\n"
-    assert "completed, 1 refused" in done.stderr
+    assert "completed (1 use of a tool was refused: Write)" in done.stderr
     assert done.stderr.count("✗ Write denied") == 1
     shown = command("show").stdout
     assert "refused" in shown
@@ -195,7 +195,7 @@ def test_what_a_rule_of_the_project_refuses_is_told_as_well(
     model.on("go", Call("Read", file_path=str(secret.absolute())), "All is done.")
     done = command("run", "go")
     assert done.stderr.count("✗ Read denied: File is in a directory that is denied") == 1
-    assert "completed, 1 refused" in done.stderr
+    assert "completed (1 use of a tool was refused: Read)" in done.stderr
 
 
 def test_that_claude_code_overrode_a_hook_is_told(command: Command, model: ScriptedModel) -> None:

@@ -23,9 +23,17 @@ if TYPE_CHECKING:
 @click.option(
     "--sweep", is_flag=True, help="End and remove what sessions that were killed have left."
 )
+@click.option(
+    "--claude",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[PATH]",
+    help="Start a build of Claude Code once, and show what it can do.",
+)
 @common_options
 @click.pass_context
-def doctor(context: click.Context, *, rebuild_index: bool, sweep: bool) -> None:
+def doctor(context: click.Context, *, rebuild_index: bool, sweep: bool, claude: str | None) -> None:
     """Look for what would stop claude-mpm from working here.
 
     Nothing is sent anywhere, and no key is looked at. Below the checks stands every setting with
@@ -40,6 +48,10 @@ def doctor(context: click.Context, *, rebuild_index: bool, sweep: bool) -> None:
 
         show(app)
         return
+    if claude is not None:
+        from claude_mpm.cli import doctor_claude
+
+        context.exit(doctor_claude.show(app, claude))
     resolved, problem = _settings(app)
     checks = [*([problem] if problem else []), *_checks(resolved)]
     _show(app, checks, resolved)

@@ -133,7 +133,25 @@ def _check_version(path: Path, way: str) -> Check:
         why = f": {telling(printed)}" if printed.strip() else ""
         found = f"{path} ({way}) ended with status {ended.returncode}{why}"
         return Check("claude", "problem", found, remedy)
-    return Check("claude", "ok", f"{said or 'no version'}, {path} ({way})")
+    return _judge_version(said, f"{said or 'no version'}, {path} ({way})", path)
+
+
+def _judge_version(said: str, found: str, path: Path) -> Check:
+    """Return whether a version is old enough to be refused, or new enough to be unknown."""
+    from claude_mpm.capabilities.facts import FLOOR, by_version, parse_version, written
+    from claude_mpm.capabilities.releases import newest_tried
+
+    version, newest = parse_version(said), newest_tried()
+    build = by_version(said)
+    probe = f"claude-mpm doctor --claude {shlex.quote(str(path))}"
+    if not build.is_fit:
+        found = f"{found} is too old: needed is {written(FLOOR)} or newer"
+        return Check("claude", "problem", found, "claude update")
+    if version is None or version > newest:
+        return Check("claude", "note", f"{found}; tried is up to {written(newest)}", probe)
+    if limits := build.limits():
+        return Check("claude", "note", f"{found}: {limits}", "claude update")
+    return Check("claude", "ok", found)
 
 
 def check_programs() -> Check:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from claude_mpm.capabilities.strangers import strangers_of
 from claude_mpm.cli.output import echo, styled
 from claude_mpm.conversation.verdict import Circumstances, judge
 from claude_mpm.engine.command_line import asks_for_value
@@ -17,6 +18,7 @@ from claude_mpm.journal.rate_limited import clock
 from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.printable import one_line
 from claude_mpm.sessions.status import State, Status, read_status, undelivered
+from claude_mpm.wire import StreamJson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -133,6 +135,7 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
         "journal_bytes": folder.journal.size(),
         "events": position.events,
         "not_json": position.not_json,
+        "unknown": strangers_of(folder.journal) if meta.wire == StreamJson.name else {},
         "cost_usd": position.cost_usd,
         "exit_status": folder.exit_status(),
         "turns": [_turn(turn, schema) for turn in turns],
@@ -179,6 +182,7 @@ def print_record(app: App, record: dict[str, Any]) -> None:
         ("kept in", record["folder"]),
         ("options", ", ".join(f"{k}={v}" for k, v in record["options"].items() if v) or "none"),
         ("journal", _journal(record)),
+        ("claude", _claude(record["starts"])),
         ("cost", f"${record['cost_usd']:.4f} in {len(record['turns'])} turns"),
     )
     starts = [
@@ -190,6 +194,8 @@ def print_record(app: App, record: dict[str, Any]) -> None:
     _section(app, "turn", columns, _turns(record))
     left = [(p.name, _begin(one_line(p.text), 2 * _PROMPT)) for p in record["undelivered"]]
     _section(app, "undelivered prompt", ("message", "prompt"), left)
+    unknown = [(name, number) for name, number in record["unknown"].items()]
+    _section(app, "unknown name", ("name", "times"), unknown)
     tickets = [(t.key, t.state, t.type, t.title, t.agent) for t in record["tickets"]]
     _section(app, "ticket", ("key", "state", "type", "title", "agent"), tickets)
     made = [(d.agent, d.state, d.description) for d in record["delegations"]]
@@ -197,6 +203,13 @@ def print_record(app: App, record: dict[str, Any]) -> None:
     if record["stderr"]:
         echo("\nstandard error, its end", bold=True)
         echo(record["stderr"])
+
+
+def _claude(starts: Sequence[Any]) -> str:
+    """Return which build was started last, with the promises that it does not keep."""
+    if not starts or not starts[-1].claude_version:
+        return "of an unknown version"
+    return starts[-1].claude_limits or f"Claude Code {starts[-1].claude_version}"
 
 
 def _journal(record: dict[str, Any]) -> str:

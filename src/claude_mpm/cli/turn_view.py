@@ -159,8 +159,6 @@ def summary(turn: Turn, session_id: str) -> str:
     parts = [str(turn.verdict)]
     if not turn.command and any(result.local_command for result in turn.results):
         parts.append("a command of Claude Code ran, and no prompt")
-    if denials := sum(result.denials for result in turn.results):
-        parts.append(f"{denials} refused")
     if turn.cost_usd or not any(result.input_tokens for result in turn.results):
         parts.append(f"${turn.cost_usd:.4f}")  # else nobody has told it: so on a terminal
     if turn.tickets:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.errors import ClaudeNotFound
 from claude_mpm.printable import exact_line
-from claude_mpm.validation import exists
+from claude_mpm.validation import exists, is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")
 
 
 _LONGEST_FIRST_LINE = 256  # bytes of a script's first line that Linux reads (execve(2))
@@ -21,8 +23,10 @@ _LONGEST_FIRST_LINE = 256  # bytes of a script's first line that Linux reads (ex
 def find_claude(configured: str | None = None, environ: Mapping[str, str] | None = None) -> Path:
     """Return the absolute path of the `claude` to run; called at each start.
 
-    `configured` is the setting `claude_path`; without it the variable CLAUDE_PATH of `environ`
-    (default: that of this process) counts, then `claude` on PATH, then the one in the wheel.
+    `configured` is the setting `claude_path`: a path, or the version of one that is installed
+    beside others, as Claude Code's own installer does it; without it the variable CLAUDE_PATH of
+    `environ` (default: that of this process) counts, then `claude` on PATH, then the one in the
+    wheel.
     Raises ClaudeNotFound where there is none, and where the one asked for cannot be run.
     """
     variables = os.environ if environ is None else environ
@@ -42,6 +46,8 @@ def find_claude(configured: str | None = None, environ: Mapping[str, str] | None
 
 
 def _asked_for(text: str, name: str) -> Path:
+    if _VERSION.fullmatch(text):
+        return _installed(text, name)
     path = Path(os.path.expanduser(text)).absolute()  # noqa: PTH111 - never raises, for any `~`
     advice = f"correct {name}, or leave it out to take the `claude` on PATH"
     if not exists(path):
@@ -70,6 +76,22 @@ def _no_interpreter(path: Path) -> str:
         return "a script whose lines end with CR LF; save it with LF alone"
     interpreter = exact_line(os.fsdecode(name))
     return f"a script for {interpreter}, and there is no such file; correct its first line"
+
+
+def _installed(version: str, name: str) -> Path:
+    """Return the build of a version from where Claude Code's installer keeps them."""
+    home = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")  # noqa: PTH111
+    folder = Path(home) / "claude" / "versions"
+    path = folder / version
+    if path.is_file() and os.access(path, os.X_OK):
+        return path.absolute()
+    entries = os.listdir(folder) if is_folder(folder) else []
+    there = [each for each in entries if _VERSION.fullmatch(each)]
+    beside = f"there are {', '.join(sorted(there))}" if there else "there is none"
+    raise ClaudeNotFound(
+        f"{name} names version {version}, and {folder} does not have it: {beside};"
+        f" run `claude install {version}`, or give a path"
+    )
 
 
 def _on_path(environ: Mapping[str, str]) -> Path | None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 _SECRET_HEADERS = frozenset({"authorization", "x-api-key"})
 _REMINDER = "<system-reminder"
 _INTERRUPTED = "[Request interrupted"
-_NOTES = (_REMINDER, _INTERRUPTED)
+_EVENT = "[SYSTEM NOTIFICATION - NOT USER INPUT]"  # of builds that do not put it into a reminder
+_NOTES = (_REMINDER, _INTERRUPTED, _EVENT)
 _NOTIFICATION = re.compile(r"<task-notification>.*?</task-notification>", re.DOTALL)
 _TOOL_USE_ID = re.compile(r"<tool-use-id>(.*?)</tool-use-id>")
 
@@ -211,7 +212,7 @@ def _essence(blocks: list[Mapping[str, Any]]) -> list[str]:
         str(block.get("text") or block.get("id") or block.get("tool_use_id"))
         for block in blocks
         if block.get("type") in ("text", "tool_use", "tool_result")
-        and not str(block.get("text", "")).lstrip().startswith(_REMINDER)
+        and not str(block.get("text", "")).lstrip().startswith((_REMINDER, _EVENT))
     ]
 
 

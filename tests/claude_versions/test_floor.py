@@ -1,0 +1,79 @@
+"""What is too old is refused at its start: at once, in one line, and with nothing left behind."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from builds import make_build
+
+from claude_mpm import create_orchestrator
+from claude_mpm.errors import ClaudeTooOld
+from command import Command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from claude_mpm.testing import ScriptedModel
+
+
+@pytest.fixture
+def command(model: ScriptedModel, tmp_path: Path) -> Command:
+    """The command, without a Claude of its own."""
+    return Command(model, tmp_path / "command-home", "/nowhere/claude")
+
+
+OLD = ["2.0.45 (Claude Code)", "2.1.139 (Claude Code)", "2.1.210 (Claude Code)"]
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_the_command_refuses_it_with_status_3(
+    version: str, command: Command, tmp_path: Path
+) -> None:
+    claude = str(make_build(tmp_path / "b", version))
+    began = time.monotonic()
+    for words in (
+        ["run", "hello"],
+        ["run", "--detach", "hello"],
+        ["--orchestrator", "terminal", "run", "x"],
+    ):
+        done = command(*words, status=3, CLAUDE_PATH=claude)
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(
+            f"claude-mpm: Claude Code {version.split()[0]} ({claude}) is too old"
+        )
+        assert done.stdout == ""
+    assert time.monotonic() - began < 15
+    assert not (command.state / "sessions").exists() or not command.sessions()
+
+
+def test_a_session_is_not_resumed_with_it(
+    command: Command, claude_path: str, tmp_path: Path
+) -> None:
+    claude = tmp_path / "claude"
+    claude.symlink_to(claude_path)
+    command("run", "--session", "kept", "hello", CLAUDE_PATH=str(claude))
+    before = {path: path.read_bytes() for path in command.session().path.glob("*.json")}
+    claude.unlink()
+    claude.symlink_to(make_build(tmp_path / "b", OLD[1]))
+    command("resume", "kept", "more", status=3)
+    after = {path: path.read_bytes() for path in command.session().path.glob("*.json")}
+    assert after == before
+    claude.unlink()
+    claude.symlink_to(claude_path)
+    assert "Claude heard: more" in command("resume", "kept", "more").stdout
+
+
+def test_a_build_that_lies_is_found_when_it_answers(model: ScriptedModel, tmp_path: Path) -> None:
+    """It says that it is new, and does not answer as a new one does: so it is probed."""
+    lies = {"STAND_IN_VERSION": "", "STAND_IN_MUTE": "1"}
+    claude = str(make_build(tmp_path / "b", "2.1.332 (Claude Code)", **lies))
+    environ, state = model.environment(tmp_path / "h"), str(tmp_path / "state")
+    made = create_orchestrator("local", claude_path=claude, environ=environ, state_dir=state)
+    for _ in range(2):  # the second time it is known before it is started
+        assert not made.start()
+        assert isinstance(made.error, ClaudeTooOld)
+        assert "2.1.332" in str(made.error)
+        assert "does not acknowledge prompts" in str(made.error)
+    made.stop()
