@@ -9,7 +9,7 @@ import pytest
 
 from claude_mpm.capabilities.facts import by_version
 from claude_mpm.errors import BudgetExceeded
-from claude_mpm.testing import Call, Delegate, Say, Stall, Usage
+from claude_mpm.testing import Call, Delegate, Item, Say, Stall, Usage
 
 if TYPE_CHECKING:
     from claude_mpm.testing import ScriptedModel
@@ -32,7 +32,7 @@ def framework(tmp_path: Path) -> Path:
 def test_an_agent_of_the_framework_is_known_and_its_report_belongs_to_the_turn(
     make_claude: MakeClaude, model: ScriptedModel, framework: Path
 ) -> None:
-    work = [Stall(0.3), Say("dug")]
+    work: list[Item] = [Stall(0.3), Say("dug")]
     model.on("go", Delegate("digger", "dig", work, background=True, when_done=[Say("It is dug.")]),
              Say("asked"))  # fmt: skip
     with make_claude(framework_path=framework) as claude:
