@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from claude_mpm.errors import StorageError
-from claude_mpm.journal.answers import Answer, read_answers, settle, to_tell_again
+from claude_mpm.journal.answers import Answer, messages_to_resend, read_answers, settle
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.journal.prompts import answered_requests
@@ -104,7 +104,7 @@ def test_answers_that_may_not_have_been_heard_are_told_again(folder: SessionFold
     for question in ("kept", "put"):
         settle(folder, inbox, answer(question))
     (folder.inbox / inbox.names()[0]).unlink()
-    told = list(to_tell_again(folder, inbox, ["kept", "put", "open"]))
+    told = list(messages_to_resend(folder, inbox, ["kept", "put", "open"]))
     assert len(told) == 2
     assert answered_requests(folder) == {"kept", "put"}
     assert {json.loads(inbox.read(n))["response"]["request_id"] for n in told} == {"kept", "put"}

@@ -61,8 +61,8 @@ def test_wake_ends_the_wait_from_another_thread(tmp_path: Path) -> None:
 
 def test_the_thread_goes_with_the_last_follower(tmp_path: Path) -> None:
     others = watchers()
-    inotify = folder_watch._Inotify()
-    first, second = inotify.subscribe(tmp_path), inotify.subscribe(tmp_path)
+    watcher = folder_watch._Watcher()
+    first, second = watcher.subscribe(tmp_path), watcher.subscribe(tmp_path)
     (thread,) = watchers() - others
     first.close()
     assert thread.is_alive()
@@ -73,7 +73,7 @@ def test_the_thread_goes_with_the_last_follower(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_looked_at_instead(tmp_path: Path) -> None:
     others = watchers()
-    changes = folder_watch._Inotify().subscribe(tmp_path / "nowhere")
+    changes = folder_watch._Watcher().subscribe(tmp_path / "nowhere")
     assert changes.polls
     changes.wait(0.0)
     changes.close()
@@ -105,7 +105,7 @@ class Recorder:
 
 def test_the_watching_thread_tells_who_is_served(tmp_path: Path) -> None:
     changes, served = folder_watch.subscribe(tmp_path), Recorder(again=2)
-    changes.serve(served)
+    changes.set_handler(served)
     for _ in range(3):  # at once, and as often again as it asked for
         assert served.told.acquire(timeout=FOREVER)
     (tmp_path / "draft").write_text("1")
@@ -115,7 +115,7 @@ def test_the_watching_thread_tells_who_is_served(tmp_path: Path) -> None:
         assert served.told.acquire(timeout=FOREVER)
     assert served.ticked.wait(FOREVER)
     assert set(served.threads) == {"claude-mpm-watch"}
-    changes.serve(None)
+    changes.set_handler(None)
     (tmp_path / "more").write_text("1")
     changes.wait(FOREVER)  # it is an alarm clock again
     changes.close()
@@ -123,7 +123,7 @@ def test_the_watching_thread_tells_who_is_served(tmp_path: Path) -> None:
 
 def test_wake_tells_who_is_served(tmp_path: Path) -> None:
     changes, served = folder_watch.subscribe(tmp_path), Recorder()
-    changes.serve(served)
+    changes.set_handler(served)
     assert served.told.acquire(timeout=FOREVER)
     changes.wake()
     assert served.told.acquire(timeout=FOREVER)
@@ -137,13 +137,13 @@ def test_all_who_are_served_are_looked_at_in_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder_watch, "_TICK", 0.01)
-    monkeypatch.setattr(folder_watch, "_LOOKS", 2)
+    monkeypatch.setattr(folder_watch, "_CHECKS_PER_TICK", 2)
     folders = [tmp_path / str(number) for number in range(7)]
     for folder in folders:
         folder.mkdir()
     both = [(folder_watch.subscribe(folder), Recorder()) for folder in folders]
     for changes, served in both:
-        changes.serve(served)
+        changes.set_handler(served)
     for _, served in both:
         for _ in range(4):  # there is no change, and yet
             assert served.told.acquire(timeout=FOREVER)

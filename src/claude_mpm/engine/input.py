@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.errors import SessionEnded
-from claude_mpm.journal.answers import settle, to_tell_again
+from claude_mpm.journal.answers import messages_to_resend, settle
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.wire import StreamJson
 
@@ -93,7 +93,7 @@ class Input:
         Args:
             questions: the ids of those that have an answer which Claude does not seem to have.
         """
-        for name in to_tell_again(self._folder, self._inbox, questions):
+        for name in messages_to_resend(self._folder, self._inbox, questions):
             self.announce(name)
 
     def send(self, message: bytes) -> None:

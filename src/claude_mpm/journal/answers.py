@@ -1,7 +1,7 @@
-"""The answers to Claude's questions: of each question the first that was given, and no other.
+"""The answers to Claude's permission requests: the first answer to each, and no other.
 
-They are lines of one file, written under its lock, so that of several who answer at once, in
-whatever process, one is the first and the others read what it said.
+They are lines of one file, written under its lock. So if several processes answer at the same
+time, one of them is first, and the others read its answer.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _DONE = {"allow": "allowed", "deny": "denied"}
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to one question of Claude's, as it is kept in the session's folder.
+    """The answer to one permission request, as it is stored in the session's folder.
 
     Args:
-        question: Claude's name for the question.
-        tool: what Claude asked for.
+        question: the id of Claude's request.
+        tool: the tool that Claude asked for.
         decision: "allow" or "deny".
-        reason: what was said with it; empty where nothing was.
-        by: who gave it: "terminal", "command", "api" or "deadline".
+        reason: the user's reason; empty if none was given.
+        by: who answered: "terminal", "command", "api" or "deadline".
         at: when, in seconds since the epoch.
-        response: what Claude is told, in the words of its protocol.
+        response: what is sent to Claude, in its protocol.
     """
 
     question: str
@@ -50,15 +50,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     response: dict[str, Any] = {}
 
     def __str__(self) -> str:
-        """Say who answered, when and what, in one line."""
-        said = f": {self.reason}" if self.reason.strip() else ""
+        """Return who answered, when and what, in one line."""
+        reason = f": {self.reason}" if self.reason.strip() else ""
         done = _DONE.get(self.decision, self.decision)
-        text = f"{done} by {self.by} at {local_time(self.at)}{said}"
-        return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+        text = f"{done} by {self.by} at {local_time(self.at)}{reason}"
+        return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def read_answers(folder: SessionFolder) -> dict[str, Answer]:
-    """Return the answers of a session by the question's name, oldest first.
+    """Return the answers of a session by the request's id, oldest first.
 
     Raises:
         StorageError: the file is damaged.
@@ -71,49 +71,51 @@ def read_answers(folder: SessionFolder) -> dict[str, Answer]:
 
 
 def settle(folder: SessionFolder, inbox: Inbox, answer: Answer) -> tuple[Answer, str | None]:
-    """Keep an answer where its question has none yet, and put it into the inbox.
+    """Store an answer if its request has none yet, and put it into the inbox.
 
-    What was kept by one who died before it was in the inbox is put there now.
+    An answer that was stored by a process that died before it was in the inbox is put there now.
 
     Returns:
-        The answer that stands, and the name of its message where it was put now.
+        The valid answer, and the name of its message if it was put now.
 
     Raises:
-        StorageError: the disk did not take it, or the file is damaged.
+        StorageError: it could not be stored, or the file is damaged.
     """
     with storage_errors(folder.answers), _locked(folder) as file:
-        stands = _decode(folder, _whole_lines(file)).get(answer.question)
-        if stands is None:
-            stands = answer
+        valid = _decode(folder, _whole_lines(file)).get(answer.question)
+        if valid is None:
+            valid = answer
             os.write(file, msgspec.json.encode(answer) + b"\n")
             os.fsync(file)
         elif answer.question in answer_messages(folder):
-            return stands, None
-        return stands, inbox.put(StreamJson().answer(stands.question, stands.response))
+            return valid, None
+        return valid, inbox.put(StreamJson().answer(valid.question, valid.response))
 
 
-def to_tell_again(folder: SessionFolder, inbox: Inbox, questions: Iterable[str]) -> Iterator[str]:
-    """Yield the messages that answer `questions`; Claude passes over what it was told before.
+def messages_to_resend(
+    folder: SessionFolder, inbox: Inbox, questions: Iterable[str]
+) -> Iterator[str]:
+    """Yield the messages that answer `questions`; Claude ignores an answer that it had before.
 
     Args:
-        questions: the names of those that Claude does not seem to have an answer to.
+        questions: the ids of the requests to which Claude does not seem to have an answer.
 
     Raises:
-        StorageError: the disk did not take it, or the file is damaged.
+        StorageError: a message could not be stored, or the file is damaged.
     """
-    told, kept = answer_messages(folder), read_answers(folder)
+    sent, stored = answer_messages(folder), read_answers(folder)
     for question in questions:
-        if question in told:
-            yield told[question]
-        elif question in kept:
-            _, name = settle(folder, inbox, kept[question])
+        if question in sent:
+            yield sent[question]
+        elif question in stored:
+            _, name = settle(folder, inbox, stored[question])
             if name is not None:
                 yield name
 
 
 @contextmanager
 def _locked(folder: SessionFolder) -> Iterator[int]:
-    """Open the file with its lock, which the kernel takes from one who dies."""
+    """Open the file and lock it; the kernel releases the lock of a process that dies."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.open(folder.answers, flags, 0o600)
     try:
@@ -125,7 +127,7 @@ def _locked(folder: SessionFolder) -> Iterator[int]:
 
 
 def _whole_lines(file: int) -> bytes:
-    """Return what is in the file, and cut off a line that was torn by a crash."""
+    """Return the file's whole lines, and remove an unfinished one that a crash has left."""
     size = os.fstat(file).st_size
     data = os.pread(file, size, 0)
     whole = data[: data.rfind(b"\n") + 1]

@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
     from claude_mpm.journal.exchange import ExchangeFile
 
-# How much is read at once, in bytes: little while it comes slowly, much where much is there.
+# How much is read at once, in bytes: the chunks grow while they are full.
 CHUNK, LARGE_CHUNK = 1 << 12, 1 << 20
 _GROWTH = 16
-_BLOCK = 1 << 16  # of what is read backwards
+_BLOCK = 1 << 16  # bytes that are read at once backwards
 
 
 class Cursor:
-    """Reads the lines of a journal from an offset on; any number of them read the same file.
+    """Reads the lines of a journal from an offset; any number of cursors read the same file.
 
     Args:
         journal: the file; it must exist.
         offset: where to start, in bytes: 0, or the end of a line.
-        together: whether lines that are there at once are given out as one.
+        together: whether the lines of one chunk are returned as one.
 
     Attributes:
-        more: whether there was more than the last `read` took; what came since is not counted.
+        more: whether the last `read` left something unread.
     """
 
     def __init__(self, journal: ExchangeFile, offset: int = 0, *, together: bool = False) -> None:
@@ -39,11 +39,11 @@ class Cursor:
 
     @property
     def offset(self) -> int:
-        """How far whole lines have been given out, in bytes."""
+        """The end of the last line that was returned, in bytes."""
         return self._framer.offset
 
     def read(self) -> list[Line]:
-        """Return the lines of the next chunk; an empty list where there is nothing new yet."""
+        """Return the lines of the next chunk; an empty list if there is nothing new."""
         while chunk := os.pread(self._file, self._chunk, self._read_to):
             self._read_to += len(chunk)
             self.more = len(chunk) == self._chunk
@@ -55,7 +55,7 @@ class Cursor:
         return []
 
     def rest(self) -> Line | None:
-        """Return an unfinished last line, once nothing more can come."""
+        """Return an unfinished last line, once nothing more is written."""
         return self._framer.flush()
 
     def close(self) -> None:
@@ -66,11 +66,11 @@ class Cursor:
 
 
 def newest_lines(journal: ExchangeFile, begin: int, end: int) -> Iterator[Line]:
-    """Yield the lines between two places of a journal, the last one first, and read no more.
+    """Yield the lines between two offsets of a journal, the last one first.
 
     Args:
         begin: where the first of them starts, in bytes.
-        end: where the last of them ends, behind its newline, in bytes.
+        end: where the last of them ends, after its newline, in bytes.
     """
     file = journal.open()
     try:
@@ -86,7 +86,7 @@ def newest_lines(journal: ExchangeFile, begin: int, end: int) -> Iterator[Line]:
                 pieces, end = [], line.offset
             pieces.append(piece)
             if len(pieces) * _BLOCK > LONGEST:
-                return  # no line that Claude has written
+                return  # Claude writes no such line
         if end > begin:
             yield _last_line(pieces, end)
     finally:
@@ -99,7 +99,7 @@ def _last_line(pieces: Sequence[bytes], end: int) -> Line:
 
 
 def read_lines(journal: ExchangeFile, offset: int = 0) -> Iterator[Line]:
-    """Yield every line that the journal holds now, also an unfinished last one."""
+    """Yield every line of the journal, and an unfinished last one."""
     cursor = Cursor(journal, offset)
     try:
         while lines := cursor.read():

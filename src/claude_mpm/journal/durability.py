@@ -1,4 +1,4 @@
-"""What of a journal is on the disk itself when, and not only with the operating system."""
+"""Durability: when a journal is synced to the disk."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _sync = getattr(os, "fdatasync", os.fsync)  # not every system has it
 
 
 class JournalSync:
-    """Syncs a journal before what stands in it is kept or handed on.
+    """Syncs a journal before its events are stored or passed on.
 
-    Claude writes the journal itself and never syncs it, so a power cut takes what the operating
-    system had not written yet, which on Linux is up to some 30 seconds.
+    Claude writes the journal itself and never syncs it, so a power cut loses what the operating
+    system had not written yet: on Linux up to some 30 seconds.
 
     Args:
         folder: the session's.
         durability: "turn" syncs at each result, "event" whenever something new was read; "none"
             never does.
-        on_failure: told of a disk that did not take it; nothing more is synced then.
+        on_failure: called with the error if the disk fails; nothing is synced after that.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class JournalSync:
         self._synced = 0  # bytes
 
     def __call__(self, events: Sequence[Event]) -> None:
-        """Sync where the events ask for it and are not on the disk yet."""
+        """Sync, if these events require it and are not on the disk yet."""
         if self._durability == "turn":
             events = [event for event in events if event.kind == "result"]
         if self._durability == "none" or not events or events[-1].offset < self._synced:
@@ -57,15 +57,15 @@ class JournalSync:
 
 
 def sync(file: ExchangeFile) -> int:
-    """Bring what a file holds now to the disk; return how much that is, in bytes.
+    """Sync a file to the disk; return how many bytes of it are certainly there.
 
     Raises:
-        StorageError: the disk did not take it.
+        StorageError: the disk failed.
     """
     with storage_errors(file):
         descriptor = file.open()
         try:
-            size = os.fstat(descriptor).st_size  # first: more may come meanwhile
+            size = os.fstat(descriptor).st_size  # before the sync: more may be written meanwhile
             _sync(descriptor)
         finally:
             os.close(descriptor)

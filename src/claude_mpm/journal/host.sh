@@ -1,38 +1,48 @@
 #!/bin/sh
-# The host: owns Claude's standard streams, so that Claude outlives whoever started it.
+# The host: it owns Claude's standard streams, so that Claude outlives the program that started it.
 #
 #   host.sh SESSION LINGER LIMIT COMMAND [ARG...]
 #
-# SESSION  the session's folder. `given` in it is only read:
-#          `inbox`: the messages
-#          `patience`: seconds to wait for the first follower, where that is not LINGER
-#          `expected`: lines that must be in the statement of where this runs
-#          `exchange` has what is written here, the FIFOs `feed` and `lease`, and
-#          `environ`: variables for Claude in the shell's syntax, removed once they are read
+# SESSION  the session's folder
 # LINGER   seconds to wait for the next follower once the last one is gone
-# LIMIT    seconds that Claude then has to end by itself, before it is terminated
+# LIMIT    seconds that Claude then has to end on its own, before it is terminated
 #
-# It must lead a process group of its own: at the end it ends the group.
+# Files in SESSION/given, which are only read:
+#   inbox/     messages for Claude
+#   patience   seconds to wait for the first follower, if not LINGER
+#   expected   lines that the statement of where this runs must contain
+# Files in SESSION/exchange:
+#   feed       FIFO, read: names of messages in the inbox, or EOF
+#   lease      FIFO, read: open for writing in every follower
+#   environ    read and removed: variables for Claude, in the shell's syntax
+#   stdin      FIFO: Claude's standard input, written by `feed`
+#   alive      FIFO, held open: its readers notice when the host has ended
+#   out.jsonl, err.log, host.log   standard output and error of Claude, standard error of the host
+#   pid, place, temporary, closed, exit   process ids; where this runs; the folder of temporary
+#              files; that nobody followed; the exit status, written last
+# File descriptors: 3 `feed`; 4 and 6 `lease`, in `watch` and `alarm`; 5 `alive`.
+#
+# It must lead a process group of its own, which it ends at the end.
 set -u
-mask=$(umask) # of whoever started this, for Claude; what is made here is for nobody else
+mask=$(umask) # the caller's, for Claude; the host's own files are private
 umask 077
 session=$1 linger=$2 limit=$3
 shift 3
 given=$session/given exchange=$session/exchange
-[ -d "$exchange" ] || given=$session exchange=$session # an earlier release made it
+[ -d "$exchange" ] || given=$session exchange=$session # the layout of an earlier release
 exec 2>>"$exchange/host.log" 3<>"$exchange/feed"
 
-send() { # SIGNAL PID: what is gone already is no error, which would be told as the reason of an end
+send() { # SIGNAL PID: signals a process; one that has ended is not reported as an error
     kill -s "$1" "$2" 2>/dev/null
 }
 
-put() { # NAME VALUE: written whole, then renamed into place, and not into what is in its place
+put() { # NAME VALUE: writes a file atomically; a link or a folder of that name is not followed
     [ ! -L "$exchange/.$1" ] || rm -f "$exchange/.$1"
     [ ! -d "$exchange/$1" ] || rm -rf "$exchange/$1"
     printf '%s\n' "$2" >"$exchange/.$1" && mv "$exchange/.$1" "$exchange/$1"
 }
 
-state_place() { # says from the inside where this is
+state_place() { # writes the statement of where this runs, as seen from the inside
     mounts=/proc/self/mountinfo
     container=$(sed -n 's,.*containers/\([0-9a-f]\{64\}\)/.*hostname .*,\1,p;' $mounts 2>/dev/null)
     read -r host 2>/dev/null </proc/sys/kernel/hostname || host=$(uname -n)
@@ -44,7 +54,7 @@ cwd=$PWD"
     put place "$place"
 }
 
-is_expected() { # whether this is the place that was asked for
+is_expected() { # whether the statement contains all expected lines
     [ -f "$given/expected" ] || return 0
     while read -r line; do
         case "
@@ -61,20 +71,20 @@ $line
     done <"$given/expected"
 }
 
-feed() { # names of inbox files come in, their contents go out
-    exec 5>&- # here, since a shell keeps a copy of what is redirected for a function
+feed() { # reads names of messages, and writes their contents to Claude
+    exec 5>&- # here, since a shell keeps a copy of a descriptor that is redirected for a function
     while read -r name <&3; do
         [ "$name" = EOF ] && break
         cat "$given/inbox/$name"
     done
 }
 
-alarm() { # says `expired` on the lease after `patience` seconds, unless it is terminated before
-    exec 2>/dev/null # a shell says of what it waits for by which signal it ended
+alarm() { # writes `expired` to the lease after `patience` seconds, unless it is terminated before
+    exec 2>/dev/null # a shell reports by which signal its children ended
     nap=
     trap '[ -z "$nap" ] || send TERM "$nap"; exit' TERM
-    command exec 6<>"$exchange/lease" || exit # held, so that it is heard though the folder is gone
-    echo armed >&6 # from here on it hears when it is terminated
+    command exec 6<>"$exchange/lease" || exit # held open, in case the folder is removed
+    echo armed >&6 # from here on SIGTERM is handled
     sleep "$patience" 6>&- &
     nap=$!
     wait "$nap"
@@ -85,7 +95,7 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
     exec 5>&-
     patience=$linger
     [ ! -f "$given/patience" ] || read -r patience <"$given/patience"
-    while [ -p "$exchange/lease" ]; do # without its folder, nobody can follow any more
+    while [ -p "$exchange/lease" ]; do # without the folder, nobody can follow any more
         alarm &
         ringing=$!
         command exec 4<"$exchange/lease" || break
@@ -96,7 +106,7 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
         done
         if [ "$holder" = expired ]; then
             is_asked || break
-            sleep 1 # where LINGER is 0
+            sleep 1 # in case LINGER is 0
             continue
         fi
         send TERM "$ringing"
@@ -110,12 +120,12 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
     ends_within 10 || send KILL "$claude"
 }
 
-is_asked() { # whether Claude waits for the answer to a question; it would count the end as a no
+is_asked() { # whether Claude waits for an answer; the end of its input would be a denial
     grep -ao '^{"type":"system","subtype":"session_state_changed","state":"[a-z_]*' \
         "$exchange/out.jsonl" | tail -n 1 | grep -q requires_action
 }
 
-ends_within() { # SECONDS: whether Claude, which is not this shell's child, ends in time
+ends_within() { # SECONDS: waits for the end of Claude, which is not a child of this subshell
     left=${1%.*}
     while kill -0 "$claude" 2>/dev/null; do
         [ "${left:-0}" -gt 0 ] || return 1
@@ -124,16 +134,16 @@ ends_within() { # SECONDS: whether Claude, which is not this shell's child, ends
     done
 }
 
-make_temporary() { # Claude's temporary files go with it; the path is short: sockets are in there
+make_temporary() { # the folder of Claude's temporary files; its path is short, for sockets in it
     base=${CLAUDE_CODE_TMPDIR:-${TMPDIR:-/tmp}}
     [ -d "$base" ] || mkdir -p "$base"
     temporary=$(mktemp -d "$base/mpm.XXXXXX") || return
-    printf '%s\n' "$temporary" >"$exchange/temporary" # while it is empty, it names nothing
+    printf '%s\n' "$temporary" >"$exchange/temporary" # not atomic: while empty, it is ignored
     export CLAUDE_CODE_TMPDIR="$temporary"
 }
 
-run() { # COMMAND [ARG...]: Claude, from its start to its end; sets `status`
-    # Not a pipeline: the shell would wait for both its ends, and `feed` ends last.
+run() { # COMMAND [ARG...]: runs Claude, from its start to its end; sets `status`
+    # Not a pipeline: the shell would wait for both of its processes, and `feed` ends last.
     (
         umask "$mask"
         export CLAUDE_MPM_SESSION="${session##*/}" CLAUDE_MPM_FOLDER="$session"
@@ -154,16 +164,16 @@ run() { # COMMAND [ARG...]: Claude, from its start to its end; sets `status`
     done
     [ "$status" != 137 ] || [ -z "$container" ] || ! ran_out_of_memory ||
         echo "the container ran out of memory; give it more" >>"$exchange/err.log"
-    # A shell that was just forked can miss the first signal it is sent, but not this one.
+    # A shell that was just forked can miss SIGTERM, but not this signal.
     send KILL "$feeding"
     send KILL "$watching"
 }
 
-ran_out_of_memory() { # whether the kernel has killed something of this container for that
+ran_out_of_memory() { # whether the kernel's OOM killer has killed a process of this container
     grep -qs '^oom_kill [1-9]' /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control
 }
 
-sweep() { # ends the processes of Claude's tools, wherever they went
+sweep() { # ends the processes of Claude's tools, in whatever process group they are
     for round in TERM 0 0 0 0 0 0 0 0 0 KILL KILL KILL; do
         left=$(grep -lzxF "CLAUDE_MPM_FOLDER=$session" /proc/[0-9]*/environ 2>/dev/null)
         [ -n "$left" ] || return
@@ -175,7 +185,7 @@ sweep() { # ends the processes of Claude's tools, wherever they went
     done
 }
 
-clean_up() { # its own files, and Claude's temporary ones before the note of where they are
+clean_up() { # removes the host's files; Claude's temporary ones before the file with their path
     set --
     for name in stdin alive pid feed lease closed environ temporary; do
         set -- "$@" "$exchange/$name"
@@ -186,7 +196,7 @@ clean_up() { # its own files, and Claude's temporary ones before the note of whe
 claude= asked= temporary= status=126
 trap 'asked=yes; [ -z "$claude" ] || send TERM "$claude"' TERM
 mkfifo "$exchange/stdin" "$exchange/alive"
-exec 5<>"$exchange/alive" # whoever reads it hears when this shell has ended
+exec 5<>"$exchange/alive" # its readers notice when this shell has ended
 state_place
 if is_expected; then
     [ ! -f "$exchange/environ" ] || { . "$exchange/environ" && rm -f "$exchange/environ"; }
@@ -199,4 +209,4 @@ put exit "$status"
 trap '' TERM
 kill -TERM 0
 wait
-exit "$status" # for whoever waits, should the disk be full
+exit "$status" # also if the disk was full, and `exit` could not be written

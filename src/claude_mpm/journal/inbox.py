@@ -1,4 +1,4 @@
-"""What Claude is sent: whole files, named to the host one by one."""
+"""The inbox: messages for Claude, as whole files whose names are announced to the host."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ END_OF_INPUT = "EOF"
 
 
 class Inbox:
-    """Puts messages into a session's inbox and tells the host their names.
+    """Puts messages into a session's inbox and announces their names to the host.
 
-    Claude ends at one malformed line, so a message reaches it only as a whole file: it is
-    written beside the inbox, synced, and linked under the next free number.
+    Claude ends at a malformed line, so a message reaches it only as a whole file: it is written
+    beside the inbox, synced, and linked under the next free number.
 
     Args:
         folder: the session's.
-        durable: whether a message is on the disk itself before Claude hears of it.
+        durable: whether a message is synced to the disk before it is announced.
     """
 
     def __init__(self, folder: SessionFolder, *, durable: bool = True) -> None:
         self._folder = folder
         self._durable = durable
         self._feed: int | None = None
-        # The reader closes the feed of a host that is gone, while others may be announcing.
+        # Protects the descriptor of the feed: the reading thread closes that of a host that has
+        # ended, while other threads may be announcing.
         self._using_feed = threading.RLock()
 
     def put(self, message: bytes) -> str:
-        """Keep a message and return its name; the host does not hear of it yet.
+        """Store a message and return its name; it is not announced yet.
 
         Raises:
-            StorageError: the disk did not take it.
+            StorageError: it could not be stored.
         """
         inbox = self._folder.inbox
         with storage_errors(inbox):
@@ -68,32 +69,32 @@ class Inbox:
         """Return a message as it was put.
 
         Raises:
-            FileNotFoundError: there is none of that name.
+            FileNotFoundError: there is no such message.
         """
-        if not _is_number(name):  # such as what a place has written into the feed
+        if not _is_number(name):  # such as a name that a place has written into the feed
             raise FileNotFoundError(errno.ENOENT, "no message", name)
         return (self._folder.inbox / name).read_bytes()
 
     def open_before_host(self) -> None:
-        """Hold the feed open so that names can be announced before the host is there."""
+        """Hold the feed open so that names can be announced before the host has started."""
         with self._using_feed:
             self.close()
             self._feed = self._folder.feed.open_fifo(os.O_RDWR)
 
     def host_is_there(self) -> None:
-        """Let go of the feed's reading end, so that only a living host counts as its reader."""
+        """Close the feed's reading end, so that only a running host counts as its reader."""
         with self._using_feed:
             self.close()
             self._open()
 
     def announce(self, name: str) -> None:
-        """Tell the host to give Claude the message `name`.
+        """Have the host send Claude the message `name`.
 
         Raises:
-            SessionEnded: there is no host any more; the message stays in the inbox.
+            SessionEnded: the host has ended; the message stays in the inbox.
         """
         linked = self._folder.link_file.exists()
-        if linked:  # one that dies leaves to the next what it has not delivered
+        if linked:  # the next link delivers what one that died has not
             self._folder.append(self._folder.announced, name)
         with self._using_feed:
             if self._feed is None:
@@ -108,11 +109,11 @@ class Inbox:
             raise SessionEnded(f"session {self._folder.path.name} takes no input: it has ended")
 
     def end(self) -> None:
-        """End Claude's input, after all that was announced before."""
+        """End Claude's input, after everything that was announced before."""
         self.announce(END_OF_INPUT)
 
     def close(self) -> None:
-        """Let go of the feed; safe to call twice."""
+        """Close the feed; safe to call twice."""
         with self._using_feed:
             if self._feed is not None:
                 os.close(self._feed)
@@ -126,7 +127,7 @@ class Inbox:
 
 
 def _is_number(name: str) -> bool:
-    """Tell whether a name is that of a message; what others leave there is none."""
+    """Return whether a name is that of a message, and not of a file that others left there."""
     return name.isascii() and name.isdigit()
 
 

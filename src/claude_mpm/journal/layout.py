@@ -1,7 +1,8 @@
-"""The session folder: which file is what, who writes it, and with which rights.
+"""The session folder: its files, who writes them, and with which permissions.
 
-It has three parts. What this machine obeys is directly in it, and no place sees that. `given` has
-what a place may read and not write; `exchange` what it writes, of which nothing is believed.
+It has three parts. The files that this machine trusts are directly in it, where no place sees
+them. `given` has the files that a place may read and not write; `exchange` those that it writes,
+which are never trusted.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import msgspec
 
 from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.folders import check_private, make_private
+from claude_mpm.journal.exchange import ExchangeFile
 from claude_mpm.journal.orphans import belongs, exists, remove_socket, remove_temporary
-from claude_mpm.journal.part import ExchangePart, GivenPart, Part
 from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.printable import exact_line
 from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
@@ -29,15 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from claude_mpm.journal.exchange import ExchangeFile
-
 _NUMBER = re.compile(rb"-?[0-9]{1,10}")
-_KILLED = 128 + signal.SIGKILL
+_KILLED_STATUS = 128 + signal.SIGKILL
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NUMBERS = 64  # bytes that are read of a file with numbers
-# What a shell writes in front of the reason why it cannot run a command: its script, and the line.
-_OF_THE_SCRIPT = re.compile(r"^\S*host\.sh: (?:line )?\d+: (?:exec: )?", re.MULTILINE)
-_SAYING_THE_END = 10.0  # seconds between a host's last word and its files' removal
+# What a shell prefixes to the reason why it cannot run a command: its script, and the line.
+_SCRIPT_PREFIX = re.compile(r"^\S*host\.sh: (?:line )?\d+: (?:exec: )?", re.MULTILINE)
+_EXIT_DELAY = 10.0  # seconds that a host may need between removing its files and `exit`
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,14 +44,13 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         at: seconds since the epoch.
-        offset: how long the journal was, in bytes.
-        errors, host_errors: how long the files of standard error were, Claude's and the host's.
-        resumed: whether it took up a conversation that was there before.
+        offset: the size of the journal then, in bytes.
+        errors, host_errors: the sizes of the files of standard error, Claude's and the host's.
+        resumed: whether it resumed an earlier conversation.
         framework_sha256: hash of the instructions and agents that Claude was given.
         framework_source: where they came from.
-        agents_source: the folder of the agents that were added; empty where there was none.
-        claude_version: of Claude Code, as it was known then or told soon after; empty where it
-            was not.
+        agents_source: the folder of additional agents; empty if there was none.
+        claude_version: of Claude Code, as known at the start or soon after; empty if unknown.
         claude_limits: the promises that this build does not keep, in one line.
     """
 
@@ -69,17 +67,21 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Meta(msgspec.Struct, kw_only=True):
-    """What was started, where and with what; it holds no secrets.
+    """The record of a session: what was started, where and how; it contains no secrets.
 
     Args:
-        session_id: the session's name, and the folder's.
-        claude_session_id: the UUID under which Claude Code keeps the conversation.
-        wire: how the journal is read: "stream-json", "plain-text".
-        options: the orchestrator's options, as a resume needs them.
-        place: what its environment was made with, as a resume needs it.
+        session_id: the name of the session and of its folder.
+        claude_session_id: the UUID under which Claude Code stores the conversation.
+        orchestrator: its registered name.
+        environment: the name of the environment's class.
+        wire: how the journal is read: "stream-json", "plain-text", "transcript".
+        cwd: Claude's working folder.
+        created_at: seconds since the epoch.
+        options: the orchestrator's options, for a resume.
+        place: the environment's settings, for a resume.
         starts: every start, oldest first.
-        secrets: by what the secrets of Claude's environment are recognised, with the key of the
-            state folder.
+        secrets: fingerprints by which the secrets of Claude's environment are recognized, with the
+            key of the state folder.
     """
 
     session_id: str
@@ -101,7 +103,7 @@ class Container(msgspec.Struct, frozen=True):
     Args:
         id: as the engine printed it when it made the container.
         engine: the engine's command.
-        gone: whether the engine has said that it is.
+        gone: whether the engine has reported that it no longer exists.
     """
 
     id: str
@@ -109,71 +111,113 @@ class Container(msgspec.Struct, frozen=True):
     gone: bool = False
 
 
+class PrivatePath:
+    """A file of the session's folder that only this machine sees, as an attribute: its path.
+
+    The path is made on access and not stored, since there may be thousands of folders at once.
+
+    Args:
+        name: of the file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, folder: SessionFolder, owner: type | None = None) -> Path:
+        """Return its path in a folder."""
+        return folder.path / self._name
+
+
+class GivenPath(PrivatePath):
+    """A file that the environment may read, and not write."""
+
+    def __get__(self, folder: SessionFolder, owner: type | None = None) -> Path:
+        """Return its path in the folder `given`."""
+        return folder.given / self._name
+
+
+class ExchangeEntry:
+    """A file that the environment writes, so that nothing in it is trusted.
+
+    Args:
+        name: of the file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, folder: SessionFolder, owner: type | None = None) -> ExchangeFile:
+        """Return it; not as a path, since it must not be opened as one."""
+        return ExchangeFile(folder.exchange, self._name)
+
+
 class SessionFolder:
-    """Names the parts of one session's folder and makes them, readable by their owner alone.
+    """The folder of one session: the paths of its files, and what is read and written in them.
+
+    All of it is readable by its owner alone.
 
     Args:
         path: the folder; it need not exist yet.
     """
 
-    # What this machine obeys.
-    meta_file = Part("meta.json")
-    metadata = Part("metadata.json")
-    decisions = Part("decisions.jsonl")
-    answers = Part("answers.jsonl")  # to Claude's questions
-    parked = Part("parked.json")  # a prompt that waits for the rate limit
-    owner = Part("owner")  # who may start Claude, or did so last
-    hosted = Part("hosted")  # there was a host, and where it makes its temporary folder
-    container_file = Part("container.json")  # what was made for it
-    link_file = Part("link.json")  # what stands between this folder and its place
-    announced = Part("announced")  # what a link is to deliver, and what it has
-    delivered = Part("delivered")
-    terminal = Part("terminal.json")  # what a terminal's host is to run, until it is read
-    screen = Part("screen")  # where screens find that host
-    transcripts = Part("transcripts.json")  # how far it copied Claude's own record
-    # What a place may read.
-    inbox = GivenPart("inbox")
-    framework = GivenPart("framework.md")
-    agents = GivenPart("agents.json")
-    host_script = GivenPart("host.sh")  # in a container; elsewhere it is where we are installed
-    expected_place = GivenPart("expected")
-    # What a place writes.
-    journal = ExchangePart("out.jsonl")
-    errors = ExchangePart("err.log")
-    host_errors = ExchangePart("host.log")
-    feed = ExchangePart("feed")
-    lease = ExchangePart("lease")
-    stdin = ExchangePart("stdin")
-    alive = ExchangePart("alive")  # a FIFO that ends for its readers when the host does
-    pid_file = ExchangePart("pid")
-    exit_file = ExchangePart("exit")
-    closed = ExchangePart("closed")  # the host has ended the input: nobody followed
-    temporary = ExchangePart("temporary")  # the folder of Claude's temporary files, in the place
-    place = ExchangePart("place")  # where the host found itself
-    environ = ExchangePart("environ")  # variables for Claude, until the host has read them
-    claude = ExchangePart("claude")  # where a Claude in a container keeps its conversation
+    # Trusted, and seen by this machine alone.
+    meta_file = PrivatePath("meta.json")
+    metadata = PrivatePath("metadata.json")
+    decisions = PrivatePath("decisions.jsonl")
+    answers = PrivatePath("answers.jsonl")  # to Claude's questions
+    parked = PrivatePath("parked.json")  # a prompt that waits for the rate limit
+    owner = PrivatePath("owner")  # who may start Claude, or was the last to
+    hosted = PrivatePath("hosted")  # there was a host, and where it makes its temporary folder
+    container_file = PrivatePath("container.json")
+    link_file = PrivatePath("link.json")  # how the link process reaches the place
+    announced = PrivatePath("announced")  # messages that a link is to deliver
+    delivered = PrivatePath("delivered")  # those that it has delivered
+    terminal = PrivatePath("terminal.json")  # a terminal host's launch specification, until read
+    screen = PrivatePath("screen")  # the path of that host's socket for screens
+    transcripts = PrivatePath("transcripts.json")  # how much it has copied of Claude's transcripts
+    # Readable by the place.
+    inbox = GivenPath("inbox")
+    framework = GivenPath("framework.md")
+    agents = GivenPath("agents.json")
+    host_script = GivenPath("host.sh")  # for a container; else the installed script is run
+    expected_place = GivenPath("expected")
+    # Written by the place, and never trusted.
+    journal = ExchangeEntry("out.jsonl")
+    errors = ExchangeEntry("err.log")
+    host_errors = ExchangeEntry("host.log")
+    feed = ExchangeEntry("feed")
+    lease = ExchangeEntry("lease")
+    stdin = ExchangeEntry("stdin")
+    alive = ExchangeEntry("alive")  # a FIFO that ends for its readers when the host does
+    pid_file = ExchangeEntry("pid")
+    exit_file = ExchangeEntry("exit")
+    closed = ExchangeEntry("closed")  # the host has ended the input, since nobody followed
+    temporary = ExchangeEntry("temporary")  # the folder of Claude's temporary files, in the place
+    place = ExchangeEntry("place")  # the host's statement of where it runs
+    environ = ExchangeEntry("environ")  # variables for Claude, until the host has read them
+    claude = ExchangeEntry("claude")  # the configuration folder of a Claude in a container
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @cached_property
     def is_flat(self) -> bool:
-        """Whether an earlier release made it, which knew no parts: all is directly in it."""
-        here, parted = (os.path.lexists(self.path / name) for name in ("out.jsonl", "exchange"))
-        return here and not parted
+        """Whether an earlier release made it, which put all files directly into it."""
+        flat, parted = (os.path.lexists(self.path / name) for name in ("out.jsonl", "exchange"))
+        return flat and not parted
 
     @cached_property
     def given(self) -> Path:
-        """What a place may read, and not write."""
+        """The folder of files that a place may read, and not write."""
         return self.path if self.is_flat else self.path / "given"
 
     @cached_property
     def exchange(self) -> Path:
-        """What a place writes."""
+        """The folder of files that a place writes."""
         return self.path if self.is_flat else self.path / "exchange"
 
     def check(self) -> None:
-        """Make sure that what the folder says is our own word, before something is done by it.
+        """Check, before acting on the folder's content, that nobody else could have written it.
 
         Raises:
             StorageError: others may have written it.
@@ -181,7 +225,7 @@ class SessionFolder:
         if self.path.is_symlink():
             raise StorageError(f"{self.path} is a link, and no session; remove it")
         check_private(self.path)
-        # A container of an earlier release could write all of the folder but this.
+        # A container of an earlier release could write everything in the folder.
         if self.is_flat and (self.path / "claude").is_dir():
             name = self.path.name
             raise StorageError(
@@ -191,17 +235,17 @@ class SessionFolder:
             )
 
     def damage(self) -> list[str]:
-        """Say of each file of the exchange that is not what it must be what it is."""
+        """Return a description of each file of the exchange that is not of the right kind."""
         files = (
             self.journal, self.errors, self.host_errors, self.pid_file, self.exit_file,
             self.closed, self.temporary, self.place, self.environ,
         )  # fmt: skip
         fifos = (self.feed, self.lease, self.stdin, self.alive)
-        found = [file.wrong() for file in files] + [fifo.wrong(fifo=True) for fifo in fifos]
-        return [each for each in found if each is not None]
+        faults = [file.wrong() for file in files] + [fifo.wrong(fifo=True) for fifo in fifos]
+        return [fault for fault in faults if fault is not None]
 
     def create(self) -> None:
-        """Make the folder with an empty inbox and journal; keep what is there.
+        """Make the folder with an empty inbox and journal; existing files are kept.
 
         Raises:
             StorageError: it cannot be written.
@@ -214,36 +258,36 @@ class SessionFolder:
             os.close(file.open_to_append())
 
     def prepare_host(self) -> None:
-        """Make the FIFOs anew and forget how an earlier host ended."""
+        """Make new FIFOs, and remove the files of an earlier host."""
         with storage_errors(self.path):
             self.remove_host()
-            private = (self.link_file, self.announced, self.delivered, self.container_file)
-            for ours in private:
-                ours.unlink(missing_ok=True)
+            for path in (self.link_file, self.announced, self.delivered, self.container_file):
+                path.unlink(missing_ok=True)
             for fifo in (self.feed, self.lease):
                 fifo.make_fifo()
-            for note in (self.place, self.exit_file):  # at every moment something tells of an end
-                note.remove()
+            # Last, so that the earlier host counts as ended until then.
+            for file in (self.place, self.exit_file):
+                file.remove()
             self.hosted.touch(mode=0o600)
 
     def remove_host(self) -> None:
-        """Remove what only a living host needs."""
+        """Remove the files that only a running host needs."""
         remove_socket(self.screen)
-        for ours in (self.expected_place, self.terminal, self.screen):
-            ours.unlink(missing_ok=True)
+        for path in (self.expected_place, self.terminal, self.screen):
+            path.unlink(missing_ok=True)
         fifos = (self.feed, self.lease, self.stdin, self.alive)
         for file in (*fifos, self.pid_file, self.closed, self.environ, self.temporary):
             file.remove()
 
     def note_killed(self) -> None:
-        """Leave the word of a host that was killed before it could."""
+        """Write the exit status for a host that was killed before it could."""
         if self.exit_status() is None:
-            self.exit_file.write(f"{_KILLED}\n".encode())
+            self.exit_file.write(f"{_KILLED_STATUS}\n".encode())
 
     def remove_temporary(self) -> bool:
-        """Remove Claude's temporary files of a host that was killed; tell if there were some.
+        """Remove Claude's temporary files, if its host was killed; return whether there were any.
 
-        A container has them inside, and they went with it.
+        Those of a container are inside it, and were removed with it.
         """
         if self.container_file.exists():
             self.temporary.remove()
@@ -255,23 +299,23 @@ class SessionFolder:
         return remove_temporary(self.temporary, base)
 
     def note_base(self, environ: Mapping[str, str]) -> None:
-        """Note where a host with these variables makes its temporary folder."""
+        """Record where a host with these environment variables makes its temporary folder."""
         base = environ.get("CLAUDE_CODE_TMPDIR") or environ.get("TMPDIR") or "/tmp"
         self.write(self.hosted, f"{base}\n".encode())
 
     def note_failed_start(self, reason: str) -> None:
-        """Keep why there was never a host."""
+        """Record why no host was started."""
         self.host_errors.append(f"{reason}\n".encode())
         self.remove_host()
         self.exit_file.write(b"126\n")
 
     def expect_place(self, expected: Mapping[str, str]) -> None:
-        """Note what the host's statement of where it runs must say."""
+        """Write what the host's statement of where it runs must contain."""
         lines = "".join(f"{key}={value}\n" for key, value in expected.items())
         self.write(self.expected_place, lines.encode())
 
     def read_place(self) -> dict[str, str]:
-        """Return where the host found itself; empty where it has not said so."""
+        """Return the host's statement of where it runs; empty if there is none."""
         try:
             lines = self.place.read().decode("utf-8", "replace").splitlines()
         except (FileNotFoundError, StorageError):
@@ -279,12 +323,12 @@ class SessionFolder:
         return {key: value for key, _, value in (line.partition("=") for line in lines)}
 
     def write(self, file: Path, data: bytes) -> None:
-        """Write one of our own files whole, or leave it as it was."""
+        """Replace one of our own files atomically."""
         with storage_errors(file):
             write_whole(file, data)
 
     def append(self, file: Path, line: str) -> None:
-        """Add a line to one of our own files."""
+        """Append a line to one of our own files."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with storage_errors(file):
             descriptor = os.open(file, flags, 0o600)
@@ -309,10 +353,10 @@ class SessionFolder:
         return meta
 
     def write_meta(self, meta: Meta) -> None:
-        """Keep the session's record.
+        """Write the session's record.
 
         Raises:
-            UsageError: something in it is no text, as a path can be.
+            UsageError: a value is not UTF-8, such as a path.
         """
         try:
             data = msgspec.json.encode(meta)
@@ -325,24 +369,24 @@ class SessionFolder:
         self.write(self.meta_file, msgspec.json.format(data) + b"\n")
 
     def note_container(self, container: Container) -> None:
-        """Keep which container is the session's."""
+        """Record the session's container."""
         self.write(self.container_file, msgspec.json.encode(container) + b"\n")
 
     def read_container(self) -> Container | None:
-        """Return the container that was made for the session's last start; None for none."""
+        """Return the container of the session's last start; None if there was none."""
         try:
             return msgspec.json.decode(self.container_file.read_bytes(), type=Container)
         except (FileNotFoundError, *NOT_JSON):
             return None
 
     def exit_status(self) -> int | None:
-        """Return how Claude ended, as the host wrote it; None while it has not, or not so.
+        """Return Claude's exit status, as the host wrote it; None without a valid one.
 
-        A host removes its `feed` first: where there is one at work, somebody else has written it.
+        A host removes its `feed` first: while one runs, someone else has written the status.
         """
         status = _numbers(self.exit_file)
-        is_one = len(status) == 1 and abs(status[0]) < 256
-        return status[0] if is_one and not self.has_host() else None
+        is_valid = len(status) == 1 and abs(status[0]) < 256
+        return status[0] if is_valid and not self.has_host() else None
 
     def pids(self) -> tuple[int, int] | None:
         """Return the process ids of the host and of Claude; None before the start."""
@@ -351,38 +395,39 @@ class SessionFolder:
         return (pids[0], pids[1]) if len(pids) == 2 and min(pids) >= 0 else None
 
     def write_pids(self, host: int, claude: int) -> None:
-        """Keep the process ids of what stands for the host, and of Claude."""
+        """Write the process ids of the host, or of what acts as the host, and of Claude."""
         self.pid_file.write(f"{host} {claude}\n".encode())
 
     def has_host(self) -> bool:
-        """Tell whether a host reads `feed`, which it does from its start to its death."""
+        """Return whether a host reads `feed`, which it does from its start to its end."""
         try:
             os.close(self.feed.open_fifo(os.O_WRONLY))
-        except (OSError, StorageError):  # there is none, or what is there takes no message
+        except (OSError, StorageError):  # there is none, or it is not a FIFO that is read
             return False
         return True
 
     def has_ended(self) -> bool:
-        """Tell whether nothing more is written: it was said how Claude ended, or nobody is left.
+        """Return whether nothing more is written: there is an exit status, or no process is left.
 
-        A host removes its `feed` before it says how Claude ended; one that was killed leaves it.
-        Without a host, it is the controller that says so, and may be killed.
+        A host removes its `feed` before it writes the exit status; one that was killed leaves it.
+        Without a host, the controller writes the status, and may be killed.
         """
         pids = self.pids()
-        if pids is not None and self.host_is_dead():  # though its helpers may hold the feed
+        if pids is not None and self.host_is_dead():  # its helpers may still hold the feed
             return self.container_file.exists() or not belongs(pids[1], self.path)
         if self.has_host():
             return False
-        if self.link_file.exists():  # without its link, nothing is known of what goes on there
+        if self.link_file.exists():  # without its link, the state of the far side is unknown
             return self.exit_file.exists()
         if self.exit_file.exists() or self.feed.exists():
             return True
         return not exists(pids[0]) if pids is not None else self._is_deserted()
 
     def _is_deserted(self) -> bool:
-        """Tell whether a host's files are gone, which leaves but its exit status, and not that.
+        """Return whether a host's files are gone, without an exit status.
 
-        They go a moment before the status is there; for longer only where the place removed them.
+        A host removes them just before it writes the status; only if the place removed them does
+        the status stay missing.
         """
         if not self.hosted.exists():
             return False
@@ -390,12 +435,12 @@ class SessionFolder:
             age = time.time() - os.lstat(self.exchange).st_mtime
         except FileNotFoundError:
             return True
-        return not 0 <= age < _SAYING_THE_END
+        return not 0 <= age < _EXIT_DELAY
 
     def host_is_dead(self) -> bool:
-        """Tell whether a host began and is gone without a word, as one that was killed is.
+        """Return whether a host was started and has ended without an exit status: it was killed.
 
-        It holds `alive` open from its start to its end, and removes it before it says how that was.
+        It holds `alive` open from its start to its end, and removes it before it writes the status.
         """
         if self.pids() is None:
             return False
@@ -411,9 +456,9 @@ class SessionFolder:
             os.close(alive)
 
     def end_torn_line(self) -> bool:
-        """End a last line of the journal that its writer did not live to end; tell if it did so.
+        """Terminate an unfinished last line of the journal; return whether there was one.
 
-        It is a line of its own from then on, so that nothing is taken for its rest.
+        So what is written next is not read as the rest of that line.
         """
         journal = self.journal.open(os.O_RDWR | os.O_APPEND)
         try:
@@ -427,27 +472,27 @@ class SessionFolder:
             os.close(journal)
 
     def ending(self, status: int | None = None) -> str | None:
-        """Say in one line how Claude ended; None while it has not.
+        """Return one line about how Claude ended; None while it runs.
 
         Args:
-            status: the exit status, where the host could not write it.
+            status: the exit status, if the host could not write it.
         """
-        known = self.exit_status()
-        status = status if known is None else known
+        written = self.exit_status()
+        status = status if written is None else written
         if status is None:
             return None
-        said = telling(self.stderr_tail())
-        return f"Claude ended with status {status}" + (f": {said}" if said else "")
+        reason = telling(self.stderr_tail())
+        return f"Claude ended with status {status}" + (f": {reason}" if reason else "")
 
     def stderr_tail(self) -> str:
-        """Return the end of what Claude, or else the host, wrote to standard error since the start.
+        """Return the end of Claude's standard error since the start, or else of the host's.
 
-        What earlier starts of the session wrote there is no reason for what became of this one.
+        What earlier starts of the session wrote does not explain how this one ended.
         """
         start = self._last_start()
-        said = _tail(self.errors, since=start.errors)
-        said = said or _tail(self.host_errors, since=start.host_errors)
-        return _OF_THE_SCRIPT.sub("", said)
+        text = _tail(self.errors, since=start.errors)
+        text = text or _tail(self.host_errors, since=start.host_errors)
+        return _SCRIPT_PREFIX.sub("", text)
 
     def _last_start(self) -> Start:
         try:
@@ -457,10 +502,10 @@ class SessionFolder:
         return starts[-1] if starts else Start(at=0.0, offset=0)
 
     def printed(self, since: int) -> str:
-        """Return the end of what Claude wrote to the journal that is no message of it.
+        """Return the last lines of the journal that are not messages.
 
         Args:
-            since: the byte from which on it counts.
+            since: the offset from which the journal is read, in bytes.
         """
         lines = _tail(self.journal, since=since).splitlines()
         return "\n".join(line for line in lines if not line.startswith("{"))
@@ -479,7 +524,7 @@ def session_path(state_dir: Path, session_id: str) -> Path:
     """Return the folder of a session.
 
     Raises:
-        UsageError: the id has characters that a folder's name must not have.
+        UsageError: the id is not a valid folder name.
     """
     if not _SAFE_NAME.fullmatch(session_id):
         raise UsageError(
@@ -489,11 +534,11 @@ def session_path(state_dir: Path, session_id: str) -> Path:
 
 
 def _numbers(file: ExchangeFile) -> list[int]:
-    """Return the numbers that a file holds, each fit for a process id; none where it has others."""
+    """Return the numbers in a file; none if one of them is out of the range of process ids."""
     try:
         words = file.read(_NUMBERS).split()
     except (FileNotFoundError, StorageError):
         return []
     numbers = [int(word) for word in words if _NUMBER.fullmatch(word)]
-    fit = len(numbers) == len(words) and all(number < 2**31 for number in numbers)
-    return numbers if fit else []
+    are_valid = len(numbers) == len(words) and all(number < 2**31 for number in numbers)
+    return numbers if are_valid else []

@@ -1,7 +1,8 @@
-"""Who follows a session: any number hold its lease, one owns it; the kernel lets go of both.
+"""Who follows a session: any number of processes hold its lease, and one of them owns it.
 
-The lease keeps Claude from being ended. The owner alone gives Claude the prompts that were put and
-not heard of, and starts it again; each has a number higher than that of every owner before.
+The lease keeps Claude running. Only the owner starts Claude again, and resends prompts that were
+not delivered; each owner has a higher number than all before it. The kernel releases the lease and
+the lock of a process that dies.
 """
 
 from __future__ import annotations
@@ -22,33 +23,35 @@ from claude_mpm.validation import NOT_JSON, local_time
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
-_TRIES, _PAUSE = 50, 0.02  # who has just won the lock has not yet written who it is
+# The process that has just won the lock needs a moment, in seconds, to write who it is.
+_TRIES, _PAUSE = 50, 0.02
 
 
 class Lease:
     """Keeps a session's Claude from being ended by the linger rule."""
 
     def __init__(self, folder: SessionFolder) -> None:
-        # Reading and writing, so that opening waits for nobody and the host may come later.
+        # For reading and writing, so that opening does not block, and the host may start later.
         self._descriptor = folder.lease.open_fifo(os.O_RDWR)
         os.write(self._descriptor, b"held\n")
 
     def release(self) -> None:
-        """Let go; safe to call twice."""
+        """Release it; safe to call twice."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Who owns a session, or did so last.
+    """The current or the last owner of a session.
 
     Args:
-        number: counts the owners; whoever reads a higher one than its own has lost the session.
-        host: the machine.
+        number: counts the owners; an owner that reads a higher one than its own has lost the
+            session.
+        host: the machine's name.
         pid: the process there.
         at: since when, in seconds since the epoch.
-        released: whether it has let go of it by itself.
+        released: whether it has released the session.
     """
 
     number: int = 0
@@ -63,10 +66,10 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 def read_owner(folder: SessionFolder) -> Owner:
-    """Return who owns a session, or did so last; number 0 where nobody ever did."""
+    """Return the current or the last owner of a session; number 0 if there never was one."""
     try:
         return msgspec.json.decode(folder.owner.read_bytes(), type=Owner)
-    except (FileNotFoundError, *NOT_JSON):  # damaged by a power cut: begin anew
+    except (FileNotFoundError, *NOT_JSON):  # damaged by a power cut: start again from 0
         return Owner()
 
 
@@ -76,32 +79,32 @@ def machine() -> str:
 
 
 class SessionLock:
-    """Owns a session where nobody else does; death lets go of it.
+    """Owns a session, unless another process does; released when this process dies.
 
-    On one machine, and wherever locks reach across machines, the kernel sees to it that there is
-    one. Where they do not, the number does: it moves on with each owner.
+    On one machine, and on file systems whose locks work across machines, the kernel ensures that
+    there is one owner. Elsewhere the number does: it increases with each owner.
 
     Attributes:
-        owner: this object; or who has the session, where that is another.
+        owner: this process, or the one that owns the session instead.
     """
 
     def __init__(self, folder: SessionFolder) -> None:
         self._folder = folder
         self._lost = False
-        # The folder itself: it is there before all that is in it, and outlives every host.
+        # The lock is on the folder itself, which exists before its files, and outlives every host.
         self._descriptor = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._close()
-            self.owner = _who_has(folder)
+            self.owner = _wait_for_owner(folder)
             return
-        before = read_owner(folder)
-        if _may_run_elsewhere(folder, before):
+        last = read_owner(folder)
+        if _may_run_elsewhere(folder, last):
             self._close()
-            self.owner = before
+            self.owner = last
             return
-        self.owner = Owner(before.number + 1, machine(), os.getpid(), time.time())
+        self.owner = Owner(last.number + 1, machine(), os.getpid(), time.time())
         try:
             self._write(self.owner)
         except BaseException:
@@ -110,25 +113,25 @@ class SessionLock:
 
     @property
     def held(self) -> bool:
-        """Whether this object has it."""
+        """Whether this process owns the session."""
         return self._descriptor >= 0
 
     def check(self) -> None:
-        """Make sure, before something is done that only one may do, that nobody took the session.
+        """Check, before doing what only the owner may do, that no other process took the session.
 
         Raises:
-            NotOwner: it was ours, and another has it now.
+            NotOwner: it was ours, and another process owns it now.
         """
-        found = read_owner(self._folder)
-        if self.held and found.number != self.owner.number:
+        current = read_owner(self._folder)
+        if self.held and current.number != self.owner.number:
             self._close()
-            self.owner = found
+            self.owner = current
             self._lost = True
         if self._lost:
             raise NotOwner(self.refusal())
 
     def refusal(self) -> str:
-        """Say in one line who has the session, and what can be done."""
+        """Return one line about who owns the session, and what the user can do."""
         name = self._folder.path.name
         if _may_run_elsewhere(self._folder, self.owner):
             return (
@@ -141,7 +144,7 @@ class SessionLock:
         )
 
     def release(self) -> None:
-        """Let go; safe to call twice."""
+        """Release it; safe to call twice."""
         if self.held:
             with contextlib.suppress(StorageError):  # the folder may be gone, or the disk full
                 if read_owner(self._folder).number == self.owner.number:
@@ -167,36 +170,36 @@ class Ownership:
 
     @property
     def owner(self) -> Owner | None:
-        """Who has the session, as far as it was tried to have it."""
+        """The session's owner at the last attempt; None before the first."""
         return self._lock.owner if self._lock is not None else None
 
     def claim(self) -> bool:
-        """Try to own the session; tell if we do."""
+        """Try to own the session; return whether this process does."""
         if self._lock is None or not self._lock.held:
             self._lock = SessionLock(self._folder)
         return self._lock.held
 
     def check(self) -> None:
-        """Make sure that nobody took it from us; who only follows is not concerned.
+        """Check that no other process took the session; does nothing without an attempt.
 
         Raises:
-            NotOwner: another has it now.
+            NotOwner: another process owns it now.
         """
         if self._lock is not None:
             self._lock.check()
 
     def refusal(self) -> NotOwner:
-        """Say who has it in our place."""
+        """Return the error that names the owner."""
         return NotOwner(self._lock.refusal() if self._lock is not None else "it was not tried")
 
     def release(self) -> None:
-        """Let go; safe to call twice."""
+        """Release it; safe to call twice."""
         if self._lock is not None:
             self._lock.release()
 
 
 def _may_run_elsewhere(folder: SessionFolder, owner: Owner) -> bool:
-    """Tell whether another machine started Claude, and nobody has said that it ended."""
+    """Return whether another machine started Claude, and no end of it is recorded."""
     return (
         owner.number > 0
         and owner.host != machine()
@@ -206,18 +209,18 @@ def _may_run_elsewhere(folder: SessionFolder, owner: Owner) -> bool:
     )
 
 
-def _who_has(folder: SessionFolder) -> Owner:
-    """Return who holds the lock, which has a moment to say so."""
-    nobody = threading.Event()
+def _wait_for_owner(folder: SessionFolder) -> Owner:
+    """Return who holds the lock, as soon as it has written so."""
+    never_set = threading.Event()
     for _ in range(_TRIES):
         owner = read_owner(folder)
-        if not owner.released and _may_live(owner):
+        if not owner.released and _may_be_alive(owner):
             return owner
-        nobody.wait(_PAUSE)
+        never_set.wait(_PAUSE)
     return owner
 
 
-def _may_live(owner: Owner) -> bool:
+def _may_be_alive(owner: Owner) -> bool:
     if owner.host != machine():
         return owner.number > 0
     try:

@@ -1,4 +1,4 @@
-"""Processes of this machine that belong to a session: found by what its host gave them."""
+"""The processes of a session on this machine, found by the environment that its host gave them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MARK = b"CLAUDE_MPM_FOLDER="
 _PROC = Path("/proc")
 _HOST = b"/host.sh"
 _TEMPORARY = re.compile(r"mpm\.[A-Za-z0-9_]{6,12}")
-_PATIENCE = 3.0  # seconds for Claude to end its tools by itself
+_GRACE = 3.0  # seconds for Claude to end its tools on its own
 _PAUSE = 0.05
 
 
 def exists(pid: int) -> bool:
-    """Tell whether there is such a process."""
+    """Return whether there is such a process."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -41,104 +41,104 @@ def exists(pid: int) -> bool:
 
 
 def belongs(pid: int, session: Path) -> bool:
-    """Tell whether a process of this machine is the session's; where nobody can know, it may be."""
+    """Return whether a process of this machine is the session's; true if that cannot be known."""
     if pid <= 0 or not exists(pid):
         return False
     if not (_PROC / "self").exists():
         return True
-    found = _session_of(_PROC / str(pid))
-    return found is None or found == os.fsencode(session)
+    folder = _session_of(_PROC / str(pid))
+    return folder is None or folder == os.fsencode(session)
 
 
 def marked() -> dict[Path, list[int]]:
     """Return the processes of every session on this machine, by the session's folder."""
-    found: dict[Path, list[int]] = {}
+    processes: dict[Path, list[int]] = {}
     for entry in _PROC.glob("[0-9]*"):
         session = _session_of(entry)
         if session and int(entry.name) != os.getpid():
-            found.setdefault(Path(os.fsdecode(session)), []).append(int(entry.name))
-    return found
+            processes.setdefault(Path(os.fsdecode(session)), []).append(int(entry.name))
+    return processes
 
 
 def sees_our_files(pid: int) -> bool:
-    """Tell whether a process has the same files under the same paths as this one."""
+    """Return whether a process sees the same files under the same paths as this one."""
     try:
         return (_PROC / str(pid) / "ns/mnt").readlink() == (_PROC / "self/ns/mnt").readlink()
-    except OSError:  # it is gone, or another's
+    except OSError:  # it has ended, or is another user's
         return False
 
 
 def end(session: Path) -> int:
     """End the processes that a session has on this machine; return how many there were.
 
-    Claude is asked first: it ends its tools by itself.
+    They get SIGTERM first, on which Claude ends its tools.
     """
-    known: set[int] = set()
-    deadline = time.monotonic() + _PATIENCE
-    nobody = threading.Event()
-    number = signal.SIGTERM
-    while left := set(marked().get(session, ())):
-        _send(left - known if number == signal.SIGTERM else left, number)
-        known |= left
-        if time.monotonic() > deadline + _PATIENCE:
+    signalled: set[int] = set()
+    deadline = time.monotonic() + _GRACE
+    never_set = threading.Event()
+    signum = signal.SIGTERM
+    while remaining := set(marked().get(session, ())):
+        _send(remaining - signalled if signum == signal.SIGTERM else remaining, signum)
+        signalled |= remaining
+        if time.monotonic() > deadline + _GRACE:
             break  # another user's, or stuck in the kernel
         if time.monotonic() > deadline:
-            number = signal.SIGKILL
-        nobody.wait(_PAUSE)
-    return len(known)
+            signum = signal.SIGKILL
+        never_set.wait(_PAUSE)
+    return len(signalled)
 
 
 def remove_temporary(note: ExchangeFile, base: str) -> bool:
-    """Remove Claude's temporary files, whose folder a host noted; tell if there were some.
+    """Remove the folder of Claude's temporary files; return whether there was one.
 
     Args:
-        note: the host's, which is believed in nothing but the name.
-        base: the folder in which the host made it; empty where nobody knows.
+        note: the file in which the host wrote its path; it is not trusted beyond the name.
+        base: the folder in which the host made it; empty if unknown.
     """
     try:
         folder = Path(os.fsdecode(note.read().strip()))
-        found = _is_temporary(folder, base)
-        if found:
+        exists_here = _is_temporary(folder, base)
+        if exists_here:
             with suppress(OSError):  # another user's file in it
                 remove_tree(folder)
     except FileNotFoundError:
         return False
-    except (StorageError, ValueError):  # nobody can say where they are
-        found = False
+    except (StorageError, ValueError):  # the path is unknown
+        exists_here = False
     note.remove()
-    return found
+    return exists_here
 
 
 def _is_temporary(folder: Path, base: str) -> bool:
-    """Tell whether this is what a host makes, and so ours to remove, and no link to something."""
+    """Return whether a folder is one that a host makes, and so may be removed, and not a link."""
     bases = {base} if base else {tempfile.gettempdir(), "/tmp"}
     try:
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError:
         return False
-    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
     return is_ours and bool(_TEMPORARY.fullmatch(folder.name)) and str(folder.parent) in bases
 
 
 def remove_socket(note: Path) -> None:
-    """Remove the socket of a terminal's host that was killed, which the host noted."""
+    """Remove the socket of a terminal host that was killed, whose path the host wrote to `note`."""
     try:
         socket = Path(note.read_text().strip())
     except FileNotFoundError:
         return
-    # As above: only what looks like what a host makes.
+    # Only a socket that a host could have made.
     if socket.suffix == ".screen" and socket.is_socket() and socket.owner() == note.owner():
         socket.unlink(missing_ok=True)
 
 
-def _send(pids: Iterable[int], number: int) -> None:
+def _send(pids: Iterable[int], signum: int) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
+            os.kill(pid, signum)
 
 
 def _session_of(entry: Path) -> bytes | None:
-    """Return the session's folder that a process belongs to; None where it may not be looked at."""
+    """Return the session folder to which a process belongs; None if that may not be read."""
     try:
         if (entry / "stat").read_bytes().rpartition(b") ")[2][:1] in (b"Z", b"X"):
             return b""
@@ -149,6 +149,7 @@ def _session_of(entry: Path) -> bytes | None:
         variables = (entry / "environ").read_bytes().split(b"\0")
     except PermissionError:
         return None
-    except OSError:  # it is gone
+    except OSError:  # it has ended
         return b""
-    return next((each[len(MARK) :] for each in variables if each.startswith(MARK)), b"")
+    marks = (variable[len(MARK) :] for variable in variables if variable.startswith(MARK))
+    return next(marks, b"")

@@ -1,4 +1,4 @@
-"""What a session's inbox holds: the prompts that were put, and the questions that were answered."""
+"""The content of a session's inbox: prompts, interrupts, and answers to permission requests."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """One prompt as it was put into an inbox.
+    """One prompt of an inbox.
 
     Args:
-        name: of its message in the inbox; empty where the inbox does not have it.
+        name: of its message in the inbox; empty if the inbox does not have it.
         uuid: its identity on the wire.
-        command: whether Claude Code takes it as typed.
+        text: the prompt itself.
+        command: whether Claude Code treats it as typed.
     """
 
     name: str = ""
@@ -32,7 +33,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 def prompts(folder: SessionFolder) -> list[Prompt]:
-    """Return every prompt in a session's inbox, oldest first; none where they have no uuid."""
+    """Return every prompt with a uuid in a session's inbox, oldest first."""
     return [prompt for name, message in _messages(folder) if (prompt := _prompt(name, message))]
 
 
@@ -43,24 +44,24 @@ def last_prompt(folder: SessionFolder) -> Prompt | None:
 
 
 def interrupts(folder: SessionFolder) -> dict[str, str]:
-    """Return the names of the messages that asked Claude to end a turn, by the request's id."""
+    """Return the names of the messages that interrupt a turn, by the request's id."""
     requests = ((name, m) for name, m in _messages(folder) if m["type"] == "control_request")
     return {
         str(m.get("request_id")): name
         for name, m in requests
-        if _part(m, "request").get("subtype") == "interrupt"
+        if _object(m, "request").get("subtype") == "interrupt"
     }
 
 
 def answered_requests(folder: SessionFolder) -> frozenset[str]:
-    """Return the ids of Claude's questions that somebody has answered."""
+    """Return the ids of Claude's requests that were answered."""
     return frozenset(answer_messages(folder))
 
 
 def answer_messages(folder: SessionFolder) -> dict[str, str]:
-    """Return the names of the messages that answer Claude's questions, by the question's id."""
+    """Return the names of the messages that answer Claude's requests, by the request's id."""
     answers = (
-        (name, _part(message, "response"))
+        (name, _object(message, "response"))
         for name, message in _messages(folder)
         if message["type"] == "control_response"
     )
@@ -70,7 +71,7 @@ def answer_messages(folder: SessionFolder) -> dict[str, str]:
 def _messages(
     folder: SessionFolder, *, newest_first: bool = False
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield names and messages; on a wire of plain lines there are none to tell apart."""
+    """Yield the names and messages that are JSON objects with a type, as on `stream-json`."""
     inbox = Inbox(folder)
     for name in reversed(inbox.names()) if newest_first else inbox.names():
         try:
@@ -84,11 +85,11 @@ def _messages(
 def _prompt(name: str, message: dict[str, Any]) -> Prompt | None:
     if message["type"] != "user" or not message.get("uuid"):
         return None
-    text = str(_part(message, "message").get("content", ""))
+    text = str(_object(message, "message").get("content", ""))
     return Prompt(name, str(message["uuid"]), text, command=not message.get(VERBATIM))
 
 
-def _part(message: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an object within a message; an empty one where there is none."""
-    part = message.get(name)
-    return part if isinstance(part, dict) else {}
+def _object(message: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an object within a message; an empty one if there is none."""
+    value = message.get(name)
+    return value if isinstance(value, dict) else {}

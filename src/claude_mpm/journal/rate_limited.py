@@ -1,4 +1,4 @@
-"""A prompt that waits for the rate limit: kept in the session's folder, so that it outlives all."""
+"""A prompt that waits for the rate limit, stored in the session's folder to survive crashes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class Parked(msgspec.Struct, frozen=True, kw_only=True):
-    """What is given to Claude when the rate limit is lifted.
+    """The prompt that is sent to Claude when the rate limit is lifted.
 
     Args:
         prompt: the uuid of the prompt that was refused.
-        uuid: that of the prompt that takes its place.
-        text: of that one.
+        uuid: that of the prompt that replaces it.
+        text: of the replacement.
         until: when the limit is lifted, in seconds since the epoch.
-        times: how often the turn has waited, with this one.
-        command: whether Claude Code takes the text as typed.
+        times: how often the turn has waited, including this time.
+        command: whether Claude Code treats the text as typed.
     """
 
     prompt: str
@@ -35,31 +35,31 @@ class Parked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def park(folder: SessionFolder, parked: Parked) -> None:
-    """Keep a prompt that waits.
+    """Store a prompt that waits.
 
     Raises:
-        StorageError: the disk did not take it.
+        StorageError: it could not be stored.
     """
     folder.write(folder.parked, msgspec.json.encode(parked) + b"\n")
 
 
 def read_parked(folder: SessionFolder) -> Parked | None:
-    """Return the prompt that waits; None where there is none, or it was given again already."""
+    """Return the prompt that waits; None if there is none, or it was sent again already."""
     try:
         parked = msgspec.json.decode(folder.parked.read_bytes(), type=Parked)
     except (FileNotFoundError, *NOT_JSON):
         return None
-    given_again = any(prompt.uuid == parked.uuid for prompt in prompts(folder))
-    return None if given_again else parked
+    was_sent = any(prompt.uuid == parked.uuid for prompt in prompts(folder))
+    return None if was_sent else parked
 
 
 def unpark(folder: SessionFolder) -> None:
-    """Forget the prompt that waits; safe to call twice."""
+    """Remove the prompt that waits; safe to call twice."""
     folder.parked.unlink(missing_ok=True)
 
 
 def clock(at: float) -> str:
-    """Return a time as a person here reads it: 14:30, with the date where that is not today's."""
+    """Return a local time for the user: 14:30, with the date if that is not today."""
     try:
         when = datetime.fromtimestamp(at)
     except (ValueError, OverflowError, OSError):

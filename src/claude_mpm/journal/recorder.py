@@ -1,4 +1,4 @@
-"""Keeping the journal of a process that writes to pipes, in the host's place."""
+"""Writes the journal of a process with pipes, which has no host."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _CHUNK = 1 << 16
 
 
 class Recorder:
-    """Copies a process's standard output and error into a session folder, until both are over.
+    """Copies a process's standard output and error into a session folder, until both end.
 
-    The pipes are always read, so the process never stands still because nobody reads; its
-    journal does not survive the death of this process, as that of a host does.
+    The pipes are always read, so the process never blocks on a full one. Unlike with a host,
+    nothing is recorded any more once this process has died.
 
     Args:
-        process: what `subprocess.Popen` returns, or something like it.
-        folder: where the journal, the errors and at the end the exit status are kept.
+        process: what `subprocess.Popen` returns, or an object with the same interface.
+        folder: where the journal, the errors and at the end the exit status are written.
     """
 
     def __init__(self, process: Any, folder: SessionFolder) -> None:
@@ -34,11 +34,11 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="claude-mpm-record", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start to read, in threads."""
         self._thread.start()
 
     def join(self, timeout: float) -> None:
-        """Wait until the pipes are over, for `timeout` seconds at most."""
+        """Wait until the pipes have ended, for `timeout` seconds at most."""
         self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -63,7 +63,7 @@ def _copy(stream: IO[Any] | None, file: ExchangeFile) -> None:
 
 
 def _chunks(stream: IO[Any]) -> Iterator[bytes]:
-    """Yield what comes through a pipe, or through whatever has a `readline`."""
+    """Yield the data of a pipe, or of any object with a `readline`."""
     descriptor = _descriptor(stream)
     while True:
         data = stream.readline() if descriptor is None else os.read(descriptor, _CHUNK)

@@ -1,4 +1,4 @@
-"""The key with which a session's secrets are recognised; it is in no session's folder."""
+"""The key with which the secrets of sessions are recognized; it is not in a session's folder."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _SIZE = 32  # bytes
 
 
 def redactor_of(folder: SessionFolder, meta: Meta, also: Iterable[str] = ()) -> Redactor:
-    """Return what takes a session's secrets out of text.
+    """Return the redactor that removes a session's secrets from text.
 
     Args:
         also: further secrets.
 
     Raises:
-        StorageError: the key is damaged, or others can read it.
+        StorageError: the key is damaged, or readable by other users.
     """
     return Redactor(meta.secrets, _read(_file(folder)) if meta.secrets else b"", also)
 
 
 def secrets_key(folder: SessionFolder) -> bytes:
-    """Return the key of a session's state folder; it is made where there is none yet.
+    """Return the key of a session's state folder, which is made if there is none yet.
 
     Raises:
-        StorageError: it cannot be written, is damaged, or others can read it.
+        StorageError: it cannot be written, is damaged, or readable by other users.
     """
     file = _file(folder)
     return _read(file) or _make(file) or _read(file)
@@ -51,7 +51,7 @@ def _file(folder: SessionFolder) -> Path:
 
 
 def _read(file: Path) -> bytes:
-    """Return the key; nothing where there is none."""
+    """Return the key; empty if there is none."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -69,7 +69,7 @@ def _read(file: Path) -> bytes:
 
 
 def _make(file: Path) -> bytes:
-    """Make the key and return it; nothing where another process was faster."""
+    """Make the key and return it; empty if another process was faster."""
     with storage_errors(file):
         make_private(file.parent)
         descriptor, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{_NAME}.")

@@ -1,4 +1,4 @@
-"""Files that are ours: written whole, for their owner alone, and removed however deep they lie."""
+"""Our own files: written atomically, for their owner alone, and removed at any depth."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# What is written follows no link that somebody has put in its place.
-_DEEPEST = 100  # folders that are open at once while one is removed
+_MAX_DEPTH = 100  # folders that are open at once while a tree is removed
 _moved = itertools.count()
-_HERE = os.O_NOFOLLOW | os.O_CLOEXEC
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | _HERE
+# A file is never written through a link that someone has put there.
+_NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | _NO_LINK
 
 
 @contextlib.contextmanager
 def storage_errors(path: object) -> Iterator[None]:
-    """Turn the operating system's refusals into one clear line."""
+    """Turn errors of the operating system into a StorageError of one line."""
     try:
         yield
     except StorageError:
@@ -38,10 +38,10 @@ def storage_errors(path: object) -> Iterator[None]:
 
 
 def write_whole(file: Path, data: bytes) -> None:
-    """Replace `file` by `data` in one step, readable by its owner alone."""
-    # Two threads may write the same file, as two processes may.
+    """Replace the content of `file` atomically, readable by its owner alone."""
+    # Two threads may write the same file, and so may two processes.
     draft = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _HERE, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK, 0o600)
     try:
         with open(descriptor, "wb") as stream:
             give_to_owner(descriptor, file.parent)
@@ -53,7 +53,7 @@ def write_whole(file: Path, data: bytes) -> None:
 
 
 def give_to_owner(descriptor: int, folder: Path | int) -> None:
-    """Let a file belong to whom its folder belongs: a controller as root may serve another user.
+    """Give a file the owner of its folder, since a controller as root may serve another user.
 
     Args:
         descriptor: of the file.
@@ -67,26 +67,26 @@ def give_to_owner(descriptor: int, folder: Path | int) -> None:
 
 
 def remove_tree(name: str | Path, *, below: int | None = None) -> None:
-    """Remove a folder with all that is in it; no link is followed, and no depth is too much.
+    """Remove a folder with its content, of any depth, without following links.
 
     Args:
         name: of the folder.
-        below: a descriptor of the folder that it is in; None for the current one.
+        below: a descriptor of its parent; None for the current folder.
 
     Raises:
-        OSError: something of it cannot be removed.
+        OSError: something in it cannot be removed.
     """
     top = os.open(name, FOLDER, dir_fd=below)
     try:
         while _entries(top):
-            _empty(top, top, _DEEPEST)
+            _empty(top, top, _MAX_DEPTH)
     finally:
         os.close(top)
     os.rmdir(name, dir_fd=below)
 
 
 def _empty(folder: int, top: int, depth: int) -> None:
-    """Remove what a folder holds; what lies deeper than `depth` is moved to the top before."""
+    """Remove a folder's content; folders deeper than `depth` are moved to the top first."""
     for name, is_folder in _entries(folder):
         if not is_folder:
             os.unlink(name, dir_fd=folder)
@@ -103,5 +103,5 @@ def _empty(folder: int, top: int, depth: int) -> None:
 
 
 def _entries(folder: int) -> list[tuple[str, bool]]:
-    with os.scandir(folder) as found:
-        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+    with os.scandir(folder) as entries:
+        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]

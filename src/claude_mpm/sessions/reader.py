@@ -16,7 +16,7 @@ from claude_mpm.wire import WIRES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from claude_mpm.journal.folder_watch import Served
+    from claude_mpm.journal.folder_watch import ChangeHandler
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.index import Index
     from claude_mpm.wire import Wire
@@ -153,13 +153,13 @@ class Session:
         """Whether the watching thread hears of what the session's host does."""
         return not self._changes.polls
 
-    def serve(self, served: Served | None) -> None:
+    def serve(self, handler: ChangeHandler | None) -> None:
         """Let the watching thread tell somebody of each change; None ends that.
 
         Meanwhile nobody calls `read`.
         """
         self._may_be_over = True
-        self._changes.serve(served)
+        self._changes.set_handler(handler)
 
     def catch_up(self) -> None:
         """Read what the journal holds now, without waiting for more.
