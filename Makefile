@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: chaos check-setup fuzz help newest venv demo places places-stop places-table test check format docs screenshot coverage guide bench bench-quick tickets-report lock clean
+.PHONY: chaos check-setup fuzz help newest venv demo places places-stop places-table releases test check format docs screenshot coverage guide bench bench-quick tickets-report lock clean
 
 # Another Python than the first that is new enough: make PYTHON=/path/to/python …
 PYTHON ?=
@@ -92,6 +92,9 @@ fuzz: venv ## Feed garbage to every reader; report what broke: make fuzz MINUTES
 		--require-hashes --requirement tests/fuzz/atheris.lock --target $(FUZZER) \
 		|| echo "there is no atheris for this Python; fuzzing without it" >&2
 	PYTHONPATH=$(FUZZER) $(BIN)/python tests/fuzz/fuzzing.py --minutes $(MINUTES) --seed $(SEED) --output reports/fuzz.md
+
+releases: venv ## Try releases of Claude Code; write their table: make releases ARGS="--quick"
+	$(BIN)/python tools/releases.py $(ARGS)
 
 tickets-report: venv ## Report precision and recall of tickets
 	$(BIN)/python tools/ticket_report.py --output reports/tickets.md

@@ -115,3 +115,22 @@ def test_the_default_is_the_environment_of_the_process(
 ) -> None:
     monkeypatch.setenv("CLAUDE_PATH", str(program(tmp_path / "claude")))
     assert find_claude() == tmp_path / "claude"
+
+
+def test_a_version_is_found_among_those_that_are_installed(home: Path) -> None:
+    versions = home / ".local" / "share" / "claude" / "versions"
+    versions.mkdir(parents=True)
+    for name in ("2.1.331", "2.1.332"):
+        (versions / name).write_text("#!/bin/sh\n")
+        (versions / name).chmod(0o755)
+    assert find_claude("2.1.331") == versions / "2.1.331"
+    assert find_claude(environ={"CLAUDE_PATH": "2.1.332"}) == versions / "2.1.332"
+    with pytest.raises(
+        ClaudeNotFound, match=r"there are 2\.1\.331, 2\.1\.332; run `claude install"
+    ):
+        find_claude("2.1.300")
+
+
+def test_where_none_is_installed_by_version_that_is_said(home: Path) -> None:
+    with pytest.raises(ClaudeNotFound, match="there is none"):
+        find_claude("2.1.300")

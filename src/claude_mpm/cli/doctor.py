@@ -97,6 +97,7 @@ def _checks(resolved: Resolved) -> list[Check]:
         look.check_index(store),
         look.check_sessions(store),
         *look.check_secrets(store),
+        *look.check_unknown(store),
         look.check_framework(resolved),
         *look.check_plugins(resolved),
         *look.check_orchestrators(resolved),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from claude_mpm.sessions.store import Store
 
 _VERSION_TIMEOUT = 30.0  # seconds; the first start of a big binary from a cold disk is slow
+_LOOKED_AT = 10  # sessions that are looked at for what is not known
+_NAMED = 8  # of what is not known
 _NEEDED_SPACE = 50 << 20  # bytes
 # What the host is made of, beside what the shell has in it.
 _PROGRAMS = ("sh", "mkfifo", "cat", "sleep", "mv", "rm")
@@ -285,6 +287,41 @@ def check_secrets(store: Store) -> Iterator[Check]:
         linked = left[0].link_file.exists()
         remedy = f"claude-mpm stop {left[0].path.name}" if linked else "claude-mpm doctor --sweep"
         yield Check("secrets", "problem", found, remedy)
+
+
+def check_unknown(store: Store) -> Iterator[Check]:
+    """Whether the newest sessions have messages or fields that are not known."""
+    from collections import Counter
+
+    from claude_mpm.capabilities.strangers import strangers_of
+    from claude_mpm.wire import StreamJson
+
+    found: Counter[str] = Counter()
+    sessions = 0
+    for folder in _newest(store):
+        try:
+            if folder.read_meta().wire != StreamJson.name:
+                continue
+            unknown = strangers_of(folder.journal)
+        except (StorageError, FileNotFoundError):  # the check of the sessions says so
+            continue
+        found.update(unknown)
+        sessions += bool(unknown)
+    if found:
+        named = ", ".join(f"{name} ({n})" for name, n in found.most_common(_NAMED))
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        told = f"not known, in {sessions} of the last {_LOOKED_AT} sessions: {named}{more}"
+        yield Check("unknown", "note", told, "claude-mpm doctor --claude")
+
+
+def _newest(store: Store) -> list[SessionFolder]:
+    """Return the sessions that were started last."""
+    try:
+        folders = [folder for folder in store.sessions() if folder.meta_file.exists()]
+        newest = sorted(folders, key=lambda each: each.meta_file.stat().st_mtime, reverse=True)
+    except (StorageError, OSError):  # the check of the sessions says so
+        return []
+    return newest[:_LOOKED_AT]
 
 
 def check_framework(resolved: Resolved) -> Check:

@@ -34,6 +34,7 @@ from claude_mpm.journal.lease import Lease, Ownership
 from claude_mpm.journal.recorder import Recorder
 from claude_mpm.printable import exact_line
 from claude_mpm.processors.usage import SUM_REQUEST
+from claude_mpm.sessions.status import held_version
 from claude_mpm.validation import disk_is_full, is_text, telling
 from claude_mpm.wire import WIRES, PlainLines, Wire
 
@@ -188,7 +189,7 @@ class Controller:
         if self.wire.name == PlainLines.name:
             return ASSUMED
         starts = self.folder.read_meta().starts if self.folder.meta_file.exists() else []
-        told = starts[-1].claude_version if starts else ""
+        told = (starts[-1].claude_version or held_version(self.folder)) if starts else ""
         return self.negotiation.begin(self._environment, claude, environ, told)
 
     def note_version(self, version: str) -> None:

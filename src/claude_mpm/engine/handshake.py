@@ -54,7 +54,9 @@ class Handshake:
             )
         # Of a process that is none, as a test may give, nobody knows how it ended.
         if self._ended and self._controller.exit_status() is not None:
-            raise LaunchError(f"Claude did not start: {self._controller.stillbirth()}")
+            said = self._controller.stillbirth()
+            more = self._controller.negotiation.doubt(said)
+            raise LaunchError(f"Claude did not start: {said}{more}")
         if self._asks and (not self._answered.wait(_VERSION_TIMEOUT) or self._refused):
             self._controller.negotiation.refuse_silent()
         self._controller.note_version(self._told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("claude_mpm.capabilities")
 # What a build that nobody could ask is not given, since an older one would end at it.
 _NOT_UNASKED = frozenset({"agents_by_file", "permission_prompts"})
+# What a build says that is given what another of its version would take.
+_NOT_TAKEN = re.compile(
+    r"unknown option '--(system-prompt-snapshot|permission-prompts)'|Invalid --agents configuration"
+)
 
 
 class Negotiation:
@@ -80,6 +85,23 @@ class Negotiation:
             ClaudeTooOld: always.
         """
         check_fit(Capabilities(), self._what)
+
+    def doubt(self, said: str) -> str:
+        """Return what is to be done where a build ended at what it should take; empty for nothing.
+
+        Such a build is probed, so that its next start is one that it takes.
+
+        Args:
+            said: what it said at its end.
+
+        Raises:
+            ClaudeTooOld: it cannot be served honestly.
+        """
+        if self._here is None or not _NOT_TAKEN.search(said):
+            return ""
+        known = probed_build(self._here, self._memory)[0].capabilities()
+        check_fit(known, self._what)
+        return "; what it does take is known now: start it again"
 
     def hear(self, version: str) -> bool:
         """Take the version that a build tells in its first answers; return whether that is news.

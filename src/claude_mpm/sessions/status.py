@@ -159,6 +159,16 @@ def held_conversation(folder: SessionFolder) -> str | None:
     return None
 
 
+def held_version(folder: SessionFolder) -> str:
+    """Return the version of Claude Code that a session's Claude told last; empty for none."""
+    wire = WIRES["stream-json"]
+    for line in newest_lines(folder.journal, 0, folder.journal.size()):
+        for event in wire.decode(line) if b'"claude_code_version"' in line.data else ():
+            if event.type == "system/init" and event.data.claude_code_version:
+                return str(event.data.claude_code_version)
+    return ""
+
+
 def _uuid(text: str | None) -> str | None:
     try:
         return str(UUID(text)) if text else None

@@ -1,0 +1,103 @@
+"""A build that nobody has tried works, says what it does not know, and hangs in nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from claude_mpm.conversation.verdict import Outcome
+from command import Command
+
+if TYPE_CHECKING:
+    from claude_mpm.testing import ScriptedModel
+    from conftest import MakeClaude
+
+TOMORROW = Path(__file__).with_name("tomorrow.py")
+
+
+def build(folder: Path, claude_path: str, changes: str) -> str:
+    """Return a build of tomorrow."""
+    claude = folder / f"claude-{changes.replace(',', '-')}"
+    claude.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" "{TOMORROW}" "{claude_path}" "{changes}" "$@"\n'
+    )
+    claude.chmod(0o755)
+    return str(claude)
+
+
+@pytest.fixture
+def command(model: ScriptedModel, tmp_path: Path, claude_path: str) -> Command:
+    """The command with a build that writes what nobody knows."""
+    claude = build(tmp_path, claude_path, "renamed,chatty,stateless")
+    return Command(model, tmp_path / "home", claude)
+
+
+def test_it_works_and_says_what_it_no_longer_does(command: Command) -> None:
+    began = command("run", "--session", "kept", "hello")
+    assert began.stdout == "Claude heard: hello\n"
+    assert "Claude Code 99.0.0 does not say when it is idle" in began.stderr
+    assert "no longer takes `--system-prompt-snapshot`" in began.stderr
+    assert "Claude Code 99.0.0" not in command("resume", "kept", "more").stderr  # said once
+    shown = command("show", "kept")
+    assert "no longer takes" in shown.stdout
+    assert command("ps").stdout.count("kept") == 1
+
+
+def test_what_it_does_not_know_is_counted_and_never_fatal(command: Command) -> None:
+    command("run", "--session", "kept", "hello")
+    unknown = command.json("show", "kept")["unknown"]
+    assert (
+        unknown["weather"] == unknown["system/mood"] == unknown["control_request/fold_paper"] == 1
+    )
+    assert unknown["result/success.from_tomorrow"] == 1
+    assert set(unknown) == {
+        "weather", "system/mood", "control_request/fold_paper", "result/success.from_tomorrow"
+    }  # fmt: skip
+    shown = command("show", "kept").stdout
+    assert "weather" in shown
+    checks = command("doctor", "--json", status=None).stdout
+    (found,) = (each for each in json.loads(checks)["checks"] if each["name"] == "unknown")
+    assert "weather" in found["found"]
+
+
+def test_idle_without_a_result_is_a_verdict(
+    make_claude: MakeClaude, claude_path: str, tmp_path: Path
+) -> None:
+    claude = build(tmp_path, claude_path, "resultless")
+    began = time.monotonic()
+    with make_claude(claude_path=claude, end_timeout=2.0) as made:
+        verdict = made.ask("hello").wait(30).verdict
+    assert verdict.outcome is Outcome.LOST
+    assert "Claude is idle and has given no result" in str(verdict)
+    assert time.monotonic() - began < 60
+
+
+def test_doctor_starts_it_once_and_shows_what_it_can_do(command: Command) -> None:
+    claude = command.environ["CLAUDE_PATH"]
+    done = command("doctor", "--claude", claude)
+    for words in (
+        "99.0.0", "no   2.1.257  it takes `--system-prompt-snapshot off`",
+        "newer than", "weather", "lacks, other than", "export CLAUDE_PATH=",
+    ):  # fmt: skip
+        assert words in done.stdout, done.stdout
+    record = json.loads(command("doctor", "--claude", claude, "--json").stdout)
+    assert record["fit"]
+    assert record["source"] == "probe"
+    assert {each["name"]: each["does"] for each in record["can"]}["tells_state"] is False
+
+
+def test_a_build_that_does_not_take_what_its_version_takes_is_probed(
+    command: Command, claude_path: str, tmp_path: Path
+) -> None:
+    claude = build(tmp_path, claude_path, "renamed,is-2.1.332")
+    command.environ["CLAUDE_PATH"] = claude
+    command("run", "--session", "kept", "hello")  # a first start does not need the option
+    failed = command("resume", "kept", "more", status=1)
+    assert "unknown option '--system-prompt-snapshot'" in failed.stderr
+    assert "start it again" in failed.stderr
+    assert command("resume", "kept", "more").stdout == "Claude heard: more\n"
