@@ -16,7 +16,17 @@ from certificates import certificates  # noqa: F401 - a fixture
 from claude_mpm.config.claude_binary import find_claude
 from claude_mpm.orchestration.factory import create_orchestrator
 from claude_mpm.testing import ScriptedModel
-from real_places import _engine, _started, docker, sshd, tmux  # noqa: F401 - fixtures
+from real_places import (  # noqa: F401 - fixtures
+    _cluster,
+    _engine,
+    _started,
+    cluster,
+    docker,
+    pod,
+    pod_template,
+    sshd,
+    tmux,
+)
 from served import served  # noqa: F401 - a fixture
 
 HERE = Path(__file__).parent

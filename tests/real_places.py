@@ -1,4 +1,4 @@
-"""The real places of the tests: a Docker Engine and an sshd, started by `tools/places.sh`.
+"""The real places of the tests: a Docker Engine, an sshd, a cluster, by `tools/places.sh`.
 
 `make places` starts them and keeps them; a run of the tests that finds none starts what it needs,
 and ends it when it is over. Without root, and without an engine that may be used, the tests of the
@@ -8,6 +8,7 @@ place fail with the script's one line.
 from __future__ import annotations
 
 import subprocess
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,6 +89,67 @@ def sshd(_started: set[str]) -> SSHServer:
         port=int(found["SSH_PORT"]),
         claude=found["CLAUDE"],
     )
+
+
+class Cluster(NamedTuple):
+    """A Kubernetes of one node, which sees the files of this machine.
+
+    Args:
+        config: the kubectl configuration that leads to it.
+        image: an image on its node with a shell, git and all that Claude needs but Claude.
+        claude: Claude Code as a file that can be mounted.
+        folder: where its programs keep their files, and their process ids in NAME.pid.
+    """
+
+    config: str
+    image: str
+    claude: str
+    folder: str
+
+
+@pytest.fixture(scope="session")
+def _cluster(_started: set[str]) -> Cluster:
+    found = _bring_up("kubernetes", _started)
+    return Cluster(found["KUBECONFIG"], found["IMAGE"], found["CLAUDE"], found["FOLDER"])
+
+
+@pytest.fixture
+def cluster(_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """A real Kubernetes, which the test's `kubectl` leads to."""
+    monkeypatch.setenv("KUBECONFIG", _cluster.config)
+    return _cluster
+
+
+@pytest.fixture
+def pod_template(cluster: Cluster, tmp_path: Path) -> str:
+    """A pod template that mounts Claude, and shares the network on which the model listens."""
+    file = tmp_path / "pod.yaml"
+    file.write_text(
+        f"""spec:
+  hostNetwork: true
+  containers:
+  - name: claude
+    volumeMounts: [{{name: claude, mountPath: /usr/local/bin/claude, readOnly: true}}]
+  volumes:
+  - {{name: claude, hostPath: {{path: {cluster.claude}, type: File}}}}
+"""
+    )
+    return str(file)
+
+
+@pytest.fixture
+def pod(cluster: Cluster, pod_template: str) -> Iterator[str]:
+    """The name of a pod of somebody else's that runs."""
+    from claude_mpm.environments.pod import PodRecipe, make_pod, read_template
+    from claude_mpm.link.kubectl import Kubectl
+
+    recipe = PodRecipe(image=cluster.image, pull="Never", template=read_template(pod_template))
+    manifest = recipe.manifest(f"mine-{uuid.uuid4().hex[:8]}", "the tests")
+    (container,) = manifest["spec"]["containers"]
+    container["command"] = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"]
+    made = make_pod(Kubectl(), manifest, _SECONDS)
+    yield made["metadata"]["name"]
+    Kubectl().delete(made)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# The real places of the tests: a Docker Engine, an sshd and tmux, apart from those of the machine.
+# The real places of the tests: a Docker Engine, an sshd and tmux, apart from those of the machine;
+# and a Kubernetes, where it is named.
 #
-#   places.sh start  [docker] [ssh] [tmux]   bring up what does not run; all of them by default
-#   places.sh status [docker] [ssh] [tmux]   succeed where all of them run
-#   places.sh stop                           end and remove everything that `start` made
+#   places.sh start  [docker] [ssh] [tmux] [kubernetes]   bring up what does not run; by default the
+#                                                         first three
+#   places.sh status [docker] [ssh] [tmux] [kubernetes]   succeed where all of them run
+#   places.sh stop                                        end and remove all that `start` made
+#   places.sh build kubernetes                            build it, once; it is kept in the user's cache
 #
-# `.places` in the project leads to their folder. docker.env and ssh.env in it say how to reach them.
+# `.places` in the project leads to their folder; docker.env in it and so on say how to reach them.
 # As root, what is missing is installed with apt. Without root, an engine that the user may use, and
 # an sshd of the user's own, do as well.
 set -euo pipefail
@@ -87,6 +90,7 @@ share_claude() { # where the far user and a container can read it
 
 . "$tools/places/docker.sh"
 . "$tools/places/ssh.sh"
+. "$tools/places/kubernetes.sh"
 tmux_start() { need tmux tmux; }
 tmux_status() { command -v tmux >/dev/null; }
 
@@ -100,7 +104,10 @@ verb=${1:-}
 [ $# = 0 ] || shift
 [ $# != 0 ] || set -- docker ssh tmux
 for place in "$@"; do
-    case $place in docker | ssh | tmux) ;; *) fail "no place $place: docker, ssh or tmux" ;; esac
+    case $place in
+    docker | ssh | tmux | kubernetes) ;;
+    *) fail "no place $place: docker, ssh, tmux or kubernetes" ;;
+    esac
 done
 PATH=$PATH:/usr/sbin:/sbin
 case $verb in
@@ -122,11 +129,13 @@ stop)
     exec 9>"$project/.places.lock"
     flock 9
     make_folder
+    kubernetes_stop
     ssh_stop
     docker_stop
     ! is_root || userdel "$account"
     rm -rf "$places"
     rm -f "$link" "$project/.places.lock"
     ;;
-*) fail "say start, status or stop; the head of this file tells more" ;;
+build) kubernetes_build ;;
+*) fail "say start, status, stop or build; the head of this file tells more" ;;
 esac

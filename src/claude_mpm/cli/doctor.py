@@ -54,6 +54,10 @@ def doctor(context: click.Context, *, rebuild_index: bool, sweep: bool, claude: 
         context.exit(doctor_claude.show(app, claude))
     resolved, problem = _settings(app)
     checks = [*([problem] if problem else []), *_checks(resolved)]
+    if resolved.settings.orchestrator == "kubernetes":
+        from claude_mpm.cli.doctor_kubernetes import check_kubernetes
+
+        checks += check_kubernetes(app.options)
     _show(app, checks, resolved)
     context.exit(int(any(check.status == "problem" for check in checks)))
 

@@ -60,6 +60,10 @@ def sweep(store: Store) -> list[Swept]:
         found.setdefault(path.name, Counter()).update(left)
     for session in _sweep_containers(store):
         found.setdefault(session, Counter())["containers"] += 1
+    from claude_mpm.cli.doctor_kubernetes import sweep_pods
+
+    for session in sweep_pods(store):
+        found.setdefault(session, Counter())["pods"] += 1
     return [Swept(name, dict(+left)) for name, left in sorted(found.items()) if +left]
 
 

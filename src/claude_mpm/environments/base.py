@@ -195,10 +195,10 @@ class Environment(ABC):
         answer = Answer()
         command = self.wrap(answer.command(argv))
         try:
-            done = run_short(command, data=data, timeout=_PATIENCE)
+            done = run_short(command, answer, data=data, timeout=_PATIENCE)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise LaunchError(f"{self.name}: cannot run {command[0]}: {error}") from error
-        printed = answer.feed(done.stdout)
+        printed = done.stdout
         if answer.status is None:  # the command was not run, or not to its end
             reason = said(done.stderr, done.returncode, printed or answer.before)
             raise LaunchError(f"{self.name}: {reason}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.errors import LaunchError
 from claude_mpm.link.answer import Answer, last_line
+from claude_mpm.link.command import run_short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,18 +100,22 @@ class Engine:
         engine = [*self.words, *words]
         command = self._inside.wrap(answer.command(engine) if far else engine)
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_PULLING if pulls else timeout,
-                check=False,
-            )
+            patience = _PULLING if pulls else timeout
+            if far:
+                done = run_short(command, answer, data=b"", timeout=patience)
+            else:
+                done = subprocess.run(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=patience,
+                    check=False,
+                )
         except FileNotFoundError as error:
             raise LaunchError(self._missing(command[0])) from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise LaunchError(f"{self.command}: {error}; does its engine work?") from error
-        printed = answer.feed(done.stdout) if far else done.stdout
+        printed = done.stdout
         status = answer.status if far else done.returncode
         stderr = done.stderr.decode("utf-8", "replace")
         if status is None and not stderr.strip():  # the place has not run it, and said why

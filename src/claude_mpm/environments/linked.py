@@ -24,14 +24,14 @@ from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.validation import telling
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from claude_mpm.environments.order import Order, Reachable
     from claude_mpm.journal.layout import SessionFolder
 
 _TOOLS = (
     *("mkfifo", "setsid", "tail", "cat", "mv", "rm", "sed", "grep", "sleep", "wc", "mkdir"),
-    *("ls", "id"),
+    *("ls", "id", "head"),
 )
 _MOST_DEATHS = 5  # of a link that is started again and again
 _PATIENCE = 20.0  # seconds for a link to begin
@@ -62,7 +62,7 @@ state=${XDG_STATE_HOME-} temporary=${TMPDIR-}
 [ "$temporary" != "${temporary#/}" ] || temporary=/tmp
 for base in "$state/claude-mpm" "$temporary/claude-mpm-$(id -u)" ''; do
     [ -n "$base" ] || base=$(umask 077 && mktemp -d "$temporary/claude-mpm.XXXXXX")
-    sole "$base" 'd????-??-?' && sole "$base/far" 'd???------' && break
+    sole "$base" 'd????-??-?' && sole "$base/far" 'd???--[S-]---' && break
     base=
 done
 [ -n "$base" ] || fail "no folder of one's own can be made there: neither at home nor in $temporary"
@@ -77,6 +77,8 @@ def start_linked(
     host: str | None = None,
     kill: str | None = None,
     needs: Sequence[str] = (),
+    secrets: str = "",
+    further: Mapping[str, Any] | None = None,
 ) -> LinkedHost:
     """Start a session in a place that does not see the files of this machine.
 
@@ -87,12 +89,14 @@ def start_linked(
             default starts it right there.
         kill: a script that sends signal $1 to process $2 of the session.
         needs: further commands that the place must have.
+        secrets: a folder there that is in memory, for Claude's variables; the session's by default.
+        further: what the link is given beside that, where its `kind` is another than "shell".
 
     Raises:
         LaunchError: the place cannot be reached, or lacks something.
     """
     claude = order.claude if host is None else ""
-    folder = f"{_probe(place, claude, order.cwd, needs)}/{_unique(order)}"
+    folder = f"{probe(place, claude, order.cwd, needs)}/{_unique(order)}"
     spec = ShellSpec(
         place=place.name,
         shell=place.wrap(["sh", "-s"]),
@@ -103,9 +107,10 @@ def start_linked(
         kill=kill or KILL,
         linger=order.linger,
         base=order.folder.journal.size(),
+        secrets=secrets,
     )
     write_variables(order)
-    return launch_link(order.folder, msgspec.to_builtins(spec))
+    return launch_link(order.folder, {**msgspec.to_builtins(spec), **(further or {})})
 
 
 # The first line is the nonce of the marks; `read` takes no more of the input than that.
@@ -125,8 +130,16 @@ def _unique(order: Order) -> str:
     return f"{os.urandom(4).hex()}/{order.folder.path.name}"
 
 
-def _probe(place: Reachable, claude: str, cwd: str, needs: Sequence[str]) -> str:
-    """Ask the place for a folder to keep sessions in, and whether it has all that is needed."""
+def probe(place: Reachable, claude: str, cwd: str, needs: Sequence[str] = ()) -> str:
+    """Return the folder of a place to keep sessions in, once it has said that nothing is missing.
+
+    Args:
+        claude, cwd: the command and the folder that must be there; empty for none.
+        needs: further commands that must be.
+
+    Raises:
+        LaunchError: something is missing, or the place does not answer.
+    """
     answer = place.run(["sh", "-c", _PROBE, "probe", claude, cwd, *_TOOLS, *needs])
     word, _, rest = answer.decode("utf-8", "replace").rstrip("\n").partition(" ")
     if word != "folder" or not rest.startswith("/"):

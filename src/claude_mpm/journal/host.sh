@@ -73,8 +73,11 @@ $line
 
 feed() { # reads names of messages, and writes their contents to Claude
     exec 5>&- # here, since a shell keeps a copy of a descriptor that is redirected for a function
+    fed=' '
     while read -r name <&3; do
         [ "$name" = EOF ] && break
+        case $fed in *" $name "*) continue ;; esac # a cut link says it again
+        fed="$fed$name "
         cat "$given/inbox/$name"
     done
 }

@@ -174,6 +174,7 @@ class SessionFolder:
     delivered = PrivatePath("delivered")  # those that it has delivered
     terminal = PrivatePath("terminal.json")  # a terminal host's launch specification, until read
     screen = PrivatePath("screen")  # the path of that host's socket for screens
+    records = PrivatePath("records")  # transcripts of a place that does not keep them
     transcripts = PrivatePath("transcripts.json")  # how much it has copied of Claude's transcripts
     # Readable by the place.
     inbox = GivenPath("inbox")

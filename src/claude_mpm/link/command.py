@@ -13,18 +13,29 @@ if TYPE_CHECKING:
 
     Variables = Mapping[str, str] | None
 
+    from claude_mpm.link.answer import Answer
+
 _LONGEST = 1 << 22  # bytes of each output; a place that says more is ended
 _CHUNK = 1 << 16
+_TO_END = 1.0  # seconds for a command whose answer is whole; some never end
 
 
 def run_short(
-    command: Sequence[str], *, data: bytes, timeout: float, environ: Variables = None
+    command: Sequence[str],
+    answer: Answer,
+    *,
+    data: bytes,
+    timeout: float,
+    environ: Variables = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command and return how it ended and what it printed, as `subprocess.run` does.
+    """Run a command until its answer is whole, and return how it ended and what it printed.
 
-    A command that prints more than 4 MiB is killed: what is at its other end is not trusted.
+    Whether the answer is whole, the answer itself says: a stream can end early, with whatever exit
+    status, and it can go on though its command has ended. A command that prints more than 4 MiB
+    is killed: what is at its other end is not trusted.
 
     Args:
+        answer: takes the standard output; what is returned of that is the answer alone.
         data: its standard input.
         timeout: seconds that it may take.
         environ: its variables; None for those of this process.
@@ -35,21 +46,36 @@ def run_short(
     """
     deadline = time.monotonic() + timeout
     with _with_pipes(command, environ) as process:
-        outputs = [_Output(process, stream) for stream in (process.stdout, process.stderr)]
+        said = _Output(process, process.stdout, answer)
+        complaints = _Output(process, process.stderr)
         writing = threading.Thread(
             target=_write, args=(process.stdin, memoryview(data)), daemon=True
         )
         writing.start()
         try:
-            for thread in (writing, *outputs):
+            said.known.wait(max(0.0, deadline - time.monotonic()))
+            whole = answer.status is not None
+            if whole:
+                deadline = time.monotonic() + _TO_END
+            for thread in (said, complaints):
                 thread.join(max(0.0, deadline - time.monotonic()))
-                if thread.is_alive():
+                if thread.is_alive() and not whole:
                     raise subprocess.TimeoutExpired(command, timeout)
-            status = process.wait(max(0.0, deadline - time.monotonic()))
+            status = _end(process, deadline)
+            writing.join(_TO_END)  # nobody reads any more, unless a child of its has the pipe
         except BaseException:
             process.kill()
             raise
-    return subprocess.CompletedProcess(command, status, *(output.data for output in outputs))
+    return subprocess.CompletedProcess(command, status, bytes(said.data), bytes(complaints.data))
+
+
+def _end(process: subprocess.Popen[bytes], deadline: float) -> int:
+    """Return how a command ended; one that does not is killed."""
+    try:
+        return process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def _with_pipes(command: Sequence[str], environ: Variables) -> subprocess.Popen[bytes]:
@@ -59,28 +85,45 @@ def _with_pipes(command: Sequence[str], environ: Variables) -> subprocess.Popen[
 
 
 class _Output(threading.Thread):
-    """Reads one output of a process to its end, or to where it is too much."""
+    """Reads one output of a process to its end, or to where it is too much.
 
-    def __init__(self, process: subprocess.Popen[bytes], stream: IO[bytes] | None) -> None:
+    Attributes:
+        known: is set once the answer is whole, or nothing more will come.
+        data: what was read; it is complete when `known` is set and there is an answer, or else when
+            this thread has ended.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        stream: IO[bytes] | None,
+        answer: Answer | None = None,
+    ) -> None:
         super().__init__(name="claude-mpm-output", daemon=True)
         self._process = process
         self._stream = stream
-        self.data = b""
+        self._answer = answer
+        self.known = threading.Event()
+        self.data = bytearray()
         self.start()
 
     def run(self) -> None:
         """Read; called in the thread."""
         assert self._stream is not None
-        kept = bytearray()
-        while len(kept) < _LONGEST and (chunk := self._stream.read(_CHUNK)):
-            kept += chunk
-        self.data = bytes(kept)
-        if len(kept) >= _LONGEST:
+        read = 0
+        while read < _LONGEST and (chunk := self._stream.read(_CHUNK)):
+            read += len(chunk)
+            self.data += chunk if self._answer is None else self._answer.feed(chunk)
+            if self._answer is not None and self._answer.status is not None:
+                self.known.set()
+        self.known.set()
+        if read >= _LONGEST:
             self._process.kill()
 
 
 def _write(stream: IO[bytes] | None, data: bytes | memoryview) -> None:
     assert stream is not None
-    with suppress(BrokenPipeError), stream:
+    # The command has ended, or its answer was whole, before all was read.
+    with suppress(BrokenPipeError, ValueError), stream:
         while data:
             data = data[stream.write(data) :]

@@ -29,6 +29,7 @@ class FarState(msgspec.Struct, frozen=True, kw_only=True):
         dead: whether the far host is gone without a word; it was killed.
         size: how long the far journal is, in bytes.
         place: the far host's statement of where it runs, line by line.
+        heard: for each follower by its name, how many words of it have arrived.
     """
 
     host: int = 0
@@ -38,6 +39,7 @@ class FarState(msgspec.Struct, frozen=True, kw_only=True):
     dead: bool = False
     size: int = 0
     place: str = ""
+    heard: dict[str, int] = {}
 
 
 class Stream(Protocol):
@@ -56,6 +58,10 @@ class Stream(Protocol):
 
     def beat(self) -> None:
         """Tell the far side that we are still there; called every few seconds."""
+        ...
+
+    def is_heard(self, state: FarState) -> bool:
+        """Return whether the far side, by its own account, still hears this connection."""
         ...
 
     def hold(self) -> None:

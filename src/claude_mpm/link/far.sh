@@ -4,7 +4,8 @@
 #   far.sh SESSION
 #
 # Each answer but that of `follow` and `fetch` ends with the line `ok`, so that one that was cut
-# short is told from a whole one.
+# short is told from a whole one; that of `fetch` begins with its length. Of standard input, no more
+# is read than was announced: some connections cannot say that it has ended.
 #
 # What is in `exchange` was written by Claude's place, which may put a link or anything else there:
 # it is opened only where it is what it was made as.
@@ -26,6 +27,9 @@ state() { # what the folder says
     size=0
     ! reads 8 out.jsonl || size=$(wc -c <&8)
     echo "size $size"
+    for file in .heard-*; do
+        [ ! -f "$file" ] || echo "heard ${file#.heard-} $(cat "$file")"
+    done
     echo ok
 }
 
@@ -63,16 +67,17 @@ put() { # NAME SIZE: a message for Claude, which follows on standard input
     if [ "$1" = EOF ]; then
         echo EOF >&3
     elif [ ! -f "given/inbox/$1.fed" ]; then
-        cat >"given/inbox/.$1"
-        [ "$(wc -c <"given/inbox/.$1")" -eq "$2" ] || exit
-        mv "given/inbox/.$1" "given/inbox/$1"
+        head -c "$2" >"given/inbox/.$1-$$" # its own: an earlier try may be about to end
+        [ "$(wc -c <"given/inbox/.$1-$$")" -eq "$2" ] || { rm -f "given/inbox/.$1-$$"; exit; }
+        mv "given/inbox/.$1-$$" "given/inbox/$1"
         echo "$1" >&3
         : >"given/inbox/$1.fed"
     fi
     echo ok
 }
 
-follow() { # OFFSET: the journal from there on, until the host or the other end is gone
+follow() { # OFFSET NAME: the journal from there on, until the host or the other end is gone
+    heard=.heard-$2 words=0
     joins 6 alive && reads 8 out.jsonl || return 0
     exec 7<exchange/alive 6>&-
     journal=$exchange/out.jsonl
@@ -86,8 +91,11 @@ follow() { # OFFSET: the journal from there on, until the host or the other end 
     expect_word &
     expecting=$!
     trap 'kill "$tailing" "$listening" "$expecting" 2>/dev/null; exit' TERM
+    trap 'rm -f "$heard"' EXIT
     while read -r word; do
         : >".beat-$$"
+        words=$((words + 1))
+        echo "$words" >"$heard"
         case $word in
         hold) joins 9 lease && echo held >&9 ;;
         release) exec 9>&- ;;
@@ -128,18 +136,41 @@ is_mine() { # PID: whether it is of this session; in a container, it can be noth
     grep -qzxF "$session" "/proc/$1/cmdline" || grep -qzxF "CLAUDE_MPM_FOLDER=$session" "/proc/$1/environ"
 }
 
-fetch() { # NAME OFFSET: what a file holds from there on
+fetch() { # NAME OFFSET: what a file holds from there on, behind a line that says how much that is
+    size=0
+    ! opens "$1" || size=$(($(wc -c <&8) - $2))
+    [ "$size" -gt 0 ] || size=0
+    echo "size $size"
+    [ "$size" -eq 0 ] || { opens "$1" && tail -c "+$(($2 + 1))" <&8 | head -c "$size"; }
+}
+
+opens() { # NAME: opens what may be fetched
     case $1 in
-    out.jsonl | err.log | host.log) ! reads 8 "$1" || tail -c "+$(($2 + 1))" <&8 ;;
+    out.jsonl | err.log | host.log) reads 8 "$1" ;;
+    records/*) config=$(cat config) && [ -n "$config" ] && is_record "$config/projects/${1#*/}" && exec 8<"$config/projects/${1#*/}" ;;
+    *) return 1 ;;
     esac
+}
+
+is_record() { # FILE
+    [ -f "$1" ] && [ ! -L "$1" ]
+}
+
+records() { # how long Claude's records of the conversation are, and their names
+    config=$(cat config)
+    [ -z "$config" ] || for file in "$config"/projects/*/*.jsonl "$config"/projects/*/*/subagents/*.jsonl; do
+        ! is_record "$file" || echo "$(wc -c <"$file") ${file#"$config/projects/"}"
+    done
+    echo ok
 }
 
 read -r verb first second
 case $verb in
 state) state ;;
 put) put "$first" "$second" ;;
-follow) follow "$first" ;;
+follow) follow "$first" "$second" ;;
 fetch) fetch "$first" "$second" ;;
+records) records ;;
 signal) send "$first" 2>/dev/null && echo ok ;;
 remove)
     cd / && rm -rf "$session" && echo ok

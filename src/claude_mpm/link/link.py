@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BEAT = 10.0  # seconds between words to the far side
+_SILENCE = 2  # of those without a byte from there, until it is asked whether we have missed any
+_UNDER_WAY = 1.0  # seconds for what was written there just now
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0  # seconds before a new try
 _LOST = 137  # the status of a Claude whose host was killed, as of one that was killed itself
 _LONGEST_ERRORS = 1 << 26  # bytes of a far file but the journal that are kept
@@ -154,10 +156,15 @@ class Link:
                 self._stream = stream
                 if self._held:
                     stream.hold()
+            silence = 0
             while True:
                 if not select.select([stream], [], [], _BEAT)[0]:
                     stream.beat()
+                    silence += 1
+                    if silence % _SILENCE == 0 and not self._is_current(stream):
+                        raise LinkCut("the connection carries nothing any more")
                 elif chunk := stream.read():
+                    silence = 0
                     self._append(chunk)
                 elif chunk is not None:
                     return
@@ -165,6 +172,13 @@ class Link:
             with self._changing:
                 self._stream = None
             stream.close()
+
+    def _is_current(self, stream: Stream) -> bool:
+        """Return whether a silent connection still stands: some are cut, and nobody says so."""
+        state = self._far.state()
+        if state.exit is not None or state.dead or not stream.is_heard(state):
+            return False
+        return state.size <= self._here() or bool(select.select([stream], [], [], _UNDER_WAY)[0])
 
     def _end(self, state: FarState) -> None:
         """Fetch what is left, clear up there, and only then tell the end."""

@@ -161,6 +161,10 @@ class RemoteStream:
         """Tell the server that we are still there."""
         self._connection.send(Input(do="beat"))
 
+    def is_heard(self, state: FarState) -> bool:
+        """Return True: a server that hears nothing ends the connection."""
+        return True
+
     def hold(self) -> None:
         """Keep the far session from being ended by its linger rule."""
         self._connection.send(Input(do="hold"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import select
 import shlex
 import signal
@@ -32,6 +33,7 @@ KILL = 'kill -s "$1" "$2"'
 _HOST = Path(__file__).parents[1] / "journal" / "host.sh"
 _FAR = Path(__file__).with_name("far.sh")
 _LARGEST = 1 << 62  # bytes in a journal
+_LONGEST_HEAD = 1 << 12
 
 
 class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,8 @@ class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
         kill: a script that sends signal $1 to process $2 of the session.
         linger: seconds to wait for the next follower once the last one is gone.
         base: the byte of the near journal that is the first of the far one.
+        secrets: a folder there that is in memory, for Claude's variables; empty for the session's.
+        config: Claude's configuration folder there, whose records can be fetched; empty for none.
     """
 
     kind: str = "shell"
@@ -59,6 +63,8 @@ class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
     kill: str = KILL
     linger: float = 0.0
     base: int = 0
+    secrets: str = ""
+    config: str = ""
 
 
 def open_far(spec: dict[str, Any], folder: SessionFolder) -> ShellFar:
@@ -99,20 +105,39 @@ class ShellFar:
     def fetch(self, file: str, offset: int) -> Iterator[bytes]:
         """Yield what one of the far files holds from a byte on."""
         answer = Answer()
-        question = f"{answer.nonce}\nfetch {file} {offset}\n".encode()
-        with _start(self._spec.far) as process:
-            words, output = _pipes(process)
-            try:
-                words.write(question)
-                words.close()
-            except OSError as error:
-                raise LinkCut(f"{self._spec.place}: {error}") from error
-            while chunk := os.read(output.fileno(), _CHUNK):
-                if piece := answer.feed(chunk):
-                    yield piece
-        if answer.status != 0:
-            status = process.returncode if answer.status is None else answer.status
-            raise LinkCut(f"{self._spec.place}: {file} was cut short (status {status})")
+        process = _start(self._spec.far)
+        words, output = _pipes(process)
+        try:
+            words.write(f"{answer.nonce}\nfetch {file} {offset}\n".encode())
+            yield from self._pieces(file, answer, output)
+        except OSError as error:
+            raise LinkCut(f"{self._spec.place}: {error}") from error
+        finally:
+            _end(process)
+
+    def _pieces(self, file: str, answer: Answer, output: IO[bytes]) -> Iterator[bytes]:
+        """Yield as many bytes as the first line says that there are."""
+        head, left = b"", -1
+        while left:
+            ready = select.select([output], [], [], _PATIENCE)[0]
+            chunk = os.read(output.fileno(), _CHUNK) if ready else b""
+            piece = answer.feed(chunk)
+            if left < 0:
+                head, newline, piece = (head + piece).partition(b"\n")
+                left = self._announced(head) if newline else -1
+            if left > 0 and piece:
+                yield piece[:left]
+                left -= len(piece[:left])
+            if left and (not chunk or answer.status is not None or len(head) > _LONGEST_HEAD):
+                reason = last_line(b"" if answer.begun else answer.before) or "cut short"
+                raise LinkCut(f"{self._spec.place}: {file} did not come whole: {reason}")
+
+    def _announced(self, head: bytes) -> int:
+        """Return the length that the first line of a file says."""
+        word, _, size = head.decode("utf-8", "replace").partition(" ")
+        if word == "gone":
+            raise self._gone()
+        return _number(size, _LARGEST)
 
     def put(self, name: str, message: bytes) -> None:
         """Give Claude a message."""
@@ -131,18 +156,21 @@ class ShellFar:
         asked = f"{marks.nonce}\n{question}\n".encode()
         answer = self._run(self._spec.far, asked + data, marks)
         if answer == b"gone\n":
-            raise FarFailed(f"{self._spec.place}: the session's folder {self._spec.folder} is gone")
+            raise self._gone()
         if not answer.endswith(b"ok\n"):
             raise LinkCut(f"{self._spec.place}: no whole answer to {question.split()[0]}")
         return answer[: -len(b"ok\n")]
 
+    def _gone(self) -> FarFailed:
+        return FarFailed(f"{self._spec.place}: the session's folder {self._spec.folder} is gone")
+
     def _run(self, command: Sequence[str], data: bytes, answer: Answer) -> bytes:
         patience = _PATIENCE + len(data) / _SLOWEST
         try:
-            done = run_short(command, data=data, timeout=patience)
+            done = run_short(command, answer, data=data, timeout=patience)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise LinkCut(f"{self._spec.place}: {error}") from error
-        said = answer.feed(done.stdout)
+        said = done.stdout
         if answer.status is None:
             reason = last_line(done.stderr, said or answer.before)
             raise LinkCut(f"{self._spec.place}: {reason} (status {done.returncode})")
@@ -153,6 +181,7 @@ def _state_of(lines: Sequence[str]) -> FarState:
     """Return what an answer says; of its numbers, those that can be meant."""
     fields: dict[str, Any] = {}
     place: list[str] = []
+    heard: dict[str, int] = {}
     for line in lines:
         word, _, rest = line.partition(" ")
         match word:
@@ -168,7 +197,10 @@ def _state_of(lines: Sequence[str]) -> FarState:
                 fields["size"] = _number(rest, _LARGEST)
             case "place":
                 place.append(rest)
-    return FarState(place="\n".join(place), **fields)
+            case "heard":
+                follower, _, count = rest.partition(" ")
+                heard[follower] = _number(count, 2**31)
+    return FarState(place="\n".join(place), heard=heard, **fields)
 
 
 def _number(text: str, below: int) -> int:
@@ -184,12 +216,16 @@ class ShellStream:
     def __init__(self, command: Sequence[str], offset: int) -> None:
         self._process = _start(command)
         self._words, self._bytes = _pipes(self._process)
+        # Whoever follows here holds and releases, while the link's own thread reads and beats.
         self._writing = threading.Lock()
         self._answer = Answer()
+        self._name = secrets.token_hex(4)
+        self._said = self._said_before = 0  # words, by now and by the last beat
         try:
             self._say(self._answer.nonce)
             self._wait_for_mark()
-            self._say(f"follow {offset}")
+            self._say(f"follow {offset} {self._name}")
+            self._said = 0
         except LinkCut:
             self.close()
             raise
@@ -218,7 +254,12 @@ class ShellStream:
 
     def beat(self) -> None:
         """Tell the far side that we are still there."""
+        self._said_before = self._said
         self._say("beat")
+
+    def is_heard(self, state: FarState) -> bool:
+        """Return whether all that was said before the last beat has arrived there."""
+        return state.heard.get(self._name, 0) >= self._said_before
 
     def hold(self) -> None:
         """Keep the far session from being ended by its linger rule."""
@@ -230,19 +271,13 @@ class ShellStream:
 
     def close(self) -> None:
         """End the command."""
-        self._words.close()
-        self._process.terminate()
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._bytes.close()
+        _end(self._process)
 
     def _say(self, word: str) -> None:
         with self._writing:
             try:
                 self._words.write(word.encode() + b"\n")
+                self._said += 1
             except (OSError, ValueError) as error:
                 raise LinkCut(str(error)) from error
 
@@ -260,6 +295,19 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
         raise LinkCut(str(error)) from error
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command that has done its work, or never will."""
+    words, output = _pipes(process)
+    words.close()
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    output.close()
+
+
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
     assert process.stdin is not None
     assert process.stdout is not None
@@ -273,6 +321,7 @@ def _start_script(spec: ShellSpec, folder: SessionFolder, nonce: str) -> str:
     """
     files = _laid_files(spec, folder)
     laid = "\n".join(f"    printf %s {shlex.quote(text)} >{name}" for name, text in files.items())
+    secrets = f"{spec.secrets}/environ-$$" if spec.secrets else ""
     return f"""start() {{
     mask=$(umask)
     umask 077
@@ -285,11 +334,13 @@ def _start_script(spec: ShellSpec, folder: SessionFolder, nonce: str) -> str:
         left=$((left - 1))
         sleep 0.1
     done
+    [ -z "{secrets}" ] || rm -f "{secrets}"
     echo ok
 }}
 lay() {{
     cd "$session" || return
     mkdir given given/inbox exchange || return
+    [ -z "{secrets}" ] || ln -s "{secrets}" exchange/environ || return
     : >exchange/out.jsonl && mkfifo exchange/feed exchange/lease || return
 {laid}
     {_change_folder(spec.cwd)}
@@ -308,6 +359,7 @@ def _laid_files(spec: ShellSpec, folder: SessionFolder) -> dict[str, str]:
     """Return what is written into a far folder, by the names there."""
     files = {"far.sh": _FAR.read_text(), "given/host.sh": _HOST.read_text()}
     files["kill.sh"] = spec.kill + "\n"
+    files["config"] = spec.config
     files["given/patience"] = f"{_patience(spec)}\n"
     for near in (folder.framework, folder.agents, folder.expected_place):
         if near.exists():

@@ -70,6 +70,19 @@ class TerminalOrchestrator(MPMOrchestrator):
         return Terminal
 
 
+class KubernetesOrchestrator(MPMOrchestrator):
+    """Runs Claude in a pod of a Kubernetes cluster."""
+
+    name = "kubernetes"
+
+    @classmethod
+    def place(cls) -> type[Environment]:
+        """Return the class of the place."""
+        from claude_mpm.environments.kubernetes import Kubernetes
+
+        return Kubernetes
+
+
 BUILT_IN: dict[str, type[MPMOrchestrator]] = {
     each.name: each
     for each in (
@@ -78,5 +91,6 @@ BUILT_IN: dict[str, type[MPMOrchestrator]] = {
         SSHOrchestrator,
         RemoteOrchestrator,
         TerminalOrchestrator,
+        KubernetesOrchestrator,
     )
 }

@@ -1,0 +1,249 @@
+"""A pod of a Kubernetes cluster: a new one for each session, or one that runs already."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.environments.base import Environment
+from claude_mpm.environments.engine import words_of
+from claude_mpm.environments.linked import probe, start_linked
+from claude_mpm.environments.pod import (
+    CONFIG,
+    CONTAINER,
+    SECRETS,
+    WORK,
+    PodRecipe,
+    make_pod,
+    owner_of,
+    read_template,
+)
+from claude_mpm.environments.records import restore
+from claude_mpm.environments.variables import checked
+from claude_mpm.errors import LaunchError, UsageError
+from claude_mpm.link.kubectl import Kubectl
+from claude_mpm.link.pod_status import runs, waits_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from claude_mpm.environments.order import Order
+
+_PULL = ("", "Always", "IfNotPresent", "Never")
+_WAIT = 600.0  # seconds
+_DEADLINE = 86_400
+
+
+class Kubernetes(Environment):
+    """Runs Claude in a pod, by the user's own `kubectl`.
+
+    A new pod keeps to the restricted pod security standard: its user is not root, it has no
+    capability and gets none, its root file system is read-only, and it has no token of a service
+    account. It is named by the session, so that the API server lets there be one, and is deleted
+    when Claude has ended. Arguments of the new pod alone are marked with *.
+
+    Args:
+        image: * the image; it has `sh`, the usual small commands and Claude Code.
+        pod: a pod that runs, in place of a new one.
+        container: which of that pod's containers; its first by default.
+        namespace, context: as kubectl takes them; those of its configuration by default.
+        pull: * when the image is pulled: "Always", "IfNotPresent" or "Never".
+        pull_secrets: * names of secrets for that.
+        cpu, memory: * what the pod requests and may use at most, as in "500m" and "2Gi".
+        node_selector: * labels that its node must have, as in "disk=ssd".
+        runtime_class: * such as "gvisor".
+        service_account: * whose policies apply; the pod gets no token of it.
+        labels: * further labels, such as "kueue.x-k8s.io/queue-name=agents".
+        claim: * a volume claim that keeps the folder to work in and the conversation.
+        template: * a file with a pod, merged over the one that is made here.
+        deadline: * seconds after which the cluster ends the pod, whatever happens here.
+        wait: * seconds that the pod may wait for a node, and an earlier one may take to go.
+        variables: what else Claude gets as environment.
+        kubectl: the command.
+
+    Attributes:
+        kubectl: what runs its commands.
+    """
+
+    name = "kubernetes"
+
+    def __init__(
+        self,
+        image: str = "",
+        *,
+        pod: str = "",
+        container: str = "",
+        namespace: str = "",
+        context: str = "",
+        pull: str = "",
+        pull_secrets: str | Sequence[str] = (),
+        cpu: str | float = "",
+        memory: str | int = "",
+        node_selector: str | Sequence[str] = (),
+        runtime_class: str = "",
+        service_account: str = "",
+        labels: str | Sequence[str] = (),
+        claim: str = "",
+        template: str = "",
+        deadline: int = _DEADLINE,
+        wait: float = _WAIT,
+        variables: Mapping[str, str] | None = None,
+        kubectl: str = "kubectl",
+    ) -> None:
+        self._pod, self._container = pod, container
+        self._wait = float(wait)
+        self._variables = checked(variables or {}, self.name)
+        self.kubectl = Kubectl(
+            command=tuple(words_of(kubectl)), context=context, namespace=namespace
+        )
+        self._recipe = PodRecipe(
+            image=image,
+            pull=pull,
+            pull_secrets=tuple(words_of(pull_secrets)),
+            cpu=str(cpu),
+            memory=str(memory),
+            node_selector=_pairs("node_selector", node_selector),
+            runtime_class=runtime_class,
+            service_account=service_account,
+            labels=_pairs("labels", labels),
+            claim=claim,
+            deadline=int(deadline),
+            template=read_template(template),
+        )
+        self.keeps_files = bool(pod)
+        self._check()
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        """Return the command that runs `argv` in the pod.
+
+        Raises:
+            LaunchError: there is none yet; each session gets its own.
+        """
+        if not self._pod:
+            raise LaunchError("kubernetes: there is no pod before a session has started")
+        return self.kubectl.execute(self._pod, self._container, argv)
+
+    def working_folder(self, asked: str | None) -> str:
+        """Return the folder; by default that of a new pod which a claim keeps."""
+        return asked or ("" if self._pod else WORK)
+
+    def environ(self, asked: Mapping[str, str] | None) -> dict[str, str]:
+        """Return what is taken along, and the variables that were given to the place."""
+        return {**super().environ(asked), **self._variables}
+
+    def expected(self) -> dict[str, str]:
+        """Return what the pod says of its name and user; of a new one, once it runs."""
+        if not self._pod:
+            return {}
+        found = self.kubectl.pod(self._pod)
+        if not runs(found):
+            raise LaunchError(
+                f"kubernetes: the pod {self._pod} does not run: {waits_for(found)[0]}"
+            )
+        lines = self.run(["sh", "-c", "uname -n; id -u"]).decode().splitlines()
+        if len(lines) < 2:
+            raise LaunchError(f"kubernetes: {self._pod} does not run commands: it said {lines}")
+        return {"host": lines[-2], "uid": lines[-1]}
+
+    def start(self, order: Order) -> Any:
+        """Start the host in the pod that there is, or make one for it."""
+        if self._pod:
+            pod = self.kubectl.pod(self._pod)
+            self.kubectl = self.kubectl.pinned(pod["metadata"]["namespace"])
+            return self._start_in(pod, order, owned=False)
+        manifest = self._recipe.manifest(
+            order.folder.path.name, owner_of(order.folder.path.parents[1])
+        )
+        pod = make_pod(self.kubectl, manifest, self._wait)
+        try:
+            inside = self._inside(pod)
+            inside.run(["mkdir", "-p", WORK, CONFIG])
+            order.folder.expect_place({**inside.expected(), **self.expected()})
+            if not self._recipe.claim:
+                restore(inside, order.folder, CONFIG)
+            return inside._start_in(pod, order, owned=True)
+        except BaseException:
+            self.kubectl.delete(pod)
+            raise
+
+    def check_pod(self) -> str:
+        """Return what was found of a pod that has all that a session needs; a new one is deleted.
+
+        Raises:
+            LaunchError: it does not run, or lacks something.
+        """
+        if self._pod:
+            probe(self, "claude", "")
+            return f"the pod {self._pod} has what a session needs"
+        session = f"doctor-{os.urandom(4).hex()}"
+        manifest = self._recipe.manifest(session, owner_of(Path.cwd()))
+        pod = make_pod(self.kubectl, manifest, self._wait)
+        try:
+            inside = self._inside(pod)
+            inside.run(["mkdir", "-p", WORK, CONFIG])
+            probe(inside, "claude", WORK)
+        finally:
+            self.kubectl.delete(pod)
+        return f"the image {self._recipe.image} has what a session needs"
+
+    def _inside(self, pod: dict[str, Any]) -> Kubernetes:
+        """Return the place that a new pod is once it runs."""
+        place = Kubernetes(pod=pod["metadata"]["name"], container=CONTAINER)
+        place.kubectl = self.kubectl.pinned(pod["metadata"]["namespace"])
+        return place
+
+    def _start_in(self, pod: dict[str, Any], order: Order, *, owned: bool) -> Any:
+        """Lay the session into a pod that runs, with a link that can tell what becomes of it."""
+        further = {
+            "kind": "kubernetes",
+            "kubectl": msgspec.to_builtins(self.kubectl),
+            "pod": pod["metadata"]["name"],
+            "uid": pod["metadata"]["uid"],
+            "owned": owned,
+            "config": CONFIG if owned else "",
+        }
+        return start_linked(self, order, secrets=SECRETS if owned else "", further=further)
+
+    def _check(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            UsageError: it cannot.
+        """
+        recipe = self._recipe
+        if bool(recipe.image) == bool(self._pod):
+            raise UsageError(
+                "kubernetes: name either an image for a new pod, as in -o image=NAME,"
+                " or a pod that runs, as in -o pod=NAME"
+            )
+        names = (self._pod, self._container, self.kubectl.context, self.kubectl.namespace)
+        if any(name.startswith("-") for name in names):
+            raise UsageError("kubernetes: a name does not begin with a hyphen")
+        if recipe.pull not in _PULL:
+            known = ", ".join(_PULL[1:])
+            raise UsageError(f"kubernetes: pull is one of {known}, not {recipe.pull!r}")
+        if not self._pod:
+            if self._container:
+                raise UsageError("kubernetes: container is of a pod that runs; leave it out")
+            return
+        for name, value in msgspec.structs.asdict(PodRecipe(image="")).items():
+            if getattr(recipe, name) != value:
+                raise UsageError(
+                    f"kubernetes: {name} is set when a pod is made, and {self._pod} is there"
+                    " already; leave one of the two out"
+                )
+
+
+def _pairs(option: str, given: str | Sequence[str]) -> dict[str, str]:
+    """Read "NAME=VALUE", once or more."""
+    found = {}
+    for each in [given] if isinstance(given, str) else given:
+        name, equals, value = each.partition("=")
+        if each and not (name and equals):
+            raise UsageError(f"kubernetes: {option} is NAME=VALUE, not {each!r}")
+        if each:
+            found[name] = value
+    return found

@@ -1,0 +1,298 @@
+"""A pod for one session: what it is made of, how it comes up, and how an earlier one goes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from claude_mpm.errors import LaunchError, UsageError
+from claude_mpm.link.kubectl import Kubectl, Refused, parsed
+from claude_mpm.link.pod_status import fate, is_gone, runs, waits_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LABEL = "claude-mpm/session"
+MANAGED, SESSION = "claude-mpm/state-folder", "claude-mpm/session-id"  # annotations
+CONTAINER = "claude"
+SECRETS = "/run/claude-mpm"  # in memory
+_KEPT = "/session"  # on the node's disk, or the claim
+WORK, CONFIG = f"{_KEPT}/work", f"{_KEPT}/claude"
+_HOME = "/tmp/home"
+_STATE = f"{_HOME}/.local/state"
+_USER = 1000
+_LOOK_AGAIN = 0.5  # seconds
+_LONGEST_NAME = 63
+# The pod's first process: it reaps, and ends once there has been no session for some time.
+_HOLD = f"""mkdir -p "$HOME"
+trap 'exit 0' TERM
+idle=0
+while [ "$idle" -lt 300 ]; do
+    sleep 5 &
+    wait $!
+    set -- {_STATE}/claude-mpm/far/*/*/
+    if [ -d "$1" ]; then idle=0; else idle=$((idle + 5)); fi
+done"""
+_logger = logging.getLogger("claude_mpm.kubernetes")
+
+
+class PodRecipe(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new pod is made of; empty texts are left to the cluster.
+
+    Args:
+        image, pull, pull_secrets, cpu, memory, node_selector, runtime_class, service_account: as
+            the options of the place, and so are the next ones.
+        labels, claim, deadline: likewise.
+        template: what is merged over the rest.
+    """
+
+    image: str
+    pull: str = ""
+    pull_secrets: tuple[str, ...] = ()
+    cpu: str = ""
+    memory: str = ""
+    node_selector: dict[str, str] = {}
+    runtime_class: str = ""
+    service_account: str = ""
+    labels: dict[str, str] = {}
+    claim: str = ""
+    deadline: int = 86_400
+    template: dict[str, Any] = {}
+
+    def manifest(self, session: str, owner: str) -> dict[str, Any]:
+        """Return the pod of a session.
+
+        Args:
+            owner: a word for the state folder that the session is kept in.
+        """
+        labels = {"app.kubernetes.io/managed-by": "claude-mpm", LABEL: pod_name(session)}
+        spec = {
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": self.deadline,
+            "terminationGracePeriodSeconds": 5,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {
+                **dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), _USER),
+                "runAsNonRoot": True,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "serviceAccountName": self.service_account,
+            "runtimeClassName": self.runtime_class,
+            "nodeSelector": self.node_selector,
+            "imagePullSecrets": [{"name": name} for name in self.pull_secrets],
+            "containers": [self._container()],
+            "volumes": [
+                {"name": "tmp", "emptyDir": {}},
+                {"name": "secrets", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+                {"name": "session", **self._kept()},
+            ],
+        }
+        made = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": pod_name(session),
+                "labels": {**labels, **self.labels},
+                "annotations": {MANAGED: owner, SESSION: session},
+            },
+            "spec": {name: value for name, value in spec.items() if value not in ("", {}, [])},
+        }
+        pod: dict[str, Any] = merged(made, self.template)
+        return pod
+
+    def _kept(self) -> dict[str, Any]:
+        if self.claim:
+            return {"persistentVolumeClaim": {"claimName": self.claim}}
+        return {"emptyDir": {}}
+
+    def _container(self) -> dict[str, Any]:
+        amounts = {"cpu": self.cpu, "memory": self.memory}
+        amounts = {name: amount for name, amount in amounts.items() if amount}
+        mounts = {"tmp": "/tmp", "secrets": SECRETS, "session": _KEPT}
+        environ = {"HOME": _HOME, "XDG_STATE_HOME": _STATE, "CLAUDE_CONFIG_DIR": CONFIG}
+        return {
+            "name": CONTAINER,
+            "image": self.image,
+            **({"imagePullPolicy": self.pull} if self.pull else {}),
+            "command": ["sh", "-c", _HOLD],
+            "env": [{"name": name, "value": value} for name, value in environ.items()],
+            "resources": {"requests": amounts, "limits": amounts},
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "volumeMounts": [{"name": name, "mountPath": path} for name, path in mounts.items()],
+        }
+
+
+def owner_of(state: Path) -> str:
+    """Return a word that tells a state folder from others, and does not say where it is."""
+    where = f"{socket.gethostname()}\0{state.resolve()}"
+    return hashlib.sha256(where.encode()).hexdigest()[:32]
+
+
+def pod_name(session: str) -> str:
+    """Return the name of a session's pod: one name for one session, so that there is one pod."""
+    name = "claude-mpm-" + re.sub(r"[^a-z0-9]+", "-", session.lower()).strip("-")
+    if name == f"claude-mpm-{session}" and len(name) <= _LONGEST_NAME:
+        return name
+    mark = hashlib.sha256(session.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_NAME - 9].rstrip('-')}-{mark}"
+
+
+def read_template(path: str) -> dict[str, Any]:
+    """Return what a pod template file has, in YAML or JSON: a Pod, or a PodTemplateSpec.
+
+    Raises:
+        UsageError: it cannot be read, or is something else.
+    """
+    if not path:
+        return {}
+    import yaml
+
+    try:
+        found = yaml.safe_load(Path(path).expanduser().read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"kubernetes: the template {path} cannot be read: {reason}") from error
+    if isinstance(found, dict) and isinstance(found.get("spec"), dict):
+        metadata = found.get("metadata") or {}
+        kept = {name: metadata[name] for name in ("labels", "annotations") if name in metadata}
+        return {"metadata": kept, "spec": found["spec"]}
+    raise UsageError(f"kubernetes: the template {path} is no pod: it has no `spec`")
+
+
+def merged(ours: Any, theirs: Any) -> Any:
+    """Return what is ours with what is theirs over it; what has a name is merged by name."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        both = {name: merged(value, theirs.get(name, value)) for name, value in ours.items()}
+        return {**theirs, **both}
+    if isinstance(ours, list) and isinstance(theirs, list):
+        named = {_key(each): each for each in ours}
+        for each in theirs:
+            named[_key(each)] = merged(named.get(_key(each), each), each)
+        return list(named.values())
+    return theirs
+
+
+def _key(item: Any) -> str:
+    """Return what an item of a list is known by."""
+    if isinstance(item, dict):
+        return str(item.get("mountPath") or item.get("name") or json.dumps(item, sort_keys=True))
+    return str(item)
+
+
+def make_pod(kubectl: Kubectl, manifest: dict[str, Any], wait: float) -> dict[str, Any]:
+    """Make a pod, once an earlier one of its session is gone; return it when it runs.
+
+    Args:
+        wait: seconds that it may wait for a node, and that an earlier one may take to go.
+
+    Raises:
+        LaunchError: it does not run; it is deleted again.
+    """
+    deadline = time.monotonic() + wait
+    data = json.dumps(manifest).encode()
+    while True:
+        try:
+            made = parsed(kubectl.run("create", "-f", "-", "-o", "json", data=data))
+            break
+        except Refused as error:
+            if error.reason != "AlreadyExists":
+                raise
+        _clear(kubectl, manifest, deadline)
+    try:
+        return _until(kubectl, made, deadline, _has_come_up)
+    except BaseException:
+        kubectl.delete(made)
+        raise
+
+
+def _clear(kubectl: Kubectl, manifest: dict[str, Any], deadline: float) -> None:
+    """Let an earlier pod of this session go, and wait until it is confirmed to have gone."""
+    name = manifest["metadata"]["name"]
+    try:
+        found = kubectl.pod(name)
+    except Refused as error:
+        if error.reason == "NotFound":
+            return
+        raise
+    owner = (found["metadata"].get("annotations") or {}).get(MANAGED)
+    if owner != manifest["metadata"]["annotations"][MANAGED]:
+        raise LaunchError(
+            f"kubernetes: the pod {name} is there, and another state folder's; give the session"
+            f" another name, or delete it: kubectl delete pod {name}"
+        )
+    if not found["metadata"].get("deletionTimestamp"):
+        kubectl.delete(found)
+    _until(kubectl, found, deadline, _has_gone)
+
+
+def _until(
+    kubectl: Kubectl,
+    pod: dict[str, Any],
+    deadline: float,
+    happened: Callable[[dict[str, Any] | None], str],
+) -> dict[str, Any]:
+    """Look at a pod until something has happened; what it waits for is told when it changes.
+
+    Raises:
+        LaunchError: it has not in time, or never will.
+    """
+    never, name, uid, told = threading.Event(), pod["metadata"]["name"], pod["metadata"]["uid"], ""
+    while True:
+        found = _look(kubectl, name, uid)
+        waiting = happened(found)
+        if not waiting:
+            return found or pod
+        if time.monotonic() > deadline:
+            raise LaunchError(f"kubernetes: pod {name}: {waiting} (waited in vain; see `wait`)")
+        if waiting != told:
+            told = waiting
+            _logger.warning("kubernetes: pod %s: %s", name, waiting)
+        never.wait(_LOOK_AGAIN)
+
+
+def _look(kubectl: Kubectl, name: str, uid: str) -> dict[str, Any] | None:
+    """Return a pod; None where it is gone, also where another has its name."""
+    try:
+        found = kubectl.pod(name)
+    except Refused as error:
+        if error.reason == "NotFound":
+            return None
+        raise
+    return found if found["metadata"]["uid"] == uid else None
+
+
+def _has_come_up(pod: dict[str, Any] | None) -> str:
+    if pod is None:
+        raise LaunchError("kubernetes: the pod was deleted before it ran; start the session again")
+    name = pod["metadata"]["name"]
+    if is_gone(pod):
+        raise LaunchError(f"kubernetes: pod {name} ended before it ran: {fate(pod)}")
+    if runs(pod):
+        return ""
+    waiting, vain = waits_for(pod)
+    if vain:
+        raise LaunchError(f"kubernetes: pod {name}: {waiting}")
+    return waiting
+
+
+def _has_gone(pod: dict[str, Any] | None) -> str:
+    if pod is None:
+        return ""
+    return (
+        "the session's earlier pod is not gone yet; on a lost node it stays until the node is back"
+        " or removed from the cluster, and it is never removed by force"
+    )

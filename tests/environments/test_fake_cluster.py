@@ -1,0 +1,343 @@
+"""The place `kubernetes` on a fake cluster: what it asks for, what it says, what it leaves."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from calls import call
+from claude_mpm import MPMOrchestrator
+from claude_mpm.cli.doctor_kubernetes import sweep_pods
+from claude_mpm.conversation.verdict import Outcome
+from claude_mpm.environments import kubernetes
+from claude_mpm.environments.kubernetes import Kubernetes
+from claude_mpm.environments.pod import PodRecipe, merged, pod_name
+from claude_mpm.errors import LaunchError, UsageError
+from claude_mpm.link.kubectl import explained
+from claude_mpm.link.pod_status import fate, waits_for
+from claude_mpm.testing.fake_kubectl import (
+    delete_pod,
+    fail_pod,
+    install,
+    make_pod,
+    read_pod,
+    set_cluster,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SECONDS = 60.0
+SECRET = "the-secret-of-this-test"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fake cluster whose `kubectl` is the one on PATH; its pods' folders are in it."""
+    folder = tmp_path / "cluster"
+    install(folder)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    for name in ("CONFIG", "SECRETS", "WORK"):
+        (folder / name).mkdir()
+        monkeypatch.setattr(kubernetes, name, str(folder / name))
+    return folder
+
+
+@pytest.fixture
+def make(cluster: Path, stand_in: Path) -> Iterator[Callable[..., MPMOrchestrator]]:
+    made: list[MPMOrchestrator] = []
+
+    def make(place: dict[str, Any] | None = None, **options: Any) -> MPMOrchestrator:
+        settings = place or {"image": "some"}
+        made.append(MPMOrchestrator(environment=Kubernetes(**settings), **options))
+        return made[-1]
+
+    yield make
+    for claude in made:
+        claude.stop()
+
+
+def pods(cluster: Path) -> list[str]:
+    return [file.stem for file in cluster.glob("pods/*.json")]
+
+
+def test_each_session_has_a_pod_of_its_own_which_goes_with_it(
+    make: Callable[..., MPMOrchestrator], cluster: Path
+) -> None:
+    with make() as claude:
+        assert claude.ask("one", timeout=SECONDS).check().text == "Claude heard: one"
+        assert pods(cluster) == [pod_name(claude.session_id)]
+    assert pods(cluster) == []
+
+
+def test_a_pod_that_runs_is_used_and_left(
+    make: Callable[..., MPMOrchestrator], cluster: Path
+) -> None:
+    made = make_pod(cluster, "mine")
+    with make({"pod": "mine"}) as claude:
+        assert claude.ask("one", timeout=SECONDS).check().text == "Claude heard: one"
+    assert read_pod(cluster, "mine")["metadata"]["uid"] == made["metadata"]["uid"]
+
+
+def test_a_new_pod_may_do_as_little_as_possible() -> None:
+    made = PodRecipe(image="some", cpu="1", memory="2Gi").manifest("One_Session", "owner")
+    spec, (container,) = made["spec"], made["spec"]["containers"]
+    assert spec["restartPolicy"] == "Never"
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["activeDeadlineSeconds"] > 0
+    security = container["securityContext"]
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert container["resources"]["requests"] == container["resources"]["limits"]
+    assert container["resources"]["limits"] == {"cpu": "1", "memory": "2Gi"}
+
+
+def test_no_secret_is_in_what_the_cluster_keeps(
+    make: Callable[..., MPMOrchestrator], cluster: Path
+) -> None:
+    with make(environ={"A_SECRET": SECRET}) as claude:
+        claude.ask("one", timeout=SECONDS).check()
+        assert SECRET not in json.dumps(read_pod(cluster, pod_name(claude.session_id)))
+        assert SECRET not in claude.store.folder(claude.session_id).link_file.read_text()
+        assert list((cluster / "SECRETS").iterdir()) == []
+
+
+@pytest.mark.parametrize("session", ["a", "A", "a_b", "a.b", "x" * 200, "0" * 36, "-x-"])
+def test_the_name_of_a_pod_is_one_that_a_cluster_takes_and_is_the_sessions_alone(
+    session: str,
+) -> None:
+    name = pod_name(session)
+    assert len(name) <= 63
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert not name.endswith("-")
+    assert name != pod_name(f"{session}_")
+
+
+def test_a_template_is_merged_by_name() -> None:
+    ours = {"a": 1, "list": [{"name": "x", "v": 1}, {"name": "y"}]}
+    theirs = {"b": 2, "list": [{"name": "x", "v": 2}, {"name": "z"}]}
+    both = [{"name": "x", "v": 2}, {"name": "y"}, {"name": "z"}]
+    assert merged(ours, theirs) == {"a": 1, "b": 2, "list": both}
+
+
+@pytest.mark.parametrize(
+    ("said", "mend"),
+    [
+        ('error: context "x" does not exist', "kubectl config get-contexts"),
+        (
+            'Error from server (Forbidden): pods is forbidden: User "u" cannot create resource'
+            ' "pods" in API group "" in the namespace "team"',
+            "may not create pods in namespace team",
+        ),
+        (
+            'Error from server (Forbidden): pods "x" is forbidden: exceeded quota: q, requested:'
+            " cpu=2, used: cpu=1, limited: cpu=2",
+            "ask for less with cpu and memory",
+        ),
+        (
+            'Error from server (Forbidden): pods "x" is forbidden: violates PodSecurity'
+            ' "restricted:latest": host namespaces',
+            "refused to admit the pod",
+        ),
+        ('Error from server (NotFound): namespaces "t" not found', "kubectl create namespace"),
+        ("error: You must be logged in to the server (Unauthorized)", "log in as"),
+        ("The connection to the server 127.0.0.1:1 was refused", "does `kubectl get pods` work"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_one_line_with_its_mend(
+    said: str, mend: str, make: Callable[..., MPMOrchestrator], cluster: Path
+) -> None:
+    set_cluster(cluster, refusal=said)
+    with pytest.raises(LaunchError) as failed:
+        make().start_or_raise()
+    assert mend in str(failed.value)
+    assert "\n" not in str(failed.value)
+
+
+def pending(reason: str, message: str = "") -> dict[str, Any]:
+    waiting = {"reason": reason, "message": message}
+    return {"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}
+
+
+@pytest.mark.parametrize("reason", ["ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName"])
+def test_an_image_that_cannot_be_had_is_said_and_the_pod_removed(
+    reason: str, make: Callable[..., MPMOrchestrator], cluster: Path
+) -> None:
+    set_cluster(cluster, status=pending(reason, "some words"))
+    with pytest.raises(LaunchError, match=f"image.*{reason}: some words"):
+        make().start_or_raise()
+    assert pods(cluster) == []
+
+
+def test_what_a_pod_waits_for_is_told_while_it_waits(
+    make: Callable[..., MPMOrchestrator], cluster: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "0/1 nodes are available: 1 Insufficient cpu."
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    set_cluster(
+        cluster, status={"phase": "Pending", "conditions": [{**scheduled, "message": said}]}
+    )
+    with (
+        caplog.at_level(logging.WARNING),
+        pytest.raises(LaunchError, match=f"no node takes it: {said}"),
+    ):
+        make({"image": "some", "wait": 1}).start_or_raise()
+    assert said in caplog.text
+    assert pods(cluster) == []
+
+
+def test_a_pod_of_another_state_folder_is_never_touched(
+    make: Callable[..., MPMOrchestrator], cluster: Path
+) -> None:
+    make_pod(cluster, pod_name("mine"))
+    with pytest.raises(LaunchError, match="another state folder's"):
+        make(session_id="mine").start_or_raise()
+    assert pods(cluster) == [pod_name("mine")]
+
+
+def test_a_pod_that_is_deleted_is_a_verdict_with_its_evidence_and_the_next_goes_on(
+    make: Callable[..., MPMOrchestrator], cluster: Path
+) -> None:
+    claude = make()
+    claude.start_or_raise()
+    claude.ask("one", timeout=SECONDS).check()
+    turn = claude.ask("hang")
+    delete_pod(cluster, pod_name(claude.session_id))
+    assert turn.wait(SECONDS)
+    assert turn.verdict.outcome is Outcome.LOST
+    assert "is gone: it was deleted" in str(turn.verdict)
+    claude.stop()
+    again = make(session_id=claude.session_id, resume=True)
+    again.start_or_raise()
+    assert again.ask("two", timeout=SECONDS).check().text == "Claude heard: two"
+
+
+def test_a_pod_that_is_evicted_says_so(make: Callable[..., MPMOrchestrator], cluster: Path) -> None:
+    claude = make()
+    claude.start_or_raise()
+    turn = claude.ask("hang")
+    name = pod_name(claude.session_id)
+    fail_pod(cluster, name, reason="Evicted", message="low on resource: memory")
+    assert turn.wait(SECONDS)
+    assert "it is Failed: Evicted, low on resource: memory" in str(turn.verdict)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"image": "a", "pod": "b"}, {"pod": "b", "cpu": 1}, {"image": "a", "pull": "often"},
+     {"pod": "-x"}, {"image": "a", "labels": "x"}, {"image": "a", "template": "/no/such"}],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="kubernetes: "):
+        Kubernetes(**options)
+
+
+def test_what_has_become_of_a_pod_is_said_from_its_status() -> None:
+    killed = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+    pod = {"status": {"phase": "Failed", "containerStatuses": [{"state": killed}]}}
+    assert fate(pod) == "it is Failed: the container ran out of memory; give it more"
+    assert waits_for({}) == ("its container is being made", False)
+    assert str(explained("")) == "kubernetes: kubectl failed"
+
+
+def test_the_record_of_a_conversation_goes_with_it_into_the_next_pod(
+    make: Callable[..., MPMOrchestrator], cluster: Path
+) -> None:
+    projects = cluster / "CONFIG" / "projects"
+    record = projects / "-work" / "0-1.jsonl"
+    script = f"""mkdir -p {record.parent}
+while read -r line; do
+    cat {record} 2>/dev/null
+    echo "$line" >>{record}
+    echo '{{"type":"result"}}'
+done"""
+    options = {
+        "wire": "plain-text",
+        "claude_path": "/bin/sh",
+        "claude_args": ["-c", script],
+        "use_framework": False,
+    }
+    claude = make(**options)
+    claude.start_or_raise()
+    claude.send_input("a word")
+    assert claude.get_output(SECONDS) == '{"type":"result"}'
+    kept = claude.store.folder(claude.session_id).records / "-work" / "0-1.jsonl"
+    until(lambda: kept.exists() and kept.read_text() == "a word\n")
+    delete_pod(cluster, pod_name(claude.session_id))
+    claude.process.wait(SECONDS)
+    claude.stop()
+    shutil.rmtree(projects)  # the next pod has none
+    again = make(session_id=claude.session_id, resume=True, **options)
+    again.start_or_raise()
+    assert record.read_text() == "a word\n"
+    again.send_input("another")
+    assert again.get_output(SECONDS) == "a word"
+
+
+def test_nothing_but_records_of_conversations_is_brought_here(
+    make: Callable[..., MPMOrchestrator], cluster: Path
+) -> None:
+    projects = cluster / "CONFIG" / "projects"
+    for name in ("-work/0-1.jsonl", "-work/..jsonl", "-work/a b.jsonl", "a/b/c.jsonl", "x.txt"):
+        (projects / name).parent.mkdir(parents=True, exist_ok=True)
+        (projects / name).write_text("{}\n")
+    (projects / "-work" / "link.jsonl").symlink_to("/etc/hostname")
+    with make() as claude:
+        claude.ask("one", timeout=SECONDS).check()
+        folder = claude.store.folder(claude.session_id)
+    found = {str(each.relative_to(folder.records)) for each in folder.records.rglob("*.jsonl")}
+    assert found == {"-work/0-1.jsonl"}
+
+
+def test_doctor_says_which_verb_is_missing(
+    cluster: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_pod(cluster, "mine")
+    set_cluster(cluster, forbidden=["create pods/exec"])
+    which = ["--orchestrator", "kubernetes", "-o", "pod=mine"]
+    ended = call(capsys, "doctor", "--json", *which)
+    found = [each for each in ended.json["checks"] if each["name"] == "kubernetes"]
+    assert [each["status"] for each in found] == ["ok", "problem"]
+    assert "create pods/exec" in found[-1]["found"]
+
+
+def test_doctor_looks_into_a_pod_and_leaves_none(
+    cluster: Path, stand_in: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    which = ["--orchestrator", "kubernetes", "-o", "image=some"]
+    ended = call(capsys, "doctor", "--json", *which)
+    found = [each["found"] for each in ended.json["checks"] if each["name"] == "kubernetes"]
+    assert found[-1] == "the image some has what a session needs"
+    assert pods(cluster) == []
+
+
+def test_a_sweep_deletes_the_pods_of_sessions_that_have_ended_and_no_others(
+    make: Callable[..., MPMOrchestrator], cluster: Path
+) -> None:
+    with make() as claude:
+        claude.ask("one", timeout=SECONDS).check()
+        store = claude.store
+        pod = read_pod(cluster, pod_name(claude.session_id))
+        assert list(sweep_pods(store)) == []
+    make_pod(cluster, pod["metadata"]["name"], pod)
+    make_pod(cluster, "mine")
+    assert list(sweep_pods(store)) == [claude.session_id]
+    assert pods(cluster) == ["mine"]
+
+
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(int(SECONDS / 0.05)):
+        if true():
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("it never came true")
