@@ -101,16 +101,7 @@ class Engine:
         command = self._inside.wrap(answer.command(engine) if far else engine)
         try:
             patience = _PULLING if pulls else timeout
-            if far:
-                done = run_short(command, answer, data=b"", timeout=patience)
-            else:
-                done = subprocess.run(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    timeout=patience,
-                    check=False,
-                )
+            done = run_short(command, answer if far else None, data=b"", timeout=patience)
         except FileNotFoundError as error:
             raise LaunchError(self._missing(command[0])) from error
         except (OSError, subprocess.TimeoutExpired) as error:

@@ -99,20 +99,13 @@ class Kubernetes(Environment):
         self.kubectl = Kubectl(
             command=tuple(words_of(kubectl)), context=context, namespace=namespace
         )
-        self._recipe = PodRecipe(
-            image=image,
-            pull=pull,
-            pull_secrets=tuple(words_of(pull_secrets)),
-            cpu=str(cpu),
-            memory=str(memory),
-            node_selector=_pairs("node_selector", node_selector),
-            runtime_class=runtime_class,
-            service_account=service_account,
-            labels=_pairs("labels", labels),
-            claim=claim,
-            deadline=int(deadline),
-            template=read_template(template),
-        )
+        amounts = {"cpu": str(cpu), "memory": str(memory), "deadline": int(deadline)}
+        pulls = {"image": image, "pull": pull, "pull_secrets": tuple(words_of(pull_secrets))}
+        goes = {"labels": _pairs("labels", labels), "runtime_class": runtime_class}
+        goes["node_selector"] = _pairs("node_selector", node_selector)
+        has = {"service_account": service_account, "claim": claim}
+        made: dict[str, Any] = {**amounts, **pulls, **goes, **has}
+        self._recipe = PodRecipe(template=read_template(template), **made)
         self.keeps_files = bool(pod)
         self._check()
 

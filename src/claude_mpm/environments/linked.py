@@ -85,17 +85,16 @@ def start_linked(
     Args:
         place: where the session's folder is laid, and `host` is run.
         order: what is asked for.
-        host: the command of the place that starts the host; `$session` is the folder there. The
-            default starts it right there.
+        host: the place's command that starts the host elsewhere; `$session` is the folder there.
         kill: a script that sends signal $1 to process $2 of the session.
         needs: further commands that the place must have.
-        secrets: a folder there that is in memory, for Claude's variables; the session's by default.
-        further: what the link is given beside that, where its `kind` is another than "shell".
+        secrets: a folder there in memory, for Claude's variables; the session's own by default.
+        further: for the link, where its `kind` is another than "shell".
 
     Raises:
         LaunchError: the place cannot be reached, or lacks something.
     """
-    claude = order.claude if host is None else ""
+    claude = "" if host else order.claude
     folder = f"{probe(place, claude, order.cwd, needs)}/{_unique(order)}"
     spec = ShellSpec(
         place=place.name,

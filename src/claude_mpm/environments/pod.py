@@ -74,7 +74,6 @@ class PodRecipe(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             owner: a word for the state folder that the session is kept in.
         """
-        labels = {"app.kubernetes.io/managed-by": "claude-mpm", LABEL: pod_name(session)}
         spec = {
             "restartPolicy": "Never",
             "activeDeadlineSeconds": self.deadline,
@@ -100,15 +99,17 @@ class PodRecipe(msgspec.Struct, frozen=True, kw_only=True):
         made = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {
-                "name": pod_name(session),
-                "labels": {**labels, **self.labels},
-                "annotations": {MANAGED: owner, SESSION: session},
-            },
+            "metadata": self._metadata(session, owner),
             "spec": {name: value for name, value in spec.items() if value not in ("", {}, [])},
         }
         pod: dict[str, Any] = merged(made, self.template)
         return pod
+
+    def _metadata(self, session: str, owner: str) -> dict[str, Any]:
+        name = pod_name(session)
+        labels = {"app.kubernetes.io/managed-by": "claude-mpm", LABEL: name, **self.labels}
+        notes = {MANAGED: owner, SESSION: session}
+        return {"name": name, "labels": labels, "annotations": notes}
 
     def _kept(self) -> dict[str, Any]:
         if self.claim:

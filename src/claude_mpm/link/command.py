@@ -22,7 +22,7 @@ _TO_END = 1.0  # seconds for a command whose answer is whole; some never end
 
 def run_short(
     command: Sequence[str],
-    answer: Answer,
+    answer: Answer | None = None,
     *,
     data: bytes,
     timeout: float,
@@ -35,7 +35,8 @@ def run_short(
     is killed: what is at its other end is not trusted.
 
     Args:
-        answer: takes the standard output; what is returned of that is the answer alone.
+        answer: takes the standard output; what is returned of that is the answer alone. Without it,
+            the command is run to its end.
         data: its standard input.
         timeout: seconds that it may take.
         environ: its variables; None for those of this process.
@@ -44,7 +45,6 @@ def run_short(
         OSError: it cannot be run.
         subprocess.TimeoutExpired: it took longer.
     """
-    deadline = time.monotonic() + timeout
     with _with_pipes(command, environ) as process:
         said = _Output(process, process.stdout, answer)
         complaints = _Output(process, process.stderr)
@@ -53,20 +53,31 @@ def run_short(
         )
         writing.start()
         try:
-            said.known.wait(max(0.0, deadline - time.monotonic()))
-            whole = answer.status is not None
-            if whole:
-                deadline = time.monotonic() + _TO_END
-            for thread in (said, complaints):
-                thread.join(max(0.0, deadline - time.monotonic()))
-                if thread.is_alive() and not whole:
-                    raise subprocess.TimeoutExpired(command, timeout)
-            status = _end(process, deadline)
+            status = _await(process, said, complaints, timeout)
             writing.join(_TO_END)  # nobody reads any more, unless a child of its has the pipe
         except BaseException:
             process.kill()
             raise
     return subprocess.CompletedProcess(command, status, bytes(said.data), bytes(complaints.data))
+
+
+def _await(
+    process: subprocess.Popen[bytes], said: _Output, complaints: _Output, timeout: float
+) -> int:
+    """Return how a command ended, once its answer is whole or it has ended by itself.
+
+    Raises:
+        subprocess.TimeoutExpired: neither happened within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    said.known.wait(max(0.0, deadline - time.monotonic()))
+    if said.is_whole:
+        deadline = time.monotonic() + _TO_END
+    for thread in (said, complaints):
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive() and not said.is_whole:
+            raise subprocess.TimeoutExpired(process.args, timeout)
+    return _end(process, deadline)
 
 
 def _end(process: subprocess.Popen[bytes], deadline: float) -> int:
@@ -107,6 +118,11 @@ class _Output(threading.Thread):
         self.data = bytearray()
         self.start()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is an answer, and all of it has come."""
+        return self._answer is not None and self._answer.status is not None
+
     def run(self) -> None:
         """Read; called in the thread."""
         assert self._stream is not None
@@ -114,7 +130,7 @@ class _Output(threading.Thread):
         while read < _LONGEST and (chunk := self._stream.read(_CHUNK)):
             read += len(chunk)
             self.data += chunk if self._answer is None else self._answer.feed(chunk)
-            if self._answer is not None and self._answer.status is not None:
+            if self.is_whole:
                 self.known.set()
         self.known.set()
         if read >= _LONGEST:
