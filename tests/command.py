@@ -82,7 +82,9 @@ class Command:
         for process in self._started:
             process.kill()
             process.communicate()
-        self("stop", "--all", status=None)
+        begun = self.sessions() if (self.state / "sessions").exists() else []
+        if not all(folder.exit_file.exists() for folder in begun):
+            self("stop", "--all", status=None)
 
 
 def said_in(folder: SessionFolder) -> str:

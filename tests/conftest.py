@@ -16,6 +16,7 @@ from certificates import certificates  # noqa: F401 - a fixture
 from claude_mpm.config.claude_binary import find_claude
 from claude_mpm.orchestration.factory import create_orchestrator
 from claude_mpm.testing import ScriptedModel
+from command import Command
 from real_places import (  # noqa: F401 - fixtures
     _cluster,
     _engine,
@@ -111,3 +112,11 @@ def make_claude(model: ScriptedModel, claude_path: str, tmp_path: Path) -> Itera
     yield make
     for claude in made:
         claude.stop()
+
+
+@pytest.fixture
+def command(model: ScriptedModel, home: Path, claude_path: str) -> Iterator[Command]:
+    """The command `claude-mpm` with the scripted model; what it started is ended."""
+    command = Command(model, home, claude_path)
+    yield command
+    command.close()

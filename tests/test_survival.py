@@ -20,7 +20,6 @@ from command import SECONDS, Command, said_in, wait_until_gone
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
     from pathlib import Path
 
     from claude_mpm.testing import ScriptedModel
@@ -44,13 +43,6 @@ def fatal(inbox, name):
 
 Inbox.announce = fatal
 """
-
-
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Iterator[Command]:
-    command = Command(model, home, claude_path)
-    yield command
-    command.close()
 
 
 def killed_in_the_middle(command: Command, model: ScriptedModel, **environ: str) -> str:

@@ -15,22 +15,15 @@ from acp.stdio import spawn_agent_process
 
 from claude_mpm.bridges.acp_updates import UpdateFold
 from claude_mpm.testing import Call, Stall
-from command import Command
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from claude_mpm.testing import ScriptedModel
+    from command import Command
 
 SECONDS = 60.0
 START = "from claude_mpm.cli.main import main; main()"
-
-
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Iterator[Command]:
-    command = Command(model, home, claude_path)
-    yield command
-    command.close()
 
 
 class Editor:

@@ -17,17 +17,8 @@ from claude_mpm.testing.faults import kill
 from command import Command, wait_until_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.testing import ScriptedModel
-
-
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Iterator[Command]:
-    command = Command(model, home, claude_path)
-    yield command
-    command.close()
 
 
 def detached(command: Command, *words: str, session: str) -> str:

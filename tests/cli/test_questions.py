@@ -15,16 +15,7 @@ from command import PROGRAM, Command
 from terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from claude_mpm.testing import ScriptedModel
-
-
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Iterator[Command]:
-    command = Command(model, home, claude_path)
-    yield command
-    command.close()
 
 
 def wants_to_write(model: ScriptedModel) -> Path:

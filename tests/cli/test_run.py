@@ -13,16 +13,9 @@ from claude_mpm.testing import Call, Fail, Stall
 from command import PROGRAM, Command
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from claude_mpm.testing import ScriptedModel
 
 SECONDS = 60.0
-
-
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Command:
-    return Command(model, home, claude_path)
 
 
 @pytest.mark.parametrize(

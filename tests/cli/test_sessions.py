@@ -13,16 +13,7 @@ from claude_mpm.testing import Call, Fail, Stall
 from command import SECONDS, Command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from claude_mpm.testing import ScriptedModel
-
-
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Iterator[Command]:
-    command = Command(model, home, claude_path)
-    yield command
-    command.close()
 
 
 def prompts_of(model: ScriptedModel) -> list[str]:

@@ -31,11 +31,6 @@ LISTS = (["ps"], ["tickets"], ["show", "one"], ["logs", "one"], ["doctor"], ["--
 
 
 @pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Command:
-    return Command(model, home, claude_path)
-
-
-@pytest.fixture
 def told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session whose words and tickets no narrow encoding has, and more than a pipe holds."""
     monkeypatch.setenv("CLAUDE_MPM_STATE_DIR", str(home / "state"))

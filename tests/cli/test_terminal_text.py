@@ -26,8 +26,6 @@ from command import PROGRAM, Command
 from terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.testing import ScriptedModel
 
@@ -44,13 +42,6 @@ FORBIDDEN = re.compile(
 def steering(shown: str) -> list[str]:
     """Return what steers a terminal in what it was sent, but for line ends and colours of ours."""
     return FORBIDDEN.findall(re.sub(r"\x1b\[[0-9;]*m", "", shown.replace("\r\n", "\n")))
-
-
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Iterator[Command]:
-    command = Command(model, home, claude_path)
-    yield command
-    command.close()
 
 
 @pytest.fixture

@@ -18,18 +18,9 @@ from command import PROGRAM, SECONDS, Command
 from terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from claude_mpm.testing import ScriptedModel
 
 PAYLOAD = "touch marker.txt"
-
-
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Iterator[Command]:
-    command = Command(model, home, claude_path)
-    yield command
-    command.close()
 
 
 def question(tool: str, given: Any, **more: Any) -> Question:

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from claude_mpm import Outcome
 from claude_mpm.engine.supervision import resources
-from claude_mpm.engine.supervision.resources import PERIOD, Limits, ResourceWatch, Usage
+from claude_mpm.engine.supervision.resources import PERIOD, Limits, ResourceWatch, Usage, read_usage
 from claude_mpm.testing import Call
 
 if TYPE_CHECKING:
     import pytest
 
+    from claude_mpm.environments.base import Environment
     from claude_mpm.testing import ScriptedModel
     from conftest import MakeClaude
 
-SECONDS = 60.0
+BUSY = 240.0  # seconds for a few of processor time, where the machine is busy
 
 
 def judged(soft: Limits, hard: Limits, *looks: tuple[float, Usage]) -> list[str]:
@@ -67,16 +68,35 @@ def test_a_fresh_claude_does_not_inherit_the_time_of_the_last() -> None:
     assert judged(Limits(cpu_percent=10), Limits(), *looks) == []
 
 
+class ProcessorClock:
+    """Goes on with what the session's processes use, and no faster on a machine that is busy."""
+
+    def __init__(self) -> None:
+        self.now = self._before = 0.0
+
+    def read(self, environment: Environment, session_id: str) -> Usage:
+        usage = read_usage(environment, session_id)
+        self.now += max(0.0, usage.cpu_seconds - self._before)
+        self._before = usage.cpu_seconds
+        return usage
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 def test_a_tool_that_burns_processors_is_ended_and_the_conversation_goes_on(
     make_claude: MakeClaude, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = ProcessorClock()
     monkeypatch.setattr(resources, "INTERVAL", 0.1)
-    monkeypatch.setattr(resources, "PERIOD", 4.0)  # longer than a fresh one works
+    monkeypatch.setattr(resources, "PERIOD", 4.0)  # more than a fresh one uses
+    monkeypatch.setattr(resources, "time", clock)
+    monkeypatch.setattr(resources, "read_usage", clock.read)
     model.on("go", Call("Bash", command="while :; do :; done"))
     model.on("Continue", "Without the loop.")
     options: dict[str, Any] = {"cpu_limit_percent": 10, "resume_lost": 5}
     with make_claude(allowed_tools=["Bash"], **options) as claude:
-        turn = claude.ask("go").wait(SECONDS)
+        turn = claude.ask("go").wait(BUSY)
     assert turn.verdict.outcome is Outcome.COMPLETED
     assert turn.text.endswith("Without the loop.")
     assert "% of a processor" in " ".join(turn.verdict.evidence)

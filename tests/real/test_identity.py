@@ -10,18 +10,11 @@ import pytest
 
 from claude_mpm.engine.options import without_conversation
 from claude_mpm.testing import Call
-from command import Command
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from claude_mpm.testing import ScriptedModel
+    from command import Command
     from conftest import MakeClaude
-
-
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Command:
-    return Command(model, home, claude_path)
 
 
 def heard(model: ScriptedModel) -> str:

@@ -20,7 +20,6 @@ from command import SECONDS, Command, wait_until_gone
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
 
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.testing import ScriptedModel
@@ -32,13 +31,6 @@ WHICH = {
     "options": [{"label": "A", "description": "a"}, {"label": "B", "description": "b"}],
     "multiSelect": False,
 }
-
-
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Iterator[Command]:
-    command = Command(model, home, claude_path)
-    yield command
-    command.close()
 
 
 def wants_to_write(model: ScriptedModel) -> Path:

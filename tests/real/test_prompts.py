@@ -11,10 +11,10 @@ import pytest
 
 from claude_mpm import Outcome
 from claude_mpm.testing import Call
-from command import Command
 
 if TYPE_CHECKING:
     from claude_mpm.testing import ScriptedModel
+    from command import Command
     from conftest import MakeClaude
 
 SCHEMA = json.dumps(
@@ -28,11 +28,6 @@ context: fork
 
 LOOK DEEPER
 """
-
-
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Command:
-    return Command(model, home, claude_path)
 
 
 @pytest.fixture

@@ -31,11 +31,6 @@ def run(command: Command, umask: str, *words: str) -> subprocess.CompletedProces
     )  # fmt: skip
 
 
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Command:
-    return Command(model, home, claude_path)
-
-
 @pytest.mark.parametrize("umask", ["022", "002", "077", "000"])
 def test_what_claude_makes_has_the_callers_umask(
     command: Command, model: ScriptedModel, umask: str
