@@ -72,7 +72,8 @@ def stream_json() -> None:
     for line in sys.stdin:
         message = json.loads(line)
         if message["type"] == "control_request":
-            told = {"claude_code_version": VERSION, "version": VERSION} if VERSION else {}
+            told: dict[str, Any] = {"commands": []}
+            told |= {"claude_code_version": VERSION, "version": VERSION} if VERSION else {}
             response = {"subtype": "success", "request_id": message["request_id"], "response": told}
             emit(type="control_response", response=response)
         elif message["type"] == "user":

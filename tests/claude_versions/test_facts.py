@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from builds import make_build
 
+from claude_mpm.capabilities.asking import ask_version
 from claude_mpm.capabilities.facts import ALL, FACTS, FLOOR, by_version, parse_version, written
 from claude_mpm.capabilities.memory import Memory, check_fit, known_build
 from claude_mpm.capabilities.releases import newest_tried, read_releases
@@ -91,3 +92,19 @@ def test_a_program_that_ends_badly_is_not_probed(tmp_path: Path) -> None:
     assert time.monotonic() - began < 5  # a probe of it would take longer
     assert known.probed is None
     assert known.capabilities().source == "assumed"
+
+
+def test_a_program_that_does_not_answer_is_ended_in_time(tmp_path: Path) -> None:
+    deaf = tmp_path / "claude"
+    deaf.write_text("#!/bin/sh\ntrap '' TERM\necho 2.1.300\nwhile :; do sleep 60; done\n")
+    deaf.chmod(0o755)
+    began = time.monotonic()
+    assert ask_version(deaf, os.environ, 0.5) == (None, "2.1.300\n")
+    assert time.monotonic() - began < 5
+
+
+def test_what_cannot_be_run_is_an_error_and_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="No such file"):
+        ask_version(tmp_path / "nothing", os.environ, 1)
+    assert len(os.listdir("/proc/self/fd")) == before

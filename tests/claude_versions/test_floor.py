@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +15,6 @@ from claude_mpm.errors import ClaudeTooOld
 from command import Command
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from claude_mpm.testing import ScriptedModel
 
 
@@ -24,6 +24,7 @@ def command(model: ScriptedModel, tmp_path: Path) -> Command:
     return Command(model, tmp_path / "command-home", "/nowhere/claude")
 
 
+STUB = Path(__file__).parents[2] / "guide" / "stub_claude.py"
 OLD = ["2.0.45 (Claude Code)", "2.1.139 (Claude Code)", "2.1.210 (Claude Code)"]
 
 
@@ -77,3 +78,17 @@ def test_a_build_that_lies_is_found_when_it_answers(model: ScriptedModel, tmp_pa
         assert "2.1.332" in str(made.error)
         assert "does not acknowledge prompts" in str(made.error)
     made.stop()
+
+
+def test_a_program_that_stands_in_for_claude_and_says_little_is_no_old_build(
+    model: ScriptedModel, tmp_path: Path
+) -> None:
+    """As the stubs of those who write an orchestrator: no version, no acknowledgement."""
+    stub = tmp_path / "stub"
+    stub.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STUB}" "$@"\n')
+    stub.chmod(0o755)
+    environ, state = model.environment(tmp_path / "h"), str(tmp_path / "state")
+    with create_orchestrator(
+        "local", claude_path=str(stub), environ=environ, state_dir=state
+    ) as claude:
+        assert claude.ask("hello").check().text == "Claude heard: hello"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.capabilities.asking import ask_version
 from claude_mpm.capabilities.facts import (
     FLOOR,
     REQUIRED,
@@ -18,10 +18,10 @@ from claude_mpm.capabilities.facts import (
     written,
 )
 from claude_mpm.capabilities.releases import newest_tried
+from claude_mpm.config.claude_binary import in_wheel
 from claude_mpm.errors import ClaudeTooOld, StorageError
 from claude_mpm.folders import make_private
 from claude_mpm.journal.storage import storage_errors, write_whole
-from claude_mpm.link.command import run_short
 from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
@@ -163,33 +163,38 @@ def _ask_version(claude: Path, environ: Mapping[str, str] | None) -> tuple[bool,
     """Return whether a binary told anything when it was asked for its version, and which."""
     variables = {**(os.environ if environ is None else environ), **_QUIET}
     try:
-        done = run_short(
-            [str(claude), "--version"], data=b"", timeout=_VERSION_TIMEOUT, environ=variables
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        status, said = ask_version(claude, variables, _VERSION_TIMEOUT)
+    except (OSError, ValueError) as error:  # a NUL character
         _logger.debug("%s does not tell its version: %s", claude, error)
         return False, ""
-    version = parse_version(done.stdout.decode("utf-8", "replace"))
-    return done.returncode == 0, written(version) if version else ""
+    version = parse_version(said)
+    return status == 0, written(version) if version else ""
 
 
-def check_fit(capabilities: Capabilities, what: str, mend: str = "") -> None:
+def check_fit(capabilities: Capabilities, what: str) -> None:
     """Refuse a build that cannot be served honestly.
+
+    What tells no version in any way is no Claude Code, but a program that stands in for it.
 
     Args:
         capabilities: what the build can do.
         what: the binary, for a person.
-        mend: another way to a newer one, beside an update.
 
     Raises:
         ClaudeTooOld: it cannot.
     """
-    if capabilities.is_fit:
-        return
+    if capabilities.version and not capabilities.is_fit:
+        raise refusal(capabilities, what)
+
+
+def refusal(capabilities: Capabilities, what: str) -> ClaudeTooOld:
+    """Return the error with which a build is refused: what it lacks, and how that is mended."""
     version = parse_version(capabilities.version)
     claims = version is not None and version >= FLOOR
     says = "does not do what it should: it" if claims else "is too old: it"
-    raise ClaudeTooOld(
+    wheel = in_wheel()
+    mend = f"; there is one in {wheel}" if wheel is not None and str(wheel) != what else ""
+    return ClaudeTooOld(
         f"Claude Code {capabilities.version or 'of an unknown version'} ({what}) {says}"
         f" {REQUIRED.without}; needed is {written(FLOOR)} or newer;"
         f" run `claude update`, or set claude_path to a newer one{mend}"

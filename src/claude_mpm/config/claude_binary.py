@@ -34,7 +34,7 @@ def find_claude(configured: str | None = None, environ: Mapping[str, str] | None
     if asked := configured or variable:
         # The settings pass the variable on; the message names what the person wrote.
         return _asked_for(asked, "CLAUDE_PATH" if asked == variable else "claude_path")
-    found = _on_path(variables) or _in_wheel()
+    found = _on_path(variables) or in_wheel()
     if found is None:
         raise ClaudeNotFound(
             "no `claude` on PATH, by CLAUDE_PATH or in the extra `claude`; install Claude Code, "
@@ -101,7 +101,8 @@ def _on_path(environ: Mapping[str, str]) -> Path | None:
     return Path(found).absolute() if found else None
 
 
-def _in_wheel() -> Path | None:
+def in_wheel() -> Path | None:
+    """Return the `claude` of the installed wheel of claude-agent-sdk; None for none."""
     # Importing claude_agent_sdk takes longer than all the rest of a start; its place is enough.
     from importlib.util import find_spec
 

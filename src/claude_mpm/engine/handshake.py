@@ -33,6 +33,7 @@ class Handshake:
         self._answered = Flag()
         self._refused = False
         self._told = ""  # the version
+        self._says_more = False  # its first answer has something: a stand-in's may be empty
         self._ended = False
 
     def wait(self, timeout: float) -> None:
@@ -59,12 +60,14 @@ class Handshake:
             raise LaunchError(f"Claude did not start: {said}{more}")
         if self._asks and (not self._answered.wait(_VERSION_TIMEOUT) or self._refused):
             self._controller.negotiation.refuse_silent()
-        self._controller.note_version(self._told)
+        if self._told or self._says_more:
+            self._controller.note_version(self._told)
 
     def note_answer(self, response: dict[str, Any]) -> None:
         """Called with each answer of Claude's to a request of ours."""
         if response.get("request_id") == self._request_id:
             self._controller.input.host_is_there()
+            self._says_more = bool(response.get("response"))
             self._note_version(response, "claude_code_version")
             self._settled.set()
         elif response.get("request_id") == self._version_id:

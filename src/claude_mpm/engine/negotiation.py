@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.capabilities.facts import ASSUMED, Capabilities, by_version
-from claude_mpm.capabilities.memory import Memory, check_fit, known_build, probed_build
+from claude_mpm.capabilities.memory import Memory, check_fit, known_build, probed_build, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,7 +84,7 @@ class Negotiation:
         Raises:
             ClaudeTooOld: always.
         """
-        check_fit(Capabilities(), self._what)
+        raise refusal(Capabilities(), self._what)
 
     def doubt(self, said: str) -> str:
         """Return what is to be done where a build ended at what it should take; empty for nothing.
