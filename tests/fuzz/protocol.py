@@ -22,14 +22,13 @@ from claude_mpm.server.session_manager import SessionManager
 from claude_mpm.server.session_protocol import SessionProtocol
 from claude_mpm.server.tokens import Token, Tokens
 from claude_mpm.sessions.store import Store
+from claude_mpm.wire.framing import LineBuffer, LineTooLong
 from claude_mpm.wire.remote import (
     Error,
     Init,
-    Lines,
     Malformed,
     Message,
     Output,
-    TooLong,
     decode,
     encode,
 )
@@ -65,7 +64,7 @@ class _Socket:
     """A connection whose client has said everything already."""
 
     def __init__(self, data: bytes) -> None:
-        self.lines = Lines(1 << 16)
+        self.lines = LineBuffer(1 << 16)
         self.sending = asyncio.Lock()
         self.said: list[Message] = []
         self._chunks = iter(chunks(data))
@@ -121,7 +120,7 @@ def service(data: bytes) -> None:
     sock = _Socket(data)
     try:
         _runner().run(_serve(sock, sessions, authenticator))
-    except (Refused, MPMError, Malformed, TooLong, Disconnected) as error:
+    except (Refused, MPMError, Malformed, LineTooLong, Disconnected) as error:
         assert "\n" not in str(error), f"a refusal of several lines: {error}"
     _check(sock.said, sessions.folder(token, "s"))
     outside = {path.name for path in (workspace() / "server").iterdir()}

@@ -13,9 +13,9 @@ from claude_mpm.processors.tickets.processor import TicketProcessor
 from claude_mpm.processors.transcript_turns import TranscriptTurns
 from claude_mpm.processors.usage import UsageProcessor
 from claude_mpm.wire import WIRES
-from claude_mpm.wire.framing import Line, LineFramer
+from claude_mpm.wire.framing import Line, LineBuffer, LineFramer, LineTooLong
 from claude_mpm.wire.plain_text import in_pieces
-from claude_mpm.wire.remote import Lines, Malformed, TooLong, decode, decode_start, encode
+from claude_mpm.wire.remote import Malformed, decode, decode_start, encode
 from claude_mpm.wire.text_lines import LineAssembler, reported_error
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def remote_codec(data: bytes) -> None:
 
 def _messages(pieces: list[bytes]) -> list[object]:
     """Return what a connection says, up to the first thing for which it would be closed."""
-    lines = Lines(LIMIT)
+    lines = LineBuffer(LIMIT)
     found: list[object] = []
     for piece in pieces:
         lines.feed(piece)
@@ -135,7 +135,7 @@ def _messages(pieces: list[bytes]) -> list[object]:
                 message = decode(line)
                 assert decode(encode(message)[:-1]) == message, "does not survive the way back"
                 found.append(message)
-        except (Malformed, TooLong) as error:
+        except (Malformed, LineTooLong) as error:
             assert "\n" not in str(error)
             return [*found, type(error)]
     return found

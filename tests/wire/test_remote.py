@@ -11,18 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_mpm.link.far import FarState
+from claude_mpm.wire.framing import LineBuffer, LineTooLong
 from claude_mpm.wire.remote import (
     Error,
     Init,
     Input,
-    Lines,
     Malformed,
     Message,
     Output,
     Start,
     State,
     Terminate,
-    TooLong,
     decode,
     decode_start,
     encode,
@@ -53,7 +52,7 @@ def test_a_message_is_one_line_of_ascii_and_arrives_as_it_was(message: Message) 
 @given(st.lists(st.binary().filter(lambda line: b"\n" not in line)), st.integers(1, 7))
 def test_lines_may_come_in_any_pieces(lines: Sequence[bytes], size: int) -> None:
     data = b"".join(line + b"\n" for line in lines)
-    cutter, found = Lines(1 << 20), []
+    cutter, found = LineBuffer(1 << 20), []
     for start in range(0, len(data), size):
         cutter.feed(data[start : start + size])
         while (line := cutter.next()) is not None:
@@ -63,10 +62,10 @@ def test_lines_may_come_in_any_pieces(lines: Sequence[bytes], size: int) -> None
 
 @pytest.mark.parametrize("piece", [b"x" * 11, b"x" * 11 + b"\n", b"x" * 10_000])
 def test_a_line_that_is_too_long_is_not_kept(piece: bytes) -> None:
-    cutter = Lines(10)
+    cutter = LineBuffer(10)
     cutter.feed(b"x" * 10 + b"\n" + piece)
     assert cutter.next() == b"x" * 10
-    with pytest.raises(TooLong, match="10 bytes"):
+    with pytest.raises(LineTooLong, match="10 bytes"):
         cutter.next()
     assert cutter.next() is None
 

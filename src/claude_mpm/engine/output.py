@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from claude_mpm.engine.lazy_event import Flag
-from claude_mpm.wire.text_lines import SAYING, LineAssembler, is_error
+from claude_mpm.wire.text_lines import TEXT_KINDS, LineAssembler, is_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -206,7 +206,7 @@ class ClaudeOutput(io.TextIOBase):
         is_watched = self._is_watched()
         for event in events:
             kind = event.kind
-            if kind in SAYING:
+            if kind in TEXT_KINDS:
                 lines += feed(event)
             if not is_watched and kind in _UNWATCHED and not is_error(event):
                 apply(event)

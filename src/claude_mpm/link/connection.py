@@ -15,6 +15,7 @@ import msgspec
 from claude_mpm.errors import StorageError
 from claude_mpm.folders import check_secret
 from claude_mpm.link.far import FarFailed, LinkCut
+from claude_mpm.wire.framing import LineBuffer, LineTooLong
 from claude_mpm.wire.remote import (
     CHUNK,
     LONGEST_LINE,
@@ -23,12 +24,10 @@ from claude_mpm.wire.remote import (
     Error,
     Init,
     Input,
-    Lines,
     Malformed,
     Message,
     Output,
     Terminate,
-    TooLong,
     decode,
     encode,
 )
@@ -91,7 +90,7 @@ class Connection:
 
     def __init__(self, server: Server, session: str, follow: int | None = None) -> None:
         self._server = server
-        self._lines = Lines(LONGEST_LINE)
+        self._lines = LineBuffer(LONGEST_LINE)
         self._numbers = itertools.count(1)
         self._speaking = threading.Lock()
         self._tls: TlsLayer | None = None
@@ -137,7 +136,7 @@ class Connection:
             while (line := self._lines.next()) is None:
                 self._read()
             message = decode(line)
-        except (Malformed, TooLong) as error:
+        except (Malformed, LineTooLong) as error:
             self.usable = False
             raise FarFailed(f"{self._server.address} is no server of sessions: {error}") from error
         if isinstance(message, Terminate):

@@ -47,7 +47,7 @@ class Client:
 
         Raises:
             Refused: no message came in time, or the token was revoked.
-            Disconnected, TooLong, Malformed: as `MessageSocket.receive`.
+            Disconnected, LineTooLong, Malformed: as `MessageSocket.receive`.
         """
         idle = self.token.limits.idle if max_idle is None else max_idle
         try:

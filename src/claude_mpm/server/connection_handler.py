@@ -24,7 +24,8 @@ from claude_mpm.server.message_socket import (
 )
 from claude_mpm.server.session_protocol import SessionProtocol
 from claude_mpm.server.text_protocol import TextProtocol
-from claude_mpm.wire.remote import LONGEST_LINE, Error, Init, Malformed, Terminate, TooLong
+from claude_mpm.wire.framing import LineTooLong
+from claude_mpm.wire.remote import LONGEST_LINE, Error, Init, Malformed, Terminate
 from claude_mpm.wire.tls import TlsLayer
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class ConnectionHandler:
         try:
             address = configure(self._raw_socket)
             await self._serve(address)
-        except (Refused, MPMError, Malformed, TooLong) as error:
+        except (Refused, MPMError, Malformed, LineTooLong) as error:
             _log.info("%s: refused: %s", address, error)
             again = isinstance(error, Refused) and error.again
             await self._socket.send_last(Error(error=str(error), again=again))

@@ -12,7 +12,8 @@ import types
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from claude_mpm.wire.remote import Error, Lines, Message, Terminate, decode, encode
+from claude_mpm.wire.framing import LineBuffer
+from claude_mpm.wire.remote import Error, Message, Terminate, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -55,7 +56,7 @@ class MessageSocket:
     """
 
     def __init__(self, sock: socket.socket, tls: TlsLayer | None, limit: int) -> None:
-        self.lines = Lines(limit)
+        self.lines = LineBuffer(limit)
         self._socket = sock
         self._tls = tls
         self._loop = asyncio.get_running_loop()
@@ -85,7 +86,7 @@ class MessageSocket:
 
         Raises:
             Disconnected: the client has disconnected.
-            TooLong: it is longer than the limit.
+            LineTooLong: it is longer than the limit.
             Malformed: the line is not a message.
             Refused: the unfinished messages of the client's token take too much memory.
         """

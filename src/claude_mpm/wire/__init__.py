@@ -1,4 +1,4 @@
-"""How bytes become events, and prompts become bytes."""
+"""Wires: they decode the lines of a journal into events, and encode prompts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Wire(Protocol):
-    """One way to read a journal and to write a prompt.
+    """A format of journals and prompts.
 
     Attributes:
-        name: what `meta.json` and the command line call it.
-        structured: whether it says where a turn ends and what a tool does.
-        joins: whether lines that are there at once may be decoded as one.
-        greets: whether Claude answers before it has a prompt, so that a start can be seen.
+        name: in `meta.json` and on the command line.
+        structured: whether it marks the end of turns, and the calls of tools.
+        joins: whether lines that were read together may be decoded as one.
+        greets: whether Claude answers before its first prompt, so that its start can be detected.
     """
 
     @property

@@ -1,7 +1,7 @@
-"""The one value that flows, and the typed messages of Claude Code that it carries.
+"""Events, and the typed messages of Claude Code that they carry.
 
 The shapes are those that `claude` 2.1 writes with `--output-format stream-json`; every field
-that is not needed to tell messages apart may be missing, because older and newer releases differ.
+that does not identify the type may be missing, because older and newer releases differ.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-# `gc=False`: what was decoded holds no cycles, and the collector need not visit it again and again.
+# `gc=False`: decoded values contain no cycles, so the garbage collector need not visit them.
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):
-    """One content block of a message; `type` says which of the fields are set."""
+    """One content block of a message; `type` determines which fields are set."""
 
     type: str = ""
     text: str | None = None
@@ -44,7 +44,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class Assistant(msgspec.Struct, frozen=True, gc=False, tag="assistant"):
-    """What the assistant said or called; one line for each content block."""
+    """The assistant's text, or its call of a tool; one line for each content block."""
 
     message: Message = Message()
     session_id: str | None = None
@@ -60,7 +60,7 @@ class Assistant(msgspec.Struct, frozen=True, gc=False, tag="assistant"):
 
 
 class User(msgspec.Struct, frozen=True, gc=False, tag="user"):
-    """A tool's result, an echo of a prompt, or a note of Claude Code to the model."""
+    """A tool's result, an echo of a prompt, or a message of Claude Code to the model."""
 
     message: Message = Message()
     session_id: str | None = None
@@ -73,7 +73,7 @@ class User(msgspec.Struct, frozen=True, gc=False, tag="user"):
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """What started a turn that no prompt started: a finished background task, or a peer."""
+    """What started a turn without a prompt: a finished background task, or a peer."""
 
     kind: str = ""
 
@@ -106,14 +106,14 @@ class Result(msgspec.Struct, frozen=True, gc=False, tag="result"):
 
 
 def prompts_of(result: Result) -> tuple[str, ...]:
-    """Return the uuids of the prompts that a result says it answers."""
+    """Return the uuids of the prompts that a result answers."""
     if result.user_message_uuids:
         return tuple(result.user_message_uuids)
     return (result.user_message_uuid,) if result.user_message_uuid else ()
 
 
 class System(msgspec.Struct, frozen=True, gc=False, tag="system"):
-    """Everything that Claude Code says about itself; `subtype` tells what."""
+    """A message of Claude Code about itself; `subtype` is its kind."""
 
     subtype: str = ""
     session_id: str | None = None
@@ -151,7 +151,7 @@ class System(msgspec.Struct, frozen=True, gc=False, tag="system"):
 
 
 class StreamEvent(msgspec.Struct, frozen=True, gc=False, tag="stream_event"):
-    """A piece of an answer in the making, as the model's API sent it."""
+    """A piece of a streamed answer, as the model's API sent it."""
 
     event: dict[str, Any] = {}
     session_id: str | None = None
@@ -159,7 +159,7 @@ class StreamEvent(msgspec.Struct, frozen=True, gc=False, tag="stream_event"):
 
 
 class ControlRequest(msgspec.Struct, frozen=True, gc=False, tag="control_request"):
-    """A question of Claude's to whoever drives it, such as a permission."""
+    """A request of Claude to its controller, such as a permission request."""
 
     request_id: str
     request: dict[str, Any] = {}
@@ -172,13 +172,13 @@ class ControlResponse(msgspec.Struct, frozen=True, gc=False, tag="control_respon
 
 
 class ControlCancel(msgspec.Struct, frozen=True, gc=False, tag="control_cancel_request"):
-    """Claude withdraws its question."""
+    """Claude withdraws its request."""
 
     request_id: str
 
 
 class Lifecycle(msgspec.Struct, frozen=True, gc=False, tag="command_lifecycle"):
-    """How far a prompt has come: queued, started, completed, cancelled, discarded, refused."""
+    """The state of a prompt: queued, started, completed, cancelled, discarded, refused."""
 
     command_uuid: str
     state: str
@@ -186,11 +186,11 @@ class Lifecycle(msgspec.Struct, frozen=True, gc=False, tag="command_lifecycle"):
 
 
 class PlainText(msgspec.Struct, frozen=True, gc=False):
-    """A line of Claude's text, on the wire that has nothing else; several where they came fast.
+    """A line of Claude's text on the wire `plain-text`; several if they were read together.
 
     Args:
-        text: all of it.
-        lines: the same, line by line.
+        text: the whole text.
+        lines: the same text, line by line.
     """
 
     text: str
@@ -198,30 +198,30 @@ class PlainText(msgspec.Struct, frozen=True, gc=False):
 
 
 class Unknown(msgspec.Struct, frozen=True, gc=False):
-    """A message of a type that this release does not know, or of an unexpected shape."""
+    """A message of an unknown type, or of an unexpected shape."""
 
     fields: dict[str, Any]
 
 
 class NotJson(msgspec.Struct, frozen=True, gc=False):
-    """A line of a JSON journal that is no JSON object."""
+    """A line of a JSON journal that is not a JSON object."""
 
     text: str
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One thing that happened, and where in the journal it stands.
+    """One event, with its position in the journal.
 
     Args:
-        kind: which class `data` has, as one word: "assistant", "system", "result", "text",
-            "unknown", "not-json", …; for what processors find: "ticket", "delegation", "turn",
+        kind: the class of `data`, as one word: "assistant", "system", "result", "text",
+            "unknown", "not-json", …; for events of processors: "ticket", "delegation", "turn",
             "cost".
         data: the typed content.
-        offset: the first byte of its line in the journal.
-        end: the first byte after its line; a cursor that stands there has passed it.
-        raw: the line as it came, without the newline, or its own part of a line that has more;
-            empty for what processors made.
-        type: the wire's own name, with the subtype after a slash where there is one.
+        offset: of the first byte of its line in the journal.
+        end: the offset after its line; a cursor there has passed it.
+        raw: the line without the newline, or its part of a line with several objects; empty for
+            events of processors.
+        type: the wire's own name, with the subtype, if any, after a slash.
     """
 
     kind: str

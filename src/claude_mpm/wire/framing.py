@@ -1,11 +1,11 @@
-"""Bytes become lines, of any length, each with its place in the journal."""
+"""Framing: bytes become lines, of any length, each with its offset in the journal."""
 
 from __future__ import annotations
 
 import msgspec
 
-# A longer line, in bytes, is none that Claude has written: its beginning is given out, and the rest
-# is passed over, so that a place cannot fill the memory here.
+# Claude writes no longer line, in bytes: of such a line only the beginning is returned, and the
+# rest is skipped, so that a hostile place cannot fill the memory.
 LONGEST = 1 << 27
 _BEGINNING = 1 << 16  # bytes
 
@@ -14,9 +14,9 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     """One line of a journal, or several that were read together.
 
     Args:
-        offset: where its first byte stands in the journal, in bytes.
+        offset: of its first byte in the journal.
         data: the bytes, without the last newline.
-        end: where the next line starts; `offset + len(data)` for an unfinished last line.
+        end: the offset of the next line; `offset + len(data)` for an unfinished last line.
     """
 
     offset: int
@@ -25,29 +25,29 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
 
 class LineFramer:
-    """Cuts chunks into lines; a character or a line may be cut anywhere between chunks.
+    """Splits chunks into lines; chunks may be cut anywhere, also within a character.
 
     Args:
-        offset: the place in the journal of the first byte that will be fed, in bytes.
-        together: whether the lines that a chunk completes come as one.
+        offset: of the first byte that will be fed, in the journal.
+        together: whether the lines that a chunk completes are returned as one.
     """
 
     def __init__(self, offset: int = 0, *, together: bool = False) -> None:
         self.offset = offset
         self._together = together
-        self._passing = False
+        self._skipping = False
         self._tail = bytearray()  # it grows without being copied each time, as bytes would be
 
     def feed(self, chunk: bytes) -> list[Line]:
         """Return the lines that `chunk` completes."""
-        if self._passing:
-            chunk = self._pass_over(chunk)
-        # As it is where it comes slowly.
+        if self._skipping:
+            chunk = self._skip(chunk)
+        # The usual case: one line at a time.
         if chunk and not self._tail and chunk.find(b"\n") == len(chunk) - 1:
             line = Line(self.offset, chunk[:-1], self.offset + len(chunk))
             self.offset = line.end
             return [line]
-        if b"\n" not in chunk:  # far faster than `split` finds it out, where a line is long
+        if b"\n" not in chunk:  # for long lines, far faster than `split`
             self._tail += chunk
             return [] if len(self._tail) < LONGEST else [self._cut()]
         head, *rest = chunk.rsplit(b"\n", 1) if self._together else chunk.split(b"\n")
@@ -62,26 +62,73 @@ class LineFramer:
         return lines
 
     def _cut(self) -> Line:
-        """Give out the beginning of a line that is too long."""
+        """Return the beginning of a line that is too long."""
         line = Line(self.offset, bytes(self._tail[:_BEGINNING]), self.offset + len(self._tail))
         self.offset = line.end
         self._tail = bytearray()
-        self._passing = True
+        self._skipping = True
         return line
 
-    def _pass_over(self, chunk: bytes) -> bytes:
-        """Take the rest of a line that is too long out of what came next."""
+    def _skip(self, chunk: bytes) -> bytes:
+        """Return a chunk without the rest of a line that is too long."""
         end = chunk.find(b"\n") + 1
-        self._passing = not end
+        self._skipping = not end
         self.offset += end or len(chunk)
         return chunk[end:] if end else b""
 
     def flush(self) -> Line | None:
-        """Return what stands after the last newline, if anything: the journal is over."""
+        """Return an unfinished last line, if there is one, once the journal has ended."""
         data = bytes(self._tail)
         self._tail = bytearray()
         if not data:
             return None
         line = Line(self.offset, data, self.offset + len(data))
         self.offset = line.end
+        return line
+
+
+class LineTooLong(ValueError):
+    """A line is longer than the limit."""
+
+
+class LineBuffer:
+    """Splits the bytes of a connection into lines, and rejects one that is too long.
+
+    Unlike `LineFramer`, it returns one line at a time, so that a message is handled before the next
+    one is split off, and it stops at a line beyond the limit.
+
+    Args:
+        limit: the longest line, in bytes, without its newline.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._rest = bytearray()
+        self._searched = 0
+
+    @property
+    def held(self) -> int:
+        """How many bytes were fed and not returned yet."""
+        return len(self._rest)
+
+    def feed(self, data: bytes) -> None:
+        """Add received bytes."""
+        self._rest += data
+
+    def next(self) -> bytes | None:
+        """Return the next whole line without its newline; None if there is none.
+
+        Raises:
+            LineTooLong: it is longer than `limit`, or will be.
+        """
+        end = self._rest.find(b"\n", self._searched)
+        if (len(self._rest) if end < 0 else end) > self.limit:
+            self._rest.clear()
+            raise LineTooLong(f"a message is longer than {self.limit} bytes")
+        if end < 0:
+            self._searched = len(self._rest)
+            return None
+        line = bytes(self._rest[:end])
+        del self._rest[: end + 1]
+        self._searched = 0
         return line

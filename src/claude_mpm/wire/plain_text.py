@@ -1,4 +1,4 @@
-"""The wire `plain-text`: one line in, lines out, and no sign of where an answer ends."""
+"""The wire `plain-text`: prompts and answers are lines, and nothing marks the end of an answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class PlainLines:
-    """What any program that reads and prints lines speaks."""
+    """The wire of any program that reads and prints lines."""
 
     name = "plain-text"
     structured = False
@@ -21,28 +21,28 @@ class PlainLines:
     greets = False
 
     def decode(self, line: Line) -> list[Event]:
-        """Return one event for the line, or the lines; what is not UTF-8 is replaced."""
+        """Return one event for the line, or the lines; invalid UTF-8 is replaced."""
         return self.decode_all((line,))
 
     def decode_all(self, lines: Sequence[Line]) -> list[Event]:
-        """Return one event for each."""
+        """Return one event for each line."""
         return [_event(line.data, line.offset, line.end) for line in lines]
 
     def prompt(self, text: str, uuid: str, *, command: bool = False) -> bytes:
-        """Return the prompt as a line; neither its `uuid` nor whether it is a `command` travels."""
+        """Return the prompt as a line; its `uuid` and whether it is a `command` are not sent."""
         return text.encode() + b"\n"
 
 
 def in_pieces(event: Event, lines: int) -> list[Event]:
-    """Return an event of many lines as several, each of so many lines at most."""
-    found, offset = [], event.offset
+    """Split an event of many lines into several events of at most `lines` lines each."""
+    events, offset = [], event.offset
     datas = event.raw.split(b"\n")
     for first in range(0, len(datas), lines):
         data = b"\n".join(datas[first : first + lines])
         end = min(offset + len(data) + 1, event.end)
-        found.append(_event(data, offset, end))
+        events.append(_event(data, offset, end))
         offset = end
-    return found
+    return events
 
 
 def _event(data: bytes, offset: int, end: int) -> Event:

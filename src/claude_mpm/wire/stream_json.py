@@ -1,4 +1,4 @@
-"""The wire `stream-json`: one JSON object a line, in both directions."""
+"""The wire `stream-json`: one JSON object per line, in both directions."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ _KINDS: dict[type, str] = {
 }
 
 
-# What else a transcript has records of, beside the kinds above.
+# The types of all records, with those of transcripts.
 _RECORDS = {
     *_KINDS.values(), "attachment", "queue-operation", "cost-state", "summary", "rate_limit_event",
     "conversation_reset", "file-history-snapshot", "last-prompt", "mode", "permission-mode",
 }  # fmt: skip
-_MOST_TRIES = 64  # beginnings of objects in a broken line that come to nothing; each costs a pass
+_MAX_ATTEMPTS = 64  # failed attempts to decode an object in a broken line; each scans the line
 _raw_decode = json.JSONDecoder().raw_decode
 
 
 class StreamJson:
-    """Claude Code's own protocol; the source of every fact is the CLI's observed behaviour."""
+    """Claude Code's own protocol, as observed."""
 
     name = "stream-json"
     structured = True
@@ -73,9 +73,10 @@ class StreamJson:
     greets = True
 
     def decode(self, line: Line) -> list[Event]:
-        """Return the events of one line: one, none for a blank line, several where lines are glued.
+        """Return the events of a line: one; none if it is blank; several if objects share it.
 
-        Never raises: what is not understood comes as "unknown", what is no JSON as "not-json".
+        Never raises: an object of an unknown shape has the kind "unknown", a line without JSON
+        the kind "not-json".
         """
         return self.decode_all((line,))
 
@@ -96,18 +97,18 @@ class StreamJson:
         return events
 
     def prompt(self, text: str, uuid: str, *, command: bool = False) -> bytes:
-        """Return the message that gives Claude a prompt.
+        """Return the message that sends Claude a prompt.
 
-        A prompt reaches the model verbatim by the mark `client_composed`, which the official SDK
-        sets for its `verbatim_prompts`. Beside commands and files it switches off keywords in the
-        text; the skills, `CLAUDE.md` and the rest of the context stay. (Observed: Claude Code
+        The field `client_composed`, which the official SDK sets for its `verbatim_prompts`, makes
+        the prompt reach the model verbatim. Besides commands and files, it switches off keywords in
+        the text; skills, `CLAUDE.md` and the rest of the context stay. (Observed: Claude Code
         2.1.281 to 2.1.332.)
 
         Args:
             text: the prompt, of any length.
             uuid: its identity; Claude acknowledges it and does not run it a second time.
-            command: whether Claude Code is to take it as typed: `/word` as a command, `@path` as
-                a file.
+            command: whether Claude Code treats it as typed: `/word` as a command, `@path` as a
+                file.
         """
         message = {
             "type": "user",
@@ -119,12 +120,12 @@ class StreamJson:
         return _line(message if command else {**message, VERBATIM: True})
 
     def control(self, request_id: str, subtype: str, **fields: Any) -> bytes:
-        """Return a control request of ours, such as `initialize` or `interrupt`."""
+        """Return a control request to Claude, such as `initialize` or `interrupt`."""
         request = {"subtype": subtype, **fields}
         return _line({"type": "control_request", "request_id": request_id, "request": request})
 
     def answer(self, request_id: str, response: dict[str, Any]) -> bytes:
-        """Return our answer to a control request of Claude's."""
+        """Return the answer to a control request of Claude's."""
         body = {"subtype": "success", "request_id": request_id, "response": response}
         return _line({"type": "control_response", "response": body})
 
@@ -134,11 +135,11 @@ def _line(message: dict[str, Any]) -> bytes:
 
 
 def _decode_other(line: Line) -> list[Event]:
-    """Decode what the typed decoder refused: unknown types, glued objects, broken bytes.
+    """Decode a line that the typed decoder refused: unknown types, several objects, broken bytes.
 
-    What is damaged on a line is one event, behind those of the whole records beside it.
+    All damaged parts of the line are one event, after those of its intact records.
     """
-    # So each byte that is no UTF-8 is a character of its own, and nothing is lost.
+    # Every byte that is not UTF-8 becomes one character, so that nothing is lost.
     text = line.data.decode("utf-8", "surrogateescape")
     pieces = list(_pieces(text))
     is_damaged = any(value is None for _, _, value in pieces)
@@ -163,14 +164,14 @@ def _bytes(text: str) -> bytes:
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
-    """Yield the JSON objects of a line, each with its place, and None for what is between them.
+    """Yield the JSON objects of a line with their begin and end, and None for text in between.
 
-    Two writers that share a file can leave two objects on one line, and one that was killed the
-    beginning of one. What stands within a broken object is taken for an object of its own only
-    where it is a record of Claude Code's.
+    Two writers that share a file can leave two objects on one line, and a writer that was killed
+    the beginning of one. An object within a broken object counts as an object of the line only if
+    it is a record of Claude Code.
     """
     position = broken = 0
-    tries = _MOST_TRIES
+    attempts = _MAX_ATTEMPTS
     while 0 <= position < len(text):
         value, end = _value_at(text, position)
         if isinstance(value, dict) and (position == broken or _is_record(value)):
@@ -179,18 +180,18 @@ def _pieces(text: str) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
             yield position, end, value
             position = broken = end + len(text[end:]) - len(text[end:].lstrip())
             continue
-        # Whole values have none of Claude's records in them; one that broke off may have.
-        tries -= not end
-        position = text.find('{"', end or position + 1) if tries else -1
+        # A complete value contains no record of Claude's; one that breaks off may.
+        attempts -= not end
+        position = text.find('{"', end or position + 1) if attempts else -1
     if text[broken:].strip():
         yield broken, len(text), None
 
 
 def _value_at(text: str, position: int) -> tuple[Any, int]:
-    """Return the JSON value that begins here, and its end; that is 0 where there is none."""
+    """Return the JSON value at a position, and its end; the end is 0 if there is none."""
     try:
         value, end = _raw_decode(text, position)
-        without_halves(value)  # what is nested too deeply for it is no record
+        without_lone_surrogates(value)  # raises for what is nested too deeply to be a record
     except (ValueError, RecursionError):
         return None, 0
     return value, end
@@ -200,29 +201,32 @@ def _is_record(value: dict[str, Any]) -> bool:
     return value.get("type") in _RECORDS
 
 
-def without_halves(value: Any) -> Any:
-    """Return a JSON value whose texts have no half of a character.
+def without_lone_surrogates(value: Any) -> Any:
+    """Return a JSON value whose strings have no lone surrogates.
 
-    JavaScript writes them where a text was cut within a character outside its 16 bits, such as an
-    emoji; nothing else can read or keep them.
+    JavaScript writes them where a string was cut within a character of two UTF-16 units, such as
+    an emoji; they cannot be encoded as UTF-8.
     """
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
-        return [without_halves(each) for each in value]
+        return [without_lone_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {without_halves(key): without_halves(each) for key, each in value.items()}
+        return {
+            without_lone_surrogates(key): without_lone_surrogates(item)
+            for key, item in value.items()
+        }
     return value
 
 
 def _decode_piece(fields: dict[str, Any], raw: bytes, place: int, end: int) -> Event:
-    """Return the event of one object, which begins at a place in the journal."""
+    """Return the event of one object; `place` is its offset in the journal."""
     data: Any
     try:
         data = _decode_known(raw)
     except NOT_JSON:
         if b"\\u" in raw or not raw.isascii():
-            fields = without_halves(fields)
+            fields = without_lone_surrogates(fields)
         try:
             data = _decode_known(json.dumps(fields))
         except (*NOT_JSON, ValueError):

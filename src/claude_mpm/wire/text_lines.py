@@ -1,4 +1,4 @@
-"""What the assistant says, as the lines that a person would see."""
+"""The assistant's text, as the lines that a user sees."""
 
 from __future__ import annotations
 
@@ -12,44 +12,46 @@ if TYPE_CHECKING:
     from claude_mpm.wire.events import Assistant, Block, Event, Result
 
 SYNTHETIC_MODEL = "<synthetic>"
-# The kinds of event that can have lines, or tell whether a result has some.
-SAYING = frozenset({"assistant", "text", "stream_event", "command_lifecycle", "system", "result"})
+# The kinds of event that can contain lines, or show whether a result does.
+TEXT_KINDS = frozenset(
+    {"assistant", "text", "stream_event", "command_lifecycle", "system", "result"}
+)
 
 
-def said(event: Event) -> str | None:
-    """Return the text that the assistant says to the user in this event, if it says any.
+def assistant_text(event: Event) -> str | None:
+    """Return the assistant's text to the user in this event; None if there is none.
 
-    Subagents talk to the assistant, not to the user, and an API error is Claude Code's own text.
+    The text of subagents is for the assistant, and an API error is Claude Code's own text.
     """
     if event.kind != "assistant" or event.data.parent_tool_use_id or event.data.isSidechain:
         return None
-    if is_no_answer(event.data):
+    if is_claude_code_text(event.data):
         return None
     content = event.data.message.content
     if isinstance(content, str):
         return content or None
-    if len(content) == 1:  # as Claude Code writes it: a line for each block
+    if len(content) == 1:  # the usual case: Claude Code writes one line per block
         block = content[0]
         return (block.text or None) if block.type == "text" else None
     texts = [block.text for block in content if block.type == "text" and block.text]
     return "\n".join(texts) if texts else None
 
 
-def is_no_answer(said: Assistant) -> bool:
-    """Return whether Claude Code speaks in the model's place, and not to answer the prompt.
+def is_claude_code_text(data: Assistant) -> bool:
+    """Return whether a message is Claude Code's own, and not an answer to the prompt.
 
-    What a command of its own or a forked skill has answered comes in the model's place, too, and
-    is marked. (Observed: Claude Code 2.1.330.)
+    The answer of a command or of a forked skill has the same model name, and is marked.
+    (Observed: Claude Code 2.1.330.)
     """
-    if said.is_api_error_message:
+    if data.is_api_error_message:
         return True
-    return said.message.model == SYNTHETIC_MODEL and said.local_command_source is None
+    return data.message.model == SYNTHETIC_MODEL and data.local_command_source is None
 
 
 def notice(event: Event) -> str | None:
-    """Return what Claude Code tells the user of itself in this event, such as an overridden hook.
+    """Return a notice of Claude Code to the user, such as of an overridden hook; None if none.
 
-    It tells of such a hook twice: with `informational`, and with a `notification` for its screen.
+    It reports such a hook twice: as `informational`, and as a `notification` for its screen.
     (Observed: Claude Code 2.1.330.)
     """
     if event.type == "system/informational":
@@ -61,10 +63,10 @@ def notice(event: Event) -> str | None:
 
 
 def result_text(block: Block) -> str:
-    """Return what a tool gave back, as text."""
+    """Return the result of a tool, as text."""
     try:
         content = msgspec.json.decode(block.content) if block.content else ""
-    except NOT_JSON:  # it was passed over unread, and its texts may be no UTF-8
+    except NOT_JSON:  # it was not decoded before, and may not be UTF-8
         content = bytes(block.content).decode("utf-8", "replace")
     if isinstance(content, list):
         parts = [part.get("text", "") for part in content if isinstance(part, dict)]
@@ -73,12 +75,12 @@ def result_text(block: Block) -> str:
 
 
 def is_error(event: Event) -> bool:
-    """Tell whether Claude Code reports an API error in the assistant's place."""
+    """Return whether Claude Code reports an API error instead of an answer."""
     return event.kind == "assistant" and bool(event.data.is_api_error_message)
 
 
 def reported_error(event: Event) -> str | None:
-    """Return the text of an API error that Claude Code reports in the assistant's place."""
+    """Return the text of an API error that Claude Code reports instead of an answer."""
     if not is_error(event):
         return None
     return "\n".join(block.text for block in event.data.message.blocks if block.text)
@@ -87,21 +89,21 @@ def reported_error(event: Event) -> str | None:
 class LineAssembler:
     """Turns events into finished lines of text.
 
-    Where Claude sends its answer in pieces (`--include-partial-messages`), a line is given out as
-    soon as its newline has come, and the whole block that follows adds only what is missing.
+    If Claude streams its answer (`--include-partial-messages`), a line is returned as soon as its
+    newline was received, and the complete block that follows adds only what is missing.
 
-    An answer that no message has is taken from the turn's result: a value for a schema, and
-    whatever else Claude Code answers by itself. It is given out once, and only where the turn's
-    beginning was read, so that nothing is said twice.
+    An answer that no message contains is taken from the turn's result: a value for a schema, and
+    other answers of Claude Code itself. It is returned once, and only if the beginning of the turn
+    was read, so that nothing is returned twice.
     """
 
     def __init__(self) -> None:
-        self._given: list[str] = []
+        self._streamed: list[str] = []  # lines of the current block that were returned
         self._tail = ""
-        self._acknowledges = False  # Claude Code tells when it begins with a prompt
-        self._silent = False  # a turn has begun and said nothing yet
+        self._acknowledges = False  # Claude Code reports when it begins with a prompt
+        self._silent = False  # a turn has begun, without text so far
         self._spoke = False  # there was a message or a call since the last result
-        self._last = ""  # that was said since the last result
+        self._last = ""  # the last text since the last result
 
     def feed(self, event: Event) -> list[str]:
         """Return the lines that `event` finishes, without newlines."""
@@ -113,15 +115,15 @@ class LineAssembler:
         if event.kind == "result":
             return self._feed_result(event.data)
         if event.kind != "assistant":
-            self._note_beginning(event)
+            self._detect_turn_start(event)
             return []
         self._spoke = True
-        text = said(event)
+        text = assistant_text(event)
         if not text:
             return []
         self._silent, self._last = False, text
-        if self._given or self._tail:
-            text = self._missing(text)
+        if self._streamed or self._tail:
+            text = self._not_streamed(text)
         return text.removesuffix("\n").split("\n") if text else []
 
     def _feed_piece(self, piece: dict[str, Any], parent: str | None) -> list[str]:
@@ -133,11 +135,11 @@ class LineAssembler:
         if not isinstance(delta, dict) or delta.get("type") != "text_delta":
             return []
         *lines, self._tail = (self._tail + str(delta.get("text", ""))).split("\n")
-        self._given += lines
+        self._streamed += lines
         return lines
 
-    def _note_beginning(self, event: Event) -> None:
-        """Note where a turn begins; in releases that acknowledge no prompt, that is `init`."""
+    def _detect_turn_start(self, event: Event) -> None:
+        """Detect the start of a turn; in releases that acknowledge no prompt, that is `init`."""
         if event.kind == "command_lifecycle":
             self._acknowledges = True
             self._silent |= event.data.state == "started"
@@ -145,7 +147,7 @@ class LineAssembler:
             self._silent |= event.type == "system/init" and not self._acknowledges
 
     def _feed_result(self, result: Result) -> list[str]:
-        """Return the answer that only the result has."""
+        """Return the lines of an answer that only the result contains."""
         text = "" if result.is_error else (result.result or "")
         has_value = result.structured_output is not None and self._spoke
         missing = (self._silent or has_value) and text.strip() != self._last.strip()
@@ -153,11 +155,11 @@ class LineAssembler:
         self._last = ""
         return text.removesuffix("\n").split("\n") if missing else []
 
-    def _missing(self, text: str) -> str:
-        """Return what was not given out in pieces of a whole block."""
-        given = "".join(f"{line}\n" for line in self._given)
+    def _not_streamed(self, text: str) -> str:
+        """Return the part of a complete block that was not returned before."""
+        streamed = "".join(f"{line}\n" for line in self._streamed)
         self._reset()
-        return text[len(given) :] if text.startswith(given) else text
+        return text[len(streamed) :] if text.startswith(streamed) else text
 
     def _reset(self) -> None:
-        self._given, self._tail = [], ""
+        self._streamed, self._tail = [], ""

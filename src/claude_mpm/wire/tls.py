@@ -1,8 +1,8 @@
-"""TLS without a socket: what comes from the network goes in, what is for it comes out.
+"""TLS without a socket: received bytes go in, and bytes to send come out.
 
 Both sides of a remote session use it: the server, because an event loop's own TLS reserves a
-quarter of a megabyte for each connection that has not even said who it is; the client, because one
-thread reads while another writes, which a TLS socket does not promise to bear.
+quarter of a megabyte for each unauthenticated connection; the client, because one thread reads
+while another writes, for which TLS sockets are not guaranteed to be safe.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ class TlsLayer:
     """One end of a TLS connection.
 
     Args:
-        context: the certificates and what is checked.
-        server_side: whether this is the end that was called.
-        server_name: the name that the other end's certificate must bear.
+        context: the certificates, and how the other end's is verified.
+        server_side: whether this is the server's end.
+        server_name: the name that the server's certificate must have.
+
+    Attributes:
+        ready: whether the handshake is done.
     """
 
     def __init__(
@@ -36,10 +39,10 @@ class TlsLayer:
         self.ready = False
 
     def handshake(self) -> None:
-        """Go on with the handshake; `ready` once it is done. What it says is in `outgoing`.
+        """Continue the handshake, whose bytes are in `outgoing`; `ready` is set once it is done.
 
         Raises:
-            ssl.SSLError: the other end does not speak TLS, or is not the one it must be.
+            ssl.SSLError: the other end does not speak TLS, or its certificate is not accepted.
         """
         try:
             self._tls.do_handshake()
@@ -48,23 +51,23 @@ class TlsLayer:
         self.ready = True
 
     def receive(self, data: bytes) -> bytes:
-        """Take what came from the network, and return what it says; nothing before `ready`."""
+        """Decrypt received bytes, and return the plain text; empty before `ready`."""
         self._from_network.write(data)
         if not self.ready:
             self.handshake()
         return self._read() if self.ready else b""
 
     def send(self, data: bytes) -> None:
-        """Seal what is to be said; it is in `outgoing` then."""
+        """Encrypt data into `outgoing`."""
         self._tls.write(data)
 
     @property
     def pending(self) -> bool:
-        """Whether there is something for the network."""
+        """Whether there are bytes to send."""
         return self._to_network.pending > 0
 
     def outgoing(self) -> bytes:
-        """Return what is for the network, and forget it."""
+        """Return the bytes to send, and remove them."""
         return self._to_network.read()
 
     def _read(self) -> bytes:

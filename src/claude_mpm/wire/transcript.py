@@ -1,8 +1,8 @@
-"""The transcripts that Claude Code keeps of its conversations, read as one more journal.
+"""The wire `transcript`: Claude Code's own transcripts of its conversations, read as a journal.
 
-They lie in `$CLAUDE_CONFIG_DIR/projects/<folder>/<session>.jsonl`. Their `user` and `assistant`
-lines carry the same messages as the `stream-json` wire, and where a turn ends, `system` lines tell;
-the rest is book-keeping of Claude Code and comes as events of an unknown kind. (Observed: Claude
+They are in `$CLAUDE_CONFIG_DIR/projects/<folder>/<session>.jsonl`. Their `user` and `assistant`
+lines carry the same messages as the `stream-json` wire, and `system` lines mark the end of turns;
+the rest is bookkeeping of Claude Code and decoded as events of an unknown kind. (Observed: Claude
 Code 2.1.330.)
 """
 
@@ -15,7 +15,7 @@ import msgspec
 
 from claude_mpm.validation import NOT_JSON
 from claude_mpm.wire.events import Origin  # noqa: TC001 -- msgspec reads it
-from claude_mpm.wire.stream_json import StreamJson, without_halves
+from claude_mpm.wire.stream_json import StreamJson, without_lone_surrogates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from claude_mpm.wire.framing import Line
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What a transcript tells of a message, beside its content."""
+class MessageInfo(msgspec.Struct, frozen=True):
+    """What a transcript has about a message, besides its content."""
 
     id: str = ""
     stop_reason: str | None = None
@@ -33,16 +33,16 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True, rename="camel"):
-    """What a transcript's line says beside what the same line has on the `stream-json` wire.
+    """The fields of a transcript's line that the `stream-json` wire does not have.
 
     Args:
-        prompt_source: how a prompt came: "typed", "queued", "system"; empty for all else.
-        origin: who started a turn.
+        prompt_source: how a prompt was entered: "typed", "queued", "system"; else empty.
+        origin: what started a turn.
         agent_id: the subagent whose line it is.
-        attribution_agent: what that is called.
-        duration_ms: of the turn that ends here.
-        pending_background_agent_count: subagents that go on behind the turn that ends here.
-        operation, reason: what became of a message that waited for its turn.
+        attribution_agent: the name of that subagent.
+        duration_ms: of the turn that ends with this line.
+        pending_background_agent_count: subagents that still run at the end of the turn.
+        operation, reason: what happened to a message in the queue.
         total_cost: the costs of the conversation so far, in US dollars.
     """
 
@@ -56,7 +56,7 @@ class Entry(msgspec.Struct, frozen=True, rename="camel"):
     api_error_status: int | None = None
     agent_id: str = ""
     attribution_agent: str = ""
-    message: Answer = Answer()
+    message: MessageInfo = MessageInfo()
     duration_ms: float = 0.0
     pending_background_agent_count: int = 0
     operation: str = ""
@@ -69,44 +69,44 @@ _decode = msgspec.json.Decoder(Entry, strict=False).decode
 
 
 class Transcript(StreamJson):
-    """Reads Claude Code's own record; nothing is ever written to it."""
+    """Reads Claude Code's transcripts; nothing is ever written to them."""
 
     name = "transcript"
     greets = False
 
     def decode_all(self, lines: Sequence[Line]) -> list[Event]:
         """Return the events of several lines, as the `stream-json` wire does."""
-        return [_completed(event) for event in super().decode_all(lines)]
+        return [_normalized(event) for event in super().decode_all(lines)]
 
 
 def entry_of(event: Event) -> Entry:
-    """Return what else the line of an event says; nothing where it is of another shape."""
+    """Return the further fields of an event's line; all empty if it has another shape."""
     try:
         return _decode(event.raw)
     except NOT_JSON:
-        return _entry_with_halves(event.raw)
+        return _entry_with_surrogates(event.raw)
 
 
-def _entry_with_halves(line: bytes) -> Entry:
-    """Read a line that may hold half a character."""
+def _entry_with_surrogates(line: bytes) -> Entry:
+    """Decode a line that may contain lone surrogates."""
     try:
-        return _decode(json.dumps(without_halves(json.loads(line))))
+        return _decode(json.dumps(without_lone_surrogates(json.loads(line))))
     except (ValueError, *NOT_JSON):
         return Entry()
 
 
-def _completed(event: Event) -> Event:
-    """Say of an assistant's line in the words of `stream-json` what a transcript has other for."""
+def _normalized(event: Event) -> Event:
+    """Return an assistant's event with the fields that the `stream-json` wire has."""
     if event.kind != "assistant":
         return event
     entry = entry_of(event)
     if not (entry.is_sidechain or entry.is_api_error_message or entry.is_aborted_mid_stream):
         return event
-    said: Assistant = msgspec.structs.replace(
+    data: Assistant = msgspec.structs.replace(
         event.data,
         parent_tool_use_id=event.data.parent_tool_use_id or entry.agent_id or None,
         subagent_type=event.data.subagent_type or entry.attribution_agent or None,
         is_api_error_message=entry.is_api_error_message or None,
         aborted=entry.is_aborted_mid_stream or None,
     )
-    return msgspec.structs.replace(event, data=said)
+    return msgspec.structs.replace(event, data=data)

@@ -11,7 +11,7 @@ import msgspec
 from claude_mpm.errors import MPMError
 from claude_mpm.journal.rate_limited import Parked, clock, park, read_parked, unpark
 from claude_mpm.processors.validated_numbers import amount
-from claude_mpm.wire.text_lines import is_no_answer
+from claude_mpm.wire.text_lines import is_claude_code_text
 
 if TYPE_CHECKING:
     import logging
@@ -72,7 +72,7 @@ class RateLimitWait:
         if self._turns.active is not self._active:
             self._active, self._worked = self._turns.active, False
         if event.kind == "assistant":
-            self._worked |= not is_no_answer(event.data)
+            self._worked |= not is_claude_code_text(event.data)
         elif event.type == "rate_limit_event" and event.kind == "unknown":
             self._until = refused_until(event.data.fields)
             self._told_for = self._active.uuid if self._active is not None else ""

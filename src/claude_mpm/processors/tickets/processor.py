@@ -10,7 +10,7 @@ from claude_mpm.processors.tickets.finder import DEFAULT_MARKERS, FoundTicket, T
 from claude_mpm.records import NATIVE_PREFIX, Ticket
 from claude_mpm.wire.events import Event
 from claude_mpm.wire.plain_text import in_pieces
-from claude_mpm.wire.text_lines import is_no_answer
+from claude_mpm.wire.text_lines import is_claude_code_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -60,7 +60,7 @@ class TicketProcessor(ByKind):
         for block in event.data.message.blocks:
             if block.type == "text" and block.text:
                 found += self._finder.find(block.text)
-        if not found or is_no_answer(event.data):
+        if not found or is_claude_code_text(event.data):
             return []
         agent = (event.data.subagent_type or "").removeprefix(NATIVE_PREFIX)
         return [self._event(ticket, event, agent=agent) for ticket in found]
