@@ -23,6 +23,7 @@ from real_places import (  # noqa: F401 - fixtures
     _started,
     cluster,
     docker,
+    gh,
     pod,
     pod_template,
     sshd,

@@ -160,6 +160,14 @@ def tmux(_started: set[str]) -> str:
     return "tmux"
 
 
+@pytest.fixture(scope="session")
+def gh(_started: set[str]) -> str:
+    """GitHub's command `gh`."""
+    if _script("status", "gh").returncode:
+        _start("gh", _started)
+    return "gh"
+
+
 def _bring_up(place: str, started: set[str]) -> dict[str, str]:
     if _script("status", place).returncode:
         _start(place, started)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The real places of the tests: a Docker Engine, an sshd and tmux, apart from those of the machine;
-# and a Kubernetes, where it is named.
+# The real places of the tests: a Docker Engine and an sshd, apart from those of the machine; the
+# programs tmux and gh; and a Kubernetes, where it is named.
 #
-#   places.sh start  [docker] [ssh] [tmux] [kubernetes]   bring up what does not run; by default the
-#                                                         first three
-#   places.sh status [docker] [ssh] [tmux] [kubernetes]   succeed where all of them run
-#   places.sh stop                                        end and remove all that `start` made
-#   places.sh build kubernetes                            build it, once; it is kept in the user's cache
+#   places.sh start  [docker] [ssh] [tmux] [gh] [kubernetes]   bring up what does not run; by default
+#                                                              all but the last
+#   places.sh status [docker] [ssh] [tmux] [gh] [kubernetes]   succeed where all of them run
+#   places.sh stop                                             end and remove all that `start` made
+#   places.sh build kubernetes                                 build it, once; it is kept in the user's cache
 #
 # `.places` in the project leads to their folder; docker.env in it and so on say how to reach them.
 # As root, what is missing is installed with apt. Without root, an engine that the user may use, and
@@ -93,6 +93,8 @@ share_claude() { # where the far user and a container can read it
 . "$tools/places/kubernetes.sh"
 tmux_start() { need tmux tmux; }
 tmux_status() { command -v tmux >/dev/null; }
+gh_start() { need gh gh; }
+gh_status() { command -v gh >/dev/null; }
 
 each() { # VERB PLACE...
     local verb=$1 place
@@ -102,11 +104,11 @@ each() { # VERB PLACE...
 
 verb=${1:-}
 [ $# = 0 ] || shift
-[ $# != 0 ] || set -- docker ssh tmux
+[ $# != 0 ] || set -- docker ssh tmux gh
 for place in "$@"; do
     case $place in
-    docker | ssh | tmux | kubernetes) ;;
-    *) fail "no place $place: docker, ssh, tmux or kubernetes" ;;
+    docker | ssh | tmux | gh | kubernetes) ;;
+    *) fail "no place $place: docker, ssh, tmux, gh or kubernetes" ;;
     esac
 done
 PATH=$PATH:/usr/sbin:/sbin

@@ -19,6 +19,7 @@ from claude_mpm.cli.list_commands import (
     show_fields,
 )
 from claude_mpm.cli.scan import scan
+from claude_mpm.cli.trackers import pull, push
 from claude_mpm.config.trust import real
 from claude_mpm.errors import StorageError
 
@@ -129,6 +130,8 @@ def export(
 
 
 tickets.add_command(scan)
+tickets.add_command(push)
+tickets.add_command(pull)
 
 
 def _columns(found: Sequence[Ticket]) -> tuple[str, ...]:

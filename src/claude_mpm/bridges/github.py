@@ -1,0 +1,103 @@
+"""Issues of a repository on GitHub, by the user's own `gh`: its login, its host, its proxy."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from typing import Any
+
+from claude_mpm.bridges.trackers import (
+    LABEL,
+    Filed,
+    Issue,
+    Tracker,
+    TrackerFailed,
+    fingerprint_in,
+)
+from claude_mpm.errors import UsageError
+from claude_mpm.printable import one_line
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
+_PATIENCE = 60.0  # seconds for one call
+_MOST_ISSUES = 5000
+_PAGE = 100
+
+
+class GitHub(Tracker):
+    """Files issues in OWNER/REPO.
+
+    (https://docs.github.com/en/rest/issues/issues; `gh api` of GitHub CLI 2.23.)
+    """
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        if not _REPOSITORY.fullmatch(target) or target.endswith("/.."):
+            raise UsageError(f"github:{target} names no repository; it is github:OWNER/REPO")
+
+    @property
+    def address(self) -> str:
+        """The repository."""
+        return f"github:{self.target.lower()}"
+
+    def is_public(self) -> bool:
+        """Return whether the repository is; one that does not say is."""
+        return self._call("GET", f"repos/{self.target}").get("private") is not True
+
+    def filed(self) -> dict[str, Filed]:
+        """Return the issues with our label; an issue without a fingerprint is somebody else's."""
+        found: dict[str, Filed] = {}
+        for page in range(1, _MOST_ISSUES // _PAGE + 1):
+            path = f"repos/{self.target}/issues?labels={LABEL}&state=all&per_page={_PAGE}"
+            issues = self._call("GET", f"{path}&page={page}&sort=created&direction=asc")
+            for issue in issues if isinstance(issues, list) else []:
+                name = fingerprint_in(issue.get("body"))
+                if name and name not in found:  # the oldest counts
+                    found[name] = Filed(str(issue["number"]), str(issue.get("state")))
+            if not isinstance(issues, list) or len(issues) < _PAGE:
+                break
+        return found
+
+    def create(self, issue: Issue) -> str:
+        """File an issue with the label and the ticket's type."""
+        made = self._call(
+            "POST",
+            f"repos/{self.target}/issues",
+            {"title": issue.title, "body": issue.marked_body, "labels": [LABEL, issue.type]},
+        )
+        return str(made["number"])
+
+    def comment(self, number: str, text: str) -> None:
+        """Add a comment to an issue."""
+        self._call("POST", f"repos/{self.target}/issues/{int(number)}/comments", {"body": text})
+
+    def _call(self, method: str, path: str, data: dict[str, Any] | None = None) -> Any:
+        """Call the API and return what it says.
+
+        Raises:
+            TrackerFailed: `gh` is missing, the API refused, or there is no answer.
+        """
+        command = ["gh", "api", "-X", method, path, *(["--input", "-"] if data else [])]
+        try:
+            done = subprocess.run(
+                command,
+                input=json.dumps(data) if data else None,
+                stdin=None if data else subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise TrackerFailed(
+                "there is no gh; install GitHub's command, then gh auth login"
+            ) from error
+        except subprocess.TimeoutExpired as error:
+            raise TrackerFailed(f"gh has not answered for {_PATIENCE:.0f} s; push again") from error
+        if done.returncode:
+            said = one_line(done.stderr.strip() or f"exit status {done.returncode}")
+            raise TrackerFailed(f"{self.address}: {said}; what was filed stays, push again")
+        try:
+            return json.loads(done.stdout)
+        except ValueError as error:
+            raise TrackerFailed(f"{self.address}: gh printed no JSON; push again") from error

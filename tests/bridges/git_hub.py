@@ -1,0 +1,126 @@
+"""A stand-in for the API of GitHub, on loopback with TLS, for the real `gh`."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from certificates import Certificates
+
+
+class GitHubStandIn:
+    """Has one repository.
+
+    Args:
+        certificates: for its TLS.
+
+    Attributes:
+        lag: seconds for which a new issue is not in a list.
+        private: whether the repository is.
+        failing: statuses with which the next creations end, after the issue was taken.
+        refusing: statuses with which the next calls end, before anything is done.
+        issues, comments: what it took.
+    """
+
+    def __init__(self, certificates: Certificates) -> None:
+        self.lag = 0.0
+        self.private = True
+        self.failing: list[int] = []
+        self.refusing: list[int] = []
+        self.issues: list[dict[str, Any]] = []
+        self.comments: list[tuple[int, str]] = []
+        self._lock = threading.Lock()  # the handlers' threads change all of it
+        self._ca = certificates.ca
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates.server, certificates.server_key)
+        self._server.socket = context.wrap_socket(
+            self._server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The variables with which `gh` talks to it and to nothing else."""
+        port = self._server.server_address[1]
+        return {
+            "GH_HOST": f"localhost:{port}",
+            "GH_ENTERPRISE_TOKEN": "a-token-of-the-test",
+            "GH_NO_UPDATE_NOTIFIER": "1",
+            "GH_PROMPT_DISABLED": "1",
+            "SSL_CERT_FILE": self._ca,
+        }
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+        """Do what is asked, and return the status and what is said."""
+        with self._lock:
+            if self.refusing:
+                return self.refusing.pop(0), {"message": "API rate limit exceeded"}
+            if method == "GET" and "/issues?" in path:
+                return 200, self._listed(parse_qs(urlsplit(path).query))
+            if method == "GET":
+                return 200, {"private": self.private}
+            data = json.loads(body)
+            if path.endswith("/comments"):
+                self.comments.append((int(path.split("/")[-2]), data["body"]))
+                return 201, {"id": len(self.comments)}
+            number = len(self.issues) + 1
+            issue = {**data, "number": number, "state": "open", "at": time.monotonic()}
+            self.issues.append(issue)
+            return (self.failing.pop(0) if self.failing else 201), issue
+
+    def _listed(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
+        assert query["labels"] == ["claude-mpm"] and query["state"] == ["all"]
+        size, page = int(query["per_page"][0]), int(query["page"][0])
+        shown = [i for i in self.issues if time.monotonic() - i["at"] >= self.lag]
+        return shown[(page - 1) * size : page * size]
+
+    def _handler(stand_in: GitHubStandIn) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self._answer(b"")
+
+            def do_POST(self) -> None:
+                self._answer(self._body())
+
+            def _body(self) -> bytes:
+                if self.headers.get("Transfer-Encoding") != "chunked":
+                    return self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return body
+
+            def _answer(self, body: bytes) -> None:
+                path = self.path.removeprefix("/api/v3/")
+                status, said = stand_in.answer(self.command, path, body)
+                data = json.dumps(said).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: Any) -> None:
+                """Print nothing."""
+
+        return Handler

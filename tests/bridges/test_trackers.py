@@ -1,0 +1,297 @@
+"""Tickets in a tracker, each once: whatever dies, lags or fails in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from git_hub import GitHubStandIn
+
+from claude_mpm.bridges import trackers
+from claude_mpm.bridges.github import GitHub
+from claude_mpm.bridges.trackers import Filed, Issue, Ledger, Tracker, TrackerFailed, plan, push
+from claude_mpm.errors import StorageError
+from command import SECONDS, Command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from certificates import Certificates
+    from claude_mpm.testing import ScriptedModel
+
+SECRET = "ghp_" + "a" * 36
+TO = ("--to", "github:owner/repo")
+
+
+@pytest.fixture
+def hub(certificates: Certificates, gh: str) -> Iterator[GitHubStandIn]:
+    with GitHubStandIn(certificates) as hub:
+        yield hub
+
+
+@pytest.fixture
+def command(
+    model: ScriptedModel, home: Path, claude_path: str, hub: GitHubStandIn
+) -> Iterator[Command]:
+    command = Command(model, home, claude_path)
+    command.environ |= hub.environ
+    yield command
+    command.close()
+
+
+class Broken(BaseException):
+    """The program dies here."""
+
+
+class Memory(Tracker):
+    """A tracker in memory that shows what it took last only once it was asked `lag` times."""
+
+    def __init__(self, lag: int = 0) -> None:
+        super().__init__("memory")
+        self.lag = lag
+        self.taken: list[Issue] = []
+        self.comments: list[tuple[str, str]] = []
+        self.dies_after = -1
+        self._asked = 0
+
+    @property
+    def address(self) -> str:
+        return "memory"
+
+    def is_public(self) -> bool:
+        return False
+
+    def filed(self) -> dict[str, Filed]:
+        self._asked += 1
+        shown = self.taken if self._asked > self.lag else self.taken[:-1]
+        return {each.fingerprint: Filed(str(n), "open") for n, each in enumerate(shown, 1)}
+
+    def create(self, issue: Issue) -> str:
+        self._die()
+        self.taken.append(issue)
+        self._asked = 0
+        self._die()
+        return str(len(self.taken))
+
+    def comment(self, number: str, text: str) -> None:
+        self._die()
+        self.comments.append((number, text))
+
+    def _die(self) -> None:
+        if self.dies_after == 0:
+            self.dies_after = -1
+            raise Broken
+        self.dies_after -= 1
+
+
+class NoWait:
+    """An event that waits for nothing: the tracker of the test counts how often it is asked."""
+
+    def wait(self, timeout: float) -> bool:
+        return False
+
+
+def issues(number: int) -> list[tuple[Issue, str]]:
+    return [(Issue(f"{n:016x}", f"ticket {n}", "", "task"), "s") for n in range(number)]
+
+
+def pushed(tracker: Memory, folder: Path, given: list[tuple[Issue, str]], most: int = 99) -> Any:
+    with Ledger(folder, tracker.address) as ledger:
+        return list(push(tracker, ledger, plan(given, ledger, tracker.filed(), most=most)))
+
+
+@pytest.mark.parametrize("lag", [0, 3])
+@pytest.mark.parametrize("dies_after", range(13))
+def test_a_program_that_dies_anywhere_files_nothing_twice(
+    tmp_path: Path, dies_after: int, lag: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers, "LAG", 0.3)
+    monkeypatch.setattr("claude_mpm.bridges.trackers.threading.Event", NoWait)
+    tracker = Memory(lag)
+    tracker.dies_after = dies_after
+    given = issues(6)
+    try:
+        pushed(tracker, tmp_path, given)
+    except Broken:
+        pushed(tracker, tmp_path, given)
+    assert sorted(each.title for each in tracker.taken) == [f"ticket {n}" for n in range(6)]
+    assert {step.what for step in pushed(tracker, tmp_path, given)} == {"known"}
+
+
+def test_what_another_session_names_again_is_one_comment(tmp_path: Path) -> None:
+    tracker = Memory()
+    (issue, _), *_ = issues(1)
+    for session in ("a", "b", "c", "b"):
+        pushed(tracker, tmp_path, [(issue, session)])
+    assert len(tracker.taken) == len(tracker.comments) == 1
+    other = Memory()
+    pushed(other, tmp_path / "other", [(issue, session) for session in "aab"])
+    assert len(other.taken) == 1
+
+
+def test_no_more_are_filed_than_may_be(tmp_path: Path) -> None:
+    tracker = Memory()
+    whats = [step.what for step in pushed(tracker, tmp_path, issues(5), most=2)]
+    assert whats == ["create", "create", "left", "left", "left"]
+    assert len(tracker.taken) == 2
+    assert pushed(tracker, tmp_path, issues(5), most=0)[-1].what == "left"
+
+
+def test_a_torn_line_of_the_ledger_is_none_and_a_damaged_one_is_said(tmp_path: Path) -> None:
+    tracker = Memory()
+    pushed(tracker, tmp_path, issues(2))
+    (file,) = tmp_path.glob("*.jsonl")
+    with file.open("ab") as ledger:
+        ledger.write(b'{"what":"inten')
+    assert {step.what for step in pushed(tracker, tmp_path, issues(2))} == {"known"}
+    pushed(tracker, tmp_path, issues(3))
+    file.write_bytes(b"garbage\n" + file.read_bytes())
+    with pytest.raises(StorageError, match="line 1 is damaged"):
+        pushed(tracker, tmp_path, issues(3))
+    assert len(tracker.taken) == 3
+
+
+def tickets(command: Command, model: ScriptedModel, number: int, word: str = "go") -> None:
+    model.on(word, "\n".join(f"TODO: clean room {n}" for n in range(number)))
+    command("run", word)
+
+
+def test_nothing_is_filed_unless_it_is_asked_for_and_then_once(
+    command: Command, model: ScriptedModel, hub: GitHubStandIn
+) -> None:
+    tickets(command, model, 3)
+    would = command("tickets", "push", *TO)
+    assert would.stdout.count("task: clean room") == 3 and "--yes does it" in would.stderr
+    assert hub.issues == []
+    did = command("tickets", "push", *TO, "--yes")
+    assert did.stdout.splitlines() == [f"filed {n + 1} task: clean room {n}" for n in range(3)]
+    assert [issue["title"] for issue in hub.issues] == [f"clean room {n}" for n in range(3)]
+    assert all(issue["labels"] == ["claude-mpm", "task"] for issue in hub.issues)
+    command("tickets", "push", *TO, "--yes")
+    assert len(hub.issues) == 3
+    tickets(command, model, 3, "again")
+    command("tickets", "push", *TO, "--yes")
+    assert len(hub.issues) == 3
+    assert sorted(number for number, _ in hub.comments) == [1, 2, 3]
+    hub.issues[1]["state"] = "closed"
+    command("tickets", "pull", *TO)
+    still = {ticket["title"] for ticket in command.json("tickets")}
+    assert still == {"clean room 0", "clean room 2"}
+
+
+def test_another_machine_without_the_ledger_files_nothing_twice(
+    command: Command, model: ScriptedModel, hub: GitHubStandIn
+) -> None:
+    tickets(command, model, 2)
+    command("tickets", "push", *TO, "--yes")
+    for file in (command.state / "trackers").iterdir():
+        file.unlink()
+    command("tickets", "push", *TO, "--yes")
+    assert len(hub.issues) == 2
+
+
+def test_secrets_and_paths_of_this_machine_stay_here(
+    command: Command, model: ScriptedModel, hub: GitHubStandIn, tmp_path: Path
+) -> None:
+    work, home = tmp_path / "project", command.environ["HOME"]
+    model.on("go", f"TODO: mend {work}/a.py, not {home}/b, key {SECRET}\n")
+    command("run", "go")
+    command("tickets", "push", *TO, "--yes", HOME=home)
+    text = json.dumps(hub.issues)
+    assert "mend a.py" in text and "~/b" in text
+    assert SECRET not in text and str(tmp_path) not in text
+    ledger = b"".join(p.read_bytes() for p in (command.state / "trackers").glob("*.jsonl"))
+    assert SECRET.encode() not in ledger
+
+
+def test_strangers_read_nothing_unless_it_is_said(
+    command: Command, model: ScriptedModel, hub: GitHubStandIn
+) -> None:
+    hub.private = False
+    tickets(command, model, 1)
+    refused = command("tickets", "push", *TO, "--yes", status=2)
+    assert "--public" in refused.stderr and hub.issues == []
+    command("tickets", "push", *TO, "--yes", "--public")
+    assert len(hub.issues) == 1
+
+
+def test_a_failure_is_one_line_and_a_further_push_goes_on(
+    command: Command, model: ScriptedModel, hub: GitHubStandIn
+) -> None:
+    tickets(command, model, 3)
+    hub.refusing = [403]
+    failed = command("tickets", "push", *TO, "--yes", status=1)
+    assert "rate limit" in failed.stderr and len(failed.stderr.splitlines()) == 1
+    hub.failing = [502]  # it took the issue all the same
+    command("tickets", "push", *TO, "--yes", status=1)
+    assert len(hub.issues) == 1
+    hub.lag = 1.0
+    command("tickets", "push", *TO, "--yes")
+    assert sorted(issue["title"] for issue in hub.issues) == [f"clean room {n}" for n in range(3)]
+
+
+def test_killed_at_random_moments_of_a_push(
+    command: Command, model: ScriptedModel, hub: GitHubStandIn
+) -> None:
+    number, kills = 12, int(os.environ.get("KILLS", "6"))
+    tickets(command, model, number)
+    hub.lag = 0.2
+    code = (
+        "from claude_mpm.bridges import trackers; trackers.LAG = 1.0;"
+        "from claude_mpm.cli.main import main; main()"
+    )
+    start = [sys.executable, "-c", code, "tickets", "push", *TO, "--yes", "--max", "99"]
+    dice = random.Random(5)
+    for _ in range(kills):
+        process = subprocess.Popen(start, env=command.environ, stdout=subprocess.PIPE, text=True)
+        with process:
+            assert process.stdout is not None
+            for _ in range(dice.randrange(4)):
+                process.stdout.readline()
+            process.send_signal(signal.SIGKILL)
+    subprocess.run(start, env=command.environ, check=True, timeout=SECONDS, capture_output=True)
+    titles = sorted(issue["title"] for issue in hub.issues)
+    assert titles == sorted(f"clean room {n}" for n in range(number))
+
+
+def test_a_markdown_file_is_a_tracker_too(
+    command: Command, model: ScriptedModel, tmp_path: Path
+) -> None:
+    file = tmp_path / "TODO.md"
+    file.write_text("# Mine\n\n- [ ] buy milk")
+    file.chmod(0o644)
+    tickets(command, model, 2)
+    to = ("--to", f"file:{file}")
+    command("tickets", "push", *to, "--yes")
+    command("tickets", "push", *to, "--yes")
+    text = file.read_text()
+    assert text.startswith("# Mine\n\n- [ ] buy milk\n- [ ] task: clean room 0 <!--")
+    assert text.count("clean room") == 2 and file.stat().st_mode & 0o777 == 0o644
+    file.write_text(text.replace("- [ ] task: clean room 1", "- [x] task: clean room 1"))
+    command("tickets", "pull", *to)
+    assert [ticket["title"] for ticket in command.json("tickets")] == ["clean room 0"]
+
+
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [
+        ("github:x", "names no repository"), ("github:a/b/c", "names no repository"),
+        ("github:-x/y", "names no repository"), ("githb:a/b", "did you mean github:"),
+        ("file:", "there are github:OWNER/REPO"), ("", "there are"),
+    ],
+)  # fmt: skip
+def test_a_tracker_that_is_none_is_said(command: Command, to: str, said: str) -> None:
+    assert said in command("tickets", "push", "--to", to, status=2).stderr
+
+
+def test_without_gh_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(TrackerFailed, match="install GitHub's command"):
+        GitHub("a/b").filed()
