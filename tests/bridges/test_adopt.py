@@ -16,16 +16,7 @@ from command import SECONDS, Command
 from recordings import DATA, TRUTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from claude_mpm.testing import ScriptedModel
-
-
-@pytest.fixture
-def command(model: ScriptedModel, home: Path, claude_path: str) -> Iterator[Command]:
-    command = Command(model, home, claude_path)
-    yield command
-    command.close()
 
 
 def claude(command: Command, *words: str, input: str = "") -> dict[str, Any]:
