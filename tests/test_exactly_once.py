@@ -192,7 +192,7 @@ def test_whoever_lost_the_session_gives_claude_no_prompt_again(
     Inbox(folder).put(StreamJson().prompt("left over", "11111111-2222-4333-8444-555555555555"))
     second = make_claude(session_id="taken", resume=True)
     third = Owner(number=99, host="another-machine", pid=1, at=1.0)
-    ownership = second._control().ownership
+    ownership = second._live.ownership
     assert ownership.claim()
     folder.write(folder.owner, msgspec.json.encode(third))
     assert not second.start()

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 PAYLOAD = "touch marker.txt"
 
 
+class Mirror:
+    def answer(self, answer: Answer) -> Answer:
+        return answer
+
+
 def question(tool: str, given: Any, **more: Any) -> Question:
     """Make a question whose answer is its own."""
 
-    def give(answer: Answer) -> Answer:
-        return answer
-
-    return Question("q-1", {"tool_name": tool, "input": given, **more}, give)
+    return Question("q-1", {"tool_name": tool, "input": given, **more}, Mirror())
 
 
 def shown(tool: str, given: Any, **more: Any) -> str:

@@ -18,7 +18,6 @@ from claude_mpm.wire import WIRES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from claude_mpm.errors import StorageError
     from claude_mpm.journal.durability import Durability
 
 LINES = (
@@ -53,26 +52,30 @@ def read(folder: SessionFolder, sync: JournalSync) -> None:
 def test_a_journal_is_synced_as_often_as_was_chosen(
     folder: SessionFolder, synced: list[int], choice: Durability, times: int
 ) -> None:
-    sync = JournalSync(folder, choice, lambda error: pytest.fail(str(error)))
+    sync = JournalSync(folder, choice)
     read(folder, sync)
     assert synced == [len(LINES)] * times, "what was read together is synced together"
     with folder.journal.path.open("ab") as journal:
         journal.write(LINES)
     read(folder, sync)
     assert synced == [len(LINES) * n for n in range(1, 2 * times + 1)]
+    assert sync.failure is None
 
 
 def test_a_disk_that_does_not_take_it_is_told_once(
     folder: SessionFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: int) -> None:
+    tried: list[int] = []
+
+    def refuse(file: int) -> None:
+        tried.append(file)
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(durability, "_sync", refuse)
-    told: list[StorageError] = []
-    read(folder, JournalSync(folder, "event", told.append))
-    (error,) = told
-    assert "Input/output error" in str(error)
+    sync = JournalSync(folder, "event")
+    read(folder, sync)
+    assert "Input/output error" in str(sync.failure)
+    assert len(tried) == 1
 
 
 @pytest.mark.parametrize(("durable", "times"), [(False, 0), (True, 2)])

@@ -124,8 +124,7 @@ def test_a_stop_ends_a_claude_that_hears_nothing(monkeypatch: pytest.MonkeyPatch
     assert claude.process.poll() is not None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    assert claude._controller is not None
-    assert claude._controller.exit_status() == 137
+    assert claude._live.exit_status() == 137
 
 
 def test_stop_is_safe_before_start_twice_and_from_every_thread() -> None:
@@ -233,7 +232,7 @@ def test_a_start_that_fails_is_tried_again_with_growing_pauses(
             later.symlink_to(stand_in)
         return False
 
-    monkeypatch.setattr(claude._stopped, "wait", wait)
+    monkeypatch.setattr(claude._live.life, "pause", wait)
     assert claude.start() is True
     assert pauses == [0.01, 0.02]
     assert claude.ask("up").text == "Claude heard: up"

@@ -20,20 +20,27 @@ if TYPE_CHECKING:
 BUSY = 240.0  # seconds for a few of processor time, where the machine is busy
 
 
+class Watched:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def usage(self) -> Usage:
+        return Usage(0, 0, 0)
+
+    def warn(self, found: str) -> None:
+        self.said.append(f"warn: {found}")
+
+    def exceed(self, found: str) -> None:
+        self.said.append(f"act: {found}")
+
+
 def judged(soft: Limits, hard: Limits, *looks: tuple[float, Usage]) -> list[str]:
     """Return what is said, and done, at what is seen at some moments."""
-    said: list[str] = []
-    watch = ResourceWatch(
-        lambda: looks[0][1],
-        soft=soft,
-        hard=hard,
-        warn=lambda text: said.append(f"warn: {text}"),
-        act=lambda text: said.append(f"act: {text}"),
-        logger=logging.getLogger("test"),
-    )
+    watched = Watched()
+    watch = ResourceWatch(watched, soft=soft, hard=hard, logger=logging.getLogger("test"))
     for now, usage in looks:
         watch.judge(usage, now)
-    return said
+    return watched.said
 
 
 def test_the_log_warns_before_anything_is_ended_and_once() -> None:

@@ -13,24 +13,25 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_mpm import MPMOrchestrator, Outcome
-from claude_mpm.conversation.questions import QuestionDesk
 from claude_mpm.conversation.turn import Turn
-from claude_mpm.conversation.turn_tracker import TurnTracker
+from claude_mpm.engine.live_session import LiveSession
 from claude_mpm.engine.options import Options
 from claude_mpm.engine.supervision import watchdog
 from claude_mpm.engine.supervision.rate_limit import refused_until
 from claude_mpm.engine.supervision.watchdog import Watchdog
+from claude_mpm.environments.local import Local
 from claude_mpm.processors.usage import UsageProcessor
-from claude_mpm.sessions.state import SessionState
+from claude_mpm.sessions.store import Store
 from claude_mpm.testing import ScriptedModel, Stall
 from claude_mpm.wire import StreamJson
 from claude_mpm.wire.framing import Line
 from command import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from claude_mpm.journal.answers import Answer
     from claude_mpm.wire.events import Event
 
 SECONDS = 60.0
@@ -40,38 +41,54 @@ SAID = {"type": "assistant", "message": {"content": [{"type": "text", "text": "t
 EMPTY = {"type": "result", "subtype": "success", "num_turns": 0, "result": ""}
 
 
-class Talk:
-    """One prompt, and what Claude writes meanwhile."""
+class Talk(LiveSession):
+    """A session with one prompt, and what Claude writes meanwhile; nothing of it is started."""
 
-    def __init__(self) -> None:
-        self.state = SessionState()
-        self.tracker = TurnTracker(self.state, lambda _: None)
-        self.questions = QuestionDesk(
-            self.state,
-            give=lambda answer: answer,
-            given=dict,
-            ask=self.tracker.ask,
-            answerer=None,
-            timeout=None,
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            self,
+            Options(wire="stream-json", **options),
+            Local(),
+            Store(),
+            logging.getLogger("test"),
+            kind="local",
+            place={},
         )
+        self.session_id = "talk"
         self.interrupted = 0
-        self.turn = Turn("go", timeout=30.0, interrupt=self._interrupt)
-        self.tracker.add(self.turn)
+        self.ended: list[str] = []
+        self.unheard: list[Event] = []
+        self.turn = Turn("go", self, timeout=30.0)
+        self.turns.add(self.turn)
         self._usage = UsageProcessor("s")
         self._offset = 0
-        self.dog: Watchdog | None = None
 
-    def _interrupt(self) -> None:
+    def announce(self, turn: Turn) -> None:
+        pass
+
+    def interrupt(self) -> None:
         self.interrupted += 1
+
+    def stop(self) -> None:
+        self.ended.append("stop")
+
+    def kill(self) -> None:
+        self.ended.append("kill")
+
+    def unread(self) -> Iterable[Event]:
+        return self.unheard
+
+    def answer(self, answer: Answer) -> Answer:
+        return answer
+
+    def answers(self) -> dict[str, Answer]:
+        return {}
 
     def write(self, *lines: dict[str, Any]) -> None:
         for event in self.events(*lines):
             for each in (event, *self._usage(event)):
                 self.state.apply(each)
-                self.questions.observe(each)
-                self.tracker.observe(each)
-                if self.dog is not None:
-                    self.dog.observe(each)
+                self.observe(each)
 
     def events(self, *lines: dict[str, Any]) -> Iterator[Event]:
         for line in lines:
@@ -150,26 +167,16 @@ def test_without_acknowledgement_a_result_that_tells_something_ends_the_turn(
 def test_a_result_that_came_twice_ends_no_second_turn(talk: Talk) -> None:
     first = {**talk.result(), "user_message_uuids": None, "uuid": "r1"}
     talk.write(SAID, first)
-    second = Turn("more", timeout=None, interrupt=lambda: None)
-    talk.tracker.add(second)
+    second = Turn("more", talk)
+    talk.turns.add(second)
     talk.write(first)
     assert not second.done
     talk.write(SAID, {**first, "uuid": "r2"})
     assert second.verdict.ok
 
 
-class Journal:
-    """What a session has written and nobody has read."""
-
-    def __init__(self, talk: Talk, *lines: dict[str, Any]) -> None:
-        self._events = list(talk.events(*lines))
-
-    def unread(self) -> Iterator[Event]:
-        return iter(self._events)
-
-
 def test_an_alarm_that_comes_late_waits_for_a_result_that_is_there(talk: Talk) -> None:
-    talk.turn.journal = Journal(talk, talk.result())  # type: ignore[assignment]
+    talk.unheard += talk.events(talk.result())
     talk.turn._timeout = 0.0
     talk.turn.begin()
     talk.turn.keep_time()
@@ -182,7 +189,7 @@ def test_an_alarm_that_comes_late_waits_for_a_result_that_is_there(talk: Talk) -
 @pytest.mark.parametrize("whose", ["nobody's", "another's"])
 def test_an_alarm_interrupts_where_there_is_no_result_of_this_turn(talk: Talk, whose: str) -> None:
     other = talk.result(user_message_uuids=["another"])
-    talk.turn.journal = Journal(talk, SAID, *([other] if whose == "another's" else []))  # type: ignore[assignment]
+    talk.unheard += talk.events(SAID, *([other] if whose == "another's" else []))
     talk.turn._timeout = 0.0
     talk.turn.begin()
     talk.turn.keep_time()
@@ -227,32 +234,31 @@ class Clock:
         return self.now
 
 
-def watch(talk: Talk, monkeypatch: pytest.MonkeyPatch, **limits: Any) -> tuple[Clock, list[str]]:
-    """Let a watchdog observe, too; return its clock, and what it ends."""
-    clock, ended = Clock(), list[str]()
-    monkeypatch.setattr(watchdog, "time", clock)
-    talk.dog = Watchdog(
-        Options(on_stall="end", **limits), talk.tracker, talk.state, talk.questions,
-        logging.getLogger("test"), stop=lambda: ended.append("stop"),
-        kill=lambda: ended.append("kill"),
-    )  # fmt: skip
-    return clock, ended
+class Watched(Talk):
+    """A talk that a watchdog observes, too, with a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **limits: float) -> None:
+        super().__init__(on_stall="end", **limits)
+        self.clock = Clock()
+        monkeypatch.setattr(watchdog, "time", self.clock)
+        self.dog = Watchdog(self)
+        self.observers = (*self.observers, self.dog)
+
+    def pass_seconds(self, number: int) -> None:
+        for _ in range(number):
+            self.clock.now += 1.0
+            self.dog.act()
 
 
-def test_a_watchdog_that_slept_begins_again(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, ended = watch(talk, monkeypatch, silence_timeout=4.0)
-    assert talk.dog is not None
+def test_a_watchdog_that_slept_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = Watched(monkeypatch, silence_timeout=4.0)
     talk.write(talk.heard("started"), SAID, SAID)
-    for _ in range(2):
-        clock.now += 1.0
-        talk.dog.check()
-    clock.now += 9.0  # everything was stopped
-    for _ in range(4):
-        talk.dog.check()
-        assert ended == []
-        clock.now += 1.0
-    talk.dog.check()
-    assert ended == ["stop"]
+    talk.pass_seconds(2)
+    talk.clock.now += 8.0  # everything was stopped
+    talk.pass_seconds(4)
+    assert talk.ended == []
+    talk.pass_seconds(1)
+    assert talk.ended == ["stop"]
     assert talk.turn.verdict.outcome is Outcome.STALLED
 
 
@@ -266,26 +272,20 @@ ASKED = {
 
 @pytest.mark.parametrize("case", ["the tool", "silent"])
 def test_after_an_answered_permission_the_limits_count_again(
-    talk: Talk, monkeypatch: pytest.MonkeyPatch, case: str
+    monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     """Some releases say nothing of their state then."""
-    clock, ended = watch(talk, monkeypatch, silence_timeout=4.0, tool_timeout=4.0)
-    assert talk.dog is not None
+    talk = Watched(monkeypatch, silence_timeout=4.0, tool_timeout=4.0)
     talk.write(talk.heard("started"), {"type": "assistant", **CALL}, ASKED)
-    for _ in range(100):
-        clock.now += 1.0
-        talk.dog.check()
-    assert ended == []
+    talk.pass_seconds(100)
+    assert talk.ended == []
     talk.questions.open()[0].allow()
     if case == "silent":
         talk.write({"type": "user", **RESULT})
-    for _ in range(3):
-        clock.now += 1.0
-        talk.dog.check()
-        assert ended == []
-    clock.now += 1.0
-    talk.dog.check()
-    assert ended == ["stop"]
+    talk.pass_seconds(3)
+    assert talk.ended == []
+    talk.pass_seconds(1)
+    assert talk.ended == ["stop"]
     assert case in talk.turn.verdict.reason
 
 

@@ -24,8 +24,7 @@ def test_a_framework_of_200_kb_reaches_the_model_whole_and_is_in_no_argument(
     (tmp_path / "framework.md").write_text(text)
     with make_claude(framework_path=tmp_path / "framework.md") as claude:
         claude.ask("hello").check()
-        assert claude._controller is not None
-        pid = claude._controller.folder.pids()[1]
+        pid = claude._live.folder.pids()[1]
         command = subprocess.run(
             ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, check=True
         )

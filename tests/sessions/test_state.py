@@ -151,7 +151,7 @@ def agree(scene: Scene, lines: list[bytes]) -> None:
         scene.write(line[len(line) // 2 :])
         scene.wait()
         before = scene.facts()
-        assert facts(scene.claude._state) == before, line
+        assert facts(scene.claude._live.state) == before, line
         status = read_status(scene.folder, scene.store.index)
         open_ = [question.request_id for question in scene.claude.questions()]
         assert open_ == [each.request_id for each in status.questions], line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from claude_mpm.errors import QuestionOver, UsageError
 from claude_mpm.journal.answers import Answer
@@ -20,6 +20,13 @@ def input_of(request: dict[str, Any]) -> dict[str, Any]:
     """Return what Claude wants to give a tool; what is no JSON object stands under "input"."""
     given = request.get("input")
     return given if isinstance(given, dict) else {} if given is None else {"input": given}
+
+
+class Answering(Protocol):
+    """Whoever gives Claude the answers."""
+
+    def answer(self, answer: Answer) -> Answer:
+        """Answer what has no answer; return the answer that it has then."""
 
 
 class Question:
@@ -40,7 +47,7 @@ class Question:
         self,
         request_id: str,
         request: dict[str, Any],
-        give: Callable[[Answer], Answer],
+        answering: Answering,
     ) -> None:
         self.request_id = request_id
         self.tool = str(request.get("tool_name", ""))
@@ -52,7 +59,9 @@ class Question:
         self.tool_use_id = str(request.get("tool_use_id") or "")
         self.answered = False
         self.answer: Answer | None = None
-        self._give = give
+        self._answering = answering
+        # Several may answer at once, in any thread, while the reader hears that it is withdrawn: it
+        # is held for `answered` and the listeners. Who answers holds it until the answer is kept.
         self._lock = threading.RLock()
         self._listeners: list[Callable[[], None]] = []
 
@@ -169,7 +178,7 @@ class Question:
                 at=time.time(),
                 response=response,
             )
-            stands = self._give(mine)
+            stands = self._answering.answer(mine)
         self.withdraw(stands)
         if stands is not mine:
             raise self._over()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from claude_mpm.conversation.observer import Observer
 from claude_mpm.conversation.question import Question
 from claude_mpm.errors import MPMError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from claude_mpm.conversation.turn_tracker import TurnTracker
     from claude_mpm.journal.answers import Answer
     from claude_mpm.sessions.state import Asked, SessionState
     from claude_mpm.wire.events import Event
@@ -21,45 +23,60 @@ if TYPE_CHECKING:
 _LOOK_INTERVAL = 0.5
 
 
-class QuestionDesk:
+class Asker(Protocol):
+    """What the desk needs of the session whose questions it keeps."""
+
+    state: SessionState
+    turns: TurnTracker
+
+    def answer(self, answer: Answer) -> Answer:
+        """Give Claude an answer, and return the one that stands."""
+
+    def answers(self) -> Mapping[str, Answer]:
+        """Return the answers there are, whoever gave them, by the question's name."""
+
+
+class Policy(Protocol):
+    """Who answers, and by when."""
+
+    @property
+    def permissions(self) -> str | Callable[[Question], None]:
+        """Called with each question, in a thread of its own, if it can be."""
+
+    @property
+    def question_timeout(self) -> float | None:
+        """Seconds that a question waits, from when it is seen here; None for no limit."""
+
+
+class QuestionDesk(Observer):
     """Makes a `Question` of each permission that Claude asks for, and keeps its time.
 
     Args:
-        state: what the session's events say; each is applied before it is observed here.
-        give: gives Claude an answer, and returns the one that stands.
-        given: returns the answers there are, whoever gave them, by the question's name.
-        ask: given each question.
-        answerer: called with each question, in a thread of its own; None to leave them open.
-        timeout: seconds that a question waits, from when it is seen here; None for as long as
-            need be.
+        session: asks, and is given the answers.
+        options: who answers, and by when.
     """
 
-    def __init__(
-        self,
-        state: SessionState,
-        *,
-        give: Callable[[Answer], Answer],
-        given: Callable[[], Mapping[str, Answer]],
-        ask: Callable[[Question], None],
-        answerer: Callable[[Question], None] | None,
-        timeout: float | None,
-    ) -> None:
-        self.over_before: frozenset[str] = frozenset()  # what need not be asked again
-        self._state = state
-        self._give = give
-        self._given = given
-        self._ask = ask
-        self._answerer = answerer
-        self._timeout = timeout
+    def __init__(self, session: Asker, options: Policy) -> None:
+        self._session = session
+        self._state = session.state
+        self._answerer = options.permissions if callable(options.permissions) else None
+        self._timeout = options.question_timeout
+        self._settled: frozenset[str] = frozenset()
+        # Replaced, and not changed, where something goes: other threads ask for what is open.
         self._questions: dict[str, tuple[Question, float]] = {}  # with when it was seen
         self._looked = 0.0
+
+    def skip(self, settled: frozenset[str]) -> None:
+        """Ask nobody for what was settled before the session was taken up, by Claude's names."""
+        self._settled = settled
 
     def open(self) -> list[Question]:
         """Return the questions that nobody has answered."""
         return [question for question, _ in self._waiting()]
 
-    def any_open(self) -> bool:
-        """Tell whether there may be a question that nobody has answered."""
+    @property
+    def may_block(self) -> bool:
+        """Whether there may be a question that nobody has answered: its answer is looked for."""
         return bool(self._questions)
 
     def waits(self) -> bool:
@@ -74,15 +91,15 @@ class QuestionDesk:
                 self._take(asked)
         if self._questions:
             self._withdraw(q for q in self.open() if q.request_id not in self._state.asked)
-            self.keep_time()
+            self.act()
 
-    def keep_time(self) -> None:
+    def act(self) -> None:
         """Hear of answers from elsewhere, and deny what has waited too long; called often."""
         now = time.monotonic()
         if not self._questions or now < self._looked + _LOOK_INTERVAL:
             return
         self._looked = now
-        given = self._given()
+        given = self._session.answers()
         for question, seen in self._waiting():
             if question.request_id in given:
                 question.withdraw(given[question.request_id])
@@ -99,18 +116,18 @@ class QuestionDesk:
     def _withdraw(self, questions: Iterable[Question]) -> None:
         given = None
         for question in questions:
-            given = self._given() if given is None else given
+            given = self._session.answers() if given is None else given
             question.withdraw(given.get(question.request_id))
 
     def _take(self, asked: Asked) -> None:
         name = asked.request_id
-        if name in self.over_before or name in self._questions:
+        if name in self._settled or name in self._questions:
             return
-        question = Question(name, asked.request, self._give)
-        if name in (given := self._given()):
+        question = Question(name, asked.request, self._session)
+        if name in (given := self._session.answers()):
             question.withdraw(given[name])
             return
         self._questions[name] = (question, time.monotonic())
-        self._ask(question)
+        self._session.turns.ask(question)
         if self._answerer is not None:
             threading.Thread(target=self._answerer, args=(question,), daemon=True).start()

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -15,11 +15,10 @@ from claude_mpm.errors import TurnFailed
 from claude_mpm.wire.events import prompts_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 
     from claude_mpm.conversation.question import Question
     from claude_mpm.records import Delegation, Ticket, TurnRecord
-    from claude_mpm.sessions.reader import Session
     from claude_mpm.wire.events import Event
 
     Item = str | Event | Question
@@ -28,40 +27,72 @@ if TYPE_CHECKING:
 _GRACE = 10.0
 
 
+class Claude(Protocol):
+    """What a turn needs of the session that runs it."""
+
+    def interrupt(self) -> None:
+        """Ask Claude to stop what it is doing."""
+
+    def unread(self) -> Iterable[Event]:
+        """Return what the journal has beyond what was read."""
+
+
+class Waiting(Protocol):
+    """What a turn waits in before it goes on."""
+
+    def close(self) -> None:
+        """Wait no more."""
+
+
 class Turn:
     """One prompt and its answer, as it comes; made by `MPMOrchestrator.ask`.
 
     Iterating gives the lines of the answer, `await` waits for the end; both see to it that the
     turn's time is kept. What is only known at the end waits for the end.
 
+    Args:
+        prompt: what is asked.
+        claude: the session that runs it.
+        timeout: seconds that it may take from its beginning; None for no limit.
+        quiet: seconds of silence that end it, where the wire does not say where turns end; None
+            where it does.
+        command: see below.
+        identity: the prompt's; None for a new one.
+        name: of the prompt's message in the inbox; empty where it is not there yet.
+        known: what is known of it already; see `Circumstances`.
+
     Attributes:
         prompt: what was asked.
         uuid: the prompt's identity on the wire.
         command: whether Claude Code takes the prompt as typed: `/word` as a command of its own,
             `@path` as a file.
+        name: of its message in the inbox.
+        known: what is known of it beside its results; `note` adds to it.
     """
 
     def __init__(
         self,
         prompt: str,
+        claude: Claude,
         *,
-        timeout: float | None,
-        interrupt: Callable[[], None],
+        timeout: float | None = None,
         quiet: float | None = None,
         command: bool = False,
+        identity: str | None = None,
+        name: str = "",
+        **known: Any,
     ) -> None:
         self.prompt = prompt
-        self.uuid = str(uuid.uuid4())
+        self.uuid = str(uuid.uuid4()) if identity is None else identity
         self.command = command
-        self.name = ""  # of its message in the inbox
+        self.name = name
         self.results: list[TurnRecord] = []
         self.refused: list[TurnRecord] = []  # by the rate limit, which was waited for
-        self.parked = False  # it waits for the rate limit
         self.answered = False  # the assistant said or did something
         self.watched = False  # somebody has waited for it, or read of it
-        self.journal: Session | None = None  # where its result comes from
-        self.known = Circumstances(structured=quiet is None)
-        self._interrupt = self._give_up = interrupt
+        self.known = Circumstances(structured=quiet is None, **known)
+        self._claude = claude
+        self._waiting: Waiting | None = None  # where it is parked
         self._timeout = timeout
         self._deadline: float | None = None
         self._left: float | None = None  # of its time, while that stands still
@@ -75,6 +106,8 @@ class Turn:
         self._value: Any = None  # of the last result, for a JSON schema
         self._values: list[Any] = []
         self._verdict: Verdict | None = None
+        # Taken for `known`, items, deadline and verdict by the reader, by any thread that waits and
+        # by any that interrupts; it wakes who waits. Who has it never takes the tracker's lock.
         self._changed = threading.Condition()
         self._listeners: set[Callable[[], None]] = set()
 
@@ -165,11 +198,14 @@ class Turn:
         with self._changed:
             if self.done:
                 return
-            self.known = msgspec.structs.replace(self.known, interrupted=True)
-            if self.parked:
+            self.note(interrupted=True)
+            waiting = self._waiting
+            if waiting is not None:
                 self.finish()
-        interrupt = self._give_up if self.parked else self._interrupt
-        interrupt()
+        if waiting is not None:
+            waiting.close()
+        else:
+            self._claude.interrupt()
 
     def check(self) -> Turn:
         """Wait for the end and return the turn.
@@ -231,6 +267,20 @@ class Turn:
 
     # --- what the tracker writes ------------------------------------------------------------
 
+    def note(self, **known: Any) -> None:
+        """Add to what is known of it beside its results, from any thread."""
+        with self._changed:
+            self.known = msgspec.structs.replace(self.known, **known)
+
+    def kept_as(self, name: str) -> None:
+        """Note the name that its message has in the inbox."""
+        self.name = name
+
+    @property
+    def parked(self) -> bool:
+        """Whether it waits for the rate limit."""
+        return self._waiting is not None
+
     def begin(self) -> None:
         """Start the turn's clock."""
         if self._timeout is not None:
@@ -267,22 +317,22 @@ class Turn:
 
     def add_stray(self, record: TurnRecord) -> None:
         """Take a result that ends no turn, as evidence."""
-        self.known = msgspec.structs.replace(self.known, strays=(*self.known.strays, record))
+        with self._changed:
+            self.note(strays=(*self.known.strays, record))
 
-    def park(self, told: str, times: int, give_up: Callable[[], None]) -> None:
+    def park(self, told: str, times: int, waiting: Waiting) -> None:
         """Let the turn wait for the rate limit, with its clock stopped.
 
         Args:
             told: until when.
             times: how often it has waited, with this one.
-            give_up: called where it is interrupted meanwhile.
+            waiting: closed where it is interrupted meanwhile.
         """
         with self._changed:
             if self.done:
                 return
-            self.parked = True
-            self._give_up = give_up
-            self.known = msgspec.structs.replace(self.known, rate_limit=told, waited=times)
+            self._waiting = waiting
+            self.note(rate_limit=told, waited=times)
             self.set_aside()
             self._left = _until(self._deadline)
             self._deadline = None
@@ -298,8 +348,8 @@ class Turn:
             if self.done:
                 return False
             self.uuid = prompt_uuid
-            self.parked = False
-            self.known = msgspec.structs.replace(self.known, rate_limit="")
+            self._waiting = None
+            self.note(rate_limit="")
             if self._left is not None:
                 self._deadline = time.monotonic() + self._left
             return True
@@ -307,14 +357,14 @@ class Turn:
     def cut_off(self) -> None:
         """Judge it again once the session was ended behind it, and what it had left running."""
         with self._changed:
-            self.known = msgspec.structs.replace(self.known, cut_off=True)
+            self.note(cut_off=True)
             self._verdict = judge(self.results, self.known)
 
-    def finish(self, **known: object) -> None:
+    def finish(self, **known: Any) -> None:
         """End the turn with what is known beside its results; only the first end counts."""
         with self._changed:
             if self._verdict is None:
-                self.known = msgspec.structs.replace(self.known, **known)
+                self.note(**known)
                 self._verdict = judge(self.results, self.known)
             self._notify()
 
@@ -354,15 +404,15 @@ class Turn:
         if not self._extended and self._result_is_there():  # unread: this process was stopped
             self._extended, self._deadline = True, now + _GRACE
             return
-        self.known = msgspec.structs.replace(self.known, timed_out=True)
+        self.note(timed_out=True)
         self._deadline = now + _GRACE
-        self._interrupt()
+        self._claude.interrupt()
 
     def _result_is_there(self) -> bool:
         """Return whether the journal has the result of this turn already."""
-        unread = self.journal.unread() if self.journal is not None else ()
         return any(
-            event.kind == "result" and self.uuid in prompts_of(event.data) for event in unread
+            event.kind == "result" and self.uuid in prompts_of(event.data)
+            for event in self._claude.unread()
         )
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
+from claude_mpm.conversation.observer import Observer
 from claude_mpm.sessions.state import NOT_BEGUN
 from claude_mpm.wire.events import prompts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from claude_mpm.conversation.question import Question
     from claude_mpm.conversation.turn import Turn
     from claude_mpm.records import TurnRecord
@@ -20,30 +19,40 @@ if TYPE_CHECKING:
     from claude_mpm.wire.events import Event, Result
 
 
-class TurnTracker:
+class Speaker(Protocol):
+    """What the tracker needs of the session whose turns it keeps."""
+
+    state: SessionState
+
+    def announce(self, turn: Turn) -> None:
+        """Give a turn's prompt to Claude."""
+
+    def parks(self, turn: Turn) -> bool:
+        """Let a turn wait that seems to be over, if it is to; return whether it goes on later."""
+
+    def outcome(self) -> dict[str, Any]:
+        """Return how the output has ended: `ended`, `exit_status` and `stderr`."""
+
+
+class TurnTracker(Observer):
     """Gives Claude one prompt at a time and tells where its turn ends.
 
     Claude joins prompts that come while it works into one turn, so the next is only announced
     when the last is over: its result has come, and Claude has come to rest.
 
     Args:
-        state: what the session's events say; each is applied before it is observed here.
-        announce: gives a turn's prompt to Claude.
-        parks: tells whether a turn that seems to be over is to go on later.
+        session: gives Claude the prompts.
 
     Attributes:
         active: the turn that is being answered.
     """
 
-    def __init__(
-        self,
-        state: SessionState,
-        announce: Callable[[Turn], None],
-        parks: Callable[[Turn], bool] = lambda _: False,
-    ) -> None:
-        self._state = state
-        self._announce = announce
-        self._parks = parks
+    def __init__(self, session: Speaker) -> None:
+        self._session = session
+        self._state = session.state
+        # Prompts are asked for in any thread, the reader ends turns, and whoever ends the session
+        # ends them all: each holds it for `active` and `_waiting`. A prompt is announced under it,
+        # so that prompts go to Claude in their order.
         self._lock = threading.RLock()
         self.active: Turn | None = None
         self._waiting: list[Turn] = []
@@ -67,7 +76,7 @@ class TurnTracker:
                 turn.add_stray(event.data)
             elif turn is not None and not _of_another(event, turn):
                 turn.add_event(event)
-                if self._is_over(event, turn) and not self._parks(turn):
+                if self._is_over(event, turn) and not self._session.parks(turn):
                     turn.finish(over=True, **self._state.left())
             self._begin_next()
 
@@ -100,20 +109,30 @@ class TurnTracker:
                 if not turn.watched:
                     turn.wait(max(0.0, deadline - time.monotonic()))
 
-    def is_due(self) -> bool:
-        """Tell whether `keep_time` has something to do, without waiting for anything."""
+    def look(self) -> bool:
+        """Return whether a turn has ended by itself, or its time is up."""
         turn = self.active
         return turn is not None and (turn.done or turn.is_due())
 
-    def keep_time(self) -> None:
-        """Called once in a while, also where nobody waits for the turn."""
+    def act(self) -> None:
+        """Keep the time of the turn, also where nobody waits for it."""
         with self._lock:
             if self.active is not None:
                 self.active.keep_time()
             self._begin_next()
 
-    def end(self, exit_status: int | None, stderr: str, *, ended: bool = True) -> None:
-        """Claude's output is over, or read no further, and with it every turn."""
+    def end(self) -> None:
+        """End every turn with the output."""
+        self.end_all(**self._session.outcome())
+
+    def end_all(self, *, ended: bool, exit_status: int | None = None, stderr: str = "") -> None:
+        """End every turn: the output has ended, or is read no further.
+
+        Args:
+            ended: whether it has ended.
+            exit_status: how Claude ended; None while it runs, and where nobody knows.
+            stderr: why, as far as it was said.
+        """
         with self._lock:
             turns = [turn for turn in (self.active, *self._waiting) if turn is not None]
             self.active = None
@@ -128,7 +147,7 @@ class TurnTracker:
         if self.active is None and self._waiting:
             self.active = self._waiting.pop(0)
             self.active.begin()
-            self._announce(self.active)
+            self._session.announce(self.active)
 
     def _is_nobodys(self, result: Result, turn: Turn) -> bool:
         """Return whether a result ends no turn: it names no prompt, and ours had no answer yet.

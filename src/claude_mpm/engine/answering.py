@@ -11,12 +11,11 @@ from claude_mpm.sessions.status import read_status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from claude_mpm.engine.controller import Controller
-    from claude_mpm.sessions.store import Store
+    from claude_mpm.engine.live_session import LiveSession
 
 
 @contextmanager
-def reach(controller: Controller, store: Store) -> Iterator[list[Question]]:
+def reach(live: LiveSession) -> Iterator[list[Question]]:
     """Hold a session's Claude meanwhile, and give the questions that it waits with.
 
     Prompts that others left undelivered are not given to Claude: that is for whoever follows.
@@ -24,13 +23,12 @@ def reach(controller: Controller, store: Store) -> Iterator[list[Question]]:
     Raises:
         MPMError: the session has ended, or cannot be reached.
     """
-    folder = controller.folder
+    folder = live.folder
     try:
-        controller.rejoin()
-        controller.attach(folder.journal.size())
-        store.catch_up(folder)
-        asked = read_status(folder, store.index).questions
-        give = controller.input.answer
-        yield [Question(each.request_id, each.request, give) for each in asked]
+        live.rejoin()
+        live.attach(folder.journal.size())
+        live.store.catch_up(folder)
+        asked = read_status(folder, live.store.index).questions
+        yield [Question(each.request_id, each.request, live) for each in asked]
     finally:
-        controller.release()
+        live.release()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from claude_mpm.conversation.turn import Turn
 from claude_mpm.conversation.turn_tracker import TurnTracker
@@ -35,24 +33,49 @@ def read_turn(
         status: what `read_status` says of the session.
         timeout: seconds to wait at most; the turn is not `done` then.
     """
-    turn = Turn(find_prompt(folder, status.uuid).text, timeout=None, interrupt=_nothing)
-    turn.uuid = status.uuid
-    options = folder.read_meta().options
-    schema = asks_for_value(options.get("claude_args", ()))
-    turn.known = msgspec.structs.replace(turn.known, schema=schema)
-    state = SessionState(status.begin)
-    tracker = TurnTracker(state, _nothing)
+    schema = asks_for_value(folder.read_meta().options.get("claude_args", ()))
+    beside = _Beside(folder, status.begin)
+    text = find_prompt(folder, status.uuid).text
+    turn = Turn(text, beside, identity=status.uuid, schema=schema)
+    tracker = TurnTracker(beside)
     tracker.add(turn)
     assembler = LineAssembler()
     with closing(open_beside(folder, store.index, status.begin)) as reader:
         for event in _events(reader, turn, _moment(timeout)):
             for line in assembler.feed(event):
                 tracker.take_line(line)
-            state.apply(event)
+            beside.state.apply(event)
             tracker.observe(event)
         if reader.ended:
-            tracker.end(folder.exit_status(), folder.stderr_tail())
+            tracker.end()
     return turn
+
+
+class _Beside:
+    """A session whose turn is read beside whoever drives it: nothing is given to its Claude."""
+
+    def __init__(self, folder: SessionFolder, begin: int) -> None:
+        self.state = SessionState(begin)
+        self._folder = folder
+
+    def announce(self, turn: Turn) -> None:
+        """Do nothing: the prompt was given already."""
+
+    def parks(self, turn: Turn) -> bool:
+        """Return that the turn is over that seems to be so."""
+        return False
+
+    def interrupt(self) -> None:
+        """Do nothing: that is for whoever drives the session."""
+
+    def unread(self) -> tuple[Event, ...]:
+        """Return nothing: the turn has no deadline here."""
+        return ()
+
+    def outcome(self) -> dict[str, Any]:
+        """Return how the session has ended."""
+        stderr = self._folder.stderr_tail()
+        return {"ended": True, "exit_status": self._folder.exit_status(), "stderr": stderr}
 
 
 def wait_for_acknowledgement(
@@ -90,7 +113,3 @@ def _events(reader: Session, turn: Turn | None, deadline: float) -> Iterator[Eve
 
 def _moment(timeout: float | None) -> float:
     return float("inf") if timeout is None else time.monotonic() + timeout
-
-
-def _nothing(*_: object) -> None:
-    pass

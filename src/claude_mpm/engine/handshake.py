@@ -5,32 +5,35 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from claude_mpm.conversation.observer import Observer
 from claude_mpm.engine.input import new_request_id
 from claude_mpm.engine.lazy_event import Flag
 from claude_mpm.errors import LaunchError, SessionEnded
 
 if TYPE_CHECKING:
-    from claude_mpm.engine.controller import Controller
+    from claude_mpm.engine.live_session import LiveSession
+    from claude_mpm.wire.events import Event
 
 _VERSION_TIMEOUT = 5.0  # seconds after the first answer
 
 
-class Handshake:
+class Handshake(Observer):
     """Sends Claude `initialize` and waits for the answer, or for the end.
 
     Args:
-        controller: of the session that begins.
+        live: the session that begins.
     """
 
-    def __init__(self, controller: Controller) -> None:
-        self._controller = controller
+    def __init__(self, live: LiveSession) -> None:
+        self._live = live
         self._request_id = new_request_id()
+        # Whoever starts the session waits for both; the reader sets them, after what it heard.
         self._settled = Flag()
+        self._answered = Flag()
         # Where nobody knows its version, it is asked; a build that does not know the question, and
         # says so or is silent, is older than all that can be served.
-        self._asks = controller.negotiation.asks_version
+        self._asks = live.negotiation.asks_version
         self._version_id = new_request_id()
-        self._answered = Flag()
         self._refused = False
         self._told = ""  # the version
         self._says_more = False  # its first answer has something: a stand-in's may be empty
@@ -44,29 +47,31 @@ class Handshake:
                 whatever status.
             ClaudeTooOld: this Claude cannot be served honestly.
         """
+        live = self._live
         with suppress(SessionEnded):  # how it ended is looked at below
-            self._controller.begin_input(self._request_id)
+            live.begin_input(self._request_id)
             if self._asks:
-                self._controller.input.control("get_binary_version", self._version_id)
-        folder = self._controller.folder
+                live.input.control("get_binary_version", self._version_id)
         if not self._settled.wait(timeout):
             raise LaunchError(
-                f"Claude did not answer within {timeout:g} seconds; see {folder.errors}"
+                f"Claude did not answer within {timeout:g} seconds; see {live.folder.errors}"
             )
         # Of a process that is none, as a test may give, nobody knows how it ended.
-        if self._ended and self._controller.exit_status() is not None:
-            said = self._controller.stillbirth()
-            more = self._controller.negotiation.doubt(said)
-            raise LaunchError(f"Claude did not start: {said}{more}")
+        if self._ended and live.exit_status() is not None:
+            said = live.stillbirth()
+            raise LaunchError(f"Claude did not start: {said}{live.negotiation.doubt(said)}")
         if self._asks and (not self._answered.wait(_VERSION_TIMEOUT) or self._refused):
-            self._controller.negotiation.refuse_silent()
+            live.negotiation.refuse_silent()
         if self._told or self._says_more:
-            self._controller.note_version(self._told)
+            live.note_version(self._told)
 
-    def note_answer(self, response: dict[str, Any]) -> None:
-        """Called with each answer of Claude's to a request of ours."""
+    def observe(self, event: Event) -> None:
+        """Take Claude's answers to the requests."""
+        if event.kind != "control_response":
+            return
+        response = event.data.response
         if response.get("request_id") == self._request_id:
-            self._controller.input.host_is_there()
+            self._live.input.host_is_there()
             self._says_more = bool(response.get("response"))
             self._note_version(response, "claude_code_version")
             self._settled.set()
@@ -80,8 +85,8 @@ class Handshake:
         told = body.get(field) if isinstance(body, dict) else None
         self._told = told if isinstance(told, str) and told else self._told
 
-    def note_end(self) -> None:
-        """Called when the output is over."""
+    def end(self) -> None:
+        """Note that no answer will come."""
         self._ended = True
         self._settled.set()
         self._answered.set()

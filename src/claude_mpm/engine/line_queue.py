@@ -8,9 +8,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from claude_mpm.conversation.turn_tracker import TurnTracker
 
+# Held while a queue's condition is made, by the first who waits; of all queues.
 _making = threading.Lock()
 
 
@@ -19,22 +21,19 @@ class LineQueue:
 
     Args:
         batch_size: how many lines are handed on together.
-        take: offered each line first; true where it took the line.
-        is_wanted: whether somebody may take lines now.
+        turns: the turns; the one that is being answered takes the lines.
 
     Attributes:
         ready: the lines for `get_output`.
     """
 
-    def __init__(
-        self, batch_size: int, take: Callable[[str], bool], is_wanted: Callable[[], bool]
-    ) -> None:
+    def __init__(self, batch_size: int, turns: TurnTracker) -> None:
         self._batch_size = batch_size
-        self._take = take
-        self._is_wanted = is_wanted
+        self._turns = turns
         self._batch: list[str] = []
         self.ready: deque[str] = deque()
         self._waits = False  # somebody does, and was not told that there is something
+        # The reader wakes through it whoever waits in `get`, in any thread; it guards `_waits`.
         self._came: threading.Condition | None = None  # once somebody waits
 
     def add(self, line: str) -> None:
@@ -47,7 +46,7 @@ class LineQueue:
             self._batch += lines
             if len(self._batch) >= self._batch_size:
                 self.flush()
-        elif self._is_wanted():
+        elif self._turns.active is not None:
             self._hand_on(lines)
         else:
             self._put(lines)
@@ -58,8 +57,8 @@ class LineQueue:
         self._hand_on(batch)
 
     def _hand_on(self, lines: Sequence[str]) -> None:
-        if self._is_wanted():
-            lines = [line for line in lines if not self._take(line)]
+        if self._turns.active is not None:
+            lines = [line for line in lines if not self._turns.take_line(line)]
         self._put(lines)
 
     def put(self, text: str) -> None:

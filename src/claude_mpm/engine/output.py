@@ -6,16 +6,17 @@ import io
 import os
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from claude_mpm.engine.lazy_event import Flag
 from claude_mpm.wire.text_lines import TEXT_KINDS, LineAssembler, is_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
+    from claude_mpm.engine.line_queue import LineQueue
+    from claude_mpm.engine.live_session import LiveSession
     from claude_mpm.sessions.reader import Session
-    from claude_mpm.sessions.state import SessionState
     from claude_mpm.wire.events import Event
 
 # How often, in seconds, `on_idle` is called while nothing comes.
@@ -29,6 +30,32 @@ _UNWATCHED = frozenset(
 )  # fmt: skip
 
 
+class Hooks(Protocol):
+    """The hooks of the output, which a user may override."""
+
+    def observe(self, event: Event) -> None:
+        """Take an event after its lines were given out."""
+
+    def is_watched(self) -> bool:
+        """Return whether that means something for events that only turns and questions heed."""
+
+    def on_idle(self) -> None:
+        """Called about once a second while nothing comes."""
+
+    def on_end(self) -> None:
+        """Called once, when the output has ended and was read."""
+
+    def on_over(self) -> None:
+        """Called once after that, by whoever has read it to the end."""
+
+
+class Occasional(Protocol):
+    """Whoever reads the output as long as nobody else does."""
+
+    def leave(self) -> None:
+        """Others read as well from now on."""
+
+
 class ClaudeOutput(io.TextIOBase):
     """Reads a session on demand: the lines come out, the events between them are observed.
 
@@ -37,40 +64,28 @@ class ClaudeOutput(io.TextIOBase):
     other two: what was read before it stays read, and no line comes out of both.
 
     Args:
-        session: what is read.
-        state: given each event before anybody observes it.
-        observe: called with each event after its lines were given out.
-        is_watched: whether that means something for events that only turns and questions heed;
-            where it does not, their lines are given out together with those that follow.
-        on_idle: called about once a second while nothing comes.
-        on_end: called once, when the output is over and was read.
+        live: the session; its state is given each event before anybody observes it.
+        hooks: called with each event after its lines were given out. Where nobody watches, lines
+            of events that only turns and questions heed are given out with those that follow.
 
     Attributes:
         finished: set when all was read from the session.
-        reading: held by whoever reads the session.
-        on_demand: called before anybody begins to read, or closes it.
+        reading: held by whoever reads the session: a thread of its own, the thread that watches the
+            folders (which does not wait for it), a thread in `readline`, or the one that serves the
+            descriptor. It guards the journal's reader, the assembler, the state and the observers.
     """
 
-    # Of all outputs: hardly ever does anybody wait for it.
+    # Of all outputs: hardly ever does anybody wait for it. Whoever has a line in hand, or closes
+    # an output, wakes through it who waits for the descriptor; it guards nothing.
     _changed = threading.Condition()
 
-    def __init__(
-        self,
-        session: Session,
-        state: SessionState,
-        *,
-        observe: Callable[[Event], None],
-        is_watched: Callable[[], bool],
-        on_idle: Callable[[], None],
-        on_end: Callable[[], None],
-    ) -> None:
-        self._session = session
-        self._state = state
-        self._observe = observe
-        self._is_watched = is_watched
-        self._on_idle = on_idle
-        self._on_end = on_end
-        self.on_demand: Callable[[], None] = _nothing
+    def __init__(self, live: LiveSession, hooks: Hooks) -> None:
+        assert live.session is not None
+        self._session: Session = live.session
+        self._state = live.state
+        self._hooks = hooks
+        self._ended = False  # and the hook was called
+        self._occasional: Occasional | None = None
         self._assembler = LineAssembler()
         self._lots = self._read_session()
         self._lot: Iterator[str] = iter(())  # lines that were read and not given out
@@ -78,6 +93,15 @@ class ClaudeOutput(io.TextIOBase):
         self._holder: threading.Thread | None = None  # has a line in hand
         self._descriptor: int | None = None
         self.finished = Flag()
+
+    def read_by(self, reader: Occasional) -> None:
+        """Let somebody read who leaves before anybody else begins to read, or closes it."""
+        self._occasional = reader
+
+    def on_demand(self) -> None:
+        """Called before anybody begins to read, or closes it."""
+        if self._occasional is not None:
+            self._occasional.leave()
 
     @property
     def handed_over(self) -> bool:
@@ -104,28 +128,28 @@ class ClaudeOutput(io.TextIOBase):
         self._wait_until_closed()
         return ""
 
-    def hand_on(self, take: Callable[[Sequence[str]], None]) -> None:
+    def hand_on(self, lines: LineQueue) -> None:
         """Read to the end and hand on the lines, without newlines, as many at once as there are.
 
         Args:
-            take: called with the lines; what it raises ends the reading.
+            lines: takes the lines; what it raises ends the reading.
         """
         while self._descriptor is None:
             with self.reading:
-                lines = [*self._lot] or self._next_lot()
-            if lines:
+                lot = [*self._lot] or self._next_lot()
+            if lot:
                 self._hold(threading.current_thread())
-                take(lines)
+                lines.add_all(lot)
                 self._hold(None)
             elif self.finished.is_set():
                 self._end()
                 return
         self._wait_until_closed()
 
-    def push(self, events: Iterable[Event], take: Callable[[Sequence[str]], None]) -> None:
+    def push(self, events: Iterable[Event], lines: LineQueue) -> None:
         """Hand on the lines of events that were read from the session; called while `reading`."""
-        for lines in self._give_out(events):
-            take(lines)
+        for lot in self._give_out(events):
+            lines.add_all(lot)
 
     def finish(self) -> None:
         """Called when all was read, and handed on with `push`."""
@@ -196,14 +220,14 @@ class ClaudeOutput(io.TextIOBase):
             events = self._session.read(_IDLE_INTERVAL)
             yield from self._give_out(events)
             if not events:
-                self._on_idle()
+                self._hooks.on_idle()
                 yield ()
 
     def _give_out(self, events: Iterable[Event]) -> Generator[Sequence[str], None, None]:
         """Yield the lines of events; what is observed is so when the lines up to it were given."""
-        feed, observe, apply = self._assembler.feed, self._observe, self._state.apply
+        feed, observe, apply = self._assembler.feed, self._hooks.observe, self._state.apply
         lines: list[str] = []
-        is_watched = self._is_watched()
+        is_watched = self._hooks.is_watched()
         for event in events:
             kind = event.kind
             if kind in TEXT_KINDS:
@@ -216,7 +240,7 @@ class ClaudeOutput(io.TextIOBase):
                 lines = []
             apply(event)
             observe(event)
-            is_watched = self._is_watched()  # it may have begun a turn, or a question
+            is_watched = self._hooks.is_watched()  # it may have begun a turn, or a question
         if lines:
             yield lines
 
@@ -227,8 +251,9 @@ class ClaudeOutput(io.TextIOBase):
                 self._changed.notify_all()
 
     def _end(self) -> None:
-        on_end, self._on_end = self._on_end, _nothing
-        on_end()
+        ended, self._ended = self._ended, True
+        if not ended:
+            self._hooks.on_end()
 
     def _pump(self, write: int) -> None:
         """Write the lines to the descriptor, once the line that a thread has in hand is done."""
@@ -241,7 +266,3 @@ class ClaudeOutput(io.TextIOBase):
                     line = self._step()
                 if line is not None:
                     pipe.write(line.encode() + b"\n")
-
-
-def _nothing() -> None:
-    pass

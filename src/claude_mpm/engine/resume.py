@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from claude_mpm.conversation.turn import Turn
+from claude_mpm.engine.command_line import asks_for_value
 from claude_mpm.errors import SessionEnded, UsageError
 from claude_mpm.journal.prompts import Prompt, prompts
 from claude_mpm.journal.rate_limited import read_parked
@@ -15,21 +16,16 @@ from claude_mpm.sessions.delivery import Fate
 from claude_mpm.sessions.status import prompt_fates, read_state, read_status, undelivered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from claude_mpm.config.framework import FrameworkLoader
-    from claude_mpm.engine.controller import Controller
+    from claude_mpm.engine.live_session import LiveSession
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.state import SessionState
     from claude_mpm.sessions.status import Status
-    from claude_mpm.sessions.store import Store
 
 
 class Takeover(msgspec.Struct, frozen=True):
     """What was found when a session was taken up.
 
     Args:
-        process: the host's.
         attached: whether Claude ran already.
         current: the prompt whose turn runs, or was the last; its turn is read from its beginning.
         parked: the prompt that waits for the rate limit.
@@ -38,7 +34,6 @@ class Takeover(msgspec.Struct, frozen=True):
         over: the ids of questions of the current turn that nobody need be asked.
     """
 
-    process: Any
     attached: bool
     current: Prompt | None = None
     parked: Prompt | None = None
@@ -47,7 +42,7 @@ class Takeover(msgspec.Struct, frozen=True):
     over: frozenset[str] = frozenset()
 
 
-def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> Takeover:
+def take_over(live: LiveSession) -> Takeover:
     """Follow the session where it runs, or start its conversation again.
 
     Prompts that Claude was never heard to acknowledge are to be given to it again: it runs none
@@ -58,25 +53,24 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
         NotOwner: another is starting it.
         MPMError: there is no such session, or it cannot be started.
     """
-    folder = controller.folder
+    folder = live.folder
     if not folder.meta_file.exists():
         raise UsageError(f"there is no session {folder.path.name} to resume")
-    alone = controller.claim()
-    controller.rejoin()
+    alone = live.claim()
+    live.rejoin()
     runs = folder.exit_status() is None and folder.has_host() and not folder.has_ended()
     if not runs and not alone:
-        raise controller.ownership.refusal()
-    store.catch_up(folder)
+        raise live.ownership.refusal()
+    live.store.catch_up(folder)
     if not runs:
-        return _start_again(controller, store, loader)
+        return _start_again(live)
     gives = alone and not folder.closed.exists()
-    left = tuple(undelivered(folder, store.index)) if gives else ()
-    status = read_status(folder, store.index)
-    process = controller.attach(status.begin)
+    left = tuple(undelivered(folder, live.store.index)) if gives else ()
+    status = read_status(folder, live.store.index)
+    live.attach(status.begin)
     if gives:
-        _answer_again(controller, status)
+        _answer_again(live, status)
     return Takeover(
-        process,
         attached=True,
         current=find_prompt(folder, status.uuid) if status.begun else None,
         parked=_find_parked(folder) if gives else None,
@@ -85,18 +79,19 @@ def take_over(controller: Controller, store: Store, loader: FrameworkLoader) -> 
     )
 
 
-def _start_again(controller: Controller, store: Store, loader: FrameworkLoader) -> Takeover:
+def _start_again(live: LiveSession) -> Takeover:
     """Start Claude, and with it what it did not live to do; that is read from its beginning."""
-    known = prompt_fates(controller.folder, store.index)
+    known = prompt_fates(live.folder, live.store.index)
     cut = [prompt for prompt, fate in known if fate is Fate.CUT]
-    said = read_state(controller.folder, store.index)
+    said = read_state(live.folder, live.store.index) if cut else None
+    framework = live.loader.load() if live.loader is not None else None
+    live.launch(framework, cut=cut, since=_begin(said) if said is not None else None)
     return Takeover(
-        controller.launch(loader.load(), cut=cut, since=_begin(said) if cut else None),
         attached=False,
-        parked=_find_parked(controller.folder),
+        parked=_find_parked(live.folder),
         undelivered=tuple(p for p, fate in known if fate in (Fate.UNDELIVERED, Fate.CUT)),
         resumed=frozenset(prompt.uuid for prompt in cut),
-        over=frozenset((*said.closed, *said.asked)),
+        over=frozenset((*said.closed, *said.asked)) if said is not None else frozenset(),
     )
 
 
@@ -105,26 +100,30 @@ def _begin(said: SessionState) -> int:
     return said.turn[1] if said.turn is not None else said.begin
 
 
-def _answer_again(controller: Controller, status: Status) -> None:
+def _answer_again(live: LiveSession, status: Status) -> None:
     """Give Claude the answers that it may not have got from one who died."""
     unheard = [*status.unheard, *(asked.request_id for asked in status.questions)]
     with suppress(SessionEnded):  # meanwhile; then there is nobody to tell
-        controller.input.answer_again(unheard)
+        live.input.answer_again(unheard)
 
 
-def turns_of(taken: Takeover, interrupt: Callable[[], None]) -> list[Turn]:
+def turns_of(taken: Takeover, live: LiveSession) -> list[Turn]:
     """Make turns of what was asked before; they must be known before anything is read."""
-    turns = []
     current, parked = taken.current, taken.parked
     if current is not None and parked is not None and current.uuid == parked.uuid:
         parked = None  # it is the one that is read again
-    for prompt in (*filter(None, (current, parked)), *taken.undelivered):
-        turn = Turn(prompt.text, timeout=None, interrupt=interrupt, command=prompt.command)
-        turn.uuid = prompt.uuid
-        turn.name = "" if prompt is current or prompt is parked else prompt.name
-        turn.known = msgspec.structs.replace(turn.known, resumed=int(turn.uuid in taken.resumed))
-        turns.append(turn)
-    return turns
+    return [
+        Turn(
+            prompt.text,
+            live,
+            command=prompt.command,
+            identity=prompt.uuid,
+            name="" if prompt is current or prompt is parked else prompt.name,
+            resumed=int(prompt.uuid in taken.resumed),
+            schema=asks_for_value(live.options.claude_args),
+        )
+        for prompt in (*filter(None, (current, parked)), *taken.undelivered)
+    ]
 
 
 def _find_parked(folder: SessionFolder) -> Prompt | None:
@@ -138,12 +137,12 @@ def find_prompt(folder: SessionFolder, uuid: str) -> Prompt:
     return next((p for p in prompts(folder) if p.uuid == uuid), Prompt(uuid=uuid))
 
 
-def end_session(controller: Controller) -> str:
+def end_session(live: LiveSession) -> str:
     """End the Claude of a session, whoever started it, and say how it ended."""
     try:
         with suppress(SessionEnded):  # by itself, meanwhile
-            controller.attach(controller.folder.journal.size())
-            controller.end(None)
+            live.attach(live.folder.journal.size())
+            live.end(None)
     finally:
-        controller.release()
-    return controller.ending()
+        live.release()
+    return live.ending()

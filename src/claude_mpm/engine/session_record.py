@@ -94,38 +94,47 @@ class SessionRecord:
         if self._options.resume and known is None:
             raise UsageError(f"there is no session {self._folder.path.name} to resume")
         meta = known or self.new(wire, cwd)
-        goes_on = bool(meta.starts) and self._takes_up(meta, wire, index, record)
-        start = Start(
+        conversation = meta.claude_session_id
+        goes_on = False
+        if meta.starts:
+            conversation = (wire.greets and held_conversation(self._folder)) or conversation
+            goes_on = self._goes_on(meta, conversation, index, record)
+        start = self._start(known, framework, resumed=goes_on)
+        secrets = self._known_secrets(meta, self._environ() if environ is None else environ)
+        return msgspec.structs.replace(
+            meta,
+            claude_session_id=conversation,
+            wire=wire.name,
+            secrets=secrets,
+            starts=[*_cut_back(meta.starts, start.offset), start],
+        )
+
+    def _start(self, known: Meta | None, framework: Framework | None, *, resumed: bool) -> Start:
+        return Start(
             at=time.time(),
             offset=self._folder.journal.size() if known else 0,
             errors=_length(self._folder.errors),
             host_errors=_length(self._folder.host_errors),
-            resumed=goes_on,
+            resumed=resumed,
             framework_sha256=framework.sha256 if framework else "",
             framework_source=framework.source if framework else "",
             agents_source=framework.agents_source if framework else "",
         )
-        meta.wire = wire.name
-        meta.secrets = self._known_secrets(meta, self._environ() if environ is None else environ)
-        meta.starts = [*_cut_back(meta.starts, start.offset), start]
-        return meta
 
-    def _takes_up(self, meta: Meta, wire: Wire, index: Index, record: ClaudeRecord | None) -> bool:
-        """Note which conversation Claude held last; return whether it can go on with it.
+    def _goes_on(
+        self, meta: Meta, conversation: str, index: Index, record: ClaudeRecord | None
+    ) -> bool:
+        """Return whether Claude can go on with the conversation that it held last.
 
         It keeps it on the disk with the end of its first turn at the latest; what was begun before
         may be lost with a Claude that was killed.
         """
-        before = meta.claude_session_id
-        meta.claude_session_id = (
-            held_conversation(self._folder) if wire.greets else None
-        ) or before
-        is_first = meta.claude_session_id == before
+        is_first = conversation == meta.claude_session_id
         if is_first and any(turn.prompts for turn in index.newest_turns(meta.session_id)):
             return True
         if not has_conversation(self._folder, index):
             return False
-        known = record.has_conversation(meta.claude_session_id) if record is not None else None
+        known = record.has_conversation(conversation) if record is not None else None
         return known is not False
 
     def _environ(self) -> Mapping[str, str]:

@@ -7,10 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from claude_mpm.engine.output import ClaudeOutput
-    from claude_mpm.sessions.reader import Session
+    from claude_mpm.engine.live_session import LiveSession
+    from claude_mpm.engine.output import ClaudeOutput, Hooks
 
 _PATIENCE = 1.0  # seconds to wait for more where it is worth it
 
@@ -43,44 +41,27 @@ class SharedReading:
     own does it, from right there, and gives the reading back.
 
     Args:
-        session: what is read.
+        live: the session.
         output: its output; `leave` is called where somebody else begins to read it.
-        take: given the lines.
+        hooks: called in errands that find nothing to read, and when all was read.
         name: of the threads for errands.
-        may_be_over: tells, without waiting for anything, whether the end is to be looked for.
-        is_due: tells, as quickly, whether `on_idle` has something to do.
-        stays: tells whether what comes next may take long.
-        on_idle: called in errands that find nothing to read.
-        on_over: called when all was read.
     """
 
     __slots__ = (
-        "_away", "_failure", "_is_due", "_left", "_lock", "_may_be_over", "_name", "_on_idle",
-        "_on_over", "_output", "_quiet", "_session", "_stays", "_take", "_thread",
+        "_away", "_failure", "_hooks", "_left", "_lines", "_live", "_lock", "_name", "_output",
+        "_quiet", "_session", "_thread",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        session: Session,
-        output: ClaudeOutput,
-        take: Callable[[Sequence[str]], None],
-        *,
-        name: str,
-        may_be_over: Callable[[], bool],
-        is_due: Callable[[], bool],
-        stays: Callable[[], bool],
-        on_idle: Callable[[], None],
-        on_over: Callable[[], None],
-    ) -> None:
-        self._session = session
+    def __init__(self, live: LiveSession, output: ClaudeOutput, hooks: Hooks, *, name: str) -> None:
+        assert live.session is not None
+        self._live = live
+        self._session = live.session
+        self._lines = live.lines
         self._output = output
-        self._take = take
+        self._hooks = hooks
         self._name = name
-        self._may_be_over = may_be_over
-        self._is_due = is_due
-        self._stays = stays
-        self._on_idle = on_idle
-        self._on_over = on_over
+        # The watching thread begins errands, an errand gives the reading back, and anybody who
+        # reads by himself takes it away: each holds it for the four fields below.
         self._lock = threading.Lock()
         self._away = False  # on an errand
         self._left = False  # it is over, or read by others too
@@ -92,7 +73,7 @@ class SharedReading:
 
     def start(self) -> None:
         """Begin to read."""
-        self._output.on_demand = self.leave
+        self._output.read_by(self)
         self._session.serve(self)
 
     def join(self, timeout: float | None = None) -> None:
@@ -126,7 +107,7 @@ class SharedReading:
         try:
             if self._left:
                 return False
-            goes_on = not (renamed and self._may_be_over()) and self._hand_on()
+            goes_on = not (renamed and self._live.may_be_over()) and self._hand_on()
         except Exception as error:  # noqa: BLE001 -- it is raised again, where it ends one session
             self._failure = error
             goes_on = False
@@ -139,7 +120,7 @@ class SharedReading:
     def on_tick(self) -> None:
         """See to what takes time."""
         try:
-            is_due = self._quiet and self._is_due()
+            is_due = self._quiet and self._live.look()
         except Exception as error:  # noqa: BLE001 -- as above
             self._failure, is_due = error, True
         self._quiet = True
@@ -152,8 +133,8 @@ class SharedReading:
             return False
         if events:
             self._quiet = False
-            self._output.push(events, self._take)
-        return not self._stays()
+            self._output.push(events, self._lines)
+        return not self._live.may_block()
 
     def _send_away(self) -> None:
         # Where no thread can be had, it is tried again, at the latest when it is looked for an end.
@@ -187,8 +168,8 @@ class SharedReading:
         if alone:
             self._output.finish()
         else:
-            self._output.hand_on(self._take)
-        self._on_over()
+            self._output.hand_on(self._lines)
+        self._hooks.on_over()
 
     def _goes_on(self) -> bool:
         """Take one step, however long that takes; tell whether there is more to do here."""
@@ -196,9 +177,9 @@ class SharedReading:
             if self._left or self._session.ended:
                 return False
             # The host may be gone, and Claude not yet.
-            stays = self._stays() or self._may_be_over()
+            stays = self._live.may_block() or self._live.may_be_over()
             events = self._session.read(_PATIENCE if stays else 0.0)
-            self._output.push(events, self._take)
+            self._output.push(events, self._lines)
             if not events:
-                self._on_idle()
-            return stays or bool(events) or self._stays()
+                self._hooks.on_idle()
+            return stays or bool(events) or self._live.may_block()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from claude_mpm.errors import LaunchError, MPMError
 from claude_mpm.journal import orphans
@@ -14,49 +14,62 @@ from claude_mpm.journal.folder_watch import subscribe
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
 
+    from claude_mpm.engine.input import Input
     from claude_mpm.environments.base import Environment
+    from claude_mpm.environments.order import HostProcess
     from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.wire import Wire
 
 _GLANCE = 0.5  # seconds between two looks whether the host still lives
 _LINKED = 30.0  # seconds for a session elsewhere to end by its link alone
 _WITHOUT_HOST = 2.0  # seconds for a Claude whose host is gone to end by itself
 
 
-class Ending:
+class Patience(Protocol):
+    """How long it is waited for an end."""
+
+    @property
+    def stop_timeout(self) -> float: ...
+
+
+class Endable(Protocol):
+    """What there is to end."""
+
+    process: HostProcess | None
+    hosted: bool
+    environment: Environment
+    wire: Wire
+
+    @property
+    def folder(self) -> SessionFolder: ...
+    @property
+    def input(self) -> Input: ...
+    @property
+    def options(self) -> Patience: ...
+
+
+class Shutdown:
     """Ends Claude: end of input, terminate, kill; each step bounded.
 
     Args:
-        folder: the session's.
-        place: where Claude runs.
-        process: the host's.
-        patience: seconds that each step waits before the next, harder one.
-        end_input: interrupts Claude and ends its input.
+        session: whose Claude it is.
     """
 
-    def __init__(
-        self,
-        folder: SessionFolder,
-        place: Environment,
-        process: Any,
-        patience: float,
-        end_input: Callable[[], None],
-    ) -> None:
-        self._folder = folder
-        self._place = place
-        self._process = process
-        self._patience = patience
-        self._end_input = end_input
+    def __init__(self, session: Endable) -> None:
+        assert session.process is not None
+        self._session = session
+        self._folder = session.folder
+        self._process = session.process
+        self._hosted = session.hosted
+        self._patience = session.options.stop_timeout
 
-    def run(self, over: threading.Event | None, *, hosted: bool) -> None:
+    def run(self, over: threading.Event | None) -> None:
         """Go as far as it takes.
 
         Args:
             over: set when the output is over; None where nobody reads it now.
-            hosted: whether the process is a host.
         """
-        self._hosted = hosted
         for step in (self._end_input, self._process.terminate, self._kill):
             if self._is_gone() or self._is_without_host():
                 break
@@ -66,6 +79,15 @@ class Ending:
         if self._is_without_host():
             self._end_without_host(over)
         self._process.poll()  # reaps it
+
+    def _end_input(self) -> None:
+        """Interrupt Claude, and end its input."""
+        given = self._session.input
+        with suppress(MPMError):  # it has ended, which is what is wanted, or the disk is full
+            if self._session.wire.structured:
+                given.control("interrupt", cancel_queued=True)
+        with suppress(MPMError):
+            given.end()
 
     def _is_gone(self) -> bool:
         return self._process.poll() is not None
@@ -99,7 +121,7 @@ class Ending:
 
     def _signal(self, pid: int) -> None:
         with suppress(MPMError):  # it cannot be reached, or is gone
-            self._place.signal_in(self._folder, pid, signal.SIGKILL)
+            self._session.environment.signal_in(self._folder, pid, signal.SIGKILL)
 
     def _wait_for_host(self, over: threading.Event | None) -> bool:
         """Wait for the end that a step leads to; a host that dies meanwhile leads to none."""
@@ -156,7 +178,7 @@ def _end_linked(folder: SessionFolder) -> bool:
     return runs
 
 
-def wait_for_host(folder: SessionFolder, process: Any, timeout: float) -> None:
+def wait_for_host(folder: SessionFolder, process: HostProcess, timeout: float) -> None:
     """Wait until a host takes what is announced, or has ended.
 
     Raises:

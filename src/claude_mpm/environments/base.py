@@ -8,7 +8,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from claude_mpm.environments.host_command import host_command
 from claude_mpm.environments.process import AdoptedHost
@@ -22,7 +22,7 @@ from claude_mpm.validation import is_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from claude_mpm.environments.order import Order
+    from claude_mpm.environments.order import HostProcess, Order
     from claude_mpm.journal.layout import SessionFolder
 
 _PATIENCE = 30.0  # seconds for a small question to a place
@@ -130,7 +130,7 @@ class Environment(ABC):
         """
         return {}
 
-    def start(self, order: Order) -> Any:
+    def start(self, order: Order) -> HostProcess:
         """Start the host, and Claude with it; return the host's process.
 
         Raises:
@@ -142,7 +142,7 @@ class Environment(ABC):
             return start_linked(self, order)
         return spawn(self.name, self.wrap(host_command(order)), order)
 
-    def join(self, folder: SessionFolder) -> Any:
+    def join(self, folder: SessionFolder) -> HostProcess:
         """Return the host of a session that another controller started."""
         if folder.link_file.exists():
             from claude_mpm.environments.linked import LinkedHost

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,7 +22,7 @@ from claude_mpm.validation import is_folder
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from claude_mpm.environments.order import Order
+    from claude_mpm.environments.order import HostProcess, Order
     from claude_mpm.journal.layout import SessionFolder
 
 # Folders that are the image's own: this machine's in their place would take its programs away.
@@ -144,7 +144,7 @@ class Docker(Environment):
             )
         return {"container": container}
 
-    def start(self, order: Order) -> Any:
+    def start(self, order: Order) -> HostProcess:
         """Start the host in the container that there is, or make one for it."""
         if self._container:
             return super().start(order)
@@ -159,7 +159,7 @@ class Docker(Environment):
 
         return start_far_container(self._inside, self._engine, recipe, order)
 
-    def join(self, folder: SessionFolder) -> Any:
+    def join(self, folder: SessionFolder) -> HostProcess:
         """Return the host of a session that another controller started."""
         if self._container or not self.shares_files:
             return super().join(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -40,15 +40,18 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostProcess(Protocol):
-    """The host of a session, as a controller sees it: what `subprocess.Popen` has of it."""
+    """The host of a session, as a live session sees it: what `subprocess.Popen` has of it."""
 
-    args: list[str]
-    pid: int
-    returncode: int | None
-    stdin: IO[str] | None
-    stdout: IO[str] | None
-    stderr: IO[str] | None
+    stdout: IO[Any] | None
 
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | Any: ...
+    @property
+    def stdin(self) -> IO[Any] | None: ...
+    @property
+    def stderr(self) -> IO[Any] | None: ...
     def poll(self) -> int | None: ...
     def wait(self, timeout: float | None = None) -> int: ...
     def send_signal(self, signum: int) -> None: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from claude_mpm.environments.local import Local
 from claude_mpm.errors import LaunchError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from claude_mpm.environments.order import Order
+    from claude_mpm.environments.order import HostProcess, Order
     from claude_mpm.journal.exchange import ExchangeFile
     from claude_mpm.journal.layout import SessionFolder
 
@@ -60,7 +60,7 @@ class Terminal(Local):
         self._trust = trust
         self.screen = False
 
-    def start(self, order: Order) -> Any:
+    def start(self, order: Order) -> HostProcess:
         """Start the host; wait until Claude has taken the terminal.
 
         Raises:

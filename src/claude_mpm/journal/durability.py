@@ -9,7 +9,7 @@ from claude_mpm.errors import StorageError
 from claude_mpm.journal.storage import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from claude_mpm.journal.exchange import ExchangeFile
     from claude_mpm.journal.layout import SessionFolder
@@ -29,18 +29,15 @@ class JournalSync:
         folder: the session's.
         durability: "turn" syncs at each result, "event" whenever something new was read; "none"
             never does.
-        on_failure: called with the error if the disk fails; nothing is synced after that.
+
+    Attributes:
+        failure: the error if the disk fails; nothing is synced after that.
     """
 
-    def __init__(
-        self,
-        folder: SessionFolder,
-        durability: Durability,
-        on_failure: Callable[[StorageError], None],
-    ) -> None:
+    def __init__(self, folder: SessionFolder, durability: Durability) -> None:
         self._journal = folder.journal
         self._durability = durability
-        self._on_failure = on_failure
+        self.failure: StorageError | None = None
         self._synced = 0  # bytes
 
     def __call__(self, events: Sequence[Event]) -> None:
@@ -53,7 +50,7 @@ class JournalSync:
             self._synced = sync(self._journal)
         except StorageError as error:
             self._durability = "none"
-            self._on_failure(error)
+            self.failure = error
 
 
 def sync(file: ExchangeFile) -> int:

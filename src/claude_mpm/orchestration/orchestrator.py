@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -11,10 +10,8 @@ import msgspec
 
 from claude_mpm.config.framework import FrameworkLoader
 from claude_mpm.engine.handshake import Handshake
-from claude_mpm.engine.lazy_event import Flag
 from claude_mpm.engine.options import make_options
 from claude_mpm.engine.resume import take_over, turns_of
-from claude_mpm.engine.supervision.supervisor import Supervisor
 from claude_mpm.environments.local import Local
 from claude_mpm.errors import LaunchError, MPMError, UsageError
 from claude_mpm.orchestration.asyncio_api import AsyncFace
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
     import os
 
     from claude_mpm.conversation.turn import Turn
-    from claude_mpm.engine.controller import Controller
+    from claude_mpm.engine.live_session import LiveSession
     from claude_mpm.engine.output import ClaudeOutput
     from claude_mpm.engine.shared_reader import Reader
     from claude_mpm.environments.base import Environment
@@ -84,18 +81,8 @@ class MPMOrchestrator(Reading, AsyncFace):
         self.error: MPMError | None = None
         self.attached = False
         self.turns_before: list[Turn] = []
-        self._detached = False
         self._reader: Reader | None = None
         self._output: ClaudeOutput | None = None
-        self._handshake: Handshake | None = None
-        self._stopping = threading.Lock()
-        self._letting_go = threading.RLock()
-        self._stopped = Flag()
-        self._stopper: threading.Thread | None = None
-        self._stopped_by_reader = False
-        self._gone = Flag()  # cleared while somebody stops it
-        self._gone.set()
-        self._supervision = self._make_supervision()
 
     @classmethod
     def place(cls) -> type[Environment]:
@@ -105,22 +92,6 @@ class MPMOrchestrator(Reading, AsyncFace):
     def make_environment(self) -> Environment:
         """Return the place where Claude runs; called by the constructor."""
         return self.options.environment or self.place()(**self.place_settings)
-
-    def _make_supervision(self) -> Supervisor:
-        return Supervisor(
-            self.options,
-            self.environment,
-            self._turns,
-            self._state,
-            self._questions,
-            self.framework_loader,
-            self.logger,
-            self.store,
-            control=self._control,
-            over=self._stopped,
-            stop=lambda: self.stop(),
-            on_start=lambda process: setattr(self, "process", process),
-        )
 
     # --- start ------------------------------------------------------------------------------
 
@@ -136,7 +107,7 @@ class MPMOrchestrator(Reading, AsyncFace):
                 self.error = error
                 self.logger.error("start failed: %s", error)
                 self._abandon()
-            if attempt < self.options.start_retries and self._stopped.wait(pause * 2**attempt):
+            if attempt < self.options.start_retries and self._live.life.pause(pause * 2**attempt):
                 break
         return False
 
@@ -151,35 +122,36 @@ class MPMOrchestrator(Reading, AsyncFace):
 
     def _start_once(self) -> None:
         self._renew()
-        controller = self._control()
+        live = self._live
         if self.options.resume:
-            taken = take_over(controller, self.store, self.framework_loader)
-            self._questions.over_before = taken.over
-            self.turns_before = turns_of(taken, self.interrupt)
-            for turn in self.turns_before:
-                self._acquaint(turn)
-                self._turns.add(turn)
-            self.process = taken.process
-            self.attached = taken.attached
+            self._take_over(live)
         else:
-            self.process = controller.launch(self.framework_loader.load())
+            live.launch(self.framework_loader.load())
         self.running = True
-        if controller.wire.greets and not self.attached:
-            self._handshake = Handshake(controller)
-        elif controller.wire.structured and not self.attached:
-            controller.input.host_is_there()  # its place has waited for it
-        self._state.build = controller.negotiation.build
+        handshake: Handshake | None = None
+        if live.wire.greets and not self.attached:
+            handshake = Handshake(live)
+            live.watch_start(handshake)
+        elif live.wire.structured and not self.attached:
+            live.input.host_is_there()  # its place has waited for it
         self._start_io_threads()
-        if self._handshake is not None and self._reader is not None:
-            self._handshake.wait(self.options.start_timeout)
-            self._handshake = None
-            self._state.build = controller.negotiation.build
-        if self._stopped.is_set() and self.process.poll() is None:
+        if handshake is not None and self._reader is not None:
+            handshake.wait(self.options.start_timeout)
+            live.watch_start(None)
+        if not live.life.finish_start() and self.process.poll() is None:
             self._end_late()
-        self._supervision.begin(controller)
+        live.watch_resources()
         if self.options.metadata is not None:
             self.session_metadata["start_time"] = datetime.now()
             self._save_session_metadata()
+
+    def _take_over(self, live: LiveSession) -> None:
+        taken = take_over(live)
+        live.questions.skip(taken.over)
+        self.attached = taken.attached
+        self.turns_before = turns_of(taken, live)
+        for turn in self.turns_before:
+            live.turns.add(turn)
 
     def _end_late(self) -> None:
         """End what was started beside a `stop`, which may have looked for it too early.
@@ -187,25 +159,22 @@ class MPMOrchestrator(Reading, AsyncFace):
         Raises:
             LaunchError: always.
         """
-        self._gone.wait(10 * self.options.stop_timeout)
+        self._live.life.wait_for_stop(10 * self.options.stop_timeout)
         self._end_once()
         raise LaunchError(f"session {self.session_id} was stopped while it started")
 
     def _abandon(self) -> None:
-        if self._controller is not None:
-            if self._controller.process is not None:
-                self._controller.end(None)
-            self._controller.release()
+        if self._live.process is not None:
+            self._live.end(None)
+        self._live.release()
+        self._live.life.fail_start()
         self.running = False
 
     def _renew(self) -> None:
         """Forget an earlier run of this object."""
-        self._controller = None
+        self._live.renew()
         self._reader = None
-        self._detached = False
-        self._handshake = None
         self.turns_before = []
-        self._stopped.clear()
 
     # --- stop -------------------------------------------------------------------------------
 
@@ -215,34 +184,31 @@ class MPMOrchestrator(Reading, AsyncFace):
         It is safe before `start`, twice, from a hook and from any thread. Where another thread is
         at it already, as the watchdog may be, it waits for that.
         """
-        with self._stopping:
-            first = not self._stopped.is_set()
-            if first:
-                self._stopper = threading.current_thread()
-                self._stopped_by_reader = self._in_reader()
-                self._stopped.set()
-                self._gone.clear()
-        if not first:
+        life = self._live.life
+        if not life.begin_stop():
             self._wait_for_stop()
             return
         try:
             self._end_once()
         finally:
-            self._gone.set()
+            life.finish_stop()
 
     def _wait_for_stop(self) -> None:
         """Wait until the one who stops is done, unless that one waits for this thread."""
-        if self._in_reader() or threading.current_thread() is self._stopper:
+        life = self._live.life
+        if self._in_reader() or life.is_stopper():
             return
-        self._gone.wait(10 * self.options.stop_timeout)  # each step of it is bounded
-        if self._reader is not None and self._stopped_by_reader:
-            self._reader.join(self.options.stop_timeout)  # it lets go of all when it ends
+        life.wait_for_stop(10 * self.options.stop_timeout)  # each step of it is bounded
+        self._join_reader()  # where it is the one, it closes all when it ends
 
     def _end_once(self) -> None:
-        self._supervision.cancel()
-        in_a_hook = self._in_reader()
-        if self._controller is not None:
-            self._end(self._controller, reads=not in_a_hook)
+        live, in_a_hook = self._live, self._in_reader()
+        if live.process is not None:
+            output = self._output if not in_a_hook else None
+            live.end(output.finished if output is not None else None)
+            if output is not None and self._reader is not None:
+                output.finished.wait(self.options.stop_timeout)
+                self._join_reader()
         elif self.process is not None:
             self._end_foreign()
         self.running = False
@@ -250,25 +216,20 @@ class MPMOrchestrator(Reading, AsyncFace):
             self._let_go()
 
     def _in_reader(self) -> bool:
-        """Tell whether this is the thread that reads the output."""
+        """Return whether this is the thread that reads the output."""
         return self._reader is not None and self._reader.is_current()
 
-    def _end(self, controller: Controller, *, reads: bool) -> None:
-        output, reader = self._output, self._reader
-        if controller.process is not None:
-            controller.end(output.finished if output is not None and reads else None)
-        if output is not None and reader is not None and reads:
-            output.finished.wait(self.options.stop_timeout)
-            if not output.handed_over:
-                reader.join(self.options.stop_timeout)
+    def _join_reader(self) -> None:
+        """Wait for the thread that reads, unless the user reads through a descriptor instead."""
+        if self._reader is not None and not (self._output and self._output.handed_over):
+            self._reader.join(self.options.stop_timeout)
 
     def _let_go(self) -> None:
         """Close everything, once all that Claude wrote was read; safe to call twice."""
-        with self._letting_go:  # the reader does so at the end of the output, others in `stop`
+        live = self._live
+        with live.life.alone():  # the reader does so at the end of the output, others in `stop`
             self._flush_buffer()
-            self._supervision.close(keep=self._detached)
-            if self._controller is not None:
-                self._controller.release()
+            live.close()
             if self.options.metadata is not None:
                 self.session_metadata.setdefault("end_time", datetime.now())
                 self._save_session_metadata()
@@ -281,15 +242,12 @@ class MPMOrchestrator(Reading, AsyncFace):
         Raises:
             UsageError: Claude hangs on pipes of this process, or was never started.
         """
-        controller = self._controller
-        if controller is None or not controller.hosted:
+        live = self._live
+        if not live.hosted:
             raise UsageError(f"{self.name}: this Claude has no host, so it cannot be let go of")
-        with self._stopping:
-            if self._stopped.is_set():
-                return
-            self._stopped.set()
-        self._detached = True
-        controller.let_go()
+        if not live.life.detach():
+            return
+        live.detach()
         if self._reader is not None and not self._reader.is_current():
             self._reader.join(self.options.stop_timeout)
         self.running = False
@@ -316,8 +274,8 @@ class MPMOrchestrator(Reading, AsyncFace):
         Where there is no error, it has `stop_timeout` seconds before that for prompts from `ask`
         that nobody has waited for.
         """
-        if error is None and not self._stopped.is_set() and not self._in_reader():
-            self._turns.wait_for_unwatched(self.options.stop_timeout)
+        if error is None and not self._live.life.ends and not self._in_reader():
+            self._live.turns.wait_for_unwatched(self.options.stop_timeout)
         self.stop()
 
     def _generate_session_id(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,8 @@ from claude_mpm.orchestration.conversation import Conversation
 from claude_mpm.wire.text_lines import reported_error
 
 if TYPE_CHECKING:
-    import threading
-
-    from claude_mpm.engine.controller import Controller
-    from claude_mpm.engine.handshake import Handshake
+    from claude_mpm.engine.live_session import LiveSession
     from claude_mpm.engine.shared_reader import Reader
-    from claude_mpm.engine.supervision.supervisor import Supervisor
     from claude_mpm.wire.events import Event
 
 # What a subclass may put something in the place of that takes its time, on the way of a line.
@@ -31,19 +27,45 @@ _HOOKS = (
 _QUICK_HOSTS = (subprocess.Popen, AdoptedHost)
 
 
-class Reading(Conversation, ABC):
+class _Hooks:
+    """The hooks of the output, as whoever reads it calls them.
+
+    Args:
+        claude: has them, as they are or as a subclass made them.
+        live: its session.
+    """
+
+    def __init__(self, claude: Reading, live: LiveSession) -> None:
+        self._claude = claude
+        self._live = live
+        self._watches_all = not claude._has_default("_observe")
+
+    def observe(self, event: Event) -> None:
+        """Take an event after its lines were given out."""
+        self._claude._observe(event)
+
+    def is_watched(self) -> bool:
+        """Return whether that means something for events that only turns and questions heed."""
+        return self._watches_all or self._live.is_watched()
+
+    def on_idle(self) -> None:
+        """Called about once a second while nothing comes."""
+        self._claude._on_idle()
+
+    def on_end(self) -> None:
+        """Called once, when the output has ended and was read."""
+        self._claude._on_end()
+
+    def on_over(self) -> None:
+        """Called once after that, by whoever has read it to the end."""
+        self._claude._on_over()
+
+
+class Reading(Conversation):
     """The hooks of the output, in the order in which what Claude writes goes through them."""
 
-    _supervision: Supervisor
-    _stopped: threading.Event
     _reader: Reader | None
     _output: ClaudeOutput | None
-    _handshake: Handshake | None
-    _detached: bool
-
-    @abstractmethod
-    def stop(self) -> None:
-        """End Claude."""
 
     @abstractmethod
     def _let_go(self) -> None:
@@ -51,51 +73,32 @@ class Reading(Conversation, ABC):
 
     def _start_io_threads(self) -> None:
         """Start to read; called by `start`, and by subclasses that made `process` themselves."""
-        controller = self._control()
-        if controller.session is None:
-            controller.adopt(self.process, self._cwd())
-        assert controller.session is not None
-        self._state.restart(controller.session.begin)
-        if controller.begin > controller.session.begin:
-            self._state.expect_start(controller.begin)
-        self._output = self.process.stdout = ClaudeOutput(
-            controller.session,
-            self._state,
-            observe=self._observe,
-            is_watched=self._is_watched if self._has_default("_observe") else lambda: True,
-            on_idle=self._on_idle,
-            on_end=self._on_end,
-        )
+        live = self._live
+        if live.session is None:
+            live.adopt(self.process, self._cwd())
+        hooks = _Hooks(self, live)
+        self._output = ClaudeOutput(live, hooks)
+        live.show(self._output)
         name = f"claude-mpm-{self.session_id[:8]}"
-        if self._can_be_shared(controller):
-            self._reader = SharedReading(
-                controller.session,
-                self._output,
-                self._lines.add_all,
-                name=name,
-                may_be_over=controller.may_be_over,
-                is_due=self._is_due,
-                stays=self._questions.any_open,
-                on_idle=self._on_idle,
-                on_over=self._on_over,
-            )
+        if self._can_be_shared(live):
+            self._reader = SharedReading(live, self._output, hooks, name=name)
         else:
             self._reader = ReaderThread(target=self._read_output, name=name, daemon=True)
         self._reader.start()
 
-    def _can_be_shared(self, controller: Controller) -> bool:
-        """Tell whether the way of a line has nothing on it that takes its time."""
-        options, session = self.options, controller.session
+    def _can_be_shared(self, live: LiveSession) -> bool:
+        """Return whether the way of a line has nothing on it that takes its time."""
+        options, session = self.options, live.session
         return (
             session is not None
             and session.can_be_served
-            and controller.hosted
+            and live.hosted
             and type(self.process) in _QUICK_HOSTS
             and all(map(self._has_default, _HOOKS))
             and not options.sinks
             and not options.processors
             and options.durability != "event"
-            and not self._supervision.may_block
+            and not live.may_block()
         )
 
     def _read_output(self) -> None:
@@ -104,14 +107,14 @@ class Reading(Conversation, ABC):
 
     def _on_over(self) -> None:
         """Called once when all was read, and `_on_end` was called."""
-        if self._stopped.is_set():  # a hook stopped the session, and the rest is read now
+        if self._live.life.ends:  # a hook stopped the session, and the rest is read now
             self._let_go()
 
     def _output_reader(self) -> None:
         """Hand each line of Claude's text to `_process_output_line`; runs in the reader thread."""
         output, errors = self.process.stdout, 0
         if isinstance(output, ClaudeOutput) and self._has_default("_process_output_line"):
-            output.hand_on(self._lines.add_all)
+            output.hand_on(self._live.lines)
             return
         for line in output:
             try:
@@ -127,12 +130,12 @@ class Reading(Conversation, ABC):
 
     def _process_output_line(self, line: str) -> None:
         """Hand on one line; called by the reader, or by a subclass that reads by itself."""
-        controller = self._control()
-        if controller.session is None:
-            for event in controller.record(line, self._cwd()):
-                self._state.apply(event)
-                self._turns.observe(event)
-        self._lines.add(line)
+        live = self._live
+        if live.session is None:
+            for event in live.record(line, self._cwd()):
+                live.state.apply(event)
+                live.turns.observe(event)
+        live.lines.add(line)
 
     def _has_default(self, hook: str) -> bool:
         """Tell whether nobody has put something else in a hook's place."""
@@ -141,57 +144,26 @@ class Reading(Conversation, ABC):
 
     def _flush_buffer(self) -> None:
         """Hand on the lines that wait for their batch; called at the end of a turn and of all."""
-        self._lines.flush()
+        self._live.lines.flush()
 
     def _observe(self, event: Event) -> None:
         """Take an event in its place between the lines; called by whatever reads the output."""
-        if event.kind == "control_response" and (handshake := self._handshake) is not None:
-            handshake.note_answer(event.data.response)
-        elif event.kind == "turn":
+        live = self._live
+        if event.kind == "turn":
             self._flush_buffer()
-        elif self._turns.active is None and (error := reported_error(event)):
-            self._lines.put(error)
-        self._questions.observe(event)
-        self._turns.observe(event)
-        self._supervision.observe(event)
-
-    def _is_watched(self) -> bool:
-        """Tell whether `_observe` has something to do with events of a turn, or of a question."""
-        return (
-            self._turns.active is not None
-            or self._questions.any_open()
-            or self._supervision.heeds_all
-        )
-
-    def _is_due(self) -> bool:
-        """Tell whether `_on_idle` has something to do, without waiting for anything."""
-        return self._turns.active is not None and (
-            self._turns.is_due()
-            or self._supervision.is_due()
-            or self._control().full_disk() is not None
-        )
+        elif live.turns.active is None and (error := reported_error(event)):
+            live.lines.put(error)
+        live.observe(event)
 
     def _on_idle(self) -> None:
         """Called about once a second while nothing comes, where it may have something to do."""
-        controller = self._control()
-        full = controller.full_disk() if self._turns.active is not None else None
-        if full is not None and controller.session is not None:
-            controller.session.failure = full
-            self._turns.end(None, str(full), ended=False)
-        self._turns.keep_time()
-        self._questions.keep_time()
-        self._supervision.check()
+        self._live.act()
 
     def _on_end(self) -> None:
         """Called once when the output is over and was read."""
         self._flush_buffer()
-        controller = self._control()
         self.running = False
-        if (handshake := self._handshake) is not None:
-            handshake.note_end()
-        self._turns.end(
-            controller.exit_status(), controller.folder.stderr_tail(), ended=not self._detached
-        )
+        self._live.end_output()
 
     def _cwd(self) -> str:
         return str(Path(self.options.cwd or ".").expanduser().absolute())

@@ -9,13 +9,12 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from claude_mpm.engine.controller import Controller
+from claude_mpm.engine.live_session import LiveSession
 from claude_mpm.errors import MPMError, SessionEnded, UsageError
 from claude_mpm.journal.answers import Answer
 from claude_mpm.journal.cursor import Cursor
 from claude_mpm.journal.prompts import answered_requests
 from claude_mpm.sessions.reader import LIVENESS_INTERVAL
-from claude_mpm.sessions.state import MOST, SessionState
 from claude_mpm.sessions.status import State, read_status
 from claude_mpm.sessions.store import Store
 from claude_mpm.wire import StreamJson
@@ -55,20 +54,14 @@ class Connection:
         shows_state: bool,
     ) -> None:
         self._store = Store(options.state_dir)
-        self._controller = Controller(
-            session_id,
-            options,
-            environment,
-            self._store,
-            _logger,
-            kind=environment.name,
-            place={},
+        self.session_id = session_id
+        self._live = LiveSession(
+            self, options, environment, self._store, _logger, kind=environment.name, place={}
         )
-        self._folder = self._controller.folder
+        self._folder = self._live.folder
         self._first = first
         self._shows_state = shows_state
         self._shows_words = False  # whether the SDK's user asked for all that subagents say
-        self._state = SessionState(most=MOST)
         self._answered: frozenset[str] = frozenset()
         self._named: set[str] = set()  # the prompts that have their identity from us
         self._errors: Cursor | None = None
@@ -81,7 +74,7 @@ class Connection:
     @property
     def runs(self) -> bool:
         """Whether there is a Claude."""
-        return self._controller.hosted and not self._closed and self._folder.exit_status() is None
+        return self._live.hosted and not self._closed and self._folder.exit_status() is None
 
     def open(self) -> None:
         """Start Claude, or follow the session where it runs still.
@@ -93,15 +86,15 @@ class Connection:
             self._check_open()
             known = self._folder.errors.size() if self._folder.errors.exists() else 0
             if not self._follow():
-                self._controller.launch(None)
+                self._live.launch(None)
             self._errors = Cursor(self._folder.errors, known)
 
     def _follow(self) -> bool:
         """Follow the session where it runs: from the begin of the turn that runs, if one does."""
-        folder, controller = self._folder, self._controller
+        folder, live = self._folder, self._live
         if not folder.meta_file.exists():
             return False
-        controller.rejoin()
+        live.rejoin()
         if not folder.has_host() or folder.exit_status() is not None:
             return False
         if folder.read_meta().wire != StreamJson.name:
@@ -111,8 +104,8 @@ class Connection:
         status = read_status(folder, self._store.index)
         self._answered = status.over | answered_requests(folder)
         unfinished = status.state in (State.WORKING, State.WAITING) and not self._is_over(status)
-        controller.attach(status.begin if unfinished else folder.journal.size())
-        controller.input.answer_again([*status.unheard, *(q.request_id for q in status.questions)])
+        live.attach(status.begin if unfinished else folder.journal.size())
+        live.input.answer_again([*status.unheard, *(q.request_id for q in status.questions)])
         return True
 
     def _is_over(self, status: Status) -> bool:
@@ -140,7 +133,7 @@ class Connection:
             case {
                 "type": "control_response",
                 "response": {"request_id": question, "response": {"behavior": _} as told},
-            } if (asked := self._state.request(question)) is not None:
+            } if (asked := self._live.state.request(question)) is not None:
                 self._answer(asked, told)
                 return
             case {"type": "user"} if not message.get("uuid"):  # Claude is to run it once
@@ -149,7 +142,7 @@ class Connection:
             case {"type": "control_request", "request": {"subtype": "initialize"} as request}:
                 self._shows_words = bool(request.get("forwardSubagentText"))
                 request.update(self._first, forwardSubagentText=True)
-        self._controller.input.send(json.dumps(message).encode() + b"\n")
+        self._live.input.send(json.dumps(message).encode() + b"\n")
 
     def _answer(self, asked: Asked, told: dict[str, Any]) -> None:
         """Answer a question, unless somebody else was faster, and keep the answer."""
@@ -161,7 +154,7 @@ class Connection:
             at=time.time(),
             response=told,
         )
-        stands = self._controller.input.answer(answer)
+        stands = self._live.input.answer(answer)
         if stands != answer:
             _logger.warning("%s was answered before: %s", answer.tool, stands)
 
@@ -169,25 +162,25 @@ class Connection:
         """End Claude's input, after all that was written before."""
         try:
             self.write("\n")
-            self._controller.input.end()
+            self._live.input.end()
         except SessionEnded as error:  # which is what is wanted
             _logger.debug("the input was over already: %s", error)
 
     def read(self) -> list[dict[str, Any]] | None:
         """Return the next messages; none where nothing came for a while, None at the end."""
-        session = self._controller.session
+        session = self._live.session
         with self._reading:
             if self._closed or session is None or session.ended:
                 return None
             events = session.read(LIVENESS_INTERVAL)
         if events and not self._heard:
             self._heard = True
-            self._controller.input.host_is_there()
+            self._live.input.host_is_there()
         return [message for event in events if (message := self._shown(event)) is not None]
 
     def _shown(self, event: Event) -> dict[str, Any] | None:
         """Return a message as the SDK's own transport would; None for what is none."""
-        self._state.apply(event)
+        self._live.state.apply(event)
         if not event.raw or event.kind == "not-json" or self._is_kept_back(event):
             return None
         message: dict[str, Any] = json.loads(event.raw)
@@ -208,7 +201,7 @@ class Connection:
         if event.kind != "assistant" or self._shows_words or not data.parent_tool_use_id:
             return False
         only_words = all(block.type in ("text", "thinking") for block in data.message.blocks)
-        return only_words and data.parent_tool_use_id not in self._state.unasked
+        return only_words and data.parent_tool_use_id not in self._live.state.unasked
 
     def read_errors(self) -> list[str]:
         """Return the next lines of what Claude writes to standard error."""
@@ -218,7 +211,15 @@ class Connection:
 
     def ending(self) -> tuple[int | None, str]:
         """Return Claude's exit status, and the last that it wrote to standard error."""
-        return self._controller.exit_status(), self._folder.stderr_tail()
+        return self._live.exit_status(), self._folder.stderr_tail()
+
+    def stop(self) -> None:
+        """End Claude, as `close` does."""
+        self.close()
+
+    def interrupt(self) -> None:
+        """Ask Claude to stop what it is doing."""
+        self._live.send_interrupt()
 
     def close(self) -> None:
         """End Claude: interrupt, end of input, terminate, kill; each step bounded. Safe twice.
@@ -231,16 +232,16 @@ class Connection:
                 return
             self._closed = True
             try:
-                if self._controller.process is not None:
-                    self._controller.end(None)
+                if self._live.process is not None:
+                    self._live.end(None)
             finally:
                 self._let_go()
 
     def _let_go(self) -> None:
-        if self._controller.session is not None:
-            self._controller.session.let_go()
+        if self._live.session is not None:
+            self._live.session.let_go()
         with self._reading:
-            self._controller.release()
+            self._live.release()
             if self._errors is not None:
                 self._errors.close()
         try:

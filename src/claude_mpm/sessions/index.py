@@ -58,6 +58,19 @@ class Position(msgspec.Struct):
     cost_usd: float = 0.0
     turns: int = 0
 
+    def advance(self, cursor: int, *, events: int, not_json: int) -> None:
+        """Count what was read up to an offset."""
+        self.cursor = cursor
+        self.events += events
+        self.not_json += not_json
+
+    def add(self, found: Event) -> None:
+        """Count a turn, or what was told of its cost."""
+        self.total_cost_usd = found.data.total_cost_usd
+        self.cost_usd += found.data.cost_usd
+        if found.kind == "turn":
+            self.turns += -1 if found.data.withdrawn else 1
+
 
 class Index:
     """Keeps what was found in journals, with the cursor, in one transaction.
@@ -66,7 +79,7 @@ class Index:
         path: the database file; it is made where it is missing.
 
     Attributes:
-        holders: how many share it; whoever shares it counts.
+        holders: how many share it.
 
     Raises:
         StorageError: the file cannot be read or written.
@@ -75,6 +88,7 @@ class Index:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.holders = 0
+        # Held for each use of the connection, by whichever threads share the index.
         self._lock = threading.Lock()
         try:
             make_private(path.parent)
@@ -122,6 +136,15 @@ class Index:
             (session,),
         )
         return self._decoded(_as_position, rows[0]) if rows else Position()
+
+    def hold(self) -> None:
+        """Count one more who shares it; called under the lock of those who share."""
+        self.holders += 1
+
+    def release(self) -> bool:
+        """Count one less; return whether nobody shares it any more. Called as `hold` is."""
+        self.holders -= 1
+        return self.holders == 0
 
     def store(
         self,

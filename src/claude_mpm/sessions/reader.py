@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from claude_mpm.errors import StorageError
 from claude_mpm.journal.cursor import Cursor, read_lines
@@ -16,6 +16,7 @@ from claude_mpm.wire import WIRES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from claude_mpm.journal.durability import JournalSync
     from claude_mpm.journal.folder_watch import ChangeHandler
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.index import Index
@@ -38,6 +39,66 @@ _HEARD = frozenset({"command_lifecycle", "control_response"})
 _TO_DISK = frozenset({"result", "not-json"})
 
 
+class Source(Protocol):
+    """What writes a journal, as who reads it sees it."""
+
+    def check_end(self) -> bool:
+        """Check whether nothing more will be written."""
+
+    def recover(self) -> bool:
+        """Begin to write again, if that can be; return whether more is to come."""
+
+
+class Written:
+    """Nothing: the journal is read as it stands."""
+
+    def check_end(self) -> bool:
+        """Return that nothing more will be written."""
+        return True
+
+    def recover(self) -> bool:
+        """Return that nothing is to come."""
+        return False
+
+
+class Unfinished(Written):
+    """Somebody: what stands in the journal now is read, and no more."""
+
+    def check_end(self) -> bool:
+        """Return that more will be written."""
+        return False
+
+
+class Growing(Written):
+    """Whoever reads the journal also writes it, until that is closed."""
+
+    def __init__(self) -> None:
+        self._closed = False
+
+    def check_end(self) -> bool:
+        """Return whether it was closed."""
+        return self._closed
+
+    def close(self) -> None:
+        """Write no more."""
+        self._closed = True
+
+
+class Hosted(Written):
+    """The host of a session that others control.
+
+    Args:
+        folder: the session's.
+    """
+
+    def __init__(self, folder: SessionFolder) -> None:
+        self._folder = folder
+
+    def check_end(self) -> bool:
+        """Return whether it has ended."""
+        return self._folder.has_ended()
+
+
 class Session:
     """Reads a session's journal: bytes, lines, events, processors, index, sinks, in that order.
 
@@ -49,10 +110,10 @@ class Session:
         sinks: functions that are given every event.
         start: where to read from, in bytes; where the index has come to if it is None. What the
             index knows already is given out again, but neither counted nor kept again.
-        is_over: tells that nothing will be written to the journal any more.
+        source: what writes the journal.
         keeps: whether what is found goes to the index.
         joins: whether an event may stand for several lines, where nobody but us sees it.
-        sync: given what was read before any of it is kept or handed on.
+        sync: brings what was read to the disk before any of it is kept or handed on.
 
     Attributes:
         begin: where it was read from, in bytes.
@@ -69,10 +130,10 @@ class Session:
         processors: Sequence[Processor] = (),
         sinks: Sequence[Sink] = (),
         start: int | None = None,
-        is_over: Callable[[], bool] = lambda: True,
+        source: Source | None = None,
         keeps: bool = True,
         joins: bool = False,
-        sync: Callable[[Sequence[Event]], None] | None = None,
+        sync: JournalSync | None = None,
     ) -> None:
         self.folder = folder
         self.ended = self.more = False
@@ -86,7 +147,7 @@ class Session:
         ours = not sinks and all(hasattr(process, "taker") for process in processors)
         self._together = ours and joins and wire.joins
         self.position = index.position(folder.path.name)
-        self._is_over = is_over
+        self._source = source or Written()
         self._keeps = keeps
         self._sync = sync
         self._held: Found | None = None
@@ -114,8 +175,10 @@ class Session:
                 self.ended = True
                 break
             lines = self._cursor.read()
-            if not lines and self._may_be_over and self._is_over():
-                lines = self._cursor.read() or self._finish()
+            if not lines and self._may_be_over and self._source.check_end():
+                lines = self._cursor.read()
+                if not lines and not self._source.recover():
+                    lines = self._finish()
             if lines or self.ended:
                 return self._process(lines)
             remaining = deadline - time.monotonic()
@@ -169,10 +232,14 @@ class Session:
         """
         while lines := self._cursor.read():
             self._process(lines)
-        if self._is_over():
+        if self._source.check_end():
             self._process(self._finish())
         if self.failure is not None:
             raise self.failure
+
+    def fail(self, failure: StorageError) -> None:
+        """Note why nothing more is kept."""
+        self.failure = failure
 
     def let_go(self) -> None:
         """Read no more, from any thread, though there may be more to come; `ended` turns true."""
@@ -224,6 +291,7 @@ class Session:
         """Keep what was found, and return all events."""
         if self._sync is not None:
             self._sync(decoded)
+            self.failure = self.failure or self._sync.failure
         finished = finish_all(self._processors) if self.ended else []
         self._keep(lines, decoded, made, finished)
         events += finished
@@ -250,10 +318,7 @@ class Session:
         found = [event for event in made if event.kind in FOUND]
         for event in found:
             if event.kind in ("turn", "cost"):
-                position.total_cost_usd = event.data.total_cost_usd
-                position.cost_usd += event.data.cost_usd
-                if event.kind == "turn":
-                    position.turns += -1 if event.data.withdrawn else 1
+                position.add(event)
         if found or self.ended or position.not_json > not_json:
             # What the end brought out begins before the cursor, and is new all the same.
             self._store([*found, *finished])
@@ -264,17 +329,17 @@ class Session:
         known, end = position.cursor, self._cursor.offset
         if not self._keeps or end <= known:
             return
+        number = 0
         if self._together:
-            position.events += sum(_lines_behind(event, known) for event in decoded)
+            number = sum(_lines_behind(event, known) for event in decoded)
         if lines and lines[0].offset < known:
             decoded = [event for event in decoded if event.offset >= known]
         if not self._together:
-            position.events += len(decoded)
+            number = len(decoded)
         kinds = [event.kind for event in decoded]
-        position.not_json += kinds.count("not-json")
         if not _HEARD.isdisjoint(kinds):
             self._heard += [event for event in decoded if event.kind in _HEARD]
-        position.cursor = end
+        position.advance(end, events=number, not_json=kinds.count("not-json"))
 
     def _store(self, found: Sequence[Event]) -> None:
         heard, self._heard = self._heard, []
@@ -309,7 +374,7 @@ def open_beside(folder: SessionFolder, index: Index, start: int, *, follow: bool
         index,
         processors=built_in_processors(meta, folder, index, start),
         start=start,
-        is_over=folder.has_ended if follow else (lambda: True),
+        source=Hosted(folder) if follow else None,
         keeps=False,
     )
 

@@ -17,6 +17,7 @@ from claude_mpm.wire.events import prompts_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from claude_mpm.capabilities.facts import Capabilities
     from claude_mpm.wire.events import Block, Event, Result, System
 
 # What Claude says last of a prompt of which no result need come any more.
@@ -188,6 +189,10 @@ class SessionState:
 
     # --- what happens -----------------------------------------------------------------------
 
+    def know_build(self, build: Capabilities) -> None:
+        """Take what this Claude can do, where it is known before it says its version."""
+        self.build = build
+
     def expect_start(self, begin: int) -> None:
         """Restart when the output of a fresh Claude comes; its journal goes on with the last one's.
 
@@ -317,11 +322,13 @@ class SessionState:
 
     def _note_message(self, event: Event) -> None:
         said = event.data
-        self._clock = said.timestamp or self._clock
-        if not said.parent_tool_use_id and not said.isSidechain:
+        if said.timestamp:
+            self._clock = said.timestamp
+        if not (self._speaks or said.parent_tool_use_id or said.isSidechain):
             self._speaks = True
         content = said.message.content
-        if isinstance(content, list):
+        # Most lines have but one block, of text; and nothing here may cost more than it must.
+        if type(content) is list and (len(content) != 1 or content[0].type != "text"):
             self._note_tools(content)
 
     def _note_tools(self, blocks: Sequence[Block]) -> None:

@@ -47,6 +47,7 @@ def default_state_dir() -> Path:
 
 # One connection for each index of this process: each takes 100 KiB and three open files.
 _indexes: WeakValueDictionary[Path, Index] = WeakValueDictionary()
+# Held while somebody, in any thread, begins or ends to share an index; guards `_indexes`.
 _sharing = threading.Lock()
 
 
@@ -55,14 +56,13 @@ def _shared_index(path: Path) -> Index:
         index = _indexes.get(path)
         if index is None or not index.is_in_place():
             index = _indexes[path] = Index(path)
-        index.holders += 1
+        index.hold()
         return index
 
 
 def _release(index: Index) -> None:
     with _sharing:
-        index.holders -= 1
-        if index.holders == 0:
+        if index.release():
             index.close()
             if _indexes.get(index.path) is index:
                 del _indexes[index.path]
@@ -158,7 +158,7 @@ class Store:
 
     def _read_from(self, folder: SessionFolder, meta: Meta, start: int) -> None:
         from claude_mpm.sessions.pipeline import built_in_processors
-        from claude_mpm.sessions.reader import Session
+        from claude_mpm.sessions.reader import Session, Unfinished, Written
 
         processors = built_in_processors(
             meta,
@@ -169,8 +169,8 @@ class Store:
             markers=meta.options.get("ticket_markers"),
         )
         wire = WIRES[meta.wire]
-        over = folder.has_ended()
-        session = Session(folder, wire, self.index, processors=processors, is_over=lambda: over)
+        source = Written() if folder.has_ended() else Unfinished()
+        session = Session(folder, wire, self.index, processors=processors, source=source)
         with closing(session):
             session.catch_up()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.conversation.observer import Observer
 from claude_mpm.engine.input import new_request_id
 from claude_mpm.errors import BudgetExceeded, MPMError, StorageError
 from claude_mpm.processors.usage import told_sum
@@ -17,15 +18,10 @@ from claude_mpm.records import Spending
 from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
-    import logging
-    import threading
-    from collections.abc import Callable
     from typing import Any
 
     from claude_mpm.conversation.turn import Turn
-    from claude_mpm.conversation.turn_tracker import TurnTracker
-    from claude_mpm.engine.controller import Controller
-    from claude_mpm.engine.options import Options
+    from claude_mpm.engine.live_session import LiveSession
     from claude_mpm.sessions.store import Store
     from claude_mpm.wire.events import Event
 
@@ -53,7 +49,7 @@ class _Line(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-class Budget:
+class Budget(Observer):
     """Interrupts the turn that uses a budget up, and lets no prompt in where one is used up.
 
     What was used by turns that are over is in the index, for all sessions. What the turn that runs
@@ -62,33 +58,14 @@ class Budget:
     tokens of its messages are counted: each message once, though every block of it repeats them.
 
     Args:
-        options: the budgets.
-        turns: says which turn is active.
-        logger: where it is told.
-        store: all sessions of this user.
-        control: returns the session's controller.
-        over: set once the session is being stopped or let go of.
-        stop: ends the session.
+        live: the session; its options have the budgets.
     """
 
-    def __init__(
-        self,
-        options: Options,
-        turns: TurnTracker,
-        logger: logging.Logger,
-        store: Store,
-        *,
-        control: Callable[[], Controller],
-        over: threading.Event,
-        stop: Callable[[], None],
-    ) -> None:
-        self._limits = options.budgets
-        self._turns = turns
-        self._logger = logger
-        self._store = store
-        self._control = control
-        self._over = over
-        self._stop = stop
+    heeds_all = True
+
+    def __init__(self, live: LiveSession) -> None:
+        self._live = live
+        self._limits = live.options.budgets
         self._told_before: Spending | None = None  # by the last result: sums of the session
         self._sum_at_start: Spending | None = None  # told by Claude, where it resumed
         self._before: dict[str, Spending] = {}  # in each span, by turns that are over
@@ -99,6 +76,11 @@ class Budget:
         self._news = False  # whether a message came since the last question
         self._interrupted: tuple[Turn | None, float] | None = None
 
+    @property
+    def may_block(self) -> bool:
+        """Whether it may wait for the index: always."""
+        return True
+
     def admit(self) -> None:
         """Let a prompt in.
 
@@ -106,7 +88,7 @@ class Budget:
             BudgetExceeded: that of the session or the day is used up.
             StorageError: nobody can tell.
         """
-        if self._over.is_set():
+        if self._live.life.ends:
             return
         self._look_up()
         for span in SPANS[1:]:
@@ -115,7 +97,7 @@ class Budget:
 
     def observe(self, event: Event) -> None:
         """Take an event, after the turns have taken it."""
-        if self._over.is_set():
+        if self._live.life.ends:
             return
         match event.kind:
             case "turn":
@@ -129,9 +111,9 @@ class Budget:
         self._news |= event.kind in ("assistant", "user")
         self._ask()
 
-    def check(self) -> None:
-        """Called about once a second while nothing comes."""
-        if self._over.is_set():
+    def act(self) -> None:
+        """Ask for what was used, and end a turn that does not hear."""
+        if self._live.life.ends:
             return
         self._ask()
         if self._interrupted is None:
@@ -139,7 +121,7 @@ class Budget:
         turn, at = self._interrupted
         if turn is not None and not turn.done and time.monotonic() - at >= _GRACE:
             turn.finish()  # it does not hear, and must not go on
-            self._stop()
+            self._live.stop()
 
     # --- what was used ----------------------------------------------------------------------
 
@@ -149,15 +131,15 @@ class Budget:
         Raises:
             StorageError: the index does not tell.
         """
-        index, session = self._store.index, self._control().folder.path.name
+        index, session = self._live.store.index, self._live.folder.path.name
         if self._told_before is None:
             last = next(index.newest_turns(session), None)
             self._told_before = last.total if last else Spending()
             if (told := self._sum_at_start) is not None:
                 self._note_sum(told)
             if self._has("day"):
-                _catch_up_since(self._store, midnight(), session)
-        turn = self._turns.active
+                _catch_up_since(self._live.store, midnight(), session)
+        turn = self._live.turns.active
         results = (*turn.refused, *turn.results) if turn is not None else ()
         self._before["turn"] = sum(
             (Spending(each.cost_usd, each.tokens) for each in results), Spending()
@@ -209,16 +191,16 @@ class Budget:
     # --- what Claude says of it -------------------------------------------------------------
 
     def _ask(self) -> None:
-        controller, now = self._control(), time.monotonic()
-        if not self._news or now < self._next_question or not controller.wire.greets:
+        live, now = self._live, time.monotonic()
+        if not self._news or now < self._next_question or not live.wire.greets:
             return
         self._news, self._next_question = False, now + INTERVAL
         name = new_request_id()
         self._asked.add(name)
         try:
-            controller.input.control("get_usage", name, skip_behaviors=True, detached=True)
+            live.input.control("get_usage", name, skip_behaviors=True, detached=True)
         except MPMError as error:
-            self._logger.debug("what the turn uses is not known: %s", error)
+            self._live.logger.debug("what the turn uses is not known: %s", error)
 
     def _note_answer(self, response: dict[str, Any]) -> None:
         if response.get("request_id") not in self._asked:
@@ -232,9 +214,9 @@ class Budget:
         self._told = Spending(cost, tokens(session.get("model_usage")))
         self._judge(look_up=True)
         try:
-            self._store.index.note_running(self._control().folder.path.name, self._running())
+            self._live.store.index.note_running(self._live.folder.path.name, self._running())
         except StorageError as error:
-            self._logger.warning("%s", error)
+            self._live.logger.warning("%s", error)
 
     # --- what is done -----------------------------------------------------------------------
 
@@ -246,21 +228,21 @@ class Budget:
             if look_up or not self._before:
                 self._look_up()
         except StorageError as error:
-            self._logger.warning("%s", error)
+            self._live.logger.warning("%s", error)
         found = next(((span, text) for span in SPANS if (text := self._used_up(span))), None)
         if found is not None:
             self._interrupt(*found)
 
     def _interrupt(self, span: str, found: str) -> None:
-        turn = self._turns.active
+        turn = self._live.turns.active
         self._interrupted = turn, time.monotonic()
-        self._logger.warning("%s: the turn is interrupted", found)
+        self._live.logger.warning("%s: the turn is interrupted", found)
         if turn is not None and not turn.done:
-            turn.known = msgspec.structs.replace(turn.known, interrupted=True, budget=found)
+            turn.note(interrupted=True, budget=found)
         try:  # with the prompts that wait, where there is nothing left for them either
-            self._control().input.control("interrupt", cancel_queued=span != "turn")
+            self._live.input.control("interrupt", cancel_queued=span != "turn")
         except MPMError as error:
-            self._logger.warning("the turn cannot be interrupted: %s", error)
+            self._live.logger.warning("the turn cannot be interrupted: %s", error)
 
     def _has(self, span: str) -> bool:
         return any(each == span for each, _ in self._limits)

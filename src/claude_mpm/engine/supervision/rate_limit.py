@@ -6,21 +6,15 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from claude_mpm.conversation.observer import Observer
 from claude_mpm.errors import MPMError
 from claude_mpm.journal.rate_limited import Parked, clock, park, read_parked, unpark
 from claude_mpm.processors.validated_numbers import amount
 from claude_mpm.wire.text_lines import is_claude_code_text
 
 if TYPE_CHECKING:
-    import logging
-    import threading
-    from collections.abc import Callable
-
     from claude_mpm.conversation.turn import Turn
-    from claude_mpm.conversation.turn_tracker import TurnTracker
-    from claude_mpm.engine.controller import Controller
+    from claude_mpm.engine.live_session import LiveSession
     from claude_mpm.wire.events import Event
 
 MOST_WAITS = 3  # of one turn
@@ -30,7 +24,7 @@ _REFUSED = 429  # the status of HTTP
 _CONTINUE = "Continue from where you left off."
 
 
-class RateLimitWait:
+class RateLimitWait(Observer):
     """Parks the turn that was refused, and gives its prompt again when the limit is lifted.
 
     Claude names the moment in a `rate_limit_event`, as it does for a plan's limits; without one
@@ -38,27 +32,12 @@ class RateLimitWait:
     done yet is given again as it was; else Claude is told to continue.
 
     Args:
-        longest: seconds that a turn may wait for the limit; None for not at all.
-        turns: says which turn is active.
-        logger: where it is told.
-        control: returns the session's controller.
-        over: set once the session is being stopped or let go of.
+        live: the session; its options say how long a turn may wait.
     """
 
-    def __init__(
-        self,
-        longest: float | None,
-        turns: TurnTracker,
-        logger: logging.Logger,
-        *,
-        control: Callable[[], Controller],
-        over: threading.Event,
-    ) -> None:
-        self._longest = longest or 0.0
-        self._turns = turns
-        self._logger = logger
-        self._control = control
-        self._over = over
+    def __init__(self, live: LiveSession) -> None:
+        self._live = live
+        self._longest = live.options.wait_for_rate_limit
         self._until: float | None = None  # when the limit is lifted that refuses now
         self._told_for = ""  # the uuid of the prompt in whose answer Claude named that moment
         self._active: Turn | None = None
@@ -67,10 +46,15 @@ class RateLimitWait:
         self._parked: Parked | None = None
         self._latest = 0.0
 
+    @property
+    def may_block(self) -> bool:
+        """Whether it may wait for the disk: where a turn may wait for the limit."""
+        return self._longest is not None
+
     def observe(self, event: Event) -> None:
         """Take an event, after the turns have taken it."""
-        if self._turns.active is not self._active:
-            self._active, self._worked = self._turns.active, False
+        if self._live.turns.active is not self._active:
+            self._active, self._worked = self._live.turns.active, False
         if event.kind == "assistant":
             self._worked |= not is_claude_code_text(event.data)
         elif event.type == "rate_limit_event" and event.kind == "unknown":
@@ -90,15 +74,15 @@ class RateLimitWait:
         if not self._is_refused(turn) or lifted is None:
             return False
         # Whoever gave the prompt has it wait; one that came later has heard of the end.
-        if not turn.name or self._over.is_set():
+        if not turn.name or self._live.life.ends:
             return False
         until = lifted if lifted > now else now + _PAUSE
         obstacle = self._obstacle(turn, until - now)
         if obstacle:
             told = f"the limit is lifted at {clock(until)}, {obstacle}"
-            turn.known = msgspec.structs.replace(turn.known, rate_limit=told)
+            turn.note(rate_limit=told)
             return False
-        if not self._control().claim():  # another sees to it that no prompt is run twice
+        if not self._live.claim():  # another sees to it that no prompt is run twice
             return False
         text = _CONTINUE if self._worked else turn.prompt
         times = turn.known.waited + 1
@@ -110,22 +94,22 @@ class RateLimitWait:
 
     def take_up(self, turn: Turn) -> None:
         """Let a turn wait that waited already when its controller died."""
-        folder = self._control().folder
+        folder = self._live.folder
         parked = read_parked(folder)
-        if parked is not None and parked.prompt == turn.uuid and self._control().claim():
+        if parked is not None and parked.prompt == turn.uuid and self._live.claim():
             self._wait(turn, parked)
 
-    def is_due(self) -> bool:
-        """Tell whether `check` has something to do."""
-        if self._parked is None or self._turn is None or self._over.is_set():
+    def look(self) -> bool:
+        """Return whether it is time to give the prompt again, or the turn has ended meanwhile."""
+        if self._parked is None or self._turn is None or self._live.life.ends:
             return False
         # The one clock may be set, the other stands still while the machine sleeps.
         is_time = time.time() >= self._parked.until or time.monotonic() >= self._latest
         return is_time or self._turn.done
 
-    def check(self) -> None:
-        """Give the prompt again where it is time; called about once a second."""
-        if not self.is_due() or self._parked is None or self._turn is None:
+    def act(self) -> None:
+        """Give the prompt again where it is time."""
+        if not self.look() or self._parked is None or self._turn is None:
             return
         if self._turn.done:
             self.close()
@@ -145,7 +129,7 @@ class RateLimitWait:
         """
         parked, self._parked, self._turn = self._parked, None, None
         if parked is not None and not keep:
-            unpark(self._control().folder)
+            unpark(self._live.folder)
 
     def _is_refused(self, turn: Turn) -> bool:
         known = turn.known
@@ -165,29 +149,28 @@ class RateLimitWait:
 
     def _wait(self, turn: Turn, parked: Parked) -> None:
         try:
-            park(self._control().folder, parked)
+            park(self._live.folder, parked)
         except MPMError as error:
-            self._logger.error("the turn does not wait for the rate limit: %s", error)
+            self._live.logger.error("the turn does not wait for the rate limit: %s", error)
             return
         self._turn = self._active = turn
         self._parked, self._worked = parked, parked.text == _CONTINUE
         self._latest = time.monotonic() + max(0.0, parked.until - time.time())
         told = f"it waits for the rate limit until {clock(parked.until)}"
-        self._logger.warning("turn %s: %s", turn.uuid, told)
-        turn.park(told, parked.times, self.close)
+        self._live.logger.warning("turn %s: %s", turn.uuid, told)
+        turn.park(told, parked.times, self)
 
     def _give_again(self, turn: Turn, parked: Parked) -> None:
-        controller = self._control()
+        live = self._live
         try:
-            controller.ownership.check()
+            live.ownership.check()
             if turn.unpark(parked.uuid):
                 self._told_for = parked.uuid  # the same turn: Claude need not name it again
-                turn.name = controller.input.put(
-                    controller.wire, parked.text, parked.uuid, command=parked.command
-                )
-                controller.input.announce(turn.name)
+                name = live.input.put(live.wire, parked.text, parked.uuid, command=parked.command)
+                turn.kept_as(name)
+                live.input.announce(name)
         except MPMError as error:
-            self._logger.error("prompt not delivered: %s", error)
+            self._live.logger.error("prompt not delivered: %s", error)
             turn.finish(ended=True, stderr=str(error))
         self.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -13,7 +13,6 @@ from claude_mpm.errors import MPMError
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
 
     from claude_mpm.environments.base import Environment
 
@@ -85,33 +84,48 @@ def read_usage(environment: Environment, session_id: str) -> Usage:
     return Usage(pages * page / 1e6, ticks / second, count)
 
 
+class Watched(Protocol):
+    """Whose use of the machine is watched, and who acts at the limits."""
+
+    def usage(self) -> Usage:
+        """Look at what is used.
+
+        Raises:
+            MPMError: nobody can tell.
+        """
+
+    def warn(self, found: str) -> None:
+        """Called at a soft limit with one line that says what was found."""
+
+    def exceed(self, found: str) -> None:
+        """Called at a hard limit with one line that says what was found."""
+
+
 class ResourceWatch:
     """Looks every few seconds, until it is closed, and acts once at each limit.
 
     Args:
-        read: looks.
+        watched: who is looked at, and is called again at a limit only after the use had gone down.
         soft: the limits at which `warn` is called.
-        hard: the limits at which `act` is called.
-        warn, act: given one line that says what was found; called again only after the use had
-            gone down.
+        hard: the limits at which `exceed` is called.
         logger: where a look that failed is told.
     """
 
     def __init__(
         self,
-        read: Callable[[], Usage],
+        watched: Watched,
         *,
         soft: Limits,
         hard: Limits,
-        warn: Callable[[str], None],
-        act: Callable[[str], None],
         logger: logging.Logger,
     ) -> None:
-        self._read = read
-        self._limits = ((hard, act), (soft, warn))
+        self._watched = watched
+        self._limits = ((hard, watched.exceed), (soft, watched.warn))
         self._logger = logger
         self._passed: set[Limits] = set()
         self._cpu: deque[tuple[float, float]] = deque()  # when, and processor time until then
+        # Looks take their time, in whatever place, so they have a thread, which nobody reads in;
+        # whoever ends the session sets `_over` and waits for the thread.
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="claude-mpm-usage", daemon=True)
 
@@ -120,7 +134,7 @@ class ResourceWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more; safe to call twice, and from what `act` does."""
+        """Look no more; safe to call twice, and from what `exceed` does."""
         self._over.set()
         if threading.current_thread() is not self._thread and self._thread.is_alive():
             self._thread.join()
@@ -128,7 +142,7 @@ class ResourceWatch:
     def _run(self) -> None:
         while not self._over.wait(INTERVAL):
             try:
-                self.judge(self._read(), time.monotonic())
+                self.judge(self._watched.usage(), time.monotonic())
             except MPMError as error:
                 self._logger.warning("what Claude uses is not known: %s", error)
 

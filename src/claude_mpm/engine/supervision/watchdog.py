@@ -5,19 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from claude_mpm.conversation.observer import Observer
 from claude_mpm.sessions.state import NOT_BEGUN
 
 if TYPE_CHECKING:
-    import logging
-    from collections.abc import Callable
-
-    from claude_mpm.conversation.questions import QuestionDesk
     from claude_mpm.conversation.turn import Turn
-    from claude_mpm.conversation.turn_tracker import TurnTracker
-    from claude_mpm.engine.options import Options
-    from claude_mpm.sessions.state import SessionState
+    from claude_mpm.engine.live_session import LiveSession
     from claude_mpm.wire.events import Event
 
 _GRACE = 10.0  # seconds for an interrupted turn to end
@@ -25,7 +18,7 @@ _GRACE = 10.0  # seconds for an interrupted turn to end
 _ASLEEP = 3.0
 
 
-class Watchdog:
+class Watchdog(Observer):
     """Measures how long the active turn has stood still, by what Claude was last seen to do.
 
     A retry of a request is no progress. The time of a tool, and that of a question that waits for
@@ -33,33 +26,14 @@ class Watchdog:
     was stopped or whose machine slept, counts for nothing: Claude may not have run either.
 
     Args:
-        options: the limits and what is done at them.
-        turns: says which turn is active.
-        state: what the session's events say; each is applied before it is observed here.
-        questions: says whether Claude waits for an answer.
-        logger: where a warning goes.
-        stop: ends the session.
-        kill: ends Claude, so that its turn goes on in a fresh one.
+        live: the session; its options have the limits and what is done at them.
     """
 
-    def __init__(
-        self,
-        options: Options,
-        turns: TurnTracker,
-        state: SessionState,
-        questions: QuestionDesk,
-        logger: logging.Logger,
-        *,
-        stop: Callable[[], None],
-        kill: Callable[[], None],
-    ) -> None:
-        self._options = options
-        self._turns = turns
-        self._state = state
-        self._questions = questions
-        self._logger = logger
-        self._stop = stop
-        self._kill = kill
+    def __init__(self, live: LiveSession) -> None:
+        self._live = live
+        self._options = live.options
+        self._turns = live.turns
+        self._state = live.state
         self._turn: Turn | None = None
         self._last_look = time.monotonic()
         self._begin()
@@ -79,7 +53,7 @@ class Watchdog:
         self._begun = True
 
     def look(self) -> bool:
-        """Note a look, as there is one a second, and return whether a limit is passed."""
+        """Note the time, and return whether a limit is passed."""
         now = time.monotonic()
         last, self._last_look = self._last_look, now
         turn = self._turns.active
@@ -89,7 +63,7 @@ class Watchdog:
             self._turn = turn
             self._begin()
         stalled = bool(turn.known.stalled)
-        if not stalled and self._questions.waits():
+        if not stalled and self._live.questions.waits():
             self._since = now
             return False
         limit = self._limit_after_interrupt if stalled else self._limit(turn)[0]
@@ -99,8 +73,8 @@ class Watchdog:
             self._since = now
         return now - self._since >= limit
 
-    def check(self) -> None:
-        """Act where the limit is passed; called about once a second while nothing comes."""
+    def act(self) -> None:
+        """End the turn, or do what else is asked for, where the limit is passed."""
         turn = self._turns.active
         if turn is None or not self.look():
             return
@@ -113,7 +87,7 @@ class Watchdog:
         if turn.results or self._has_ended(turn):
             turn.finish(not_idle=reason)
         else:
-            self._act(turn, reason)
+            self._end_stall(turn, reason)
 
     def _begin(self) -> None:
         self._since = time.monotonic()
@@ -143,14 +117,14 @@ class Watchdog:
         retries = self._state.retries
         return f", with {len(retries)} retries ({retries[-1]})" if retries else ""
 
-    def _act(self, turn: Turn, reason: str) -> None:
-        self._logger.warning("turn %s stands still: %s", turn.uuid, reason)
+    def _end_stall(self, turn: Turn, reason: str) -> None:
+        self._live.logger.warning("turn %s stands still: %s", turn.uuid, reason)
         if self._options.on_stall == "warn":
             return
         if self._options.on_stall == "resume" and turn.known.resumed < self._options.resume_lost:
-            self._kill()
+            self._live.kill()
             return
-        turn.known = msgspec.structs.replace(turn.known, stalled=reason)
+        turn.note(stalled=reason)
         self._limit_after_interrupt = time.monotonic() - self._since + _GRACE
         if self._options.on_stall == "interrupt":
             turn.interrupt()
@@ -160,4 +134,4 @@ class Watchdog:
     def _end(self, turn: Turn) -> None:
         """End a turn that does not end by itself, and with it the session that is stuck in it."""
         turn.finish()
-        self._stop()
+        self._live.stop()

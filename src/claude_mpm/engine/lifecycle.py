@@ -1,0 +1,111 @@
+"""The phase of a running session: who starts it, who ends it, and who waits for that."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Phase(StrEnum):
+    """What a session in this process can be at."""
+
+    NEW = "new"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    DETACHED = "detached"
+
+
+_ENDING = frozenset({Phase.STOPPING, Phase.STOPPED, Phase.DETACHED})
+
+
+class Lifecycle:
+    """Keeps the phase, which one thread changes at a time.
+
+    Attributes:
+        phase: what the session is at; any thread may read it.
+    """
+
+    def __init__(self) -> None:
+        self.phase = Phase.NEW
+        self._stopper: threading.Thread | None = None
+        # Any thread may stop the session, also one that reads it or watches over it: each takes
+        # this lock to change the phase, and who comes second waits through it for the first.
+        # It is held, too, while everything is closed, and while a lost Claude is started again,
+        # so that neither meets an end. Who holds it may take it again.
+        self._changed = threading.Condition()
+
+    @property
+    def ends(self) -> bool:
+        """Whether the session is being stopped, or was, or was left to itself."""
+        return self.phase in _ENDING
+
+    def begin_start(self) -> None:
+        """Begin with a start, whatever was before."""
+        with self._changed:
+            self.phase = Phase.STARTING
+
+    def finish_start(self) -> bool:
+        """Note that Claude is there; return whether nobody has ended the session meanwhile."""
+        with self._changed:
+            if not self.ends:
+                self.phase = Phase.RUNNING
+            return not self.ends
+
+    def fail_start(self) -> None:
+        """Note that a start has failed."""
+        with self._changed:
+            if self.phase is Phase.STARTING:
+                self.phase = Phase.NEW
+
+    def begin_stop(self) -> bool:
+        """Become the one who ends the session; return False where another is, or was."""
+        with self._changed:
+            if self.ends:
+                return False
+            self.phase = Phase.STOPPING
+            self._stopper = threading.current_thread()
+            self._changed.notify_all()
+            return True
+
+    def finish_stop(self) -> None:
+        """Note that Claude has ended."""
+        with self._changed:
+            self.phase = Phase.STOPPED
+            self._stopper = None
+            self._changed.notify_all()
+
+    def detach(self) -> bool:
+        """Leave Claude to itself; return False where the session is ended already."""
+        with self._changed:
+            if self.ends:
+                return False
+            self.phase = Phase.DETACHED
+            self._changed.notify_all()
+            return True
+
+    def is_stopper(self) -> bool:
+        """Return whether it is the thread that ends the session which asks."""
+        return threading.current_thread() is self._stopper
+
+    def wait_for_stop(self, timeout: float) -> None:
+        """Wait until the one who ends the session is done, for `timeout` seconds at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.phase is not Phase.STOPPING, timeout)
+
+    def pause(self, seconds: float) -> bool:
+        """Wait, unless somebody ends the session meanwhile; return whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.ends, seconds)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others from ending, starting and closing meanwhile."""
+        with self._changed:
+            yield
