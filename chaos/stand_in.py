@@ -276,6 +276,9 @@ def _said(block: dict[str, Any]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run it with the arguments of `claude`; return its exit status."""
+    if arguments == ["--version"]:  # of one that was tried, so that it is not probed
+        sys.stdout.write("2.1.332 (Claude Code)\n")
+        return 0
     given = " ".join(arguments)
     resumed = re.search(r"--resume=(\S+)", given)
     named = re.search(r"--session-id (\S+)", given)

@@ -8,6 +8,7 @@ Environment:
   STAND_IN_DEAF    ignore SIGTERM and the end of input
   STAND_IN_VERSION the version that it tells; empty for none
   STAND_IN_MUTE    do not acknowledge prompts
+  STAND_IN_OLD     know no request but `initialize`, and do not answer others
 """
 
 from __future__ import annotations
@@ -71,9 +72,13 @@ def turn(message: dict[str, Any]) -> None:
 def stream_json() -> None:
     for line in sys.stdin:
         message = json.loads(line)
+        asks = message.get("request", {}).get("subtype")
+        if os.environ.get("STAND_IN_OLD") and asks not in (None, "initialize"):
+            continue
         if message["type"] == "control_request":
             told: dict[str, Any] = {"commands": []}
-            told |= {"claude_code_version": VERSION, "version": VERSION} if VERSION else {}
+            if VERSION and not os.environ.get("STAND_IN_OLD"):
+                told |= {"claude_code_version": VERSION, "version": VERSION}
             response = {"subtype": "success", "request_id": message["request_id"], "response": told}
             emit(type="control_response", response=response)
         elif message["type"] == "user":

@@ -41,22 +41,21 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clau
 FLOOR = "0.2.120"
 BETWEEN = ("0.2.140", "0.2.150", "0.2.155", "0.2.160", "0.2.175")
 _NEXT = 5  # wheels that are tried in the place of one that is not to be had
+_QUICK = ["served", "quick"]
 _BAD = {"failure", "error", "skipped"}
 _BEGIN, _END = "<!-- made by make releases -->", "<!-- until here -->"
 # Each group of tests: what pytest is given.
 GROUPS: dict[str, tuple[str, ...]] = {
+    "served": ("tests/claude_versions/test_served.py",),
+    "quick": (
+        "tests/real/test_framework_injection.py", "tests/real/test_interrupt.py", "tests/real/test_subagents.py",
+        "tests/real/test_ten_turns.py",
+    ),
     "contracts": ("tests/places/test_contracts.py", "-k", "keeps_a_contract and local"),
     "real": ("tests/real",),
     "demo": ("tests/cli/test_demo.py",),
     "sdk": ("tests/sdk",),
     "terminal": ("tests/terminal/test_native_interface.py", "tests/terminal/test_native_agents.py"),
-}
-QUICK: dict[str, tuple[str, ...]] = {
-    "real": (
-        "tests/real/test_agents_as_claude.py", "tests/real/test_framework_injection.py",
-        "tests/real/test_interrupt.py", "tests/real/test_subagents.py",
-        "tests/real/test_ten_turns.py", "tests/claude_versions/test_served.py",
-    ),
 }  # fmt: skip
 
 
@@ -81,12 +80,11 @@ def main() -> int:
     if given.write:
         write_down()
         return 0
-    groups = QUICK if given.quick else GROUPS
-    named = [name for name in given.groups.split(",") if name] or list(groups)
+    named = given.groups.split(",") if given.groups else _QUICK if given.quick else [*GROUPS]
     wheels = given.wheels or (
         [FLOOR, locked(), newest()] if given.quick else [FLOOR, *BETWEEN, locked(), newest()]
     )
-    tried = [try_wheel(each, groups, named, given.jobs) for each in dict.fromkeys(wheels)]
+    tried = [try_wheel(each, named, given.jobs) for each in dict.fromkeys(wheels)]
     if not given.quick:
         write_down()
     for each in tried:
@@ -147,9 +145,7 @@ def _download(wheel: str, claude: Path) -> bool:
     return True
 
 
-def try_wheel(
-    wheel: str, groups: dict[str, tuple[str, ...]], named: Sequence[str], jobs: str
-) -> Tried:
+def try_wheel(wheel: str, named: Sequence[str], jobs: str) -> Tried:
     """Probe a release, run the tests on it, and keep what came of it."""
     wheel, claude = build_of(wheel)
     began = time.monotonic()
@@ -163,7 +159,7 @@ def try_wheel(
     for name, fields in found.messages.items():
         messages.setdefault(name, set()).update(fields)
     for name in named:
-        results[name], failed[name] = _run(claude, groups[name], jobs, messages)
+        results[name], failed[name] = _run(claude, GROUPS[name], jobs, messages)
     tried = Tried(
         msgspec.structs.replace(release, results=results),
         {name: sorted(fields) for name, fields in messages.items()},
