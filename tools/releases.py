@@ -48,8 +48,8 @@ _BEGIN, _END = "<!-- made by make releases -->", "<!-- until here -->"
 GROUPS: dict[str, tuple[str, ...]] = {
     "served": ("tests/claude_versions/test_served.py",),
     "quick": (
-        "tests/real/test_framework_injection.py", "tests/real/test_interrupt.py", "tests/real/test_subagents.py",
-        "tests/real/test_ten_turns.py",
+        "tests/real/test_framework_injection.py", "tests/real/test_interrupt.py",
+        "tests/real/test_subagents.py", "tests/real/test_ten_turns.py",
     ),
     "contracts": ("tests/places/test_contracts.py", "-k", "keeps_a_contract and local"),
     "real": ("tests/real",),
