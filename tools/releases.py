@@ -150,18 +150,18 @@ def try_wheel(wheel: str, named: Sequence[str], jobs: str) -> Tried:
     wheel, claude = build_of(wheel)
     began = time.monotonic()
     found = probe(claude)
+    messages = {name: set(fields) for name, fields in found.messages.items()}
+    ran = {name: _run(claude, GROUPS[name], jobs, messages) for name in named}
     report = REPORTS / f"{wheel}.json"
-    known = msgspec.json.decode(report.read_bytes(), type=Tried) if report.exists() else None
-    release = Release(version=found.version, wheel=wheel, facts=found.facts)
-    results = dict(known.release.results) if known else {}
-    failed = dict(known.failed) if known else {}
-    messages = {name: set(fields) for name, fields in (known.messages if known else {}).items()}
-    for name, fields in found.messages.items():
+    known = Tried(Release(found.version, wheel))
+    if report.exists():  # other groups of tests may have been run before, or meanwhile
+        known = msgspec.json.decode(report.read_bytes(), type=Tried)
+    for name, fields in known.messages.items():
         messages.setdefault(name, set()).update(fields)
-    for name in named:
-        results[name], failed[name] = _run(claude, GROUPS[name], jobs, messages)
+    passed = {**known.release.results, **{name: told for name, (told, _) in ran.items()}}
+    failed = {**known.failed, **{name: bad for name, (_, bad) in ran.items()}}
     tried = Tried(
-        msgspec.structs.replace(release, results=results),
+        Release(found.version, wheel, found.facts, passed),
         {name: sorted(fields) for name, fields in messages.items()},
         {name: tests for name, tests in failed.items() if tests},
         time.monotonic() - began,
