@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from chaos.batches import batches
 from chaos.deaths import claudes_killed, controllers_killed
 from chaos.figures import Figures, report
 from chaos.pains import pains
@@ -28,6 +29,7 @@ SCENARIOS: dict[str, tuple[Callable[[int, Dice, float], Figures], float, float]]
     "stop": (stops, 0.6, 0.2),
     "rivals": (rivals, 0.2, 0.1),
     "faults": (troubles, 0.3, 0.1),
+    "batch": (batches, 0.1, 0.0),
     "pains": (pains, 1.0, 1.0),
     "volume": (volume, 2000.0, 0.0),
 }

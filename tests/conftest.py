@@ -17,6 +17,7 @@ from claude_mpm.config.claude_binary import find_claude
 from claude_mpm.orchestration.factory import create_orchestrator
 from claude_mpm.testing import ScriptedModel
 from command import Command
+from fast_claude import fast, limited  # noqa: F401 - fixtures
 from real_places import (  # noqa: F401 - fixtures
     _cluster,
     _engine,

@@ -28,7 +28,7 @@ SESSION = "0b5c2ae4-6e0e-4bd2-8f0d-5b9a5a0f7c11"
     ("name", "cases", "share"),
     [
         ("controller", 3, 0.0), ("claude", 4, 0.0), ("stop", 6, 0.0), ("rivals", 3, 0.0),
-        ("faults", 6, 0.0), ("volume", 4000, 0.0),
+        ("faults", 6, 0.0), ("volume", 4000, 0.0), ("batch", 3, 0.0),
     ],
 )  # fmt: skip
 def test_what_is_promised_holds_where_a_stand_in_plays_claude(

@@ -341,3 +341,24 @@ def until(true: Callable[[], bool]) -> None:
             return
         threading.Event().wait(0.05)
     raise AssertionError("it never came true")
+
+
+def test_a_check_runs_in_the_pod_of_its_session(cluster: Path, fast: Path) -> None:
+    """It is the session's own pod, and not one of another name."""
+    import asyncio
+
+    from claude_mpm.fleet.batch import Batch
+    from claude_mpm.fleet.places import Place
+    from claude_mpm.fleet.reach import reach
+
+    place = Place(name="k", orchestrator="kubernetes", at_once=2, options={"image": "some"})
+    assert reach(place).ok
+    options = {"use_framework": False, "claude_path": str(fast)}
+    tasks = [{"prompt": "step 1", "check": 'grep -x 1 ran && test "$CLAUDE_MPM_SESSION"'}] * 2
+
+    async def run() -> list[Any]:
+        async with Batch(tasks, [place], options=options, attempts=1) as batch:
+            return [result async for result in batch]
+
+    results = asyncio.run(run())
+    assert [(each.outcome, each.check) for each in results] == [("passed", 0)] * 2, results

@@ -117,6 +117,11 @@ class App:
         self.flags = {**place.settings(), "orchestrator": place.orchestrator, **self.flags}
         return self.flags
 
+    def take_places(self) -> tuple[str, ...]:
+        """Return the places that were asked for, for a command that sees to them itself."""
+        taken, self.on = self.on, ()
+        return taken
+
     @property
     def settings(self) -> Settings:
         """The settings."""

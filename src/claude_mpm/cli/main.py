@@ -40,6 +40,7 @@ _COMMANDS = {
     "delegations": "delegations",
     "orchestrators": "orchestrators",
     "places": "places",
+    "batch": "batch",
     "docker": "docker",
     "serve": "serve",
     "mcp": "mcp",

@@ -40,12 +40,14 @@ class Environment(ABC):
         wire: how Claude's journal there is read.
         shares_files: whether the place sees the session's folder under its path here.
         keeps_files: whether a command there finds what the one before it has left.
+        runs_commands: whether commands are run there beside Claude.
     """
 
     name: str = ""
     wire: str = "stream-json"
     shares_files: bool = False
     keeps_files: bool = True
+    runs_commands: bool = True
 
     @abstractmethod
     def wrap(self, argv: Sequence[str]) -> list[str]:
@@ -54,6 +56,14 @@ class Environment(ABC):
         The command has the standard streams of `argv`, and its exit status. The engine calls it
         for every command: the host's start, messages, signals, small questions.
         """
+
+    def wrap_in(self, folder: SessionFolder, argv: Sequence[str]) -> list[str]:
+        """Return the command of this machine that runs `argv` beside the Claude of a session.
+
+        Args:
+            folder: the session's; its Claude runs.
+        """
+        return self.wrap(argv)
 
     def find_claude(self, asked: str | None) -> str:
         """Return the `claude` to run, as the place knows it; called before each start.

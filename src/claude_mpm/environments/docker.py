@@ -102,6 +102,13 @@ class Docker(Environment):
         words = ["run", "--interactive", *recipe.hardened(), *recipe.arguments]
         return self._engine.wrap(*words, "--entrypoint", command, self._image, *arguments)
 
+    def wrap_in(self, folder: SessionFolder, argv: Sequence[str]) -> list[str]:
+        """Return the command that runs `argv` in the container of a session."""
+        made = folder.read_container()
+        if made is None:
+            return self.wrap(argv)
+        return self._engine.wrap("exec", "--interactive", made.id, *argv)
+
     def working_folder(self, asked: str | None) -> str:
         """Return the folder, which a new container sees under the same path.
 

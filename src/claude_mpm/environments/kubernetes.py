@@ -26,15 +26,24 @@ from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError, UsageError
 from claude_mpm.link.kubectl import Kubectl
 from claude_mpm.link.pod_status import runs, waits_for
+from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from claude_mpm.environments.order import Order
+    from claude_mpm.journal.layout import SessionFolder
 
 _PULL = ("", "Always", "IfNotPresent", "Never")
 _WAIT = 600.0  # seconds
 _DEADLINE = 86_400
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """What a session's own record says of its pod."""
+
+    pod: str
+    kubectl: Kubectl
 
 
 class Kubernetes(Environment):
@@ -118,6 +127,30 @@ class Kubernetes(Environment):
         if not self._pod:
             raise LaunchError("kubernetes: there is no pod before a session has started")
         return self.kubectl.execute(self._pod, self._container, argv)
+
+    def wrap_in(self, folder: SessionFolder, argv: Sequence[str]) -> list[str]:
+        """Return the command that runs `argv` in the pod of a session.
+
+        Raises:
+            LaunchError: nobody knows which pod that is.
+        """
+        if self._pod:
+            return self.wrap(argv)
+        try:
+            made = msgspec.json.decode(folder.link_file.read_bytes(), type=_Made)
+        except (FileNotFoundError, *NOT_JSON) as error:
+            raise LaunchError(
+                f"kubernetes: nobody knows which pod is session {folder.path.name}'s"
+            ) from error
+        return made.kubectl.execute(made.pod, CONTAINER, argv)
+
+    def reach(self) -> None:
+        """Make sure that the cluster answers.
+
+        Raises:
+            LaunchError: it does not.
+        """
+        self.kubectl.run("auth", "can-i", "create", "pods/exec")
 
     def working_folder(self, asked: str | None) -> str:
         """Return the folder; by default that of a new pod which a claim keeps."""

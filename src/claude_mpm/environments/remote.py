@@ -48,6 +48,7 @@ class Remote(Environment):
     """
 
     name = "remote"
+    runs_commands = False
 
     def __init__(
         self,

@@ -1,0 +1,259 @@
+"""`claude-mpm batch`, as its users call it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from calls import call
+from claude_mpm.fleet.ledger import BatchLock, Ledger, current_runner, find_batch
+from claude_mpm.journal import orphans
+from claude_mpm.sessions.store import default_state_dir
+from claude_mpm.testing import Call, ScriptedModel
+from command import PROGRAM, SECONDS, Command
+
+Capture = pytest.CaptureFixture[str]
+
+
+def tasks(*rows: dict[str, Any] | str) -> str:
+    lines = ({"prompt": row} if isinstance(row, str) else row for row in rows)
+    Path("tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    return "tasks.jsonl"
+
+
+def left() -> list[int]:
+    ours = default_state_dir() / "sessions"
+    return [pid for path, pids in orphans.marked().items() if path.parent == ours for pid in pids]
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_batch_from_its_tasks_to_its_results(capsys: Capture) -> None:
+    file = tasks(
+        {"id": "good", "prompt": "step 1", "check": "grep -q 1 ran"},
+        {"id": "bad", "prompt": "=hello", "check": "echo '=2 failed'; exit 3"},
+    )
+    plan = call(capsys, "batch", "run", file, "--dry-run", "--on", "local:2")
+    assert [row[:2] for row in plan.rows] == [["good", "local"], ["bad", "local"]]
+    assert "nothing was run" in plan.err
+    assert not default_state_dir().exists()
+    done = call(capsys, "batch", "run", file, "--on", "local:2", "--name", "first")
+    assert done.status == 1
+    lines = [line.split(" ", 1)[1] for line in done.out.splitlines()]
+    assert sum("begins in local, session " in line for line in lines) == 2
+    assert any(line.startswith("good passed, $0.0100, ") for line in lines)
+    assert any(line.startswith("bad failed (the check ended with 3: =2 failed)") for line in lines)
+    assert done.err == "1 failed, 1 passed · $0.0200 · claude-mpm batch results first\n"
+    table = call(capsys, "batch", "results").out.splitlines()
+    assert table[0].split()[:4] == ["task", "outcome", "check", "verdict"]
+    assert table[1].split()[:3] == ["good", "passed", "0"]
+    assert table[2].split()[:3] == ["bad", "failed", "3"]
+    lines = call(capsys, "batch", "results", "--format", "jsonl").out.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [(row["task"], row["check"]) for row in rows] == [("good", 0), ("bad", 3)]
+    assert call(capsys, "batch", "results", "--json").json == rows
+    (bad,) = call(capsys, "batch", "results", "--failed", "--json").json
+    assert bad["reason"] == "the check ended with 3: =2 failed"
+    lines = call(capsys, "batch", "results", "--format", "csv").out.splitlines()
+    cells = list(csv.DictReader(lines))
+    assert [cell["task"] for cell in cells] == ["good", "bad"]
+    assert "| good | passed | 0 |" in call(capsys, "batch", "results", "--format", "markdown").out
+    status = call(capsys, "batch", "status", "first", "--json").json
+    assert (status["state"], status["tasks"], status["passed"]) == ("done", 2, 1)
+    assert "first: done" in call(capsys, "batch", "status").out
+    (listed,) = call(capsys, "batch").rows
+    assert listed == ["first", "done", "2", "1", "1", "$0.0200"]
+    again = call(capsys, "batch", "retry", "--failed", "first")
+    assert again.status == 1
+    assert "bad begins in local" in again.out
+    assert "attempt 2" in again.out
+    assert "good" not in again.out
+    assert left() == []
+
+
+@pytest.mark.usefixtures("fast")
+def test_each_event_is_a_line_of_json(capsys: Capture) -> None:
+    done = call(capsys, "batch", "run", tasks("hello"), "--json")
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert [event["type"] for event in events] == ["began", "ended"]
+    assert done.status == 0
+    assert call(capsys, "batch", "run", tasks("hello"), "--quiet", "--name", "q").out == ""
+
+
+@pytest.mark.usefixtures("fast")
+def test_flags_hold_for_all_tasks_and_a_task_says_otherwise(capsys: Capture) -> None:
+    file = tasks("hello", {"id": "own", "prompt": "x", "check": "false"})
+    done = call(capsys, "batch", "run", file, "--check", "true", "--model", "opus", "--name", "n")
+    assert done.status == 1
+    known = Ledger(find_batch(default_state_dir(), "n")).tasks
+    assert [(s.task.check, s.task.model) for s in known.values()] == [
+        ("true", "opus"), ("false", "opus"),
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("run", "there.jsonl"), 2, "there.jsonl: No such file or directory; check the path"),
+        (("run", "tasks.jsonl", "--on", "biuld"), 2, "there is no place 'biuld'"),
+        (("run", "tasks.jsonl", "--on", "local:0"), 2, "no place takes a session"),
+        (("run", "tasks.jsonl", "--name", "../x"), 2, "a batch cannot be called '../x'"),
+        (("run", "tasks.jsonl", "--attempts", "0"), 2, "the limits of a batch"),
+        (("run", "tasks.jsonl", "--retry-on", "moon"), 2, "the limits of a batch"),
+        (("run", "tasks.jsonl", "--on", "local", "--orchestrator", "local"), 2, "given twice"),
+        (("status", "nothing"), 2, "no batch 'nothing' here"),
+        (("resume",), 2, "there is no batch yet"),
+        (("results",), 2, "there is no batch yet"),
+        (("stop",), 2, "there is no batch yet"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(
+    words: tuple[str, ...], status: int, said: str, capsys: Capture
+) -> None:
+    tasks("hello")
+    done = call(capsys, "batch", *words)
+    assert done.status == status
+    assert done.err.startswith("claude-mpm: ")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_check_needs_a_place_that_runs_commands(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {"far": {"orchestrator": "remote", "options": {"address": "127.0.0.1:1"}}}
+    monkeypatch.setenv("CLAUDE_MPM_PLACES", json.dumps(places))
+    done = call(capsys, "batch", "run", tasks("hello"), "--on", "far", "--check", "true")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "task '0001' has a check, and the place 'far' runs no commands" in done.err
+    done = call(capsys, "batch", "run", tasks("hello"), "--on", "far")
+    assert done.status == 1
+    assert "no place answers, so nothing was begun: far: " in done.err
+    done = call(capsys, "batch", "run", tasks("hello"), "--on", "far", "--on", "local:1")
+    assert done.status == 0
+    assert "left out: far: " in done.err
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [PROGRAM, "batch", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"{words!r} was never said")
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_a_runner_that_goes_leaves_what_runs_to_the_next(
+    number: signal.Signals, status: int, capsys: Capture
+) -> None:
+    with start("run", tasks("step 1", "step 2", "step 3"), "--on", "local:2") as process:
+        wait_for(process, "begins in local")
+        process.send_signal(number)
+        _, said = process.communicate(timeout=SECONDS)
+        assert process.returncode == status
+    if status > 0:
+        assert "goes on\n" in said
+    assert current_runner(find_batch(default_state_dir(), None)) is None
+    assert call(capsys, "batch", "resume").status == 0
+    assert sorted(Path("ran").read_text().split()) == ["1", "2", "3"]
+    assert left() == []
+
+
+@pytest.mark.usefixtures("fast")
+def test_stop_ends_what_another_command_runs(capsys: Capture) -> None:
+    with start("run", tasks("stream", "stream"), "--on", "local:2", "--name", "s") as process:
+        wait_for(process, "begins in local")
+        wait_for(process, "begins in local")
+        second = call(capsys, "batch", "resume", "s")
+        assert second.status == 2
+        assert f"batch 's' is run by {process.pid}@" in second.err
+        assert f"run by {process.pid}@" in call(capsys, "batch", "status").out
+        stopped = call(capsys, "batch", "stop", "s")
+        assert stopped.status == 0
+        process.communicate(timeout=SECONDS)
+        assert process.returncode == 1
+    assert left() == []
+    status = call(capsys, "batch", "status", "--json").json
+    assert (status["state"], status["counts"]) == ("left: stopped", {"paused: stopped": 2})
+
+
+@pytest.mark.usefixtures("fast")
+def test_stop_ends_what_a_killed_runner_has_left(capsys: Capture) -> None:
+    with start("run", tasks("stream"), "--name", "s") as process:
+        wait_for(process, "begins in local")
+        process.kill()
+    stopped = call(capsys, "batch", "stop", "s")
+    assert "1 sessions stopped" in stopped.out
+    assert left() == []
+    assert call(capsys, "batch", "results", "--json").json == []
+    with BatchLock(find_batch(default_state_dir(), "s")):
+        pass
+
+
+@pytest.mark.usefixtures("fast")
+def test_no_secret_is_in_the_folder_or_in_the_arguments(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "hunter2-hunter2-hunter2"
+    monkeypatch.setenv("SHOP_TOKEN", secret)
+    places = {"a": {"options": {"metadata": {"token": secret}}}}
+    monkeypatch.setenv("CLAUDE_MPM_PLACES", json.dumps(places))
+    check = "echo said: $SHOP_TOKEN; exit 1"
+    done = call(capsys, "batch", "run", tasks("hello"), "--on", "a", "--check", check)
+    assert "said: [redacted]" in done.out
+    folder = find_batch(default_state_dir(), None)
+    for file in folder.iterdir():
+        assert secret.encode() not in file.read_bytes(), file
+        assert not file.stat().st_mode & 0o077
+
+
+def test_the_real_claude_code_runs_a_batch(
+    model: ScriptedModel, home: Path, claude_path: str
+) -> None:
+    model.on("make it", Call("Write", file_path="made", content="x"), "It is made.")
+    model.on("only talk", "It is made.")
+    command = Command(model, home, claude_path)
+    rows = ({"id": each, "prompt": f"{each}, please"} for each in ("make it", "only talk"))
+    for row in rows:
+        folder = home / row["prompt"].split()[0]
+        folder.mkdir()
+        row |= {"id": row["id"].replace(" ", "-"), "cwd": str(folder)}
+        with (home / "t.jsonl").open("a") as file:
+            file.write(json.dumps({**row, "permission_mode": "acceptEdits"}) + "\n")
+    done = command(
+        "batch",
+        "run",
+        str(home / "t.jsonl"),
+        "--on",
+        "local:2",
+        "--check",
+        "test -e made",
+        status=1,
+    )
+    assert "make-it passed" in done.stdout
+    assert "only-talk failed (the check ended with 1)" in done.stdout
+    results = command.json("batch", "results")
+    assert [row["outcome"] for row in results] == ["passed", "failed"]
+    assert {row["verdict"] for row in results} == {"completed"}
+    command.close()
+    assert (home / "make" / "made").exists()
