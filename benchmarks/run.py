@@ -22,7 +22,7 @@ import peers
 import starting
 from harness import HERE, Figure, World
 
-from claude_mpm.config.claude_binary import find_claude
+from claude_mpm.claude_binary import find_claude
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

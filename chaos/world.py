@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from claude_mpm.config.claude_binary import find_claude
+from claude_mpm.claude_binary import find_claude
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing.script import Call, Say
 from claude_mpm.testing.scripted_model import ScriptedModel

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from certificates import certificates  # noqa: F401 - a fixture
-from claude_mpm.config.claude_binary import find_claude
+from claude_mpm.claude_binary import find_claude
 from claude_mpm.orchestration.factory import create_orchestrator
 from claude_mpm.testing import ScriptedModel
 from command import Command

@@ -22,7 +22,7 @@ LAYERS = (
     ("errors",),
     ("folders",),
     ("own_python", "printable", "records", "redaction", "validation"),
-    ("config", "wire"),
+    ("claude_binary", "config", "wire"),
     ("journal",),
     ("link", "terminal"),  # what acts as the host: of a session elsewhere, of a native screen
     ("capabilities",),  # what a build of Claude Code can do

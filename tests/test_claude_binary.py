@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from claude_mpm.config.claude_binary import find_claude
+from claude_mpm.claude_binary import find_claude
 from claude_mpm.errors import ClaudeNotFound
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ def test_the_sdk_is_found_without_importing_it(tmp_path: Path) -> None:
     program(package / "_bundled" / "claude")
     (package / "__init__.py").write_text("raise SystemExit('imported')\n")
     code = (
-        "from claude_mpm.config.claude_binary import find_claude; "
-        "print(find_claude(None, {'PATH': ''}))"
+        "from claude_mpm.claude_binary import find_claude; print(find_claude(None, {'PATH': ''}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"],

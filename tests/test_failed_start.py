@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from claude_mpm import create_orchestrator
-from claude_mpm.config.claude_binary import find_claude
+from claude_mpm.claude_binary import find_claude
 from claude_mpm.errors import ClaudeNotFound, LaunchError
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.validation import telling

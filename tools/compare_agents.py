@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claude_mpm.claude_binary import find_claude
 from claude_mpm.config.agent_file import Agent, AgentFile, agents_json
-from claude_mpm.config.claude_binary import find_claude
 from claude_mpm.config.framework import read_agents
 from claude_mpm.testing import ScriptedModel
 

@@ -81,7 +81,7 @@ make_folder() { # short, for the sockets in it; and everybody may enter it, as t
 share_claude() { # where the far user and a container can read it
     [ ! -x "$places/claude" ] || return 0
     local python=$project/${VENV:-.venv}/bin/python found
-    found=$("$python" -P -c 'from claude_mpm.config.claude_binary import find_claude; print(find_claude())') ||
+    found=$("$python" -P -c 'from claude_mpm.claude_binary import find_claude; print(find_claude())') ||
         fail "there is no claude to run in the places; run: make venv"
     cp -L --reflink=auto "$found" "$places/.claude"
     chmod 755 "$places/.claude"

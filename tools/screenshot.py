@@ -14,7 +14,7 @@ from rich.console import CONSOLE_SVG_FORMAT, Console  # type: ignore[attr-define
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from claude_mpm.config.claude_binary import find_claude
+from claude_mpm.claude_binary import find_claude
 from claude_mpm.terminal.claude_config import answer_first_questions
 from claude_mpm.testing import Call, ScriptedModel
 

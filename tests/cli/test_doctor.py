@@ -120,7 +120,7 @@ def test_no_claude_at_all(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, claude: Path, tmp_path: Path
 ) -> None:
     claude.unlink()
-    monkeypatch.setattr("claude_mpm.config.claude_binary.in_wheel", lambda: None)
+    monkeypatch.setattr("claude_mpm.claude_binary.in_wheel", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     ended = call(capsys, "doctor", "--json")
     assert_problem(ended, "claude", "no `claude`", "pip install claude-agent-sdk")

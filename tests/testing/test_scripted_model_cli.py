@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
-from claude_mpm.config.claude_binary import find_claude
+from claude_mpm.claude_binary import find_claude
 from claude_mpm.testing import (
     Call,
     Cut,

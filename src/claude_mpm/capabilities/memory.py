@@ -18,7 +18,7 @@ from claude_mpm.capabilities.facts import (
     written,
 )
 from claude_mpm.capabilities.releases import newest_tried
-from claude_mpm.config.claude_binary import in_wheel
+from claude_mpm.claude_binary import in_wheel
 from claude_mpm.errors import ClaudeTooOld, StorageError
 from claude_mpm.folders import make_private
 from claude_mpm.journal.storage import storage_errors, write_whole

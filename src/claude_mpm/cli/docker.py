@@ -29,7 +29,7 @@ def build(context: click.Context, base: str, tag: str, claude: str | None, engin
 
     The base has glibc and bash, and is in the engine already.
     """
-    from claude_mpm.config.claude_binary import find_claude
+    from claude_mpm.claude_binary import find_claude
     from claude_mpm.environments.image import build_image
 
     app = context.ensure_object(App)

@@ -90,7 +90,7 @@ def _interpreter(script: Path) -> Path | None:
 
 def check_claude(resolved: Resolved) -> Check:
     """Whether there is a `claude`, which one, and that it runs."""
-    from claude_mpm.config.claude_binary import find_claude
+    from claude_mpm.claude_binary import find_claude
 
     asked = resolved.settings.claude_path
     try:

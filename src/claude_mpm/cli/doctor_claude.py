@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from claude_mpm.capabilities.facts import FACTS, FLOOR, changes, parse_version, written
 from claude_mpm.capabilities.memory import Memory, probed_build
 from claude_mpm.capabilities.releases import newest_tried, read_releases
+from claude_mpm.claude_binary import find_claude
 from claude_mpm.cli.output import echo, styled
-from claude_mpm.config.claude_binary import find_claude
 
 if TYPE_CHECKING:
     from pathlib import Path

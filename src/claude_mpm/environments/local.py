@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_mpm.config.claude_binary import find_claude
+from claude_mpm.claude_binary import find_claude
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.variables import inherited
 from claude_mpm.errors import LaunchError

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_mpm.config.claude_binary import find_claude
+from claude_mpm.claude_binary import find_claude
 from claude_mpm.environments.base import Environment, said
 from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError, UsageError
