@@ -8,6 +8,7 @@ Environment:
   STAND_IN_DEAF    ignore SIGTERM and the end of input
   STAND_IN_VERSION the version that it tells; empty for none
   STAND_IN_MUTE    do not acknowledge prompts
+  STAND_IN_ASKS    ask for something that nobody knows, and go on once that is answered
   STAND_IN_OLD     know no request but `initialize`, and do not answer others
 """
 
@@ -60,6 +61,10 @@ def turn(message: dict[str, Any]) -> None:
     log(input=text)
     fault()
     emit(type="command_lifecycle", command_uuid=uuid, state="started")
+    if os.environ.get("STAND_IN_ASKS"):
+        emit(type="control_request", request_id="w1", request={"subtype": "fold_paper"})
+        response = json.loads(sys.stdin.readline())
+        log(answer=response)
     content = [{"type": "text", "text": answer(text)}]
     emit(type="assistant", message={"id": "msg_1", "role": "assistant", "content": content})
     emit(

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from builds import make_build
 
+from claude_mpm import create_orchestrator
 from claude_mpm.conversation.verdict import Outcome
 from command import Command
 
@@ -101,3 +103,20 @@ def test_a_build_that_does_not_take_what_its_version_takes_is_probed(
     assert "unknown option '--system-prompt-snapshot'" in failed.stderr
     assert "start it again" in failed.stderr
     assert command("resume", "kept", "more").stdout == "Claude heard: more\n"
+
+
+def test_a_request_that_nobody_knows_is_refused_so_that_it_waits_for_nobody(
+    model: ScriptedModel, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    claude = make_build(tmp_path / "b", "2.1.332", STAND_IN_ASKS="1", STAND_IN_LOG=str(log))
+    environ, state = model.environment(tmp_path / "h"), str(tmp_path / "state")
+    with create_orchestrator(
+        "local", claude_path=str(claude), environ=environ, state_dir=state
+    ) as made:
+        assert made.ask("hello", timeout=30).check().text == "Claude heard: hello"
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    (answer,) = [record["answer"] for record in records if "answer" in record]
+    assert answer["response"]["request_id"] == "w1"
+    assert answer["response"]["subtype"] == "error"
+    assert "fold_paper" in answer["response"]["error"]

@@ -32,6 +32,9 @@ class Asker(Protocol):
     def answer(self, answer: Answer) -> Answer:
         """Give Claude an answer, and return the one that stands."""
 
+    def refuse(self, request_id: str, subtype: str) -> None:
+        """Tell Claude that nobody answers a request of a kind that is not known."""
+
     def answers(self) -> Mapping[str, Answer]:
         """Return the answers there are, whoever gave them, by the question's name."""
 
@@ -89,6 +92,9 @@ class QuestionDesk(Observer):
             asked = self._state.asked.get(event.data.request_id)
             if asked is not None:
                 self._take(asked)
+            elif (subtype := event.data.request.get("subtype")) != "can_use_tool":
+                # A build of tomorrow may wait for the answer, and nobody knows one.
+                self._session.refuse(event.data.request_id, str(subtype))
         if self._questions:
             self._withdraw(q for q in self.open() if q.request_id not in self._state.asked)
             self.act()

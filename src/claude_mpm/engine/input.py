@@ -79,6 +79,15 @@ class Input:
         """Send a control request of ours, such as `interrupt`."""
         self.send(_STREAM_JSON.control(request_id or new_request_id(), subtype, **fields))
 
+    def refuse(self, request_id: str, subtype: str) -> None:
+        """Tell Claude that nobody answers a request of a kind that is not known, so it goes on.
+
+        Raises:
+            MPMError: Claude takes no input any more, or the disk did not take the message.
+        """
+        reason = f"Unsupported control request subtype: {subtype[:100]}"
+        self.send(_STREAM_JSON.refuse(request_id, reason))
+
     def answer(self, answer: Answer) -> Answer:
         """Answer a question of Claude's that has no answer; return the answer that it has then."""
         self._check_open()

@@ -316,6 +316,11 @@ class LiveSession:
         """Answer a question of Claude's that has no answer; return the answer that it has then."""
         return self.input.answer(answer)
 
+    def refuse(self, request_id: str, subtype: str) -> None:
+        """Tell Claude that nobody answers a request of a kind that is not known."""
+        with suppress(MPMError):  # it has ended, and waits no more
+            self.input.refuse(request_id, subtype)
+
     def answers(self) -> Mapping[str, Answer]:
         """Return the answers there are, whoever gave them, by the question's name."""
         return read_answers(self.folder)

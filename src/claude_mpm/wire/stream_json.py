@@ -129,6 +129,11 @@ class StreamJson:
         body = {"subtype": "success", "request_id": request_id, "response": response}
         return _line({"type": "control_response", "response": body})
 
+    def refuse(self, request_id: str, reason: str) -> bytes:
+        """Return the answer to a control request of Claude's that nobody here knows."""
+        body = {"subtype": "error", "request_id": request_id, "error": reason}
+        return _line({"type": "control_response", "response": body})
+
 
 def _line(message: dict[str, Any]) -> bytes:
     return _encode(message) + b"\n"
