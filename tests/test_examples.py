@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from claude_mpm.testing import Call
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -67,6 +69,29 @@ def test_several_prompts_are_answered_at_once(
     said = run(sys.executable, EXAMPLES / "batch.py", "the first", "the second")
     assert said.count("Both are here.") == 2
     assert said.index("# the first  (completed") < said.index("# the second  (completed")
+
+
+def test_a_batch_mends_nine_of_twelve_repositories(
+    run: Callable[..., str], model: ScriptedModel, tmp_path: Path
+) -> None:
+    """The model says each time that it is done; the tests know better."""
+    for number in range(1, 13):
+        wrong = f"sum(numbers) + {number}"
+        right = "sum(numbers)" if number % 4 else "sum(numbers) + 0.5"
+        edit = Call("Edit", file_path="sums.py", old_string=wrong, new_string=right)
+        model.on(f"repo-{number:02d}", Call("Read", file_path="sums.py"), edit, "It is mended.")
+    root = tmp_path / "repositories"
+    lines = run(sys.executable, EXAMPLES / "mend_repositories.py", root).splitlines()
+    assert lines[-1] == "9 passed, 3 failed"
+    failed = [line.split()[0] for line in lines[:-1] if "the check ended with 1" in line]
+    assert failed == ["repo-04", "repo-08", "repo-12"]
+    for number, line in enumerate(lines[:-1], 1):
+        name = f"repo-{number:02d}"
+        branch = line.split()[2]
+        assert branch.endswith(f"/{name}")
+        kept = ["git", "-C", str(root / name), "show", f"{branch}:sums.py"]
+        text = subprocess.run(kept, capture_output=True, text=True, check=True).stdout
+        assert text.endswith("sum(numbers)\n" if number % 4 else "sum(numbers) + 0.5\n")
 
 
 @pytest.fixture

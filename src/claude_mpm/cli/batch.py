@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import signal
 import time
 from contextlib import closing
 from pathlib import Path
@@ -364,6 +362,8 @@ def _go_on(app: App, name: str | None, limits: dict[str, Any], *, retry: bool) -
 
 def _run(app: App, batch: Batch) -> int:
     """Run a batch to its end, and say on the way what happens; return the exit status."""
+    import asyncio
+
     view = LiveView(app, batch)
     reason = asyncio.run(_follow(batch, view))
     ledger = batch.ledger
@@ -379,6 +379,9 @@ def _run(app: App, batch: Batch) -> int:
 
 async def _follow(batch: Batch, view: LiveView) -> str:
     """Show what happens until the runner is done; return why it was left."""
+    import asyncio
+    import signal
+
     from claude_mpm.fleet.runner import How
 
     def leave(reason: str) -> None:

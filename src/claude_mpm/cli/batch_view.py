@@ -10,13 +10,11 @@ import msgspec
 
 from claude_mpm.cli.app import is_plain
 from claude_mpm.cli.export import render
-from claude_mpm.cli.output import echo, echo_export, echo_json
-from claude_mpm.cli.session_view import age
+from claude_mpm.cli.output import age, echo, echo_export, echo_json
 from claude_mpm.fleet.ledger import Began, Ended, Halted, Ledger, Paused, Resumed, current_runner
-from claude_mpm.fleet.runner import Snapshot
+from claude_mpm.fleet.snapshot import read_snapshot
 from claude_mpm.journal.rate_limited import clock
 from claude_mpm.printable import one_line
-from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from claude_mpm.cli.app import App
     from claude_mpm.fleet.batch import Batch
     from claude_mpm.fleet.ledger import Entry
-    from claude_mpm.fleet.runner import Live
+    from claude_mpm.fleet.snapshot import Live
 
 _COLUMNS = (
     "task", "outcome", "check", "verdict", "cost", "tokens", "seconds", "tickets", "attempt",
@@ -129,7 +127,7 @@ def status_of(folder: Path) -> dict[str, Any]:
     """
     ledger = Ledger(folder)
     runner = current_runner(folder)
-    live = read_live(folder) if runner is not None else None
+    live = read_snapshot(folder) if runner is not None else None
     found = counts(ledger)
     ended = ledger.results()
     state = f"run by {runner}" if runner else _rests(ledger)
@@ -164,14 +162,6 @@ def _projected(ledger: Ledger) -> float:
     """Return what the batch costs in all if the rest costs what the mean of the others did."""
     ended = len(ledger.results())
     return ledger.total.cost_usd / ended * len(ledger.tasks) if ended else 0.0
-
-
-def read_live(folder: Path) -> Snapshot | None:
-    """Return what a runner has noted last; None where there is nothing."""
-    try:
-        return msgspec.json.decode((folder / "live.json").read_bytes(), type=Snapshot)
-    except (FileNotFoundError, *NOT_JSON):
-        return None
 
 
 def print_status(app: App, found: dict[str, Any]) -> None:

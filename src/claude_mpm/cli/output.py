@@ -12,6 +12,8 @@ from claude_mpm.printable import printable, printable_json
 if TYPE_CHECKING:
     from typing import TextIO
 
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60))
+
 
 class Styled(str):
     """Text that is fit for a terminal, with colours of our own; what is added to it is not."""
@@ -60,3 +62,11 @@ def echo_export(text: str) -> None:
     """Print an export: as it is in a pipe, as text on a terminal."""
     on_terminal = sys.stdout.isatty()
     sys.stdout.write(printable(text.replace("\r\n", "\n")) if on_terminal else text)
+
+
+def age(seconds: float) -> str:
+    """Return a time that has passed in its largest unit: 40s, 5m, 3h, 2d."""
+    for unit, size in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{max(0, int(seconds))}s"

@@ -97,7 +97,7 @@ def _row(session: str, asked: Asked, redactor: Redactor) -> Waiting:
 
 
 def _cells(row: Waiting) -> tuple[object, ...]:
-    from claude_mpm.cli.session_view import age
+    from claude_mpm.cli.output import age
 
     return (
         row.session[:8],

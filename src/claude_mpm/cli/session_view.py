@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from claude_mpm.capabilities.strangers import strangers_of
-from claude_mpm.cli.output import echo, styled
+from claude_mpm.cli.output import age, echo, styled
 from claude_mpm.conversation.verdict import Circumstances, judge
 from claude_mpm.engine.command_line import asks_for_value
 from claude_mpm.journal.prompts import last_prompt
@@ -32,7 +32,6 @@ COLUMNS = (
     "session", "state", "turns", "cost", "tickets", "age", "orchestrator", "folder", "last prompt",
 )  # fmt: skip
 _PLACE, _PROMPT = 24, 40  # characters of a cell
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,14 +94,6 @@ def cells(row: Row) -> tuple[object, ...]:
 def _state(state: State, until: float | None) -> str:
     """Return what a session does, with the time at which that is over where it is known."""
     return f"{state} until {clock(until)}" if state is State.PARKED and until else str(state)
-
-
-def age(seconds: float) -> str:
-    """Return a time that has passed in its largest unit: 40s, 5m, 3h, 2d."""
-    for unit, size in _UNITS:
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return f"{max(0, int(seconds))}s"
 
 
 def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:

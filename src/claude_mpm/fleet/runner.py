@@ -36,8 +36,8 @@ from claude_mpm.errors import (
 from claude_mpm.fleet.account import Account
 from claude_mpm.fleet.attempt import Job, Seen, trouble_of
 from claude_mpm.fleet.ledger import Began, Ended, Halted, Paused, Resumed
+from claude_mpm.fleet.snapshot import Live, Snapshot, remove_snapshot, write_snapshot
 from claude_mpm.fleet.task import Outcome, Result, Trouble
-from claude_mpm.journal.storage import write_whole
 from claude_mpm.records import Spending
 from claude_mpm.wire.text_lines import is_claude_code_text
 
@@ -64,35 +64,6 @@ class How(IntEnum):
     DRAIN = 1  # begin nothing more
     END = 2  # interrupt what runs; it can go on later
     LEAVE = 3  # let what runs go on by itself
-
-
-class Live(msgspec.Struct, kw_only=True):
-    """What a session of a batch does at the moment.
-
-    Args:
-        what: the last that it said or did.
-        waits: whether it waits for a person's answer.
-        since: when the attempt began, in seconds since the epoch.
-    """
-
-    task: str
-    place: str
-    session: str
-    since: float
-    what: str = "starting"
-    waits: bool = False
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes on in a batch, as its runner has noted it last.
-
-    Args:
-        parked: until when accounts are parked, by their names.
-    """
-
-    at: float
-    running: list[Live]
-    parked: dict[str, float] = {}
 
 
 class _Site:
@@ -201,7 +172,7 @@ class Runner:
                 if timer is not None:
                     timer.cancel()
                 self.entries.put_nowait(None)
-        (self._ledger.folder / "live.json").unlink(missing_ok=True)
+        remove_snapshot(self._ledger.folder)
         if self._error is not None:
             raise self._error
         if self.how > How.RUN and not self._ledger.done:
@@ -490,11 +461,10 @@ class Runner:
 
     async def _note_live(self) -> None:
         """Note what goes on, for `batch status`, until this is cancelled."""
-        file = self._ledger.folder / "live.json"
         nobody = asyncio.Event()
         while True:
             with suppress(OSError):  # it is worth nothing when the disk is full
-                write_whole(file, msgspec.json.encode(self.snapshot()) + b"\n")
+                write_snapshot(self._ledger.folder, self.snapshot())
             with suppress(TimeoutError):
                 await asyncio.wait_for(nobody.wait(), _LIVE_INTERVAL)
 
