@@ -60,8 +60,9 @@ format: venv ## Bring the code into its format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-screenshot: venv ## Take the pictures of the native interface anew (needs tmux)
+screenshot: venv ## Take the pictures of the native interface and of the page anew (needs tmux, chromium)
 	PYTHONPATH=tests/terminal $(BIN)/python tools/screenshot.py
+	PYTHONPATH=tests $(BIN)/python tools/page_pictures.py
 
 docs: venv ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

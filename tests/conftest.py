@@ -18,10 +18,12 @@ from claude_mpm.orchestration.factory import create_orchestrator
 from claude_mpm.testing import ScriptedModel
 from command import Command
 from fast_claude import fast, limited  # noqa: F401 - fixtures
+from opened_page import page  # noqa: F401 - a fixture
 from real_places import (  # noqa: F401 - fixtures
     _cluster,
     _engine,
     _started,
+    chromium,
     cluster,
     docker,
     gh,

@@ -7,6 +7,8 @@ place fail with the script's one line.
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import uuid
 from pathlib import Path
@@ -166,6 +168,18 @@ def gh(_started: set[str]) -> str:
     if _script("status", "gh").returncode:
         _start("gh", _started)
     return "gh"
+
+
+@pytest.fixture(scope="session")
+def chromium(_started: set[str]) -> str:
+    """The path of Debian's Chromium; CHROMIUM names another."""
+    if named := os.environ.get("CHROMIUM"):
+        return named
+    if _script("status", "browser").returncode:
+        _start("browser", _started)
+    found = shutil.which("chromium")
+    assert found is not None
+    return found
 
 
 def _bring_up(place: str, started: set[str]) -> dict[str, str]:

@@ -33,7 +33,7 @@ LAYERS = (
     ("orchestration",),  # the face
     ("fleet",),  # several places at once
     ("",),  # the package itself: the public names
-    ("server", "testing", "sdk", "bridges"),
+    ("server", "testing", "sdk", "bridges", "web"),
     ("cli",),
 )
 MAX_FILE_LINES = 700

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The real places of the tests: a Docker Engine and an sshd, apart from those of the machine; the
-# programs tmux and gh; and a Kubernetes, where it is named.
+# The real places of the tests: a Docker Engine, an sshd, apart from those of the machine; the
+# programs tmux, gh and a browser; and a Kubernetes, where it is named.
 #
-#   places.sh start  [docker] [ssh] [tmux] [gh] [kubernetes]   bring up what does not run; by default
-#                                                              all but the last
-#   places.sh status [docker] [ssh] [tmux] [gh] [kubernetes]   succeed where all of them run
-#   places.sh stop                                             end and remove all that `start` made
-#   places.sh build kubernetes                                 build it, once; it is kept in the user's cache
+#   places.sh start  [PLACE...]      bring up what does not run: docker, ssh, tmux, gh, browser,
+#                                    kubernetes; by default all but the last
+#   places.sh status [PLACE...]      succeed where all of them run
+#   places.sh stop                   end and remove all that `start` made
+#   places.sh build kubernetes       build it, once; it is kept in the user's cache
 #
 # `.places` in the project leads to their folder; docker.env in it and so on say how to reach them.
 # As root, what is missing is installed with apt. Without root, an engine that the user may use, and
@@ -95,6 +95,8 @@ tmux_start() { need tmux tmux; }
 tmux_status() { command -v tmux >/dev/null; }
 gh_start() { need gh gh; }
 gh_status() { command -v gh >/dev/null; }
+browser_start() { need chromium chromium; }
+browser_status() { command -v chromium >/dev/null; }
 
 each() { # VERB PLACE...
     local verb=$1 place
@@ -104,11 +106,11 @@ each() { # VERB PLACE...
 
 verb=${1:-}
 [ $# = 0 ] || shift
-[ $# != 0 ] || set -- docker ssh tmux gh
+[ $# != 0 ] || set -- docker ssh tmux gh browser
 for place in "$@"; do
     case $place in
-    docker | ssh | tmux | gh | kubernetes) ;;
-    *) fail "no place $place: docker, ssh, tmux, gh or kubernetes" ;;
+    docker | ssh | tmux | gh | browser | kubernetes) ;;
+    *) fail "no place $place: docker, ssh, tmux, gh, browser or kubernetes" ;;
     esac
 done
 PATH=$PATH:/usr/sbin:/sbin

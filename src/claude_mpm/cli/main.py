@@ -43,6 +43,7 @@ _COMMANDS = {
     "batch": "batch",
     "docker": "docker",
     "serve": "serve",
+    "web": "web",
     "mcp": "mcp",
     "acp": "acp",
     "export": "export_session",

@@ -36,7 +36,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         tool: the tool that Claude asked for.
         decision: "allow" or "deny".
         reason: the user's reason; empty if none was given.
-        by: who answered: "terminal", "command", "api" or "deadline".
+        by: who answered: "terminal", "command", "web", "api" or "deadline".
         at: when, in seconds since the epoch.
         response: what is sent to Claude, in its protocol.
     """

@@ -1,0 +1,109 @@
+// All sessions: a table that stays quick with a thousand rows, since only what changed is drawn anew.
+import { empty, h, pill, replace } from "./dom.js";
+import { fleet, onFleet } from "./fleet.js";
+import { age, exact, money, oneLine } from "./text.js";
+
+const COLUMNS = ["Session", "State", "Place", "Project", "Today", "Cost", "Turns", "Tickets", "Changed"];
+const ORDERS = {
+  "Changed last": (a, b) => b.changed_at - a.changed_at,
+  "Started last": (a, b) => b.created_at - a.created_at,
+  "Costs most": (a, b) => b.cost_usd - a.cost_usd,
+  "By project": (a, b) => a.cwd.localeCompare(b.cwd) || b.changed_at - a.changed_at,
+};
+const SHOWN = {
+  all: () => true,
+  running: (row) => !["ended", "lost", "damaged"].includes(row.state),
+  "at work": (row) => row.state === "working" || row.state === "starting",
+  "needs me": (row) => row.needs !== "",
+  ended: (row) => ["ended", "lost", "damaged"].includes(row.state),
+};
+const kept = { search: "", shown: "all", order: "Changed last" };
+
+export function sessionsView(main) {
+  const drawn = new Map(); // session: {row, node}
+  const search = h("input", { type: "search", id: "search", value: kept.search, placeholder: "Search: name, project, place, prompt", "aria-label": "Search sessions" });
+  const shown = select("Show", Object.keys(SHOWN), "shown", () => draw());
+  const order = select("Order", Object.keys(ORDERS), "order", () => draw());
+  const sum = h("p", { class: "sum", role: "status" });
+  const body = h("tbody");
+  const table = h("table", { class: "rows" }, h("thead", {}, h("tr", {}, COLUMNS.map((name) => h("th", { scope: "col" }, name)))), body);
+  const place = h("div", { class: "table-place" }, table);
+  search.addEventListener("input", () => {
+    kept.search = search.value;
+    draw();
+  });
+  replace(main, h("div", { class: "page" }, h("h1", {}, "All sessions"), h("div", { class: "tools" }, search, shown, order, sum), place));
+
+  const draw = () => {
+    const words = kept.search.toLowerCase().split(/\s+/).filter(Boolean);
+    const rows = [...fleet.rows.values()].filter((row) => SHOWN[kept.shown](row) && matches(row, words)).sort(ORDERS[kept.order]);
+    body.replaceChildren(...rows.map((row) => nodeOf(row)));
+    const today = rows.reduce((total, row) => total + row.cost_today_usd, 0);
+    const all = rows.reduce((total, row) => total + row.cost_usd, 0);
+    sum.textContent = `${rows.length.toLocaleString()} of ${fleet.rows.size.toLocaleString()} sessions · ${money(today)} today · ${money(all)} in all`;
+    place.querySelector(".empty")?.remove();
+    table.hidden = !rows.length;
+    if (!rows.length) place.append(nothing());
+  };
+  const nodeOf = (row) => {
+    const known = drawn.get(row.session);
+    if (known?.row === row) return known.node;
+    const node = rowNode(row);
+    drawn.set(row.session, { row, node });
+    return node;
+  };
+  let waits = false;
+  const drawSoon = () => {
+    if (waits) return;
+    waits = true;
+    requestAnimationFrame(() => {
+      waits = false;
+      const focused = document.activeElement?.getAttribute?.("href");
+      draw();
+      if (focused && document.activeElement === document.body) body.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+    });
+  };
+  draw();
+  const ages = setInterval(() => {
+    for (const { row, node } of drawn.values()) node.lastElementChild.textContent = age(row.changed_at);
+  }, 30000);
+  const unsubscribe = onFleet((changed, all) => (changed.size || all) && drawSoon());
+  return () => {
+    clearInterval(ages);
+    unsubscribe();
+  };
+}
+
+function nothing() {
+  if (!fleet.complete) return h("p", { class: "empty loading" }, "Reading the sessions…");
+  if (fleet.rows.size) return empty("Nothing matches.", "Search for less, or show all.");
+  return empty("There is no session yet.", "claude-mpm run “…” starts one; it appears here at once.");
+}
+
+function select(label, names, name, changed) {
+  const node = h("select", { "aria-label": label, onchange: (event) => {
+    kept[name] = event.target.value;
+    changed();
+  } }, names.map((each) => h("option", { value: each, selected: each === kept[name] }, each)));
+  return node;
+}
+
+function matches(row, words) {
+  if (!words.length) return true;
+  const text = `${row.session} ${row.cwd} ${row.environment} ${row.orchestrator} ${row.prompt} ${row.state} ${row.outcome}`.toLowerCase();
+  return words.every((word) => text.includes(word));
+}
+
+function rowNode(row) {
+  const cell = (label, ...content) => h("td", { "data-label": label }, content);
+  return h("tr", { class: row.needs ? "needs" : "" },
+    h("th", { scope: "row" }, h("a", { href: `#/session/${encodeURIComponent(row.session)}` }, exact(oneLine(row.prompt, 80) || row.session)), h("small", {}, exact(row.session.slice(0, 12)))),
+    cell("State", pill(row.state), row.needs && row.needs !== "permission" ? pill(row.needs) : null),
+    cell("Place", exact(row.environment)),
+    h("td", { "data-label": "Project", class: "path", title: row.cwd }, h("bdi", {}, exact(row.cwd))),
+    h("td", { "data-label": "Today", class: "number" }, money(row.cost_today_usd)),
+    h("td", { "data-label": "Cost", class: "number" }, money(row.cost_usd)),
+    h("td", { "data-label": "Turns", class: "number" }, String(row.turns)),
+    h("td", { "data-label": "Tickets", class: "number" }, row.tickets ? String(row.tickets) : ""),
+    h("td", { "data-label": "Changed", class: "number" }, age(row.changed_at)));
+}
