@@ -84,6 +84,7 @@ def test_doctor_starts_it_once_and_shows_what_it_can_do(command: Command) -> Non
     done = command("doctor", "--claude", claude)
     for words in (
         "99.0.0", "no   2.1.257  it takes `--system-prompt-snapshot off`",
+        "it refuses --system-prompt-snapshot, and has --system-prompt-snapshots",
         "newer than", "weather", "lacks, other than", "export CLAUDE_PATH=",
     ):  # fmt: skip
         assert words in done.stdout, done.stdout

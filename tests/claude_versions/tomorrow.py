@@ -55,6 +55,9 @@ def main() -> int:
     if "renamed" in changes and "--system-prompt-snapshot" in arguments:
         sys.stderr.write("error: unknown option '--system-prompt-snapshot'\n")
         return 1
+    if arguments == ["--help"] and "renamed" in changes:
+        sys.stdout.write("  --system-prompt-snapshots <on|off>  Record the system prompt\n")
+        return 0
     process = subprocess.Popen([claude, *arguments], stdout=subprocess.PIPE)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     assert process.stdout is not None

@@ -25,12 +25,14 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
         version: as the build told it while it ran; empty where it told none.
         facts: the names of what it can do.
         messages: the fields of each message that it wrote, by type with subtype.
+        hints: what may stand for an option that it refuses, by its own `--help`; a line each.
         error: why nothing could be found; empty where it could.
     """
 
     version: str = ""
     facts: tuple[str, ...] = ()
     messages: dict[str, list[str]] = {}
+    hints: tuple[str, ...] = ()
     error: str = ""
 
     def capabilities(self, version: str = "") -> Capabilities:

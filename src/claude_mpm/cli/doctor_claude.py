@@ -71,6 +71,7 @@ def _record(path: Path, known: Known, probe: Probe) -> dict[str, Any]:
         "differs": changes(build.facts, newest),
         "lies": changes(build.facts, known.version) if known.version else [],
         "unknown": unknown,
+        "hints": probe.hints,
         "pin": _pin(str(path)),
         "go_back": _go_back(newest),
     }  # fmt: skip
@@ -107,6 +108,8 @@ def _print(record: dict[str, Any]) -> None:
     _row("tried", f"{order} {newest}, the newest that was tried")
     for line in record["differs"]:
         _row("", line)
+    for line in record["hints"]:
+        _row("perhaps", line)
     if record["unknown"]:
         _row("unknown", ", ".join(record["unknown"]))
     _row("pin it", record["pin"])

@@ -25,7 +25,7 @@ from claude_mpm.capabilities.facts import by_version, parse_version, written
 from claude_mpm.capabilities.probing import Probe
 from claude_mpm.testing.script import Delegate, Say, Stall
 from claude_mpm.testing.scripted_model import ScriptedModel
-from claude_mpm.validation import telling
+from claude_mpm.validation import nearest, telling
 
 _PATIENCE = 15.0  # seconds for each thing that a build has to do
 _IDLE = 0.5  # seconds after a result in which a build says that it is idle, if it says so
@@ -37,6 +37,7 @@ _OPTIONS = {
 _ARGUMENTS = (
     "-p", "--verbose", "--input-format", "stream-json", "--output-format", "stream-json",
 )  # fmt: skip
+_OPTION = re.compile(r"--[a-z][\w-]+")
 _REFUSED = re.compile(r"unknown option '(--[\w-]+)")
 
 
@@ -189,7 +190,7 @@ def probe_build(claude: str) -> Probe:
         given = {**_OPTIONS, "agents_by_file": ("--agents", str(agents))}
         try:
             return _probe_with(claude, given, environ, folder)
-        except (OSError, _Ended) as error:
+        except (OSError, subprocess.TimeoutExpired, _Ended) as error:
             return Probe(error=str(error))
 
 
@@ -197,19 +198,34 @@ def _probe_with(
     claude: str, given: dict[str, tuple[str, str]], environ: dict[str, str], folder: Path
 ) -> Probe:
     """Start a build with options, and again without those that it refuses."""
+    hints: list[str] = []
     while True:
         arguments = [word for pair in given.values() for word in pair]
         build = _Build(claude, arguments, environ, folder)
         try:
             told = build.ask("initialize")
-            return _converse(build, told or {}, set(given))
+            found = _converse(build, told or {}, set(given))
+            return msgspec.structs.replace(found, hints=tuple(hints))
         except _Ended as error:
             refused = _refused(str(error), given)
             if refused is None:
                 raise
+            if refused in _OPTIONS:
+                hints += _hint(claude, _OPTIONS[refused][0], environ)
             given = {name: pair for name, pair in given.items() if name != refused}
         finally:
             build.close()
+
+
+def _hint(claude: str, option: str, environ: dict[str, str]) -> list[str]:
+    """Return what a build's help has that may be another name of an option; empty for nothing."""
+    done = subprocess.run(
+        [claude, "--help"], stdin=subprocess.DEVNULL, capture_output=True, env=environ,
+        timeout=_PATIENCE, check=False,
+    )  # fmt: skip
+    listed = set(_OPTION.findall(done.stdout.decode("utf-8", "replace")))
+    other = None if option in listed else nearest(option, listed, cutoff=0.75)
+    return [f"it refuses {option}, and has {other}"] if other else []
 
 
 def _refused(said: str, given: dict[str, tuple[str, str]]) -> str | None:
