@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_mpm.environments.remote import Remote
-from claude_mpm.link.connection import Connection, Server
+from claude_mpm.link.connection import ServerAddress, ServerConnection
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from command import PROGRAM, SECONDS
 
@@ -133,10 +133,10 @@ class Served:
             },
         )
 
-    def connect(self, session: str, token: str = "", follow: int | None = None) -> Connection:
+    def connect(self, session: str, token: str = "", follow: int | None = None) -> ServerConnection:
         """Return a connection of our own client."""
-        server = Server(address=self.address, token=token, tls=False)
-        return Connection(server, session, follow)
+        server = ServerAddress(address=self.address, token=token, tls=False)
+        return ServerConnection(server, session, follow)
 
     def sessions(self) -> list[Path]:
         return sorted((self.state / "sessions").glob("*"))

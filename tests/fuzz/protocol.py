@@ -24,11 +24,11 @@ from claude_mpm.server.tokens import Token, Tokens
 from claude_mpm.sessions.store import Store
 from claude_mpm.wire.framing import LineBuffer, LineTooLong
 from claude_mpm.wire.remote import (
-    Error,
-    Init,
-    Malformed,
-    Message,
-    Output,
+    ErrorMessage,
+    InitMessage,
+    MalformedMessage,
+    OutputMessage,
+    RemoteMessage,
     decode,
     encode,
 )
@@ -66,10 +66,10 @@ class _Socket:
     def __init__(self, data: bytes) -> None:
         self.lines = LineBuffer(1 << 16)
         self.sending = asyncio.Lock()
-        self.said: list[Message] = []
+        self.said: list[RemoteMessage] = []
         self._chunks = iter(chunks(data))
 
-    async def receive(self) -> Message:
+    async def receive(self) -> RemoteMessage:
         while (line := self.lines.next()) is None:
             piece = next(self._chunks, None)
             if piece is None:
@@ -78,7 +78,7 @@ class _Socket:
         await asyncio.sleep(0)
         return decode(line)
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: RemoteMessage) -> None:
         assert decode(encode(message)[:-1]) == message, "an answer that cannot be read"
         self.said.append(message)
         await asyncio.sleep(0)
@@ -107,7 +107,7 @@ def _prepared() -> tuple[SessionManager, Authenticator, Token]:
 
 async def _serve(sock: _Socket, sessions: SessionManager, authenticator: Authenticator) -> None:
     init = await sock.receive()
-    if not isinstance(init, Init):
+    if not isinstance(init, InitMessage):
         return
     token = authenticator.authenticate(init)
     quota = authenticator.quota(token)
@@ -120,7 +120,7 @@ def service(data: bytes) -> None:
     sock = _Socket(data)
     try:
         _runner().run(_serve(sock, sessions, authenticator))
-    except (Refused, MPMError, Malformed, LineTooLong, Disconnected) as error:
+    except (Refused, MPMError, MalformedMessage, LineTooLong, Disconnected) as error:
         assert "\n" not in str(error), f"a refusal of several lines: {error}"
     _check(sock.said, sessions.folder(token, "s"))
     outside = {path.name for path in (workspace() / "server").iterdir()}
@@ -128,12 +128,12 @@ def service(data: bytes) -> None:
 
 
 def _check(said: list[Any], folder: SessionFolder) -> None:
-    journal = b"".join(each.journal for each in said if isinstance(each, Output))
+    journal = b"".join(each.journal for each in said if isinstance(each, OutputMessage))
     assert journal in _JOURNAL, "another journal"
     for each in said:
-        if isinstance(each, Output) and each.ended:
+        if isinstance(each, OutputMessage) and each.ended:
             assert each.offset == len(_JOURNAL), "an end before the end"
-        if isinstance(each, Error):
+        if isinstance(each, ErrorMessage):
             assert "\n" not in each.error
     if folder.inbox.exists():
         drafts = list(folder.path.glob(".part-*"))

@@ -15,7 +15,7 @@ from claude_mpm.processors.usage import UsageProcessor
 from claude_mpm.wire import WIRES
 from claude_mpm.wire.framing import Line, LineBuffer, LineFramer, LineTooLong
 from claude_mpm.wire.plain_text import in_pieces
-from claude_mpm.wire.remote import Malformed, decode, decode_start, encode
+from claude_mpm.wire.remote import MalformedMessage, decode, decode_start, encode
 from claude_mpm.wire.text_lines import LineAssembler, reported_error
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def remote_codec(data: bytes) -> None:
     assert one == many, "another chunking gives other messages"
     try:
         decode_start(data)
-    except Malformed as error:
+    except MalformedMessage as error:
         assert "\n" not in str(error)
 
 
@@ -135,7 +135,7 @@ def _messages(pieces: list[bytes]) -> list[object]:
                 message = decode(line)
                 assert decode(encode(message)[:-1]) == message, "does not survive the way back"
                 found.append(message)
-        except (Malformed, LineTooLong) as error:
+        except (MalformedMessage, LineTooLong) as error:
             assert "\n" not in str(error)
             return [*found, type(error)]
     return found

@@ -14,7 +14,7 @@ from claude_mpm.environments.docker import Docker
 from claude_mpm.environments.engine import Engine
 from claude_mpm.environments.ssh import SSH
 from claude_mpm.errors import LaunchError
-from claude_mpm.link.answer import Answer
+from claude_mpm.link.answer import MarkedOutput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,7 +143,7 @@ def test_a_greeting_is_not_taken_for_a_claude_or_for_a_host(tmp_path: Path, stan
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1 << 20])
 def test_an_answer_in_pieces_is_the_same(size: int) -> None:
-    answer = Answer()
+    answer = MarkedOutput()
     nonce = answer.nonce.encode()
     inner = b"one\n\x1etwo\x1e" + nonce[:5] + b"\n\n"
     whole = b"hello\n\n\x1e" + nonce + b"\n" + inner + b"\x1e" + nonce + b" 3\nbye\x1e" + nonce

@@ -53,7 +53,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shell, "_PATIENCE", 2.0)
     monkeypatch.setattr(command, "_TO_END", 0.1)
     monkeypatch.setattr(link, "_BEAT", 0.2)
-    monkeypatch.setattr(link, "_UNDER_WAY", 0.2)
+    monkeypatch.setattr(link, "_IN_TRANSIT", 0.2)
     monkeypatch.setattr(link, "_LONGEST_PAUSE", 0.2)
     monkeypatch.setattr("signal.signal", lambda *_: None)  # it is no process of its own here
 

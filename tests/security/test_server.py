@@ -18,7 +18,7 @@ import pytest
 from claude_mpm.environments.docker import Docker
 from claude_mpm.environments.ssh import SSH
 from claude_mpm.errors import LaunchError, StorageError, UsageError
-from claude_mpm.link.connection import Connection, Server
+from claude_mpm.link.connection import ServerAddress, ServerConnection
 from claude_mpm.link.far import FarFailed, LinkCut
 from claude_mpm.server.message_socket import Refused
 from claude_mpm.server.quota import ByteQuota
@@ -26,7 +26,7 @@ from claude_mpm.server.roots import Roots
 from claude_mpm.server.tokens import TokenLimits, Tokens
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing.processes import resident_memory
-from claude_mpm.wire.remote import CHUNK, Input, Start, encode
+from claude_mpm.wire.remote import CHUNK, InputMessage, StartParameters, encode
 from command import PROGRAM
 from served import raw, until
 
@@ -36,13 +36,15 @@ if TYPE_CHECKING:
     from served import Served
 
 NOBODY = 65534
-START = Start(folder="/near", claude="/bin/sh", arguments=("-c", "cat"), wire="plain-text")
+START = StartParameters(
+    folder="/near", claude="/bin/sh", arguments=("-c", "cat"), wire="plain-text"
+)
 
 
-def start(connection: Connection, **changes: Any) -> None:
+def start(connection: ServerConnection, **changes: Any) -> None:
     """Have a session started with what is like any other start but for some of its values."""
     connection.ask(
-        Input(do="start"), msgspec.json.encode(msgspec.structs.replace(START, **changes))
+        InputMessage(do="start"), msgspec.json.encode(msgspec.structs.replace(START, **changes))
     )
 
 
@@ -124,7 +126,7 @@ def test_a_start_elsewhere_is_refused_and_leaves_nothing(served: Served, tmp_pat
         assert served.sessions() == []
         start(client, cwd=str(tmp_path / "project" / "part"))
         (folder,) = served.sessions()
-        client.ask(Input(do="signal", signal=15))
+        client.ask(InputMessage(do="signal", signal=15))
     assert json.loads((folder / "meta.json").read_text())["cwd"] == str(
         tmp_path / "project" / "part"
     )
@@ -138,7 +140,7 @@ def test_several_folders_can_be_named(served: Served, tmp_path: Path) -> None:
         with pytest.raises(FarFailed, match="may not work in"):
             start(client, cwd=str(tmp_path / "project"))
         start(client, cwd=str(tmp_path / "two"))
-        client.ask(Input(do="signal", signal=15))
+        client.ask(InputMessage(do="signal", signal=15))
 
 
 # --- odd starts ---------------------------------------------------------------------------------
@@ -183,8 +185,8 @@ def test_what_cannot_be_started_is_one_error_and_no_traceback(served: Served) ->
             assert client.usable, f"the connection was closed for {str(odd)[:80]}"
         for data in (DEEP, b'{"folder":"/f","x":' + DEEP, b"[]", b"", b"\xff", b'{"folder":1}'):
             with pytest.raises(FarFailed, match="nothing that a session can be started with"):
-                client.ask(Input(do="start"), data)
-        assert client.ask(Input(do="beat")).id
+                client.ask(InputMessage(do="start"), data)
+        assert client.ask(InputMessage(do="beat")).id
     assert "Traceback" not in served.log
     assert served.sessions() == []
 
@@ -218,19 +220,19 @@ def test_a_name_that_a_shell_would_read_is_no_variable(name: str) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        [Input(do="beat", id=100 + n, offset=7, data=b"x", size=9) for n in range(20)],
-        [Input(do="start", id=100, offset=n, data=b"x", size=1000) for n in range(20)],
+        [InputMessage(do="beat", id=100 + n, offset=7, data=b"x", size=9) for n in range(20)],
+        [InputMessage(do="start", id=100, offset=n, data=b"x", size=1000) for n in range(20)],
     ],
     ids=["fields of a piece", "small pieces"],
 )
-def test_nothing_passes_the_rate_limit_by(served: Served, said: list[Input]) -> None:
+def test_nothing_passes_the_rate_limit_by(served: Served, said: list[InputMessage]) -> None:
     token = served.token("ann", "--rate", "5")
     served.start()
     with closing(served.connect("mine", token)) as client:
         began = time.monotonic()
         for message in said:
             client.send(message)
-        client.ask(Input(do="beat"))
+        client.ask(InputMessage(do="beat"))
         # Five a second, after ten at once.
         assert time.monotonic() - began > 1.5
 
@@ -242,7 +244,7 @@ def test_a_long_message_in_whole_pieces_is_one_message(served: Served) -> None:
         began = time.monotonic()
         start(client, framework=b"x" * (60 * CHUNK))
         assert time.monotonic() - began < 10
-        client.ask(Input(do="signal", signal=15))
+        client.ask(InputMessage(do="signal", signal=15))
 
 
 def test_unfinished_starts_of_one_token_take_a_bounded_memory(served: Served) -> None:
@@ -254,11 +256,13 @@ def test_unfinished_starts_of_one_token_take_a_bounded_memory(served: Served) ->
         refused = 0
         for number in range(20):
             client = clients.enter_context(closing(served.connect(f"s{number}", token)))
-            client.send(Input(do="start", id=1, size=size, data=b"x" * CHUNK))
+            client.send(InputMessage(do="start", id=1, size=size, data=b"x" * CHUNK))
             try:
                 for at in range(CHUNK, size - CHUNK, CHUNK):
-                    client.send(Input(do="start", id=1, offset=at, size=size, data=b"x" * CHUNK))
-                client.ask(Input(do="beat"))
+                    client.send(
+                        InputMessage(do="start", id=1, offset=at, size=size, data=b"x" * CHUNK)
+                    )
+                client.ask(InputMessage(do="beat"))
             except LinkCut as error:
                 assert "unfinished messages" in str(error)
                 refused += 1
@@ -266,7 +270,7 @@ def test_unfinished_starts_of_one_token_take_a_bounded_memory(served: Served) ->
         assert resident_memory(served.pid) - before < 100 << 20
         with closing(served.connect("mine", other)) as stays:
             start(stays)
-            stays.ask(Input(do="signal", signal=15))
+            stays.ask(InputMessage(do="signal", signal=15))
 
 
 def test_long_lines_of_one_token_take_a_bounded_memory(served: Served) -> None:
@@ -298,9 +302,9 @@ def test_messages_do_not_fill_the_disk(served: Served) -> None:
         start(client, arguments=("-c", "sleep 1000"))
         with pytest.raises(FarFailed, match="bytes already, of 67108864 that they may have"):
             for number in range(100):
-                client.ask(Input(do="put", name=f"{number:06}"), message)
+                client.ask(InputMessage(do="put", name=f"{number:06}"), message)
         assert 60 < number < 68
-        client.ask(Input(do="signal", signal=9))
+        client.ask(InputMessage(do="signal", signal=9))
     stored = sum(path.stat().st_size for path in served.state.rglob("inbox/*"))
     assert stored < 70_000_000
 
@@ -357,7 +361,7 @@ def test_connections_that_stand_end_when_others_can_read_the_tokens(served: Serv
     with closing(served.connect("mine", token)) as client:
         (served.state / "tokens.json").chmod(0o644)
         with pytest.raises(FarFailed, match="revoked"):
-            client.ask(Input(do="beat"))
+            client.ask(InputMessage(do="beat"))
         with pytest.raises(LinkCut, match="cannot read its tokens"):
             served.connect("mine", token)
 
@@ -376,7 +380,9 @@ def test_a_token_goes_to_a_file_that_nobody_else_can_read(served: Served, tmp_pa
     assert "ann" in served("token", "add", "ann", "--output", f"{file}2", status=2)
     assert not Path(f"{file}2").exists()
     served.start()
-    connection = Connection(Server(address=served.address, token_file=str(file), tls=False), "mine")
+    connection = ServerConnection(
+        ServerAddress(address=served.address, token_file=str(file), tls=False), "mine"
+    )
     connection.close()
 
 
@@ -438,6 +444,6 @@ def test_another_user_with_a_token_comes_in_all_the_same(served: Served) -> None
 
 
 def _init() -> Any:
-    from claude_mpm.wire.remote import Init
+    from claude_mpm.wire.remote import InitMessage
 
-    return Init
+    return InitMessage

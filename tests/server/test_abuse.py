@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from claude_mpm.link.connection import Connection, Server
+from claude_mpm.link.connection import ServerAddress, ServerConnection
 from claude_mpm.link.far import FarFailed
 from claude_mpm.server.admission import MAX_PENDING
 from claude_mpm.testing.processes import resident_memory
-from claude_mpm.wire.remote import CHUNK, Input
+from claude_mpm.wire.remote import CHUNK, InputMessage
 from served import descriptors, heard, raw, reason, say
 
 if TYPE_CHECKING:
@@ -130,12 +130,12 @@ def test_a_gigabyte_from_somebody_with_a_token_is_refused_as_well(
 ) -> None:
     token = served.token("other")
     connection = served.connect("mine", token)
-    for question in (Input(do="start", id=1), Input(do="put", id=2, name="000001")):
+    for question in (InputMessage(do="start", id=1), InputMessage(do="put", id=2, name="000001")):
         connection.send(msgspec.structs.replace(question, size=GIGABYTE))
         with pytest.raises(FarFailed, match=f"a message of {GIGABYTE} bytes is longer"):
             connection.receive()
     with pytest.raises(FarFailed, match="no such session"):
-        connection.send(Input(do="put", id=3, name="000001", size=1, data=b"x"))
+        connection.send(InputMessage(do="put", id=3, name="000001", size=1, data=b"x"))
         connection.receive()
     connection.close()
     with raw(served.address) as client:
@@ -184,12 +184,12 @@ def test_ten_thousand_half_open_connections_to_a_tls_server(
 ) -> None:
     token = served.token()
     served.start("--tls-cert", certificates.server, "--tls-key", certificates.server_key)
-    ours = Server(address=served.address, ca=certificates.ca, token=token)
-    Connection(ours, "mine").close()
+    ours = ServerAddress(address=served.address, ca=certificates.ca, token=token)
+    ServerConnection(ours, "mine").close()
     memory, before = resident_memory(served.pid), descriptors(served.pid)
     # The beginning of a handshake: a record of 512 bytes, of which the first few come.
     assert half_open(served, b"\x16\x03\x01\x02\x00\x01\x00") - before < 2 * MAX_PENDING
-    Connection(ours, "mine").close()
+    ServerConnection(ours, "mine").close()
     assert resident_memory(served.pid) - memory < FLAT
 
 

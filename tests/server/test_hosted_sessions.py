@@ -14,7 +14,7 @@ from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.link.far import FarFailed, LinkCut
 from claude_mpm.testing import Stall
 from claude_mpm.testing.processes import processes
-from claude_mpm.wire.remote import Input
+from claude_mpm.wire.remote import InputMessage
 from command import SECONDS, wait_until_gone
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def test_a_message_that_comes_twice_is_given_to_claude_once(served: Served) -> N
         name = session_of(served).path.name.rpartition(".")[0]
         for message in (b"one\n", b"one\n", b"another\n"):
             connection = served.connect(name, token)
-            connection.ask(Input(do="put", name="000777"), message)
+            connection.ask(InputMessage(do="put", name="000777"), message)
             connection.close()
         connection = served.connect(name, token)
-        connection.ask(Input(do="put", name="000778"), b"two\n")
+        connection.ask(InputMessage(do="put", name="000778"), b"two\n")
         connection.close()
         assert [claude.get_output(SECONDS) for _ in range(2)] == ["one", "two"]
 
@@ -91,22 +91,22 @@ def test_a_message_that_comes_twice_is_given_to_claude_once(served: Served) -> N
 @pytest.mark.parametrize(
     ("question", "why"),
     [
-        (Input(do="put", name="../x"), "no name of a message"),
-        (Input(do="put", name="inbox/000001"), "no name of a message"),
-        (Input(do="put", name="000005", offset=7), "does not follow"),
-        (Input(do="fetch", name="../../tokens.json"), "no file that can be fetched"),
-        (Input(do="fetch", name="meta.json"), "no file that can be fetched"),
-        (Input(do="fetch", name="environ"), "no file that can be fetched"),
-        (Input(do="signal", signal=0), "there is no signal 0"),
-        (Input(do="signal", signal=-1), "there is no signal -1"),
-        (Input(do="signal", signal=99), "there is no signal 99"),
-        (Input(do="remove"), "the session runs"),
-        (Input(do="hold"), "belongs on a connection that carries a journal"),
-        (Input(do="start"), "nothing that a session can be started with"),
+        (InputMessage(do="put", name="../x"), "no name of a message"),
+        (InputMessage(do="put", name="inbox/000001"), "no name of a message"),
+        (InputMessage(do="put", name="000005", offset=7), "does not follow"),
+        (InputMessage(do="fetch", name="../../tokens.json"), "no file that can be fetched"),
+        (InputMessage(do="fetch", name="meta.json"), "no file that can be fetched"),
+        (InputMessage(do="fetch", name="environ"), "no file that can be fetched"),
+        (InputMessage(do="signal", signal=0), "there is no signal 0"),
+        (InputMessage(do="signal", signal=-1), "there is no signal -1"),
+        (InputMessage(do="signal", signal=99), "there is no signal 99"),
+        (InputMessage(do="remove"), "the session runs"),
+        (InputMessage(do="hold"), "belongs on a connection that carries a journal"),
+        (InputMessage(do="start"), "nothing that a session can be started with"),
     ],
 )
 def test_what_is_not_for_clients_is_refused_and_the_connection_goes_on(
-    served: Served, question: Input, why: str
+    served: Served, question: InputMessage, why: str
 ) -> None:
     token = served.token()
     served.start()
@@ -114,7 +114,7 @@ def test_what_is_not_for_clients_is_refused_and_the_connection_goes_on(
         connection = served.connect(session_of(served).path.name.rpartition(".")[0], token)
         with pytest.raises(FarFailed, match=why):
             connection.ask(question, b"data" if question.do == "put" else b"")
-        state = connection.ask(Input(do="state")).state
+        state = connection.ask(InputMessage(do="state")).state
         assert state is not None
         assert state.claude
         connection.close()

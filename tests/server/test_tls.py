@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_mpm.errors import LaunchError
-from claude_mpm.link.connection import Connection, Server
+from claude_mpm.link.connection import ServerAddress, ServerConnection
 from claude_mpm.link.far import FarFailed, LinkCut
 from served import raw, reason, say
 
@@ -28,7 +28,7 @@ def tls(certificates: Certificates) -> tuple[str, ...]:
 def refusal(served: Served, **settings: str | bool) -> str:
     """Return why a connection cannot be had."""
     with pytest.raises((FarFailed, LinkCut)) as refused:
-        Connection(Server(address=served.address, **settings), "mine")  # type: ignore[arg-type]
+        ServerConnection(ServerAddress(address=served.address, **settings), "mine")  # type: ignore[arg-type]
     assert refused.type is FarFailed, f"it would be tried again for ever: {refused.value}"
     return str(refused.value)
 
@@ -77,7 +77,7 @@ def test_a_client_without_the_right_certificate_is_refused(
     assert "refused our certificate" in refusal(served, **ours, **foreign)
     good = {"client_cert": certificates.client, "client_key": certificates.client_key}
     accepted: dict[str, Any] = {**ours, **good}
-    Connection(Server(address=served.address, **accepted), "mine").close()
+    ServerConnection(ServerAddress(address=served.address, **accepted), "mine").close()
     assert token not in served.log
 
 
@@ -98,9 +98,11 @@ def test_who_speaks_tls_to_a_server_that_does_not_is_told_so(
 def test_without_tls_nothing_is_said_to_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setattr(socket.socket, "getpeername", lambda _: ("192.0.2.1", 1))
-        server = Server(address=f"127.0.0.1:{listener.getsockname()[1]}", token="x", tls=False)
+        server = ServerAddress(
+            address=f"127.0.0.1:{listener.getsockname()[1]}", token="x", tls=False
+        )
         with pytest.raises(FarFailed, match="another machine"):
-            Connection(server, "mine")
+            ServerConnection(server, "mine")
 
 
 def test_old_versions_of_tls_are_refused(served: Served, certificates: Certificates) -> None:

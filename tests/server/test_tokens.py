@@ -15,7 +15,7 @@ import pytest
 from claude_mpm.errors import LaunchError
 from claude_mpm.link.far import FarFailed, LinkCut
 from claude_mpm.server.tokens import TokenLimits, Tokens
-from claude_mpm.wire.remote import Input
+from claude_mpm.wire.remote import InputMessage
 from served import raw, reason, say, until
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def test_a_revoked_token_ends_the_connections_that_stand(served: Served) -> None
         silent.receive()  # it has said nothing, and hears it all the same
     with pytest.raises(FarFailed, match="the token is wrong, or was revoked"):
         served.connect("mine", token)
-    assert stays.ask(Input(do="beat")).id
+    assert stays.ask(InputMessage(do="beat")).id
     for connection in (silent, stays):
         connection.close()
 
@@ -157,7 +157,7 @@ def test_who_sends_faster_than_allowed_is_read_more_slowly(served: Served) -> No
     began = time.monotonic()
     for connection in connections:
         for _ in range(20):
-            connection.ask(Input(do="beat"))
+            connection.ask(InputMessage(do="beat"))
     # Ten a second, over all connections, after twenty at once.
     assert time.monotonic() - began > 1.5
     for connection in connections:
@@ -183,11 +183,11 @@ def test_one_token_does_not_see_the_sessions_of_another(served: Served) -> None:
         session = folder.name.rpartition(".")[0]
         stranger = served.connect(session, bob)
         for question in (
-            Input(do="state"),
-            Input(do="put", name="000009"),
-            Input(do="fetch", name="out.jsonl"),
-            Input(do="signal", signal=9),
-            Input(do="remove"),
+            InputMessage(do="state"),
+            InputMessage(do="put", name="000009"),
+            InputMessage(do="fetch", name="out.jsonl"),
+            InputMessage(do="signal", signal=9),
+            InputMessage(do="remove"),
         ):
             try:
                 assert stranger.ask(question).data == b""

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from claude_mpm.link.far import FarState
 from claude_mpm.wire.framing import LineBuffer, LineTooLong
 from claude_mpm.wire.remote import (
-    Error,
-    Init,
-    Input,
-    Malformed,
-    Message,
-    Output,
-    Start,
-    State,
-    Terminate,
+    ErrorMessage,
+    FolderState,
+    InitMessage,
+    InputMessage,
+    MalformedMessage,
+    OutputMessage,
+    RemoteMessage,
+    StartParameters,
+    TerminateMessage,
     decode,
     decode_start,
     encode,
@@ -31,17 +31,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Output, text=TEXT, journal=st.binary(), offset=st.integers(0, 2**53)),
-    st.builds(Error, error=TEXT, again=st.booleans()),
-    st.builds(Input, text=TEXT, name=TEXT, data=st.binary(), offset=st.integers(0, 2**53)),
-    st.builds(Init, token=TEXT, framework=st.none() | TEXT, follow=st.none() | st.integers(0, 9)),
-    st.builds(Terminate, reason=TEXT),
+MESSAGES: st.SearchStrategy[RemoteMessage] = st.one_of(
+    st.builds(OutputMessage, text=TEXT, journal=st.binary(), offset=st.integers(0, 2**53)),
+    st.builds(ErrorMessage, error=TEXT, again=st.booleans()),
+    st.builds(InputMessage, text=TEXT, name=TEXT, data=st.binary(), offset=st.integers(0, 2**53)),
+    st.builds(
+        InitMessage, token=TEXT, framework=st.none() | TEXT, follow=st.none() | st.integers(0, 9)
+    ),
+    st.builds(TerminateMessage, reason=TEXT),
 )
 
 
 @given(MESSAGES)
-def test_a_message_is_one_line_of_ascii_and_arrives_as_it_was(message: Message) -> None:
+def test_a_message_is_one_line_of_ascii_and_arrives_as_it_was(message: RemoteMessage) -> None:
     line = encode(message)
     assert line.isascii()
     assert line.index(b"\n") == len(line) - 1
@@ -72,9 +74,9 @@ def test_a_line_that_is_too_long_is_not_kept(piece: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"", b"x", b"[]", b"null", b'{"type":"output"', b"\xff", b"{}"])
 def test_what_is_no_message_is_malformed(line: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedMessage):
         decode(line)
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedMessage):
         decode_start(line)
 
 
@@ -90,19 +92,21 @@ def test_what_is_no_message_is_malformed(line: bytes) -> None:
     ],
 )
 def test_a_complaint_does_not_quote_what_was_sent(line: bytes) -> None:
-    with pytest.raises(Malformed) as complaint:
+    with pytest.raises(MalformedMessage) as complaint:
         decode(line)
     assert "SECRET" not in str(complaint.value)
 
 
 def test_fields_that_nobody_knows_are_left_alone() -> None:
-    assert decode(b'{"type":"input","text":"hello","later":1}') == Input(text="hello")
+    assert decode(b'{"type":"input","text":"hello","later":1}') == InputMessage(text="hello")
 
 
 def test_a_start_arrives_as_it_was() -> None:
-    start = Start(folder="/a", arguments=("ü",), environ={"A": "→\n"}, framework=b"\xff\x00")
+    start = StartParameters(
+        folder="/a", arguments=("ü",), environ={"A": "→\n"}, framework=b"\xff\x00"
+    )
     assert decode_start(msgspec.json.encode(start)) == start
 
 
 def test_a_state_has_the_fields_of_the_links() -> None:
-    assert State.__struct_fields__ == FarState.__struct_fields__
+    assert FolderState.__struct_fields__ == FarState.__struct_fields__

@@ -36,7 +36,7 @@ _HEAD = 1 << 20  # bytes in which a transcript says what it is of
 _LOOKED_AT = 50  # lines
 
 
-class _Line(msgspec.Struct):
+class _AdoptedLine(msgspec.Struct):
     """What a line says of its conversation; of the two names, a recorded stream has the second."""
 
     type: str = ""
@@ -47,11 +47,11 @@ class _Line(msgspec.Struct):
     timestamp: str = ""
 
 
-_decode = msgspec.json.Decoder(_Line, strict=False).decode
+_decode = msgspec.json.Decoder(_AdoptedLine, strict=False).decode
 
 
 @dataclass(frozen=True)
-class Conversation:
+class AdoptableConversation:
     """A transcript, and what its first lines say of it.
 
     Args:
@@ -69,7 +69,7 @@ class Conversation:
     wire: str
 
 
-def find_conversations(configuration: Path) -> Iterator[Conversation]:
+def find_conversations(configuration: Path) -> Iterator[AdoptableConversation]:
     """Yield the conversations of a configuration folder, the one changed last first."""
     paths = (path for path in configuration.glob("projects/*/*.jsonl") if path.is_file())
     for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
@@ -78,7 +78,7 @@ def find_conversations(configuration: Path) -> Iterator[Conversation]:
             yield conversation
 
 
-def read_conversation(path: Path) -> Conversation | None:
+def read_conversation(path: Path) -> AdoptableConversation | None:
     """Return what a transcript is of; None if it is none of Claude Code's.
 
     Raises:
@@ -99,7 +99,7 @@ def read_conversation(path: Path) -> Conversation | None:
     if not name or not any(names):
         return None
     times = (moment(line.timestamp) for line in said)
-    return Conversation(
+    return AdoptableConversation(
         path,
         name,
         next((line.cwd for line in said if line.cwd), ""),
@@ -108,7 +108,7 @@ def read_conversation(path: Path) -> Conversation | None:
     )
 
 
-def _read(line: bytes) -> _Line | None:
+def _read(line: bytes) -> _AdoptedLine | None:
     try:
         return _decode(line)
     except NOT_JSON:
@@ -122,7 +122,9 @@ def _is_uuid(name: str) -> bool:
         return False
 
 
-def adopt(store: Store, conversation: Conversation, configuration: Path) -> SessionFolder | None:
+def adopt(
+    store: Store, conversation: AdoptableConversation, configuration: Path
+) -> SessionFolder | None:
     """Copy what is new in a conversation into its session; it is made if there is none.
 
     Args:
@@ -153,7 +155,7 @@ def adopt(store: Store, conversation: Conversation, configuration: Path) -> Sess
     return folder
 
 
-def is_running(conversation: Conversation, configuration: Path) -> bool:
+def is_running(conversation: AdoptableConversation, configuration: Path) -> bool:
     """Return whether a Claude on this machine holds the conversation."""
     for file in configuration.glob("sessions/*.json"):
         if file.stem.isdigit() and Path("/proc", file.stem).exists():
@@ -174,7 +176,7 @@ def _is_ours(store: Store, conversation: str) -> bool:
     return False
 
 
-def _make(folder: SessionFolder, conversation: Conversation, configuration: Path) -> None:
+def _make(folder: SessionFolder, conversation: AdoptableConversation, configuration: Path) -> None:
     folder.create()
     # Of a file that may be from anywhere, nothing says where Claude is to work.
     is_local = conversation.path.is_relative_to(configuration)

@@ -58,7 +58,7 @@ _OPTIONS = [
 
 async def serve(app: App) -> None:
     """Serve one editor on standard input and output, until it goes."""
-    agent = Agent(app)
+    agent = AcpAgent(app)
     served: Any = agent  # its methods take what they use of their parameters, and any others
     try:
         await protocol.run_agent(served)
@@ -152,7 +152,7 @@ class EditorSession:
                 self._updates.task_done()
 
 
-class Agent:
+class AcpAgent:
     """What an editor calls; the methods are those of the protocol.
 
     Args:

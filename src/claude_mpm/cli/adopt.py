@@ -18,7 +18,7 @@ from claude_mpm.printable import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from claude_mpm.bridges.adopt import Conversation
+    from claude_mpm.bridges.adopt import AdoptableConversation
     from claude_mpm.cli.session_view import Row
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.store import Store
@@ -56,7 +56,9 @@ def adopt(context: click.Context, transcripts: tuple[str, ...], all_: bool, foll
     context.exit(1 if failed else 0)
 
 
-def _chosen(configuration: Path, names: tuple[str, ...], *, all_: bool) -> Iterator[Conversation]:
+def _chosen(
+    configuration: Path, names: tuple[str, ...], *, all_: bool
+) -> Iterator[AdoptableConversation]:
     from claude_mpm.bridges.adopt import find_conversations, read_conversation
 
     if not names:
@@ -81,7 +83,7 @@ def _plain(name: str) -> str:
 
 
 def _adopt_all(
-    app: App, store: Store, chosen: list[Conversation], configuration: Path
+    app: App, store: Store, chosen: list[AdoptableConversation], configuration: Path
 ) -> tuple[list[Row], bool]:
     """Take conversations; one that cannot be taken keeps no other from it."""
     from claude_mpm.bridges.adopt import adopt as take
@@ -113,7 +115,7 @@ def _show(app: App, rows: list[Row]) -> None:
         app.note("there is no conversation to take; --all looks in every project")
 
 
-def _follow(store: Store, conversation: Conversation, configuration: Path) -> None:
+def _follow(store: Store, conversation: AdoptableConversation, configuration: Path) -> None:
     """Copy what comes and print what Claude says, as long as a Claude holds the conversation."""
     from claude_mpm.bridges.adopt import adopt as take
     from claude_mpm.bridges.adopt import is_running

@@ -9,7 +9,7 @@ from claude_mpm.cli.doctor_checks import Check
 from claude_mpm.environments.kubernetes import Kubernetes
 from claude_mpm.environments.pod import MANAGED, SESSION, owner_of
 from claude_mpm.errors import MPMError, StorageError
-from claude_mpm.link.kubectl import Kubectl, Refused, parsed
+from claude_mpm.link.kubectl import Kubectl, KubectlRefused, parsed
 from claude_mpm.orchestration.place_settings import take_place_settings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def check_kubernetes(options: Mapping[str, Any]) -> Iterator[Check]:
     kubectl = place.kubectl
     try:
         kubectl.run("get", "pods", "-o", "name")
-    except Refused as error:
+    except KubectlRefused as error:
         yield Check(NAME, "problem", str(error), _remedy(kubectl, "get", "pods"))
         return
     yield Check(NAME, "ok", f"the API server answers {shlex.join(kubectl.words)}")
@@ -65,7 +65,7 @@ def _remedy(kubectl: Kubectl, *words: str) -> str:
 def _may(kubectl: Kubectl, verb: str, what: str) -> bool:
     try:
         return kubectl.run("auth", "can-i", verb, what).strip() == "yes"
-    except Refused:  # it answers "no" with a status of 1
+    except KubectlRefused:  # it answers "no" with a status of 1
         return False
 
 
@@ -96,7 +96,7 @@ def _pods(kubectl: Kubectl) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = parsed(
             kubectl.run("get", "pods", "-l", label, "-o", "json")
         ).get("items", [])
-    except Refused:
+    except KubectlRefused:
         return []  # the check says why
     return found
 

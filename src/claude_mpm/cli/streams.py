@@ -25,7 +25,7 @@ class ReaderGone(OutputLost):
     exit_status = 0
 
 
-class _Output(io.FileIO):
+class _StandardOutput(io.FileIO):
     """Standard output: the first write that fails raises, and all after it are dropped.
 
     Else Python would try the rest again when the process ends, and complain of it.
@@ -70,7 +70,7 @@ def take_over() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- for good
     if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout = _over(_Output, sys.stdout)
+        sys.stdout = _over(_StandardOutput, sys.stdout)
     if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr = _over(_Errors, sys.stderr)
 

@@ -1,7 +1,7 @@
-"""One agent file of Claude Code: a head between `---` lines, then the prompt.
+"""One agent file of Claude Code: front matter between `---` lines, then the prompt.
 
-What Claude Code (2.1.330) takes is taken, and means the same. Where it passes over in silence what
-would give an agent more than was written, or leaves an agent out, there is an error instead.
+What Claude Code (2.1.330) accepts is accepted, with the same meaning. Where it silently ignores a
+mistake that gives an agent more than was written, or leaves an agent out, there is an error.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-LARGEST = 1 << 20  # bytes; Claude passes over a file that is larger
+LARGEST = 1 << 20  # bytes; Claude ignores a larger file
 _LONGEST_NAME = 256  # as JavaScript counts it
-_SHORTEST_SLIP = 4  # letters; among shorter words, one letter makes another word
+_MIN_TYPO_LENGTH = 4  # letters; in shorter words, one letter makes another word
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 _Tokens = Annotated[int, msgspec.Meta(ge=100_000)]
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -34,7 +34,7 @@ _UNSET = msgspec.UNSET
 
 
 class _Hook(msgspec.Struct, rename="camel", kw_only=True, tag_field="type"):
-    """What all kinds of hooks have, in the shapes that `claude --agents` checks."""
+    """The common fields of hooks, in the shapes that `claude --agents` checks."""
 
     if_: str | _Unset = msgspec.field(name="if", default=_UNSET)
     timeout: _Seconds | _Unset = _UNSET
@@ -114,7 +114,7 @@ _Servers = Annotated[dict[_Text, _Server], msgspec.Meta(min_length=1, max_length
 
 
 class _FrontMatter(msgspec.Struct, rename="camel", kw_only=True):
-    """The fields that the CLI's own schema of `--agents` takes (2.1.330), and `color`."""
+    """The fields of the CLI's own schema of `--agents` (2.1.330), and `color`."""
 
     name: _Text
     description: _Text
@@ -149,20 +149,20 @@ _NEVER_EMPTY = frozenset({"name", "description", "tools", "disallowedTools"})
 _SWITCHES = frozenset({"background", "omitClaudeMd", "observeSubagents", "observeToolResults"})
 _NUMBERS = frozenset({"maxTurns", "autoCompactWindow", "effort"})
 _LIKE_A_HEAD = re.compile(r"^(?:name|description)[ \t]*:", re.MULTILINE)
-# Ends of lines and what turns the direction of a text; joiners belong to letters of some scripts.
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
+# Line ends, and characters that change the direction of a text; joiners are part of some scripts.
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
 _TORN = re.compile(r"[\[\]{}\"']")
 _NAME_RULE = "begin with a letter or digit, then use only letters, digits, `-`, `_` and `.`"
 
-# What people write for `tools` and for `disallowedTools`: one of these before or behind "tool".
-_MAY = frozenset(
+# What people write instead of `tools` and `disallowedTools`: one of these before or after "tool".
+_ALLOW_WORDS = frozenset(
     {
         "", "allow", "allowed", "allowing", "allowlist", "allowlisted", "available", "can",
         "enable", "enabled", "granted", "include", "included", "list", "only", "permit",
         "permitted", "set", "use", "used", "uses", "using", "white", "whitelist", "whitelisted",
     }
 )  # fmt: skip
-_MAY_NOT = frozenset(
+_DENY_WORDS = frozenset(
     {
         "ban", "banned", "black", "blacklist", "blacklisted", "block", "blocked", "blocklist",
         "cannot", "denied", "deny", "denylist", "disable", "disabled", "disallow", "disallowed",
@@ -171,14 +171,14 @@ _MAY_NOT = frozenset(
         "without",
     }
 )  # fmt: skip
-# Fields of other programs' agent files that look like one of Claude's and mean something else.
+# Fields of other programs' agent files that look like one of Claude's, with another meaning.
 _FOREIGN = frozenset(
     {
         "hidden", "maxsteps", "mode", "modelname", "models", "modes", "names", "nickname",
         "permission", "permissions", "steps",
     }
 )  # fmt: skip
-# By a plain word, the field that it stands for.
+# The field for a word in plain lower case.
 _BY_WORD = {
     **{field.lower(): field for field in _FIELDS},
     "permissionsmode": "permissionMode",
@@ -200,30 +200,30 @@ class Agent:
 
     @property
     def fields(self) -> frozenset[str]:
-        """What the agent is given, in Claude's spelling, such as `hooks` or `permissionMode`."""
+        """The names of its fields, in Claude's spelling, such as `hooks` or `permissionMode`."""
         return frozenset(self.definition())
 
     def definition(self) -> dict[str, Any]:
-        """Return the value that `claude --agents` takes under this agent's name."""
-        found: dict[str, Any] = {"description": self.description, "prompt": self.prompt}
+        """Return the value for this agent's name in the JSON of `claude --agents`."""
+        fields: dict[str, Any] = {"description": self.description, "prompt": self.prompt}
         if self.tools is not None:
-            found["tools"] = self.tools
+            fields["tools"] = self.tools
         if self.model is not None:
-            found["model"] = self.model
-        return {**found, **self.options}
+            fields["model"] = self.model
+        return {**fields, **self.options}
 
 
 @dataclass
 class AgentFile:
-    """What was found in an agent file.
+    """The content of an agent file.
 
     Args:
         path: the file.
-        agent: the agent; None where there is none, or one that cannot be used.
+        agent: the agent; None if there is none, or an invalid one.
         name_line: the line of its name.
         lines: the line of each of its fields.
-        errors: what is wrong, a line each, which names the file and mostly the line.
-        notes: what is passed over or taken otherwise than it looks, a line each.
+        errors: one line each, which names the file and mostly the line.
+        notes: what is ignored or has another meaning than it seems, one line each.
     """
 
     path: Path
@@ -243,9 +243,9 @@ class AgentFile:
 
 
 def agents_json(agents: tuple[Agent, ...]) -> bytes:
-    """Return what the file named by `claude --agents FILE` holds.
+    """Return the content of the file for `claude --agents FILE`.
 
-    The CLI reads a file only together with `-p`; its names then appear in the `agents` of the
+    The CLI reads a file only together with `-p`; the names then appear in the `agents` of the
     `init` event.
     """
     return msgspec.json.encode({agent.name: agent.definition() for agent in agents})
@@ -253,64 +253,64 @@ def agents_json(agents: tuple[Agent, ...]) -> bytes:
 
 def read_agent(path: Path) -> AgentFile:
     """Read and check one agent file."""
-    found = AgentFile(path)
+    file = AgentFile(path)
     try:
         text = read_text(path, FrameworkError, largest=LARGEST)
     except FrameworkError as problem:
-        found.errors.append(str(problem))
-        return found
+        file.errors.append(str(problem))
+        return file
     try:
         parts = split_head(text)
         if parts is None:
-            _pass_over(found, text)
-            return found
+            _report_without_head(file, text)
+            return file
         head = read_head(parts[0])
     except HeadError as problem:
-        found.fail(problem.line + 2, str(problem))
-        return found
-    found.lines = lines = {name: line + 2 for name, line in head.lines.items()}
+        file.fail(problem.line + 2, str(problem))
+        return file
+    file.lines = lines = {name: line + 2 for name, line in head.lines.items()}
     inside = next((n for n, line in enumerate(parts[0].split("\n")) if "---" in line), None)
     if inside is not None:
-        found.note(inside + 2, "this `---` is part of the text; Claude itself ends the head there")
+        file.note(inside + 2, "this `---` is part of the text; Claude itself ends the head there")
     if head.quoted is not None:
-        found.note(head.quoted + 2, "not YAML; the text is taken word for word, as Claude does")
-    fields = _check(found, head, lines)
+        file.note(head.quoted + 2, "not YAML; the text is taken word for word, as Claude does")
+    fields = _check(file, head, lines)
     prompt = parts[1].strip()
     if not prompt:
         line = parts[0].count("\n") + 2
-        found.fail(line, "no prompt; write what the agent is to do below `---`")
-    if not found.errors:
-        found.agent = _make(found, fields, prompt)
-    return found
+        file.fail(line, "no prompt; write what the agent is to do below `---`")
+    if not file.errors:
+        file.agent = _make(file, fields, prompt)
+    return file
 
 
-def _pass_over(found: AgentFile, text: str) -> None:
-    """Say of a file without a head whether somebody meant it to have one."""
+def _report_without_head(file: AgentFile, text: str) -> None:
+    """Report a file without front matter: an error if it seems to be meant as an agent."""
     first, _, rest = text.lstrip().partition("\n")
     has_mark = first.rstrip() == "---"
     if _LIKE_A_HEAD.match(first) or (has_mark and _LIKE_A_HEAD.search(rest)):
-        found.fail(1, "no front matter; `---` must be the first line, without anything before it")
+        file.fail(1, "no front matter; `---` must be the first line, without anything before it")
     else:
-        found.note(1, "no front matter, so this is no agent; passed over")
+        file.note(1, "no front matter, so this is no agent; passed over")
 
 
-def _make(found: AgentFile, fields: dict[str, Any], prompt: str) -> Agent:
+def _make(file: AgentFile, fields: dict[str, Any], prompt: str) -> Agent:
     tools = fields.pop("tools", None)
     return Agent(
         name=fields.pop("name"),
-        # Claude reads a written-out `\n` in a description of an agent file as the end of a line.
+        # Claude reads the two characters `\n` in a description as the end of a line.
         description=fields.pop("description").replace("\\n", "\n"),
         prompt=prompt,
         tools=None if tools is None or "*" in tools else tuple(tools),
         model=fields.pop("model", None),
-        path=found.path,
+        path=file.path,
         options=fields,
     )
 
 
-def _check(found: AgentFile, head: Head, lines: dict[str, int]) -> dict[str, Any]:
+def _check(file: AgentFile, head: Head, lines: dict[str, int]) -> dict[str, Any]:
     """Return the known fields with their types checked and their lists split."""
-    _check_keys(found, lines)
+    _check_keys(file, lines)
     fields: dict[str, Any] = {}
     for known in msgspec.structs.fields(_FrontMatter):
         key = known.encode_name
@@ -319,22 +319,22 @@ def _check(found: AgentFile, head: Head, lines: dict[str, int]) -> dict[str, Any
             continue  # for Claude, a field without a value is not there
         if key not in lines:
             if known.required:
-                found.fail(1, f"`{key}` is missing; write a `{key}:` line in the front matter")
+                file.fail(1, f"`{key}` is missing; write a `{key}:` line in the front matter")
             continue
         if wrong := _wrong(known, value):
-            found.fail(lines[key], f"{wrong}; correct the value")
+            file.fail(lines[key], f"{wrong}; correct the value")
         else:
             fields[key] = _words(value) if key in _LISTS else value
     if "name" in fields:
-        found.name_line = lines["name"]
-        _check_name(found, fields["name"])
+        file.name_line = lines["name"]
+        _check_name(file, fields["name"])
     for key in ("tools", "disallowedTools"):
-        _check_tools(found, key, fields.get(key, ()), lines)
+        _check_tools(file, key, fields.get(key, ()), lines)
     return fields
 
 
 def _wrong(known: msgspec.structs.FieldInfo, value: Any) -> str:
-    """Return where in a value something is wrong, and what; empty where nothing is."""
+    """Return what is wrong with a value, and where in it; empty if it is valid."""
     key = known.encode_name
     parts = [("", value, known.type)]
     if key == "hooks" and isinstance(value, dict):
@@ -353,7 +353,7 @@ def _wrong(known: msgspec.structs.FieldInfo, value: Any) -> str:
 
 
 def _lenient(key: str, value: Any) -> Any:
-    """Return a value as Claude takes it, where it takes more than one form."""
+    """Return a value in one form, where Claude accepts several."""
     if not isinstance(value, str):
         return None if key == "color" else value
     if key == "model":
@@ -365,24 +365,24 @@ def _lenient(key: str, value: Any) -> Any:
     return int(value) if key in _NUMBERS and re.fullmatch(r"[0-9]{1,15}", value) else value
 
 
-def _check_keys(found: AgentFile, lines: dict[str, int]) -> None:
+def _check_keys(file: AgentFile, lines: dict[str, int]) -> None:
     foreign = []
     for key, line in lines.items():
         if key in _FIELDS:
             continue
         if key in _EVENTS:
-            found.fail(line, f"`{key}` is a hook; write it below `hooks:`")
+            file.fail(line, f"`{key}` is a hook; write it below `hooks:`")
         elif meant := _meant(key):
-            found.fail(line, f"there is no field `{key}`; did you mean `{meant}`?")
+            file.fail(line, f"there is no field `{key}`; did you mean `{meant}`?")
         else:
             foreign.append(key)
     if foreign:
         passed = ", ".join(f"`{key}`" for key in foreign)
-        found.note(lines[foreign[0]], f"passed over, since Claude has no such field: {passed}")
+        file.note(lines[foreign[0]], f"passed over, since Claude has no such field: {passed}")
 
 
 def _meant(key: str) -> str | None:
-    """Return the field of Claude's that a key stands for by its meaning; None for another one."""
+    """Return the field of Claude that a key seems to mean; None if none."""
     word = _plain_word(key)
     if word in _BY_WORD:
         return _BY_WORD[word]
@@ -390,15 +390,19 @@ def _meant(key: str) -> str | None:
         return None
     for tool in ("tools", "tool"):
         for rest in (word.removeprefix(tool), word.removesuffix(tool)):
-            known = rest if rest in _MAY else nearest(rest, _MAY | _MAY_NOT, cutoff=0.8)
+            known = (
+                rest
+                if rest in _ALLOW_WORDS
+                else nearest(rest, _ALLOW_WORDS | _DENY_WORDS, cutoff=0.8)
+            )
             if rest != word and known is not None:
-                return "disallowedTools" if known in _MAY_NOT else "tools"
-    return next((field for known, field in _BY_WORD.items() if _is_slip(word, known)), None)
+                return "disallowedTools" if known in _DENY_WORDS else "tools"
+    return next((field for known, field in _BY_WORD.items() if _is_typo(word, known)), None)
 
 
-def _is_slip(word: str, known: str) -> bool:
-    """Return whether one letter of a word is missing, too many, another one or swapped."""
-    if min(len(word), len(known)) < _SHORTEST_SLIP:
+def _is_typo(word: str, known: str) -> bool:
+    """Return whether a word differs by one letter: missing, added, replaced or swapped."""
+    if min(len(word), len(known)) < _MIN_TYPO_LENGTH:
         return False
     same = next((n for n, (a, b) in enumerate(zip(word, known, strict=False)) if a != b), None)
     if same is None:
@@ -412,13 +416,13 @@ def _is_slip(word: str, known: str) -> bool:
 
 
 def _plain_word(key: str) -> str:
-    """Return a key without case, dashes, blanks and what cannot be seen."""
+    """Return a key in lower case, without dashes, blanks and invisible characters."""
     text = unicodedata.normalize("NFKC", key).casefold()
     return "".join(sign for sign in text if sign.isalnum())
 
 
-def _check_name(found: AgentFile, name: str) -> None:
-    """Check a name: Claude takes all but a few; we refuse what steers a screen, too."""
+def _check_name(file: AgentFile, name: str) -> None:
+    """Check a name by Claude's rules; names with control characters are refused too."""
     reason = ""
     if name.startswith("-"):
         reason = "Claude takes no name that begins with `-`"
@@ -426,19 +430,19 @@ def _check_name(found: AgentFile, name: str) -> None:
         reason = "Claude takes no `:` in a name"
     elif len(name.encode("utf-16-le", "replace")) > 2 * _LONGEST_NAME:
         reason = f"Claude takes no name with more than {_LONGEST_NAME} characters"
-    elif _UNSEEN.search(name) or not name.strip():
+    elif _INVISIBLE.search(name) or not name.strip():
         reason = "the name has signs that cannot be seen"
     if reason:
-        found.fail(found.name_line, f"name {name[:80]!r}: {reason}; {_NAME_RULE}")
+        file.fail(file.name_line, f"name {name[:80]!r}: {reason}; {_NAME_RULE}")
     elif re.search(r"\s", name):
-        found.note(found.name_line, f"name {name!r}: taken with its blanks, as Claude does")
+        file.note(file.name_line, f"name {name!r}: taken with its blanks, as Claude does")
 
 
-def _check_tools(found: AgentFile, key: str, words: Iterable[str], lines: dict[str, int]) -> None:
-    """Refuse what is left of a list that was not closed: for Claude, it names no tool at all."""
+def _check_tools(file: AgentFile, key: str, words: Iterable[str], lines: dict[str, int]) -> None:
+    """Refuse the rest of a list that was not closed, in which Claude finds no tool."""
     for word in words:
         if _TORN.search(re.sub(r"\(.*\)", "", word)):
-            found.fail(lines[key], f"`{key}`: {word!r} is no tool; write them as `Read, Grep`")
+            file.fail(lines[key], f"`{key}`: {word!r} is no tool; write them as `Read, Grep`")
 
 
 def _words(value: str | list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The framework: the instructions and the agents that Claude is started with."""
+"""The framework: the instructions and agents with which Claude is started."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = ["Agent", "Framework", "FrameworkLoader", "agents_json"]
 
 INSTRUCTIONS = "INSTRUCTIONS.md"
 PACKAGED_DEFAULT = "packaged default"
-_MOST_ENTRIES = 10_000  # in a folder of agents, with all below it
-# What an agent that an untrusted project names may have beside its words, tools and model.
+_MAX_ENTRIES = 10_000  # in a folder of agents, including subfolders
+# The options that an agent of an untrusted project may have, besides its texts, tools and model.
 _WITHOUT_POWER = frozenset({"disallowedTools", "color", "maxTurns", "effort"})
 _logger = logging.getLogger(__name__)
 _DEFAULT = Path(__file__).parent / "default_framework"
@@ -34,31 +34,31 @@ _DEFAULT = Path(__file__).parent / "default_framework"
 class Framework:
     """Instructions and agents that were read together and checked.
 
-    `sha256` is over both, and not over where they came from.
+    `sha256` covers both, and not where they came from.
     """
 
     instructions: str
     agents: tuple[Agent, ...]
     sha256: str
     source: str  # a path, "packaged default" or "none"
-    agents_source: str = ""  # the path of the agents that were added
-    notes: tuple[str, ...] = ()  # what was passed over, a line each
+    agents_source: str = ""  # the folder of additional agents
+    notes: tuple[str, ...] = ()  # what was ignored, one line each
 
 
 class FrameworkLoader:
     """Finds, reads and checks a framework.
 
     `framework_path` is a file, or a folder with `INSTRUCTIONS.md` and perhaps `agents/*.md`;
-    without it the packaged default is taken. The agents of `agents_dir` are added, and replace
+    without it, the packaged default is used. The agents of `agents_dir` are added, and replace
     those of the same name. `enabled=False` leaves out the framework, but not `agents_dir`.
 
-    `confined_to` is the folder of a project whose own settings name one of the two. As long as it
-    is not trusted, no link may lead out of it, and its agents have no hooks, servers or modes of
-    their own: a `SettingsError` names the file and the line.
+    `confined_to` is the folder of a project whose own settings name one of the two. Unless it is
+    trusted, no link may lead out of it, and its agents may not have hooks, servers or modes: a
+    `SettingsError` names the file and the line.
 
-    Relative paths are those of the current folder when the loader is made. Nothing is read before
-    it is asked for, and all is read again each time, so that an edited file takes effect. What is
-    passed over is said once, as a warning of the logger `claude_mpm.config.framework`.
+    Relative paths are resolved from the current folder when the loader is made. Files are read on
+    each call, so that an edited file takes effect. What is ignored is logged once, as a warning of
+    the logger `claude_mpm.config.framework`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class FrameworkLoader:
         self.agents_dir = _absolute(agents_dir, "folder of agents")
         self.enabled = enabled
         self._confined_to = Path(confined_to) if confined_to else None
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     @property
     def source(self) -> str:
@@ -83,19 +83,20 @@ class FrameworkLoader:
         return str(self.framework_path or PACKAGED_DEFAULT)
 
     def get_framework_instructions(self) -> str:
-        """Return the text for Claude, which is empty only where the framework is switched off.
+        """Return the text for Claude, which is empty only if the framework is switched off.
 
-        What the file imports with `@path` stands behind its own text.
+        Files that it imports with `@path` follow its own text.
 
-        Raises FrameworkError where the text is missing, empty, unreadable or not UTF-8.
+        Raises:
+            FrameworkError: the text is missing, empty, unreadable or not UTF-8.
         """
         return self._instructions()[0]
 
     def load(self) -> Framework:
-        """Read everything again and check it.
+        """Read and check everything.
 
-        Raises FrameworkError, with a line for each mistake that names the file and, where there is
-        one, the line.
+        Raises:
+            FrameworkError: one line for each mistake, which names the file and mostly the line.
         """
         instructions, notes = self._instructions()
         errors: list[str] = []
@@ -103,11 +104,11 @@ class FrameworkLoader:
         for folder, required in self._folders_of_agents():
             read, missing = _read_folder(folder, required=required)
             self._check_power(folder, read)
-            agents |= {each.agent.name: each.agent for each in read if each.agent}
+            agents |= {file.agent.name: file.agent for file in read if file.agent}
             errors += missing
-            errors += [line for each in read for line in each.errors]
-            notes += [line for each in read for line in each.notes]
-        self._say(notes)
+            errors += [line for file in read for line in file.errors]
+            notes += [line for file in read for line in file.notes]
+        self._log_once(notes)
         if errors:
             raise FrameworkError("\n".join(errors))
         ordered = tuple(agents[name] for name in sorted(agents))
@@ -122,7 +123,7 @@ class FrameworkLoader:
         return self.framework_path or _DEFAULT
 
     def _instructions(self) -> tuple[str, list[str]]:
-        """Return the text for Claude, and what it imports that was not followed."""
+        """Return the text for Claude, and notes about imports that were not followed."""
         if not self.enabled:
             return "", []
         path, missing = self._base, "name the file of a framework, or its folder"
@@ -137,43 +138,43 @@ class FrameworkLoader:
         return imports.follow(path, text), imports.notes
 
     def _folders_of_agents(self) -> Iterator[tuple[Path, bool]]:
-        """Yield the folders of agents, and whether each must have some; later ones win."""
+        """Yield the folders of agents, and whether each must contain some; later ones win."""
         if self.enabled and is_folder(self._base):
             yield self._base / "agents", False
         if self.agents_dir:
             yield self.agents_dir, True
 
     def _untrusted(self, path: Path) -> Path | None:
-        """Return the project that names a path and is not trusted; None for the user."""
+        """Return the untrusted project that names a path; None if the user does."""
         project = self._confined_to
         if project and path.is_relative_to(project) and not is_trusted(project):
             return project
         return None
 
     def _check_power(self, folder: Path, read: Iterable[AgentFile]) -> None:
-        """Refuse agents that give an untrusted project power over what is run or permitted."""
+        """Refuse agents with which an untrusted project controls what is run or permitted."""
         project = self._untrusted(folder)
         if project is None:
             return
-        for each in read:
-            _check_inside(each.path, project)
-            given = each.agent.options.keys() if each.agent else set()
-            for key in sorted(given - _WITHOUT_POWER, key=each.lines.__getitem__):
+        for file in read:
+            _check_inside(file.path, project)
+            options = file.agent.options.keys() if file.agent else set()
+            for key in sorted(options - _WITHOUT_POWER, key=file.lines.__getitem__):
                 raise SettingsError(
-                    f"{each.path}, line {each.lines[key]}: `{key}` gives an agent of the project"
+                    f"{file.path}, line {file.lines[key]}: `{key}` gives an agent of the project"
                     " power over what is run or permitted; remove it, or trust the folder:"
                     f" claude-mpm trust {shlex.quote(str(project))}"
                 )
 
-    def _say(self, notes: Iterable[str]) -> None:
+    def _log_once(self, notes: Iterable[str]) -> None:
         for note in notes:
-            if note not in self._said:
-                self._said.add(note)
+            if note not in self._logged:
+                self._logged.add(note)
                 _logger.warning("%s", note)
 
 
 def _check_inside(path: Path, project: Path) -> None:
-    """Refuse a file of an untrusted project that is none: any file of the user's could be it."""
+    """Refuse a link out of an untrusted project, which could lead to any file of the user."""
     if not real(path).is_relative_to(real(project)):
         raise SettingsError(
             f"{path}: leads out of the project, whose settings name it; put the file there, or"
@@ -193,37 +194,38 @@ def _absolute(path: str | os.PathLike[str] | None, what: str) -> Path | None:
 
 
 def read_agents(folder: Path) -> list[AgentFile]:
-    """Return what each file of a folder of agents holds.
+    """Return the content of each file of a folder of agents.
 
-    Raises OSError where the folder cannot be read.
+    Raises:
+        OSError: the folder cannot be read.
     """
     names: dict[str, Path] = {}
     return [_read_one(path, names) for path in _agent_files(folder)]
 
 
 def _read_folder(folder: Path, *, required: bool) -> tuple[list[AgentFile], list[str]]:
-    """Return what the files of a folder hold, and what is wrong with the folder itself."""
-    found: list[AgentFile] = []
+    """Return the content of a folder's files, and errors of the folder itself."""
+    files: list[AgentFile] = []
     try:
-        found = read_agents(folder)
+        files = read_agents(folder)
     except FileNotFoundError as problem:
         if folder.is_symlink():
-            return found, [f"{folder}: a link that leads nowhere; mend or remove it"]
+            return files, [f"{folder}: a link that leads nowhere; mend or remove it"]
         missing = f"{folder}: there is no such folder; check the path"
-        return found, [missing] if required or problem.filename != str(folder) else []
+        return files, [missing] if required or problem.filename != str(folder) else []
     except NotADirectoryError:
-        return found, [f"{folder}: not a folder; name the one with the *.md"]
+        return files, [f"{folder}: not a folder; name the one with the *.md"]
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or problem
         where = getattr(problem, "filename", None) or folder
-        return found, [f"{where}: cannot be read ({reason}); mend it"]
-    if required and not any(each.agent or each.errors for each in found):
-        return found, [f"{folder}: no agent file (*.md) in the folder; write one in it"]
-    return found, []
+        return files, [f"{where}: cannot be read ({reason}); mend it"]
+    if required and not any(file.agent or file.errors for file in files):
+        return files, [f"{folder}: no agent file (*.md) in the folder; write one in it"]
+    return files, []
 
 
 def _read_one(path: Path, names: dict[str, Path]) -> AgentFile:
-    """Read a file of a folder, whose name must not be one of those that were read before."""
+    """Read a file of a folder; an agent's name must not be in `names`."""
     if path.suffix != ".md" or path.name.startswith("."):
         what = "hidden" if path.name.startswith(".") else "Claude reads *.md alone"
         return AgentFile(path, notes=[f"{path}: passed over: {what}"])
@@ -237,22 +239,22 @@ def _read_one(path: Path, names: dict[str, Path]) -> AgentFile:
 
 
 def _agent_files(folder: Path) -> Iterator[Path]:
-    """Yield what could be an agent file in a folder and below it, in the order of their paths.
+    """Yield possible agent files in a folder and below it, in the order of their paths.
 
-    Links are followed, as Claude does, and a folder that leads back to one above it is not. What
-    editors, file systems and version control keep in hidden folders is none of ours.
+    Links are followed, as Claude does, except to a folder above. Hidden folders, as of editors and
+    version control, are skipped.
     """
-    found: list[Path] = []
+    paths: list[Path] = []
     waiting = [(folder, frozenset({folder.resolve()}))]
-    left = _MOST_ENTRIES
+    left = _MAX_ENTRIES
     while waiting:
         where, above = waiting.pop()
         for path in where.iterdir():
             left -= 1
             if left < 0:
-                raise ValueError(f"more than {_MOST_ENTRIES} files and folders")
+                raise ValueError(f"more than {_MAX_ENTRIES} files and folders")
             if not is_folder(path):
-                found += [path] if path.suffix.lower() == ".md" else []
-            elif path.name[0] != "." and (leads := path.resolve()) not in above:
-                waiting.append((path, above | {leads}))
-    yield from sorted(found, key=str)
+                paths += [path] if path.suffix.lower() == ".md" else []
+            elif path.name[0] != "." and (target := path.resolve()) not in above:
+                waiting.append((path, above | {target}))
+    yield from sorted(paths, key=str)

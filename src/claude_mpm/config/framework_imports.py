@@ -1,4 +1,4 @@
-"""`@path` in a framework's instructions: the file is read with it, as that of a CLAUDE.md is."""
+"""Imports with `@path` in a framework's instructions, which are read like those of a CLAUDE.md."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_DEEPEST = 5  # files behind one another, as Claude Code follows them (2.1.330)
-_LARGEST = 1 << 20  # bytes of one file
-_MOST = 4 << 20  # characters of all
-# Where Claude Code looks for a path, and what it takes for the begin of one.
+_MAX_DEPTH = 5  # of imports in imported files, as in Claude Code (2.1.330)
+_MAX_FILE = 1 << 20  # bytes
+_MAX_TOTAL = 4 << 20  # characters of all imported files
+# Where Claude Code searches for a path, and how a path may begin.
 _IMPORT = re.compile(r"(?:^|\s)@((?:[^\s\\]|\\ )+)")
 _BEGIN = re.compile(r"\./|~/|/.|[A-Za-z0-9._-]")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _FENCE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})([^\n]*)")
 _SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
-# What is missing is said of what can only be a file: `@engineer` and `@scope/package` are names.
+# Only these are reported if they are missing: `@engineer` and `@scope/package` are names.
 _IS_FILE = re.compile(
     r"(?:\./|~/|/).+|.+\.(?:md|mdx|markdown|txt|rst|json|ya?ml|toml|xml|html?|csv)"
 )
 
 
 class Imports:
-    """Reads what a framework's file imports, each file once.
+    """Reads the files that a framework's file imports, each of them once.
 
     Args:
-        folder: the framework's folder; what is outside of it is not read.
+        folder: the framework's folder; files outside of it are not read.
 
     Attributes:
-        notes: what was not followed and why, a line each.
+        notes: which imports were not followed and why, one line each.
     """
 
     def __init__(self, folder: Path) -> None:
         self.notes: list[str] = []
         self._folder = folder.resolve()
         self._read: set[Path] = set()
-        self._left = _MOST
+        self._left = _MAX_TOTAL
 
     def follow(self, path: Path, text: str) -> str:
-        """Return a text with all that it imports behind it; where it imports nothing, as it is.
+        """Return a text, followed by the files that it imports.
 
         Args:
-            path: the file of the text; what it names is relative to that file's folder.
+            path: the file of the text; imports are relative to its folder.
         """
         self._read.add(path.resolve())
-        return text + "".join(self._behind(path, text, 1))
+        return text + "".join(self._imports_of(path, text, 1))
 
-    def _behind(self, path: Path, text: str, depth: int) -> Iterator[str]:
+    def _imports_of(self, path: Path, text: str, depth: int) -> Iterator[str]:
         for name in _imported(text):
             wanted = path.parent / name
-            found = self._take(path, name, wanted, depth)
-            if found is not None:
-                yield f"\n\nContents of {name}, which {path.name} imports:\n\n{found}"
-                yield from self._behind(wanted, found, depth + 1)
+            imported = self._read_import(path, name, wanted, depth)
+            if imported is not None:
+                yield f"\n\nContents of {name}, which {path.name} imports:\n\n{imported}"
+                yield from self._imports_of(wanted, imported, depth + 1)
 
-    def _take(self, path: Path, name: str, wanted: Path, depth: int) -> str | None:
+    def _read_import(self, path: Path, name: str, wanted: Path, depth: int) -> str | None:
         try:
             real = wanted.resolve()
         except (OSError, RuntimeError, ValueError):
@@ -72,28 +72,28 @@ class Imports:
         if reason is None:
             self._read.add(real)
             try:
-                text = read_text(real, FrameworkError, largest=_LARGEST)
+                text = read_text(real, FrameworkError, largest=_MAX_FILE)
             except FrameworkError as problem:
                 reason = str(problem)
             else:
                 self._left -= len(text)
                 if self._left >= 0:
                     return text
-                reason = f"all imports have more than {_MOST} characters; import less"
+                reason = f"all imports have more than {_MAX_TOTAL} characters; import less"
         if reason:
             self.notes.append(f"{path}: @{name} is not followed: {reason}")
         return None
 
     def _refusal(self, name: str, wanted: Path, real: Path, depth: int) -> str | None:
-        """Return why a file is not read: empty where the text names none, None where it is."""
+        """Return why a file is not read; empty if the text means no file, None if it is read."""
         if not exists(real):
             return "there is no such file; check the path" if _IS_FILE.fullmatch(name) else ""
         if name.startswith("~") or not real.is_relative_to(self._folder):
             return f"it is outside of {self._folder}; put it there"
         if wanted.is_dir():
             return "it is a folder; name the files in it" if _IS_FILE.fullmatch(name) else ""
-        if depth > _DEEPEST:
-            return f"more than {_DEEPEST} files import one another; name it further up"
+        if depth > _MAX_DEPTH:
+            return f"more than {_MAX_DEPTH} files import one another; name it further up"
         return None
 
 

@@ -1,8 +1,8 @@
-"""The head of an agent file, read as Claude Code reads it.
+"""The front matter ("head") of an agent file, read as Claude Code reads it.
 
-Claude takes YAML 1.2. Where a head is no YAML, it puts quotes around the one-line values that hold
-signs of YAML's own, two blanks in the place of a leading tab, and tries again; what is not read
-then has no head for it (2.1.330, by experiment and by its code).
+Claude reads YAML 1.2. If a head is not YAML, it quotes one-line values that contain characters with
+a meaning in YAML, replaces a leading tab by two spaces, and tries again; a file that fails then has
+no head (2.1.330, by experiment and by its code).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MARK = "---"
-_MOST_NODES = 10_000  # with those that aliases stand for, again and again
+_MAX_NODES = 10_000  # with those that aliases repeat
 _ADVICE = (
     "put quotes around a text, or write it as a block: `description: |`, the text indented below"
 )
-# What Claude takes for a blank between a field and its value: the white space of JavaScript.
+# The white space of JavaScript, which Claude accepts between a field and its value.
 _BLANK = r"[\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]"
 _FIELD = re.compile(rf"([a-zA-Z_-]+):{_BLANK}+((?!{_BLANK}).+)")
 _SIGNS = re.compile(r"[{}\[\]*&#!|>%@`]|: ")
 _EASE = re.compile(r"^,|\t")
 _TABS = re.compile(r"^\t+", re.MULTILINE)
-# Front matter that means in YAML just what it says: no sign or word in it has a meaning of its own.
+# Front matter without any character or word that has a special meaning in YAML.
 _PLAIN = re.compile(r"(name|description|tools|model): ([A-Za-z](?:[\w ,.;()/!?*'-]*[\w.)!?*'])?)")
 _NO_TEXTS = frozenset({"yes", "no", "true", "false", "on", "off", "null"})
-# What YAML 1.2 takes for something else than a text (its "core schema").
+# What YAML 1.2 does not read as a string (its "core schema").
 _CORE = {
     "null": (r"~|null|Null|NULL|", "~nN"),
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -47,8 +47,8 @@ class HeadError(Exception):
 
     Args:
         line: in the head, from 0.
-        reason: what is wrong, and what mends it.
-        syntax: whether it is because the head is no YAML.
+        reason: what is wrong, and how to correct it.
+        syntax: whether the head is not YAML.
     """
 
     def __init__(self, line: int, reason: str, *, syntax: bool = False) -> None:
@@ -63,7 +63,7 @@ class Head(NamedTuple):
     Attributes:
         values: by their names.
         lines: the line of each in the head, from 0.
-        quoted: the first line that is no YAML, and was taken word for word; None where all is.
+        quoted: the first line that is not YAML, and was read verbatim; None if all is YAML.
     """
 
     values: dict[Any, Any]
@@ -72,10 +72,10 @@ class Head(NamedTuple):
 
 
 def split_head(text: str) -> tuple[str, str] | None:
-    """Return the head, ended by a newline, and what follows; None where a text has no head.
+    """Return the head, with a final newline, and the rest; None if a text has no head.
 
     Raises:
-        HeadError: it has a beginning and no end.
+        HeadError: the head has no end.
     """
     lines = text.split("\n")
     if lines[0].rstrip() != _MARK:
@@ -91,7 +91,7 @@ def read_head(head: str) -> Head:
     """Return the fields of a head.
 
     Raises:
-        HeadError: Claude cannot read it either, or it can be read in two ways.
+        HeadError: Claude cannot read it either, or it is ambiguous.
     """
     if plain := _read_plain(head):
         return plain
@@ -109,7 +109,7 @@ def read_head(head: str) -> Head:
 
 
 def _read_plain(head: str) -> Head | None:
-    """Return what `read_head` does where no YAML is needed: that takes 25 ms to import."""
+    """Read a simple head without YAML, whose import takes 25 ms; None if it is not simple."""
     values: dict[Any, Any] = {}
     for line in head.splitlines():
         match = _PLAIN.fullmatch(line)
@@ -122,7 +122,7 @@ def _read_plain(head: str) -> Head | None:
 
 
 def _quote(head: str) -> tuple[str, int | None]:
-    """Do what Claude does with a head that is no YAML; return the first line changed, too."""
+    """Quote values as Claude does if a head is not YAML; also return the first changed line."""
     lines = head.split("\n")
     first = None
     for number, line in enumerate(lines):
@@ -136,7 +136,7 @@ def _quote(head: str) -> tuple[str, int | None]:
 
 
 def _eased(line: str) -> str:
-    """Return a line with quotes where Claude's YAML needs none, and that of Python does."""
+    """Return a line with quotes if only Python's YAML needs them, and Claude's does not."""
     match = _FIELD.fullmatch(line) if "\t" in line or ": ," in line else None
     if match is None or not _EASE.search(match[2]) or _SIGNS.search(match[2]):
         return line
@@ -175,7 +175,7 @@ def _load_yaml(head: str) -> Head:
             raise HeadError(
                 0, "the front matter is not a list of `key: value` lines; write it as one"
             )
-        if next(itertools.islice(_nodes(node), _MOST_NODES, None), None) is not None:
+        if next(itertools.islice(_nodes(node), _MAX_NODES, None), None) is not None:
             raise HeadError(0, "the front matter cannot be used (too large); make it simpler")
         return Head(loader.construct_document(node), _key_lines(node))
     except yaml.MarkedYAMLError as problem:
@@ -195,14 +195,14 @@ def _load_yaml(head: str) -> Head:
 
 
 def _nodes(node: Any) -> Iterator[Any]:
-    """Yield a node and all below it, those behind an alias each time; a loop has no end."""
+    """Yield a node and all below it, repeated for each alias; endless for a cycle."""
     waiting = [node]
     while waiting:
-        found = waiting.pop()
-        yield found
-        if isinstance(found.value, list):
-            for each in found.value:
-                waiting += each if isinstance(each, tuple) else (each,)
+        current = waiting.pop()
+        yield current
+        if isinstance(current.value, list):
+            for child in current.value:
+                waiting += child if isinstance(child, tuple) else (child,)
 
 
 def _key_lines(node: Any) -> dict[str, int]:
@@ -216,7 +216,7 @@ def _key_lines(node: Any) -> dict[str, int]:
 
 
 def _odd_line(head: str) -> tuple[int, str] | None:
-    """Return the first line that cannot be one of a head: YAML names the one behind it."""
+    """Return the first line that cannot be part of a head; YAML reports the next one."""
     for number, line in enumerate(head.split("\n")):
         if re.match(r"[\w-]+:[^\s\x00-\x7f]*[\u00a0\u2000-\u200b\u202f\u3000\ufeff]", line):
             return number, "no blank follows the colon, but a character that looks like one"
@@ -227,7 +227,7 @@ def _odd_line(head: str) -> tuple[int, str] | None:
 
 @functools.cache
 def _loader() -> Any:
-    """Return a loader of YAML 1.2, in which `no` is a text and a date is one."""
+    """Return a loader of YAML 1.2, in which `no` and dates are strings."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -238,7 +238,7 @@ def _loader() -> Any:
         Loader.add_implicit_resolver(
             f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{pattern})$"), signs
         )
-    # Claude passes over tags that it does not know, which are words with a `!` before them.
+    # Claude ignores unknown tags, which are words with a `!` before them.
     Loader.add_multi_constructor("!", lambda loader, _, node: _untagged(loader, node))
     Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: _number(node.value))
     return Loader

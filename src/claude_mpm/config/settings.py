@@ -1,4 +1,4 @@
-"""Settings: a flag, then the environment, the project's file, the user's file, the default."""
+"""Settings: flags before the environment, the project's file, the user's file, the defaults."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ __all__ = [
 
 PROJECT_FILE = ".claude-mpm.toml"
 _PATHS = frozenset({"framework", "agents_dir", "cwd", "claude_path", "state_dir", "log_dir"})
-# Variables that begin like one of a setting, and are none.
-_NO_SETTINGS = frozenset({"CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN"})
+# Variables with the prefix of settings that are not settings.
+_NOT_SETTINGS = frozenset({"CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN"})
 _RULES = ("allowed_tools", "disallowed_tools")
-# A project's file comes with a cloned repository. What it may set without being trusted is on one
-# of the next four lists, and each says how it counts; any other key is refused.
-_OF_A_PROJECT = frozenset({"model", "use_framework", "tickets", "ticket_markers", "log_level"})
+# A project's file comes with a cloned repository. Without trust, it may set only the keys of the
+# next four lists, each with its own rule; any other key is refused.
+_FREE_FOR_PROJECTS = frozenset({"model", "use_framework", "tickets", "ticket_markers", "log_level"})
 _FRAMEWORK = frozenset({"framework", "agents_dir"})
-_INSIDE_A_PROJECT = _FRAMEWORK | {"cwd"}  # paths, which stay in its folder
-# The smaller of the project's and the user's value counts.
+_INSIDE_A_PROJECT = _FRAMEWORK | {"cwd"}  # paths, which must be in its folder
+# The smaller of the project's and the user's value applies.
 _SMALLER = frozenset((
     "timeout", "question_timeout", "start_timeout", "stop_timeout", "linger", "wait_for_rate_limit",
     "max_turns", "max_budget_usd", "turn_cost_limit_usd", "turn_token_limit",
     "session_cost_limit_usd", "session_token_limit", "resume_lost", "background",
 ))  # fmt: skip
-# The one that stands further to the left counts: the narrower, or the safer. None stands last.
+# The value further to the left applies: the more restrictive, or the safer. None is the last.
 _NARROWER = {
     "permission_mode": ("plan", "dontAsk"),
     "permissions": ("deny", "ask"),
@@ -66,14 +66,14 @@ _NARROWER = {
 
 @dataclass(frozen=True)
 class Resolved:
-    """The settings, and for each key where its value came from.
+    """The settings, and the origin of each value.
 
     Attributes:
-        settings: what counts.
+        settings: the effective settings.
         origin: for each key "flag", "environment NAME", the path of a file, or "default".
-        notes: what of the project's file does not count, in one line each, with its mend.
-        confined_to: the project's folder, where its own file names the framework or the agents and
-            it is not trusted; what they may be is less then. None else.
+        notes: which values of the project's file do not apply, one line each, with the remedy.
+        confined_to: the project's folder, if its own file names the framework or the agents and
+            it is not trusted, so that they are restricted; else None.
     """
 
     settings: Settings
@@ -99,9 +99,11 @@ def load_settings(
 ) -> Resolved:
     """Resolve every setting.
 
-    A flag that is None or an empty list was not given. The project's file is looked for from
-    `cwd`, else from the flag `cwd`, else from the current folder. Raises SettingsError for an
-    unknown key, a wrong value or a file that cannot be read.
+    A flag that is None or an empty list counts as not given. The project's file is searched from
+    `cwd`, else from the flag `cwd`, else from the current folder.
+
+    Raises:
+        SettingsError: a key is unknown, a value is invalid, or a file cannot be read.
     """
     given = {key: value for key, value in (flags or {}).items() if value not in (None, (), [])}
     user = _user_layer()
@@ -110,8 +112,8 @@ def load_settings(
     above |= {key: _flag(key, value) for key, value in given.items()}
     merged = user | project.layer | above
     origin = dict.fromkeys(Settings.__struct_fields__, "default")
-    origin |= {key: found.origin for key, found in merged.items()}
-    values: dict[str, Any] = {key: found.value for key, found in merged.items()}
+    origin |= {key: value.origin for key, value in merged.items()}
+    values: dict[str, Any] = {key: value.value for key, value in merged.items()}
     named = _FRAMEWORK & (project.layer.keys() - above.keys())
     return Resolved(
         Settings(**values),
@@ -133,8 +135,8 @@ def user_settings_file() -> Path:
 def project_settings_file(start: Path) -> Path | None:
     """Return the nearest project file, from `start` up to the repository's root or the home.
 
-    Where there is neither above `start`, only `start` itself is looked at: a folder such as /tmp,
-    in which everybody may write, must not give settings to what is below it.
+    If there is neither above `start`, only `start` itself is searched: a folder such as /tmp,
+    in which everybody may write, must not provide settings for folders below it.
     """
     for folder in _folders_of_project(start):
         if exists(folder / PROJECT_FILE):
@@ -150,7 +152,7 @@ def _folders_of_project(start: Path) -> list[Path]:
 
 
 def _start(cwd: object) -> Path | None:
-    """Return where the project's file is looked for; None where the current folder is gone."""
+    """Return where the search for the project's file starts; None if that folder was removed."""
     try:
         return Path(str(cwd or "")).expanduser().absolute()
     except FileNotFoundError:
@@ -173,13 +175,13 @@ def _environment_layer(environ: Mapping[str, str]) -> _Layer:
     if environ.get("CLAUDE_PATH"):
         value = _convert("claude_path", environ["CLAUDE_PATH"], "CLAUDE_PATH")
         layer["claude_path"] = _Value(value, "environment CLAUDE_PATH")
-    given = {name for name in environ if name.startswith(PREFIX)} - _NO_SETTINGS
+    given = {name for name in environ if name.startswith(PREFIX)} - _NOT_SETTINGS
     for name in sorted(given):
         if name not in names:
             likely = nearest(name, names)
             hint = f"did you mean {likely}?" if likely else "unset it"
             raise SettingsError(f"{exact_line(name)}: there is no such setting; {hint}")
-        if environ[name]:  # an empty variable is one that is not set
+        if environ[name]:  # an empty variable counts as not set
             key = names[name]
             value = _convert(key, _from_text(key, environ[name], name), name, strict=False)
             layer[key] = _Value(value, f"environment {name}")
@@ -187,11 +189,11 @@ def _environment_layer(environ: Mapping[str, str]) -> _Layer:
 
 
 def _from_text(key: str, text: str, name: str) -> object:
-    """Split the text of a variable where the setting is a list or a table."""
+    """Split the text of a variable, if the setting is a list or a table."""
     if key == "plugins":
         return [part.strip() for part in text.split(",") if part.strip()]
     if key in _RULES:
-        return [text]  # is split where it is checked
+        return [text]  # `_rules` splits it
     if key == "ticket_markers":
         pairs = [part.partition("=") for part in text.split(",") if part.strip()]
         return {marker.strip(): kind.strip() for marker, _, kind in pairs}
@@ -217,7 +219,7 @@ def _user_layer() -> _Layer:
 
 @dataclass(frozen=True)
 class _Project:
-    """The project's file: what counts of it, and what is said of the rest, by its key."""
+    """The project's file: the values that apply, and notes about the others, by their keys."""
 
     layer: _Layer
     notes: Mapping[str, str]
@@ -229,7 +231,7 @@ def _project(start: Path | None, user: _Layer) -> _Project:
     path = project_settings_file(start) if start else None
     if start is None or path is None:
         return _Project({}, {})
-    if note := _of_somebody_else(path, start):
+    if note := _writable_by_others(path, start):
         return _Project({}, {"": note})
     layer, folder = _file_layer(path), path.parent
     doubtful = [key for key in layer if not _is_free(key, layer[key], folder)]
@@ -254,39 +256,39 @@ def _project(start: Path | None, user: _Layer) -> _Project:
     return _Project(kept, notes, folder)
 
 
-def _of_somebody_else(path: Path, start: Path) -> str:
-    """Return why a project's file does not count; empty where it is the user's alone.
+def _writable_by_others(path: Path, start: Path) -> str:
+    """Return why a project's file is ignored; empty if only the user can write it.
 
-    Whoever can write the file, a folder between it and the root of its repository, or the root,
-    chooses the settings of everybody who works below.
+    A user who can write the file, the root of its repository, or a folder in between, chooses the
+    settings of everyone who works below.
     """
     folders = _folders_of_project(start)
     inside = folders[folders.index(path.parent) :]
     git = folders[-1] / ".git"
-    for each in (path, *inside, *[git] * exists(git)):
+    for checked in (path, *inside, *[git] * exists(git)):
         try:
-            reason = of_others(each)
+            reason = of_others(checked)
         except OSError as error:
             reason = f"cannot be looked at ({error.strerror})"
         if reason:
             return (
-                f"{_shown(path)} does not count, because {_shown(each)} {reason}; if it is yours:"
-                f" chown {os.geteuid()} and chmod go-w {shlex.quote(_shown(each))}"
+                f"{_shown(path)} does not count, because {_shown(checked)} {reason}; if it is"
+                f" yours: chown {os.geteuid()} and chmod go-w {shlex.quote(_shown(checked))}"
             )
     return ""
 
 
-def _is_free(key: str, found: _Value, folder: Path) -> bool:
-    """Return whether a project may set it as it likes."""
+def _is_free(key: str, value: _Value, folder: Path) -> bool:
+    """Return whether a project may set a key to any value."""
     if key in _INSIDE_A_PROJECT:
-        path = Path(str(found.value)).expanduser()
+        path = Path(str(value.value)).expanduser()
         return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
-    return key in _OF_A_PROJECT
+    return key in _FREE_FOR_PROJECTS
 
 
-def _is_bounded(key: str, found: _Value) -> bool:
-    """Return whether a project may set it as far as the user's own value lets it."""
-    return key in _SMALLER or found.value in _NARROWER.get(key, ())
+def _is_bounded(key: str, value: _Value) -> bool:
+    """Return whether a project may set a key within the user's own value."""
+    return key in _SMALLER or value.value in _NARROWER.get(key, ())
 
 
 def _is_less(key: str, value: Any, ours: Any) -> bool:
@@ -340,7 +342,7 @@ def _file_layer(path: Path) -> _Layer:
 
 
 def _located(key: str, value: object, folder: Path) -> object:
-    """A relative path in a file is meant from the folder of the file."""
+    """Return a value, relative paths resolved from the folder of the file."""
     if key not in _PATHS or not isinstance(value, str):
         return value
     return value if value.startswith("~") else str(folder / value)
@@ -348,8 +350,8 @@ def _located(key: str, value: object, folder: Path) -> object:
 
 def _line(text: str, key: str) -> str:
     quoted = rf"[\"']?{re.escape(key)}[\"']?"
-    found = re.search(rf"^[ \t]*(\[\s*)?{quoted}\s*[\].=]", text, re.MULTILINE)
-    return f", line {text.count(chr(10), 0, found.start()) + 1}" if found else ""
+    match = re.search(rf"^[ \t]*(\[\s*)?{quoted}\s*[\].=]", text, re.MULTILINE)
+    return f", line {text.count(chr(10), 0, match.start()) + 1}" if match else ""
 
 
 def _unknown(key: str) -> str:
@@ -360,25 +362,25 @@ def _unknown(key: str) -> str:
 
 def _convert(key: str, value: object, where: str, *, strict: bool = True) -> object:
     _check_no_nul(key, value, where)
-    if not is_text(value):  # a variable and an argument can have any bytes
+    if not is_text(value):  # variables and arguments can contain any bytes
         shown = exact_line(str(value)[:80])
         raise SettingsError(f"{where}: `{key}`: not UTF-8; correct {shown}")
     try:
-        found = getattr(msgspec.convert({key: value}, Settings, strict=strict), key)
-        return _rules(key, found, where) if key in _RULES else found
+        converted = getattr(msgspec.convert({key: value}, Settings, strict=strict), key)
+        return _rules(key, converted, where) if key in _RULES else converted
     except msgspec.ValidationError as problem:
         reason, shown = explain(problem, Settings, key), repr(value)[:80]
         raise SettingsError(f"{where}: `{key}`: {reason}; correct {shown}") from problem
 
 
 def _check_no_nul(key: str, value: object, where: str) -> None:
-    """Refuse what can be neither in a path nor in an argument."""
+    """Refuse NUL characters, which neither a path nor an argument can contain."""
     if isinstance(value, str) and "\0" in value:
         raise SettingsError(f"{where}: `{key}`: a NUL character; correct {value!r:.80}")
 
 
 def _rules(key: str, texts: list[str], where: str) -> list[str]:
-    """Return the rules for tools, of which one text may hold several, apart by commas."""
+    """Return the rules for tools; a text may contain several, separated by commas."""
     try:
         return [rule for text in texts for rule in split_rules(text)]
     except ValueError as problem:

@@ -1,10 +1,9 @@
-"""Which folders the user trusts, and what in a project Claude Code would act on by itself.
+"""Trusted folders, and what Claude Code would act on in a project that is not trusted.
 
-Turned round: whatever is not on a list of harmless things counts, so that a key that the next
-release brings counts as well, and so does what cannot be read. Where Claude Code looks was observed
-with 2.1.330, in `-p`: settings in the folder, local ones also at the root of its repository and of
-the repository of a work tree, `.mcp.json` in every folder above, agents, commands and skills up to
-the root.
+Everything counts that is not on a list of harmless keys, so that new keys of later releases count,
+and files that cannot be read. Where Claude Code looks was observed with 2.1.330, in `-p`: settings
+in the folder, local ones also at the root of its repository and of the repository of a work tree,
+`.mcp.json` in every folder above, agents, commands and skills up to the root.
 """
 
 from __future__ import annotations
@@ -28,32 +27,32 @@ _ACCEPTED = "hasTrustDialogAccepted"
 _SETTINGS = ("settings.json", "settings.local.json")
 _SCHEDULED = "scheduled_tasks.json"
 _SERVERS = ".mcp.json"
-_MOST_BYTES = 1 << 20  # of one file; a larger one is not looked through
-_MOST_FILES = 1000  # of agents, commands and skills
+_MAX_BYTES = 1 << 20  # of one file; a larger one is not examined
+_MAX_FILES = 1000  # of agents, commands and skills
 
 # Settings that run nothing, permit nothing and reach nothing else.
 _HARMLESS = frozenset((
     "$schema",
-    # What Claude is told and how it writes, as CLAUDE.md says it, too.
+    # Instructions and style, which CLAUDE.md may contain as well.
     "attribution", "includeCoAuthoredBy", "includeGitInstructions", "language", "outputStyle",
-    # Which model it is, as the project's `.claude-mpm.toml` may say; the budgets bound its cost.
+    # The model, which the project's `.claude-mpm.toml` may set as well; budgets bound its cost.
     "model",
-    # What a screen looks like.
+    # The appearance of the interface.
     "maxProseWidth", "prefersReducedMotion", "showMessageTimestamps", "showTurnDuration",
     "spinnerTipsEnabled", "spinnerVerbs", "syntaxHighlightingDisabled",
     "terminalProgressBarEnabled", "theme", "timeFormat", "timeZone",
 ))  # fmt: skip
-# Permissions that only take away.
+# Permissions that only restrict.
 _NARROWING = frozenset(("deny", "ask", "disableBypassPermissionsMode", "disableAutoMode"))
 _NARROWER_MODE = "plan"  # Claude only reads in it
-# What an agent, a command or a skill may say of itself: words, and what takes away.
-_PLAIN_WORDS = frozenset((
+# Front matter of agents, commands and skills that is only text, or only restricts.
+_HARMLESS_FRONT_MATTER = frozenset((
     "name", "description", "argument-hint", "arguments", "when_to_use", "when-to-use", "model",
     "color", "tools", "disallowedTools", "disallowed-tools", "disable-model-invocation",
     "user-invocable", "context", "agent", "version", "license", "author", "metadata", "tags",
     "category", "title",
 ))  # fmt: skip
-_WORDS = ("agents", "commands", "skills")
+_WITH_FRONT_MATTER = ("agents", "commands", "skills")
 _KEY = re.compile(r"([A-Za-z][\w-]*):(\s|$)")
 
 
@@ -85,20 +84,20 @@ def trusted_folders() -> list[Path]:
 
 
 def set_trust(folder: Path, *, trusted: bool) -> None:
-    """Trust a folder and all below it, or no longer.
+    """Trust a folder and all folders below it, or stop trusting them.
 
     Raises:
-        SettingsError: the list cannot be kept.
+        SettingsError: the list cannot be written.
     """
     folder = real(folder)
     file = trusted_file()
     draft = file.with_name(f".{file.name}.new")
     try:
         make_private(file.parent)
-        with locked(file):  # of two who change it at once, each keeps what the other has added
-            left = [each for each in trusted_folders() if each != folder]
-            # One JSON string for each: a name may have line breaks and bytes that are no text.
-            lines = (f"{json.dumps(str(each))}\n" for each in [*left, *[folder] * trusted])
+        with locked(file):  # so that two concurrent changes do not lose one another
+            others = [path for path in trusted_folders() if path != folder]
+            # JSON strings, since a name may contain line breaks, and bytes that are not UTF-8.
+            lines = (f"{json.dumps(str(path))}\n" for path in [*others, *[folder] * trusted])
             draft.write_text("".join(lines), "utf-8")
             draft.chmod(0o600)
             draft.replace(file)
@@ -107,18 +106,18 @@ def set_trust(folder: Path, *, trusted: bool) -> None:
 
 
 def is_trusted(folder: Path, environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether the user trusts a folder: here, or in Claude Code's own dialog.
+    """Return whether the user trusts a folder: by `trust`, or in Claude Code's own dialog.
 
     Args:
-        environ: where Claude Code's configuration is looked for; None for this process's.
+        environ: the variables that locate Claude Code's configuration; None for this process's.
     """
     return trusted_by(folder, environ) is not None
 
 
 def trusted_by(folder: Path, environ: Mapping[str, str] | None = None) -> tuple[Path, str] | None:
-    """Return the nearest folder that is trusted and has this one below it; None where none is.
+    """Return the nearest trusted folder, this one or above, and the file that trusts it.
 
-    With it comes the file that says so. The real path counts, whatever link leads to it.
+    None if there is none. Paths are compared with their links resolved.
     """
     folder = real(folder)
     ours = set(trusted_folders())
@@ -134,12 +133,12 @@ def trusted_by(folder: Path, environ: Mapping[str, str] | None = None) -> tuple[
 
 
 def real(folder: Path) -> Path:
-    """Return the path of a folder without links, also where it is not there."""
+    """Return the path of a folder with its links resolved, also if it does not exist."""
     return Path(os.path.realpath(folder))
 
 
 def claude_folder(environ: Mapping[str, str]) -> Path | None:
-    """Return the folder of Claude Code's settings of the user, as the user's variables name it."""
+    """Return the folder of the user's settings of Claude Code, from the environment."""
     if configured := environ.get("CLAUDE_CONFIG_DIR"):
         return Path(configured)
     home = environ.get("HOME")
@@ -148,12 +147,12 @@ def claude_folder(environ: Mapping[str, str]) -> Path | None:
 
 @dataclass(frozen=True)
 class Act:
-    """One thing that Claude Code would act on.
+    """Something on which Claude Code would act.
 
     Attributes:
-        what: a key, a server, or what is wrong with the file.
-        file: where it is.
-        folder: the folder that has to be trusted for it.
+        what: a key, a server, or why the file cannot be examined.
+        file: the file that contains it.
+        folder: the folder that must be trusted for it.
     """
 
     what: str
@@ -161,7 +160,7 @@ class Act:
     folder: Path
 
     def seen_from(self, folder: Path) -> str:
-        """Return it in words, with the file's path as from a folder."""
+        """Return a description, with the path relative to a folder."""
         inside = self.file.is_relative_to(folder)
         return exact_line(
             f"{self.what} in {self.file.relative_to(folder) if inside else self.file}"
@@ -169,10 +168,10 @@ class Act:
 
 
 def acts_of(folder: Path, environ: Mapping[str, str] | None = None) -> list[Act]:
-    """Return all that Claude Code would act on in a folder that it works in.
+    """Return everything on which Claude Code would act in a working folder.
 
     Args:
-        environ: Claude's variables, which say where the user's own settings are.
+        environ: Claude's variables, which locate the user's own settings.
     """
     folder = real(folder)
     own = claude_folder(os.environ if environ is None else environ)
@@ -184,15 +183,15 @@ def acts_of(folder: Path, environ: Mapping[str, str] | None = None) -> list[Act]
             found += _of_schedule(place)
     for place in _project(folder):
         if real(place / ".claude") != users:
-            found += _of_words(place)
+            found += _of_front_matter(place)
     return found + [act for place in (folder, *folder.parents) for act in _of_servers(place)]
 
 
 def untrusted_acts(folder: Path, environ: Mapping[str, str] | None = None) -> list[Act]:
-    """Return what of it the user has not trusted.
+    """Return those of `acts_of` that the user has not trusted.
 
-    Trust is that in the folder of the file. For a trusted project, what lies above its repository
-    is the user's own where nobody else could have written it.
+    The folder of each file must be trusted. For a trusted project, files above its repository count
+    as the user's own if nobody else could have written them.
     """
     folder = real(folder)
     acts = acts_of(folder, environ)
@@ -213,17 +212,17 @@ def _is_the_users(act: Act) -> bool:
 
 
 def commands_of(folder: Path) -> list[str]:
-    """Return in words what of a project folder Claude Code would act on."""
+    """Return descriptions of everything on which Claude Code would act in a project folder."""
     return [act.seen_from(real(folder)) for act in acts_of(folder)]
 
 
 def is_scheduled(acts: list[Act]) -> bool:
-    """Return whether tasks are among them that begin a turn by themselves."""
+    """Return whether there are scheduled tasks, which start turns."""
     return any(act.file.name == _SCHEDULED for act in acts)
 
 
 def repository_root(folder: Path) -> Path | None:
-    """Return the nearest folder, this one or above, that has a `.git`; None where none has."""
+    """Return the nearest folder, this one or above, with a `.git`; None if there is none."""
     return next(
         (each for each in (folder, *folder.parents) if os.path.lexists(each / ".git")), None
     )
@@ -240,30 +239,32 @@ def _folder(file: Path, number: int, line: str) -> Path:
 
 
 def _accepted_in_claude(environ: Mapping[str, str]) -> tuple[Path, set[str]]:
-    """Return the folders for which Claude Code's trust dialog was answered with yes, and where."""
+    """Return Claude Code's file, and the folders that were trusted in its dialog."""
     base = environ.get("CLAUDE_CONFIG_DIR") or environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111
     file = Path(base, ".claude.json")
     try:
-        found = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):  # then it says nothing about any folder
+        config = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):  # then it trusts no folder
         return file, set()
-    projects = found.get("projects") if isinstance(found, dict) else None
+    projects = config.get("projects") if isinstance(config, dict) else None
     if not isinstance(projects, dict):
         return file, set()
     return file, {
-        name for name, each in projects.items() if isinstance(each, dict) and each.get(_ACCEPTED)
+        name
+        for name, project in projects.items()
+        if isinstance(project, dict) and project.get(_ACCEPTED)
     }
 
 
 def _project(folder: Path) -> list[Path]:
-    """Return the folder and those above it up to the root of its repository, or to all ends."""
+    """Return the folder and those above it, up to the root of its repository or of the disk."""
     above = [folder, *folder.parents]
     root = repository_root(folder)
     return above[: above.index(root) + 1] if root else above
 
 
 def _roots(folder: Path) -> list[Path]:
-    """Return the folders whose settings count: this one, the repository's, that of a work tree."""
+    """Return the folders whose settings apply: this one, the repository, that of a work tree."""
     root = repository_root(folder)
     main = _main_of_work_tree(root) if root else None
     return list(dict.fromkeys(each for each in (folder, root, main) if each))
@@ -273,10 +274,10 @@ def _main_of_work_tree(root: Path) -> Path | None:
     """Return the folder of the repository that a work tree belongs to (gitrepository-layout(5))."""
     if not (root / ".git").is_file():
         return None
-    said, _, where = _text(root / ".git").strip().partition("gitdir: ")
-    if said or not where:
+    prefix, _, path = _text(root / ".git").strip().partition("gitdir: ")
+    if prefix or not path:
         return None
-    folder = root / where
+    folder = root / path
     common = folder / (_text(folder / "commondir").strip() or ".")
     return real(common).parent
 
@@ -296,8 +297,8 @@ def _of_settings(place: Path, name: str) -> Iterator[Act]:
         return
     for key, value in settings.items():
         if key == "permissions" and isinstance(value, dict):
-            for rule, given in value.items():
-                if not _narrows(rule, given):
+            for rule, setting in value.items():
+                if not _narrows(rule, setting):
                     yield Act(f"permissions.{rule}", file, place)
         elif key not in _HARMLESS:
             yield Act(key, file, place)
@@ -328,10 +329,10 @@ def _of_servers(place: Path) -> Iterator[Act]:
         yield Act("servers", file, place)
 
 
-def _of_words(place: Path) -> Iterator[Act]:
-    """Find agents, commands and skills that have more than words: hooks, servers, modes, rules."""
-    left = _MOST_FILES
-    for kind in _WORDS:
+def _of_front_matter(place: Path) -> Iterator[Act]:
+    """Yield front matter that is more than text: hooks, servers, modes, rules."""
+    left = _MAX_FILES
+    for kind in _WITH_FRONT_MATTER:
         for at, folders, names in os.walk(place / ".claude" / kind, followlinks=True):
             left -= 1 + len(names)
             if left < 0:
@@ -339,15 +340,15 @@ def _of_words(place: Path) -> Iterator[Act]:
                 return
             folders.sort()
             for file in (Path(at, name) for name in sorted(names) if name.lower().endswith(".md")):
-                for what in _more_than_words(file):
+                for what in _keys_that_count(file):
                     yield Act(what, file, place)
 
 
-def _more_than_words(file: Path) -> list[str]:
-    """Return the keys of a front matter that are no mere words.
+def _keys_that_count(file: Path) -> list[str]:
+    """Return the keys of a front matter that are not harmless.
 
-    It is read line by line and not as YAML: a line that is no plain `key: value` at the left, and
-    does not belong to one, is not understood, and counts.
+    It is read line by line and not as YAML: a line that is neither `key: value` nor a continuation
+    of one is not understood, and so counts.
     """
     try:
         data = _bytes(file)
@@ -369,12 +370,12 @@ def _more_than_words(file: Path) -> list[str]:
         begun = True
         if key is None:
             return ["a front matter that is not understood"]
-        found += [] if key[1] in _PLAIN_WORDS else [key[1]]
+        found += [] if key[1] in _HARMLESS_FRONT_MATTER else [key[1]]
     return found
 
 
 def _read(file: Path) -> dict[str, Any] | str:
-    """Return a file's JSON object, empty where there is none, or in words why it cannot be read."""
+    """Return a file's JSON object, empty if there is no file; or why it cannot be read."""
     try:
         data = _bytes(file)
         if data is None:
@@ -390,7 +391,7 @@ def _read(file: Path) -> dict[str, Any] | str:
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object, in which each key may be there only once: readers differ in which."""
+    """Return a JSON object; refuse duplicate keys, of which readers choose different ones."""
     table = dict(pairs)
     if len(table) != len(pairs):
         raise ValueError("a key is there twice")
@@ -398,10 +399,10 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _bytes(file: Path) -> bytes | None:
-    """Return the contents of a regular file; None for another kind, or for too many bytes."""
+    """Return the content of a regular file; None for another kind, or if it is too large."""
     handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not block us
     with os.fdopen(handle, "rb") as opened:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             return None
-        data = opened.read(_MOST_BYTES + 1)
-    return data if len(data) <= _MOST_BYTES else None
+        data = opened.read(_MAX_BYTES + 1)
+    return data if len(data) <= _MAX_BYTES else None

@@ -14,7 +14,7 @@ from claude_mpm.environments.host_command import host_command
 from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.environments.variables import carried
 from claude_mpm.errors import LaunchError, SettingsError
-from claude_mpm.link.answer import Answer, last_line
+from claude_mpm.link.answer import MarkedOutput, last_line
 from claude_mpm.link.command import run_short
 from claude_mpm.printable import exact_line
 from claude_mpm.validation import is_text
@@ -202,7 +202,7 @@ class Environment(ABC):
         Raises:
             LaunchError: it cannot be run, failed, or took longer than 30 seconds.
         """
-        answer = Answer()
+        answer = MarkedOutput()
         command = self.wrap(answer.command(argv))
         try:
             done = run_short(command, answer, data=data, timeout=_PATIENCE)

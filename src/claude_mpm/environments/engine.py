@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import LaunchError
-from claude_mpm.link.answer import Answer, last_line
+from claude_mpm.link.answer import MarkedOutput, last_line
 from claude_mpm.link.command import run_short
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Engine:
         Raises:
             LaunchError: it failed; the message says what to do.
         """
-        answer = Answer()
+        answer = MarkedOutput()
         far = not self._inside.shares_files
         engine = [*self.words, *words]
         command = self._inside.wrap(answer.command(engine) if far else engine)

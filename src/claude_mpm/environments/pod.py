@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import LaunchError, UsageError
-from claude_mpm.link.kubectl import Kubectl, Refused, parsed
+from claude_mpm.link.kubectl import Kubectl, KubectlRefused, parsed
 from claude_mpm.link.pod_status import fate, is_gone, runs, waits_for
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def make_pod(kubectl: Kubectl, manifest: dict[str, Any], wait: float) -> dict[st
         try:
             made = parsed(kubectl.run("create", "-f", "-", "-o", "json", data=data))
             break
-        except Refused as error:
+        except KubectlRefused as error:
             if error.reason != "AlreadyExists":
                 raise
         _clear(kubectl, manifest, deadline)
@@ -225,7 +225,7 @@ def _clear(kubectl: Kubectl, manifest: dict[str, Any], deadline: float) -> None:
     name = manifest["metadata"]["name"]
     try:
         found = kubectl.pod(name)
-    except Refused as error:
+    except KubectlRefused as error:
         if error.reason == "NotFound":
             return
         raise
@@ -269,7 +269,7 @@ def _look(kubectl: Kubectl, name: str, uid: str) -> dict[str, Any] | None:
     """Return a pod; None where it is gone, also where another has its name."""
     try:
         found = kubectl.pod(name)
-    except Refused as error:
+    except KubectlRefused as error:
         if error.reason == "NotFound":
             return None
         raise

@@ -12,11 +12,11 @@ import msgspec
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.linked import LinkedHost, launch_link
 from claude_mpm.errors import LaunchError, StorageError, UsageError
-from claude_mpm.link.connection import Connection, Server
+from claude_mpm.link.connection import ServerAddress, ServerConnection
 from claude_mpm.link.far import FarFailed, LinkCut
 from claude_mpm.link.remote import RemoteFar, RemoteSpec
 from claude_mpm.validation import NOT_JSON
-from claude_mpm.wire.remote import Start
+from claude_mpm.wire.remote import StartParameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ class Remote(Environment):
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
             raise UsageError(f"remote: {address!r} is no address; give host:port")
-        self._server = Server(
+        self._server = ServerAddress(
             address=address,
             token="" if token_file else token or os.environ.get(TOKEN_VARIABLE, ""),
             token_file=_absolute(token_file),
@@ -92,7 +92,7 @@ class Remote(Environment):
             LaunchError: it does not.
         """
         try:
-            Connection(self._server, f"reach-{os.urandom(4).hex()}").close()
+            ServerConnection(self._server, f"reach-{os.urandom(4).hex()}").close()
         except (LinkCut, FarFailed, StorageError) as error:
             raise LaunchError(f"remote: {error}") from error
 
@@ -163,13 +163,13 @@ class Remote(Environment):
             far.close()
 
 
-def _start(order: Order) -> Start:
+def _start(order: Order) -> StartParameters:
     """Return what the server is asked for; what goes by file is added when it is sent."""
     wire, conversation = "stream-json", ""
     with suppress(StorageError):  # there is no record yet where a place is tried by itself
         meta = order.folder.read_meta()
         wire, conversation = meta.wire, meta.claude_session_id
-    return Start(
+    return StartParameters(
         folder=str(order.folder.path),
         claude=order.claude,
         arguments=order.arguments,

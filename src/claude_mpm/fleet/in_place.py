@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.link.answer import Answer
+from claude_mpm.link.answer import MarkedOutput
 from claude_mpm.validation import telling
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def run_in_place(
         LaunchError: the place runs no commands.
         OSError: the command of this machine cannot be run.
     """
-    answer, begin = Answer(), time.monotonic()
+    answer, begin = MarkedOutput(), time.monotonic()
     command = wrap(answer.command(_inner(argv, folder, timeout, marks or {})))
     with subprocess.Popen(
         command,
@@ -101,7 +101,7 @@ def _inner(argv: Sequence[str], folder: str, timeout: float, marks: Mapping[str,
     return ["sh", "-c", _RUN, folder or ".", limit, *marked, *argv]
 
 
-def _read(process: subprocess.Popen[bytes], answer: Answer, deadline: float) -> bytes:
+def _read(process: subprocess.Popen[bytes], answer: MarkedOutput, deadline: float) -> bytes:
     """Return the last of what was printed until the answer's end, or the deadline."""
     assert process.stdout is not None
     descriptor, output = process.stdout.fileno(), b""

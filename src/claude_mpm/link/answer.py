@@ -21,7 +21,7 @@ _RUN = f'{BEGIN}"$0"; "$@"; {END}"$0" "$?"'
 _REMEMBERED = 4096  # bytes of what was said before an answer, for the message where there is none
 
 
-class Answer:
+class MarkedOutput:
     """Takes the output of one command piece by piece, and gives out what is its answer.
 
     Attributes:

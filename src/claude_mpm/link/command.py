@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Variables = Mapping[str, str] | None
 
-    from claude_mpm.link.answer import Answer
+    from claude_mpm.link.answer import MarkedOutput
 
 _LONGEST = 1 << 22  # bytes of each output; a place that says more is ended
 _CHUNK = 1 << 16
@@ -22,7 +22,7 @@ _TO_END = 1.0  # seconds for a command whose answer is whole; some never end
 
 def run_short(
     command: Sequence[str],
-    answer: Answer | None = None,
+    answer: MarkedOutput | None = None,
     *,
     data: bytes,
     timeout: float,
@@ -108,7 +108,7 @@ class _Output(threading.Thread):
         self,
         process: subprocess.Popen[bytes],
         stream: IO[bytes] | None,
-        answer: Answer | None = None,
+        answer: MarkedOutput | None = None,
     ) -> None:
         super().__init__(name="claude-mpm-output", daemon=True)
         self._process = process

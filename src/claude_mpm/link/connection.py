@@ -1,4 +1,4 @@
-"""A client's connection to a server of sessions: questions go there, answers and journals come."""
+"""A client's connection to a server of sessions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from claude_mpm.wire.remote import (
     LONGEST_LINE,
     PATIENCE,
     PROTOCOL,
-    Error,
-    Init,
-    Input,
-    Malformed,
-    Message,
-    Output,
-    Terminate,
+    ErrorMessage,
+    InitMessage,
+    InputMessage,
+    MalformedMessage,
+    OutputMessage,
+    RemoteMessage,
+    TerminateMessage,
     decode,
     encode,
 )
@@ -41,17 +41,17 @@ _READ = 1 << 18
 _LONGEST_TOKEN = 1 << 12
 
 
-class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a server is, and how both sides prove who they are.
+class ServerAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """The address of a server, and how both sides are authenticated.
 
     Args:
         address: "host:port".
-        token: who we are.
-        token_file: a file with the token, read at each connection; it wins over `token`.
-        tls: whether TLS is spoken; without it the server must be on this machine.
-        ca: a file with the authority of the server's certificate; the system's own if it is empty.
-        client_cert, client_key: files with our certificate, where the server wants one.
-        server_name: the name in the server's certificate; that of the address if it is empty.
+        token: authenticates this client.
+        token_file: a file with the token, read at each connection; it replaces `token`.
+        tls: whether to use TLS; without it, the server must be on this machine.
+        ca: a file with the authority of the server's certificate; empty for the system's.
+        client_cert, client_key: files with the client's certificate, if the server requires one.
+        server_name: the name in the server's certificate; empty for that of the address.
     """
 
     address: str
@@ -74,25 +74,27 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         return int(self.address.rpartition(":")[2])
 
 
-class Connection:
+class ServerConnection:
     """One connection for one session; one thread may read while others write.
 
     Args:
-        server: where to.
+        server: the server.
         session: the name of the session.
-        follow: the byte from which the connection carries the session's journal; None for one
-            that carries questions and answers.
+        follow: the offset from which the connection carries the session's journal; None for one
+            that carries requests and responses.
 
     Raises:
         LinkCut: the server cannot be reached.
-        FarFailed: it has refused us, or is not the one it must be.
+        FarFailed: it has refused the client, or could not be authenticated.
     """
 
-    def __init__(self, server: Server, session: str, follow: int | None = None) -> None:
+    def __init__(self, server: ServerAddress, session: str, follow: int | None = None) -> None:
         self._server = server
         self._lines = LineBuffer(LONGEST_LINE)
-        self._numbers = itertools.count(1)
-        self._speaking = threading.Lock()
+        self._ids = itertools.count(1)
+        # Held while the TLS layer and the socket are written, so that records stay in order:
+        # one thread may read while others write.
+        self._sending = threading.Lock()
         self._tls: TlsLayer | None = None
         self.usable = True
         token = _token(server)
@@ -103,78 +105,78 @@ class Connection:
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.settimeout(PATIENCE)
-            self._agree_on_tls()
-            self.send(Init(token=token, protocol=PROTOCOL, session=session, follow=follow))
+            self._start_tls()
+            self.send(InitMessage(token=token, protocol=PROTOCOL, session=session, follow=follow))
             answer = self.receive()
-            if not isinstance(answer, Output) or answer.protocol != PROTOCOL:
+            if not isinstance(answer, OutputMessage) or answer.protocol != PROTOCOL:
                 raise FarFailed(f"{server.address} speaks another version of the protocol")
         except BaseException:
             self.close()
             raise
 
-    def send(self, message: Message) -> None:
+    def send(self, message: RemoteMessage) -> None:
         """Send a message.
 
         Raises:
             LinkCut: the connection has ended.
         """
         data = encode(message)
-        with self._speaking:
+        with self._sending:
             if self._tls is not None:
                 self._tls.send(data)
                 data = self._tls.outgoing()
-            self._hand_over(data)
+            self._send_bytes(data)
 
-    def receive(self) -> Message:
+    def receive(self) -> RemoteMessage:
         """Return the next message.
 
         Raises:
             LinkCut: the connection has ended, or the server is being stopped.
-            FarFailed: the server has refused what was asked for, or does not speak our protocol.
+            FarFailed: the server has refused the request, or does not speak our protocol.
         """
         try:
             while (line := self._lines.next()) is None:
                 self._read()
             message = decode(line)
-        except (Malformed, LineTooLong) as error:
+        except (MalformedMessage, LineTooLong) as error:
             self.usable = False
             raise FarFailed(f"{self._server.address} is no server of sessions: {error}") from error
-        if isinstance(message, Terminate):
+        if isinstance(message, TerminateMessage):
             self.usable = False
             raise LinkCut(f"{self._server.address}: {message.reason}")
-        if isinstance(message, Error):
+        if isinstance(message, ErrorMessage):
             self.usable = bool(message.id)
             kind = LinkCut if message.again else FarFailed
             raise kind(f"{self._server.address}: {message.error}")
         return message
 
-    def ask(self, question: Input, data: bytes = b"") -> Output:
-        """Ask a question and return its answer.
+    def ask(self, request: InputMessage, data: bytes = b"") -> OutputMessage:
+        """Send a request and return its response.
 
         Args:
-            data: what comes with it, of any length.
+            data: uploaded with it, of any length.
 
         Raises:
             LinkCut, FarFailed: as `receive`.
         """
-        number = next(self._numbers)
+        request_id = next(self._ids)
         for offset, piece in _pieces(data):
             self.send(
                 msgspec.structs.replace(
-                    question,
-                    id=number,
+                    request,
+                    id=request_id,
                     data=piece,
-                    offset=question.offset + offset,
+                    offset=request.offset + offset,
                     size=len(data),
                 )
             )
         while True:
-            answer = self.receive()
-            if isinstance(answer, Output) and answer.id == number:
-                return answer
+            response = self.receive()
+            if isinstance(response, OutputMessage) and response.id == request_id:
+                return response
 
     def close(self) -> None:
-        """End the connection, also one that is being read; safe to call twice."""
+        """Close the connection, also while another thread reads from it; safe to call twice."""
         self.usable = False
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -185,7 +187,7 @@ class Connection:
 
     # --- bytes ------------------------------------------------------------------------------
 
-    def _agree_on_tls(self) -> None:
+    def _start_tls(self) -> None:
         server = self._server
         if not server.tls:
             host = str(self._socket.getpeername()[0]).partition("%")[0]
@@ -193,15 +195,15 @@ class Connection:
                 raise FarFailed(f"{server.address} is another machine; connect to it with TLS")
             return
         name = server.server_name or server.host
-        self._tls = TlsLayer(_trust(server), server_name=name)
+        self._tls = TlsLayer(_tls_context(server), server_name=name)
         try:
             self._tls.handshake()
             while not self._tls.ready:
-                self._hand_over(self._tls.outgoing())
+                self._send_bytes(self._tls.outgoing())
                 self._read()
-            self._hand_over(self._tls.outgoing())
+            self._send_bytes(self._tls.outgoing())
         except ssl.SSLError as error:
-            raise self._of_tls(error) from error
+            raise self._tls_error(error) from error
 
     def _read(self) -> None:
         try:
@@ -213,21 +215,21 @@ class Connection:
         if self._tls is None:
             self._lines.feed(data)
             return
-        with self._speaking:
+        with self._sending:
             try:
                 self._lines.feed(self._tls.receive(data))
             except ssl.SSLError as error:
-                raise self._of_tls(error) from error
+                raise self._tls_error(error) from error
             if self._tls.pending:
-                self._hand_over(self._tls.outgoing())
+                self._send_bytes(self._tls.outgoing())
 
-    def _hand_over(self, data: bytes) -> None:
+    def _send_bytes(self, data: bytes) -> None:
         try:
             self._socket.sendall(data)
         except OSError as error:
             raise LinkCut(f"{self._server.address}: {error.strerror or error}") from error
 
-    def _of_tls(self, error: ssl.SSLError) -> Exception:
+    def _tls_error(self, error: ssl.SSLError) -> Exception:
         address = self._server.address
         reason = str(error.reason or error)
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -240,21 +242,21 @@ class Connection:
 
 
 def _pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield what fits into one message each, with its place; one empty piece for nothing."""
+    """Yield pieces that fit into a message, with their offsets; one empty piece for no data."""
     for offset in range(0, max(len(data), 1), CHUNK):
         yield offset, data[offset : offset + CHUNK]
 
 
-def _token(server: Server) -> str:
-    """Return the token, which may have been changed since the last connection.
+def _token(server: ServerAddress) -> str:
+    """Return the token, which may have changed since the last connection.
 
     Raises:
-        FarFailed: its file cannot be read, or others can read it, too.
+        FarFailed: its file cannot be read, or is readable by other users.
     """
     if not server.token_file:
         return server.token
     try:
-        with open(server.token_file, encoding="utf-8", opener=_without_waiting) as file:
+        with open(server.token_file, encoding="utf-8", opener=_open_nonblocking) as file:
             check_secret(server.token_file, os.fstat(file.fileno()))
             return file.read(_LONGEST_TOKEN).strip()
     except StorageError as error:
@@ -263,12 +265,12 @@ def _token(server: Server) -> str:
         raise FarFailed(f"the token cannot be read from {server.token_file}: {error}") from error
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     """Open a file that may be a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _trust(server: Server) -> ssl.SSLContext:
+def _tls_context(server: ServerAddress) -> ssl.SSLContext:
     """Return what the server's certificate is checked against, with our own.
 
     Raises:

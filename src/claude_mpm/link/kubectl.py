@@ -61,7 +61,7 @@ _ADVICE = (
 )
 
 
-class Refused(LaunchError):
+class KubectlRefused(LaunchError):
     """Something that kubectl did not do.
 
     Args:
@@ -101,7 +101,7 @@ class Kubectl(msgspec.Struct, frozen=True, kw_only=True):
         """Return what goes on to mean this cluster, whichever becomes the current one."""
         context, files = self.context, os.environ.get("KUBECONFIG", "")
         if not context:
-            with suppress(Refused):  # in a pod of the cluster, there may be no configuration
+            with suppress(KubectlRefused):  # in a pod of the cluster, there may be no configuration
                 context = self.run("config", "current-context").strip()
         kubeconfig = self.kubeconfig or ("" if os.pathsep in files else files)
         return msgspec.structs.replace(
@@ -130,13 +130,13 @@ class Kubectl(msgspec.Struct, frozen=True, kw_only=True):
                 command, input=data, capture_output=True, timeout=timeout, check=False
             )
         except FileNotFoundError as error:
-            raise Refused(
+            raise KubectlRefused(
                 f"kubernetes: there is no command {command[0]}; install kubectl,"
                 " or name it with the option `kubectl`",
                 "NoKubectl",
             ) from error
         except subprocess.TimeoutExpired as error:
-            raise Refused(
+            raise KubectlRefused(
                 f"kubernetes: kubectl {words[0]} did not answer in {timeout:g} s", "Unreachable"
             ) from error
         if done.returncode:
@@ -162,7 +162,7 @@ class Kubectl(msgspec.Struct, frozen=True, kw_only=True):
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         try:
             self.run("delete", "--raw", path, "-f", "-", data=json.dumps(options).encode())
-        except Refused as error:
+        except KubectlRefused as error:
             if error.reason not in ("NotFound", "Conflict"):
                 raise
 
@@ -178,23 +178,23 @@ def parsed(text: str) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise Refused("kubernetes: kubectl printed no JSON; is it kubectl?", "Unreachable")
+        raise KubectlRefused("kubernetes: kubectl printed no JSON; is it kubectl?", "Unreachable")
     return found
 
 
-def explained(said: str) -> Refused:
+def explained(said: str) -> KubectlRefused:
     """Return what an error of kubectl's means and what to do next."""
     named = _REASON.search(said)
     reason = named[1] if named else ""
     text = re.sub(r"^(Error from server[^:]*|error): ", "", said) or "kubectl failed"
     for pattern, word, advice in _ADVICE:
         if re.search(pattern, said):
-            return Refused(f"kubernetes: {advice.format(said=text)}", word)
+            return KubectlRefused(f"kubernetes: {advice.format(said=text)}", word)
     if found := _FORBIDDEN.search(said):
         where = f" in namespace {found['where']}" if found["where"] else ""
-        return Refused(
+        return KubectlRefused(
             f"kubernetes: this user may not {found['verb']} {found['what']}{where}; the page on"
             " Kubernetes has the role that is needed",
             "Forbidden",
         )
-    return Refused(f"kubernetes: {text}", reason)
+    return KubectlRefused(f"kubernetes: {text}", reason)

@@ -11,7 +11,7 @@ import msgspec
 
 from claude_mpm.errors import LaunchError
 from claude_mpm.link.far import FarFailed, FarState, LinkCut
-from claude_mpm.link.kubectl import Kubectl, Refused
+from claude_mpm.link.kubectl import Kubectl, KubectlRefused
 from claude_mpm.link.pod_status import fate, is_gone, trouble
 from claude_mpm.link.shell import ShellFar, ShellSpec, ShellStream
 
@@ -134,7 +134,7 @@ class PodFar(ShellFar):
         spec = self._of_pod
         try:
             pod = spec.kubectl.pod(spec.pod)
-        except Refused as error:
+        except KubectlRefused as error:
             if error.reason == "NotFound":
                 why = f" ({self._trouble})" if self._trouble else ""
                 raise self._lost(f"is gone: it was deleted{why}") from error

@@ -1,8 +1,8 @@
-"""What a link does: input goes there, the journal comes here, and the end is told once it is whole.
+"""The link: it delivers messages to the far side, copies the journal here, and reports the end.
 
-On this machine it stands for the host: it reads `feed` and `lease`, and writes `out.jsonl`, `pid`
-and `exit`. When it is killed, whoever controls the session starts it again, and it goes on at the
-byte that the journal ends with.
+On this machine it acts as the host: it reads `feed` and `lease`, and writes `out.jsonl`, `pid`
+and `exit`. If it is killed, the session's controller starts it again, and it continues at the end
+of the journal.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BEAT = 10.0  # seconds between words to the far side
-_SILENCE = 2  # of those without a byte from there, until it is asked whether we have missed any
-_UNDER_WAY = 1.0  # seconds for what was written there just now
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0  # seconds before a new try
-_LOST = 137  # the status of a Claude whose host was killed, as of one that was killed itself
-_LONGEST_ERRORS = 1 << 26  # bytes of a far file but the journal that are kept
+_BEAT = 10.0  # seconds between signs of life to the far side
+_SILENCE = 2  # beats without a byte from there after which its state is requested
+_IN_TRANSIT = 1.0  # seconds for bytes that were written there just now
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0  # seconds before the next attempt
+_LOST = 137  # the exit status if the host was killed, as if Claude itself had been
+_LONGEST_ERRORS = 1 << 26  # bytes of a far file, other than the journal, that are copied
 _LARGEST_PID = 1 << 31
-_FAILED = 126  # and of one that could not be started
+_FAILED = 126  # the exit status if Claude could not be started
 
 
 class _Spec(msgspec.Struct):
-    """What the files of all links have; `kind` is the module here that reads the rest."""
+    """The common fields of all links' files; `kind` names the module that reads the rest."""
 
     kind: str
     base: int = 0
 
 
 def run_link(folder: SessionFolder) -> None:
-    """Keep a session in step until it has ended; nothing happens where another link does so.
+    """Run the link of a session until its end; does nothing if another process runs it.
 
     Raises:
-        StorageError: others may have written what the folder says.
+        StorageError: others may have written the folder's files.
     """
     folder.check()
     if not become_link(folder) or folder.exit_file.exists():
@@ -68,7 +68,7 @@ def run_link(folder: SessionFolder) -> None:
 
 
 def read_far(folder: SessionFolder) -> tuple[Far, int]:
-    """Return the far session that a link's file tells of, and where its journal begins in the near.
+    """Return the far session of a link's file, and the offset of its journal in the near one.
 
     Raises:
         StorageError: the file is damaged.
@@ -84,12 +84,15 @@ def read_far(folder: SessionFolder) -> tuple[Far, int]:
 
 
 class Link:
-    """Keeps one session in step with where it lives.
+    """Connects a session's folder on this machine with the far session.
+
+    The main thread copies the journal; one thread reads the feed, one watches the lease, and one
+    delivers messages and signals in their order.
 
     Args:
         folder: the session's folder on this machine.
-        far: the session there.
-        base: the byte of the journal here that is the first of the one there.
+        far: the far session.
+        base: the offset of the far journal's first byte in the near journal.
     """
 
     def __init__(self, folder: SessionFolder, far: Far, base: int) -> None:
@@ -97,60 +100,61 @@ class Link:
         self._far = far
         self._base = base
         self._journal = folder.journal.open(os.O_RDWR | os.O_APPEND)
-        # Both ends, so that opening waits for nobody and reading never ends.
+        # Opened for both directions, so that opening does not block and reading never ends.
         self._feed = folder.feed.open_fifo(os.O_RDWR)
         os.set_blocking(self._feed, True)
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stream: Stream | None = None
         self._held = False
+        # Protects the stream, whether the lease is held, and whether the far session has ended.
         self._changing = threading.Lock()
-        self._impatient = threading.Event()  # there is news; it is worth trying again at once
-        self._has_ended = False  # there; what is refused from then on is no news
+        self._wake = threading.Event()  # set when there is a new order, so as to retry at once
+        self._has_ended = False  # the far session; refusals after that are not reported
 
     def run(self) -> None:
-        """Work until the session has ended."""
-        self._note_pids(0)
+        """Run until the session has ended."""
+        self._write_pids(0)
         signal.signal(signal.SIGTERM, self._on_terminate)
         for work in (self._read_feed, self._watch_lease):
             threading.Thread(target=work, daemon=True).start()
         try:
             if not self._folder.place.exists():
                 self._retry(self._far.start)
-            # Not before: what is announced while no host has opened the feed is lost.
-            threading.Thread(target=self._send, daemon=True).start()
-            self._mirror()
+            # Not before the start: names that are announced without a host are lost.
+            threading.Thread(target=self._execute_orders, daemon=True).start()
+            self._copy_journal()
         except FarFailed as error:
-            self._say(str(error))
+            self._log(str(error))
             self._finish(_FAILED if not self._folder.place.exists() else _LOST)
 
     # --- from there to here -----------------------------------------------------------------
 
-    def _mirror(self) -> None:
+    def _copy_journal(self) -> None:
         while True:
-            state = self._retry(self._look)
+            state = self._retry(self._read_state)
             if state.exit is not None or state.dead:
                 self._end(state)
                 return
             try:
                 self._follow()
             except LinkCut as error:
-                self._say(f"link cut: {error}")
-                self._impatient.wait(_FIRST_PAUSE)
+                self._log(f"link cut: {error}")
+                self._wake.wait(_FIRST_PAUSE)
 
-    def _look(self) -> FarState:
-        """Ask how things are there, and note what is new."""
+    def _read_state(self) -> FarState:
+        """Request the far state, and write what is new in it."""
         state = self._far.state()
         if state.place:
             self._folder.place.write(state.place.encode()[:NOTE] + b"\n")
         if 0 < state.claude < _LARGEST_PID:
-            self._note_pids(state.claude)
+            self._write_pids(state.claude)
         if state.closed and not self._folder.closed.exists():
             self._folder.closed.write(b"linger\n")
         return state
 
     def _follow(self) -> None:
         """Copy the journal until the connection ends, for whatever reason."""
-        stream = self._far.follow(self._here())
+        stream = self._far.follow(self._copied())
         try:
             with self._changing:
                 self._stream = stream
@@ -174,18 +178,18 @@ class Link:
             stream.close()
 
     def _is_current(self, stream: Stream) -> bool:
-        """Return whether a silent connection still stands: some are cut, and nobody says so."""
+        """Return whether a silent connection still works: some are cut without notice."""
         state = self._far.state()
         if state.exit is not None or state.dead or not stream.is_heard(state):
             return False
-        return state.size <= self._here() or bool(select.select([stream], [], [], _UNDER_WAY)[0])
+        return state.size <= self._copied() or bool(select.select([stream], [], [], _IN_TRANSIT)[0])
 
     def _end(self, state: FarState) -> None:
-        """Fetch what is left, clear up there, and only then tell the end."""
+        """Fetch the rest, remove the far folder, and only then write the exit status."""
         with self._changing:
             self._has_ended = True
         if state.dead and state.claude:
-            self._say("the host was killed")
+            self._log("the host was killed")
             with suppress(LinkCut):
                 self._far.signal(signal.SIGKILL)
         self._retry(self._fetch_rest)
@@ -196,15 +200,15 @@ class Link:
 
     def _fetch_rest(self) -> None:
         size = self._far.state().size
-        for piece in self._far.fetch(self._folder.journal.name, self._here()):
+        for piece in self._far.fetch(self._folder.journal.name, self._copied()):
             self._append(piece)
-            if self._here() >= size:
+            if self._copied() >= size:
                 break
-        if self._here() < size:
+        if self._copied() < size:
             raise LinkCut("the rest of the journal was cut short")
 
     def _copy(self, file: ExchangeFile) -> None:
-        """Add a far file to the one here, once it has come whole; of a long one the beginning."""
+        """Append a far file to the one here, once it was fetched; of a long one the beginning."""
         left = _LONGEST_ERRORS
         with tempfile.TemporaryFile(dir=self._folder.path) as whole:
             for piece in self._far.fetch(file.name, 0):
@@ -217,10 +221,10 @@ class Link:
                 shutil.copyfileobj(whole, copy)
 
     def _remove(self) -> None:
-        with suppress(FarFailed):  # it is gone already
+        with suppress(FarFailed):  # it was removed already
             self._far.remove()
 
-    def _here(self) -> int:
+    def _copied(self) -> int:
         """Return how much of the far journal is here, in bytes."""
         return os.fstat(self._journal).st_size - self._base
 
@@ -236,15 +240,15 @@ class Link:
     # --- from here to there -----------------------------------------------------------------
 
     def _read_feed(self) -> None:
-        """Order what is announced to be delivered; first what an earlier link has left."""
+        """Queue announced messages for delivery; first those that an earlier link has left."""
         with open(self._feed, "rb", buffering=0, closefd=False) as feed:
-            known = _names(self._folder.delivered)
+            queued = _names(self._folder.delivered)
             while True:
                 for name in _names(self._folder.announced):
-                    if name not in known:
-                        known[name] = None
+                    if name not in queued:
+                        queued[name] = None
                         self._order(partial(self._deliver, name))
-                feed.readline()  # there is more
+                feed.readline()  # waits for the next name
 
     def _deliver(self, name: str) -> None:
         end = name == END_OF_INPUT
@@ -252,7 +256,7 @@ class Link:
         self._folder.append(self._folder.delivered, name)
 
     def _watch_lease(self) -> None:
-        """Hold the session there for as long as somebody follows it here."""
+        """Hold the far lease for as long as the near one is held."""
         while self._folder.lease.exists():
             followed = self._folder.lease.open_fifo(os.O_RDONLY, waits=True)
             with open(followed, "rb", buffering=0) as lease:
@@ -265,7 +269,7 @@ class Link:
         with self._changing:
             self._held = held
             if self._stream is not None:
-                with suppress(LinkCut):  # the next connection is told
+                with suppress(LinkCut):  # the next connection does it
                     (self._stream.hold if held else self._stream.release)()
 
     def _on_terminate(self, *_: object) -> None:
@@ -273,10 +277,10 @@ class Link:
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.put(order)
-        self._impatient.set()
+        self._wake.set()
 
-    def _send(self) -> None:
-        """Do what is ordered, one after the other; runs in a thread of its own."""
+    def _execute_orders(self) -> None:
+        """Execute the queued orders, one after the other; runs in its own thread."""
         while True:
             order = self._orders.get()
             try:
@@ -284,30 +288,30 @@ class Link:
             except FarFailed as error:
                 with self._changing:
                     if not self._has_ended:
-                        self._say(str(error))
+                        self._log(str(error))
 
     # --- both ways --------------------------------------------------------------------------
 
     def _retry(self, work: Callable[[], T]) -> T:
-        """Do it until the place can be reached."""
+        """Call `work` until the place can be reached."""
         pause = _FIRST_PAUSE
         while True:
             try:
                 return work()
             except LinkCut as error:
-                # A host that has ended takes no message; its own last words are to stay the last.
+                # A host that has ended accepts no message, and its own error stays the last line.
                 with self._changing:
                     if not self._has_ended:
-                        self._say(f"link cut: {error}; trying again in {pause:g} seconds")
-            self._impatient.wait(pause)
-            self._impatient.clear()
+                        self._log(f"link cut: {error}; trying again in {pause:g} seconds")
+            self._wake.wait(pause)
+            self._wake.clear()
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _note_pids(self, claude: int) -> None:
+    def _write_pids(self, claude: int) -> None:
         if self._folder.pids() != (os.getpid(), claude):
             self._folder.write_pids(os.getpid(), claude)
 
-    def _say(self, text: str) -> None:
+    def _log(self, text: str) -> None:
         self._folder.host_errors.append(f"{text}\n".encode())
 
 

@@ -1,4 +1,4 @@
-"""A far session that a server of sessions hosts."""
+"""A far session that is hosted by a server of sessions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from claude_mpm.link.connection import Connection, Server
+from claude_mpm.link.connection import ServerAddress, ServerConnection
 from claude_mpm.link.far import FarFailed, FarState, LinkCut
-from claude_mpm.wire.remote import CHUNK, Input, Output, Start
+from claude_mpm.wire.remote import CHUNK, InputMessage, OutputMessage, StartParameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
 T = TypeVar("T")
-_PATIENCE = 10.0  # seconds for a thread to end
+_JOIN_TIMEOUT = 10.0  # seconds for a thread to end
 
 
 class RemoteSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """How a far session is reached; kept in the session's folder, so that any process can.
+    """How a far session is reached; stored in the session's folder, for any process.
 
     Args:
-        server: where it is hosted.
-        session: its name there, under our token.
-        start: what it is started with, but for the contents of files and Claude's variables.
-        base: the byte of the near journal that is the first of the far one.
+        server: the server that hosts it.
+        session: its name there, under the client's token.
+        start: the parameters of its start, without the contents of files and Claude's variables.
+        base: the offset of the far journal's first byte in the near journal.
     """
 
     kind: str = "remote"
-    server: Server
+    server: ServerAddress
     session: str
-    start: Start
+    start: StartParameters
     base: int = 0
 
 
 def open_far(spec: dict[str, Any], folder: SessionFolder) -> RemoteFar:
-    """Return the far session that a link's file tells of."""
+    """Return the far session that a link's file describes."""
     return RemoteFar(msgspec.convert(spec, RemoteSpec), folder)
 
 
 class RemoteFar:
-    """Asks the server; each thread has a connection of its own.
+    """The far session; each thread has its own connection to the server.
 
     Args:
         spec: how it is reached.
@@ -59,14 +59,14 @@ class RemoteFar:
         self._own = threading.local()
 
     def start(self) -> None:
-        """Have the session started."""
+        """Start the session."""
         start = msgspec.structs.replace(
             self._spec.start,
             framework=_content(self._folder.framework),
             agents=_content(self._folder.agents),
             environ=msgspec.json.decode(self._environ()),
         )
-        self._ask(Input(do="start"), msgspec.json.encode(start))
+        self._ask(InputMessage(do="start"), msgspec.json.encode(start))
         self._folder.environ.remove()
 
     def _environ(self) -> bytes:
@@ -76,72 +76,74 @@ class RemoteFar:
             return b"{}"
 
     def state(self) -> FarState:
-        """Return what the far folder says."""
-        state = self._ask(Input(do="state")).state
+        """Return the state of the far folder."""
+        state = self._ask(InputMessage(do="state")).state
         if state is None:
             raise FarFailed(f"{self._spec.server.address} did not say how the session is")
         return FarState(**msgspec.structs.asdict(state))
 
     def follow(self, offset: int) -> RemoteStream:
-        """Read the far journal from a byte on."""
-        return RemoteStream(Connection(self._spec.server, self._spec.session, offset), offset)
+        """Return a stream of the far journal from an offset."""
+        return RemoteStream(ServerConnection(self._spec.server, self._spec.session, offset), offset)
 
     def fetch(self, file: str, offset: int) -> Iterator[bytes]:
-        """Yield what one of the far files holds from a byte on."""
-        while piece := self._ask(Input(do="fetch", name=file, offset=offset)).data:
+        """Yield the content of a far file from an offset."""
+        while piece := self._ask(InputMessage(do="fetch", name=file, offset=offset)).data:
             offset += len(piece)
             yield piece
 
     def put(self, name: str, message: bytes) -> None:
-        """Give Claude a message."""
-        self._ask(Input(do="put", name=name), message)
+        """Deliver a message to Claude."""
+        self._ask(InputMessage(do="put", name=name), message)
 
     def signal(self, signum: int) -> None:
         """Send the far host a signal."""
-        self._ask(Input(do="signal", signal=signum))
+        self._ask(InputMessage(do="signal", signal=signum))
 
     def remove(self) -> None:
         """Remove the far folder."""
-        self._ask(Input(do="remove"))
+        self._ask(InputMessage(do="remove"))
 
     def close(self) -> None:
-        """End this thread's connection; safe to call twice."""
-        connection = self._known()
+        """Close this thread's connection; safe to call twice."""
+        connection = self._usable_connection()
         if connection is not None:
             connection.close()
             self._own.connection = None
 
-    def _ask(self, question: Input, data: bytes = b"") -> Output:
-        known = self._known()
-        if known is not None:
-            with suppress(LinkCut):  # while nobody used it
-                return self._ask_on(known, question, data)
+    def _ask(self, request: InputMessage, data: bytes = b"") -> OutputMessage:
+        connection = self._usable_connection()
+        if connection is not None:
+            with suppress(LinkCut):  # it was cut while it was not used
+                return self._ask_on(connection, request, data)
         self.close()
-        self._own.connection = Connection(self._spec.server, self._spec.session)
-        return self._ask_on(self._own.connection, question, data)
+        self._own.connection = ServerConnection(self._spec.server, self._spec.session)
+        return self._ask_on(self._own.connection, request, data)
 
-    def _ask_on(self, connection: Connection, question: Input, data: bytes) -> Output:
+    def _ask_on(
+        self, connection: ServerConnection, request: InputMessage, data: bytes
+    ) -> OutputMessage:
         try:
-            return connection.ask(question, data)
+            return connection.ask(request, data)
         except LinkCut:
             connection.close()
             raise
 
-    def _known(self) -> Connection | None:
-        connection: Connection | None = getattr(self._own, "connection", None)
+    def _usable_connection(self) -> ServerConnection | None:
+        connection: ServerConnection | None = getattr(self._own, "connection", None)
         return connection if connection is not None and connection.usable else None
 
 
 class RemoteStream:
-    """A far journal, as it comes over a connection.
+    """A far journal that is streamed over a connection.
 
-    A thread takes it out of its messages, so that there is a descriptor with nothing else in it.
+    A thread unpacks it from its messages into a pipe, so that there is a descriptor to wait for.
 
     Args:
         connection: carries the journal, from `offset` on.
     """
 
-    def __init__(self, connection: Connection, offset: int) -> None:
+    def __init__(self, connection: ServerConnection, offset: int) -> None:
         self._connection = connection
         self._bytes, pipe = os.pipe()
         self._thread = threading.Thread(
@@ -150,7 +152,7 @@ class RemoteStream:
         self._thread.start()
 
     def fileno(self) -> int:
-        """Return a descriptor that can be read when there are bytes."""
+        """Return the descriptor that is readable when there are bytes."""
         return self._bytes
 
     def read(self) -> bytes:
@@ -158,36 +160,39 @@ class RemoteStream:
         return os.read(self._bytes, CHUNK)
 
     def beat(self) -> None:
-        """Tell the server that we are still there."""
-        self._connection.send(Input(do="beat"))
+        """Tell the server that this side is still alive."""
+        self._connection.send(InputMessage(do="beat"))
 
     def is_heard(self, state: FarState) -> bool:
-        """Return True: a server that hears nothing ends the connection."""
+        """Return True: a server that receives nothing closes the connection."""
         return True
 
     def hold(self) -> None:
-        """Keep the far session from being ended by its linger rule."""
-        self._connection.send(Input(do="hold"))
+        """Hold the far session's lease, so that its linger rule does not apply."""
+        self._connection.send(InputMessage(do="hold"))
 
     def release(self) -> None:
-        """Let the far session's linger rule run."""
-        self._connection.send(Input(do="release"))
+        """Release the far session's lease, so that its linger rule applies."""
+        self._connection.send(InputMessage(do="release"))
 
     def close(self) -> None:
-        """End the connection and the thread."""
+        """Close the connection and end the thread."""
         self._connection.close()
         os.close(self._bytes)
-        self._thread.join(_PATIENCE)
+        self._thread.join(_JOIN_TIMEOUT)
 
     def _unpack(self, pipe: int, offset: int) -> None:
-        # What was refused is said again when the session is asked how it is.
+        # A refusal is repeated when the state of the session is requested.
         with (
             open(pipe, "wb", buffering=0) as journal,
             suppress(LinkCut, FarFailed, BrokenPipeError),
         ):
-            while isinstance(message := self._connection.receive(), Output) and not message.ended:
+            while (
+                isinstance(message := self._connection.receive(), OutputMessage)
+                and not message.ended
+            ):
                 if message.journal and message.offset != offset:
-                    return  # a piece is missing; the next connection begins where we are
+                    return  # a piece is missing; the next connection continues here
                 _write_all(journal.fileno(), message.journal)
                 offset += len(message.journal)
 

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.link.answer import BEGIN, END, Answer, last_line
+from claude_mpm.link.answer import BEGIN, END, MarkedOutput, last_line
 from claude_mpm.link.command import run_short
 from claude_mpm.link.far import FarFailed, FarState, LinkCut
 
@@ -86,7 +86,7 @@ class ShellFar:
 
     def start(self) -> None:
         """Lay the folder and start its host."""
-        answer = Answer()
+        answer = MarkedOutput()
         script = _start_script(self._spec, self._folder, answer.nonce)
         said = self._run(self._spec.shell, script.encode(), answer)
         lines = said.decode("utf-8", "replace").splitlines()
@@ -104,7 +104,7 @@ class ShellFar:
 
     def fetch(self, file: str, offset: int) -> Iterator[bytes]:
         """Yield what one of the far files holds from a byte on."""
-        answer = Answer()
+        answer = MarkedOutput()
         process = _start(self._spec.far)
         words, output = _pipes(process)
         try:
@@ -115,7 +115,7 @@ class ShellFar:
         finally:
             _end(process)
 
-    def _pieces(self, file: str, answer: Answer, output: IO[bytes]) -> Iterator[bytes]:
+    def _pieces(self, file: str, answer: MarkedOutput, output: IO[bytes]) -> Iterator[bytes]:
         """Yield as many bytes as the first line says that there are."""
         head, left = b"", -1
         while left:
@@ -152,7 +152,7 @@ class ShellFar:
         self._ask("remove")
 
     def _ask(self, question: str, data: bytes = b"") -> bytes:
-        marks = Answer()
+        marks = MarkedOutput()
         asked = f"{marks.nonce}\n{question}\n".encode()
         answer = self._run(self._spec.far, asked + data, marks)
         if answer == b"gone\n":
@@ -164,7 +164,7 @@ class ShellFar:
     def _gone(self) -> FarFailed:
         return FarFailed(f"{self._spec.place}: the session's folder {self._spec.folder} is gone")
 
-    def _run(self, command: Sequence[str], data: bytes, answer: Answer) -> bytes:
+    def _run(self, command: Sequence[str], data: bytes, answer: MarkedOutput) -> bytes:
         patience = _PATIENCE + len(data) / _SLOWEST
         try:
             done = run_short(command, answer, data=data, timeout=patience)
@@ -218,7 +218,7 @@ class ShellStream:
         self._words, self._bytes = _pipes(self._process)
         # Whoever follows here holds and releases, while the link's own thread reads and beats.
         self._writing = threading.Lock()
-        self._answer = Answer()
+        self._answer = MarkedOutput()
         self._name = secrets.token_hex(4)
         self._said = self._said_before = 0  # words, by now and by the last beat
         try:

@@ -65,13 +65,13 @@ def scan_file(file: IO[bytes], markers: Mapping[str, str]) -> Scan:
         file: any bytes.
         markers: further marker words, each with its ticket type.
     """
-    scanner = _Scanner(markers)
+    scanner = _FileScanner(markers)
     for line in _lines(file, scanner.scan):
         scanner.feed(line)
     return scanner.finish()
 
 
-class _Scanner:
+class _FileScanner:
     """Holds what must be known of the earlier lines of a file."""
 
     def __init__(self, markers: Mapping[str, str]) -> None:

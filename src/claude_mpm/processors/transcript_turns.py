@@ -19,7 +19,7 @@ from claude_mpm.processors.validated_numbers import USAGE, amount, count, moment
 from claude_mpm.records import Cost, TurnRecord
 from claude_mpm.wire.events import Event, Lifecycle, System
 from claude_mpm.wire.text_lines import reported_error
-from claude_mpm.wire.transcript import Entry, Transcript, entry_of
+from claude_mpm.wire.transcript import Transcript, TranscriptEntry, entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -120,7 +120,7 @@ class TranscriptTurns:
         if early is not None:
             yield _made(event, "turn", msgspec.structs.replace(early, subtype="withdrawn"))
 
-    def _user(self, event: Event, entry: Entry) -> Iterator[Event]:
+    def _user(self, event: Event, entry: TranscriptEntry) -> Iterator[Event]:
         if entry.is_sidechain:
             return
         if entry.prompt_source in _PROMPTS:
@@ -136,7 +136,7 @@ class TranscriptTurns:
         elif self._turn is not None and _first_text(event).startswith(_INTERRUPTED):
             yield self._end(event, **_ABORTED)
 
-    def _queue(self, entry: Entry) -> Iterable[Event]:
+    def _queue(self, entry: TranscriptEntry) -> Iterable[Event]:
         """Take note of a prompt that was slipped into the running turn."""
         if self._turn is not None and entry.reason == "absorbed_mid_turn":
             self._turn.prompts += self._typed[:1]
@@ -145,7 +145,7 @@ class TranscriptTurns:
 
     # --- its end ----------------------------------------------------------------------------
 
-    def _assistant(self, event: Event, entry: Entry) -> Iterator[Event]:
+    def _assistant(self, event: Event, entry: TranscriptEntry) -> Iterator[Event]:
         turn = self._turn
         if turn is None:
             return
@@ -162,7 +162,7 @@ class TranscriptTurns:
                 api_error_status=count(entry.api_error_status) or None,
             )
 
-    def _duration(self, event: Event, entry: Entry) -> Iterator[Event]:
+    def _duration(self, event: Event, entry: TranscriptEntry) -> Iterator[Event]:
         pending = range(min(entry.pending_background_agent_count, _MOST_TASKS))
         tasks = [{"task_id": str(n), "task_type": "local_agent"} for n in pending]
         told = System(subtype="background_tasks_changed", tasks=tasks)
@@ -211,7 +211,7 @@ class TranscriptTurns:
         place = bisect_right([start.offset for start in self._starts], offset)
         return self._starts[place - 1].framework_sha256 if place else ""
 
-    def _cost(self, event: Event, entry: Entry) -> Iterator[Event]:
+    def _cost(self, event: Event, entry: TranscriptEntry) -> Iterator[Event]:
         if self._turn is not None and not _outcome(self._turn):
             yield self._end(event)
         total = amount(entry.total_cost)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-    from claude_mpm.wire.remote import Init
+    from claude_mpm.wire.remote import InitMessage
 
     # The local and the remote end of a TCP connection.
     Endpoints = tuple[tuple[ipaddress.IPv6Address, int], tuple[ipaddress.IPv6Address, int]]
@@ -135,7 +135,7 @@ class Authenticator:
         self.anonymous = anonymous() if allow_anonymous else None
         self._quotas: dict[str, TokenQuota] = {}
 
-    def authenticate(self, init: Init) -> Token:
+    def authenticate(self, init: InitMessage) -> Token:
         """Return the token of a client.
 
         Raises:

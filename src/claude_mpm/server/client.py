@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from claude_mpm.server.message_socket import MessageSocket
     from claude_mpm.server.tokens import Token
     from claude_mpm.server.uploads import Upload
-    from claude_mpm.wire.remote import Message
+    from claude_mpm.wire.remote import RemoteMessage
 
 
 class Client:
@@ -38,7 +38,7 @@ class Client:
 
     async def receive(
         self, max_idle: float | None = None, *, upload: Upload | None = None
-    ) -> Message:
+    ) -> RemoteMessage:
         """Return the next message, within the rate limit; the pieces of an upload count as one.
 
         Args:
@@ -47,7 +47,7 @@ class Client:
 
         Raises:
             Refused: no message came in time, or the token was revoked.
-            Disconnected, LineTooLong, Malformed: as `MessageSocket.receive`.
+            Disconnected, LineTooLong, MalformedMessage: as `MessageSocket.receive`.
         """
         idle = self.token.limits.idle if max_idle is None else max_idle
         try:

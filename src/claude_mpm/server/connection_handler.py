@@ -25,7 +25,13 @@ from claude_mpm.server.message_socket import (
 from claude_mpm.server.session_protocol import SessionProtocol
 from claude_mpm.server.text_protocol import TextProtocol
 from claude_mpm.wire.framing import LineTooLong
-from claude_mpm.wire.remote import LONGEST_LINE, Error, Init, Malformed, Terminate
+from claude_mpm.wire.remote import (
+    LONGEST_LINE,
+    ErrorMessage,
+    InitMessage,
+    MalformedMessage,
+    TerminateMessage,
+)
 from claude_mpm.wire.tls import TlsLayer
 
 if TYPE_CHECKING:
@@ -84,7 +90,7 @@ class ConnectionHandler:
         limit = FIRST_WITH_FRAMEWORK if anyone else FIRST_MESSAGE
         self._socket = MessageSocket(sock, tls, limit)
         self._token: Token | None = None
-        self._last_message: Error | Terminate | None = None
+        self._last_message: ErrorMessage | TerminateMessage | None = None
 
     async def run(self) -> None:
         """Serve the client until it or the server ends the connection."""
@@ -92,10 +98,10 @@ class ConnectionHandler:
         try:
             address = configure(self._raw_socket)
             await self._serve(address)
-        except (Refused, MPMError, Malformed, LineTooLong) as error:
+        except (Refused, MPMError, MalformedMessage, LineTooLong) as error:
             _log.info("%s: refused: %s", address, error)
             again = isinstance(error, Refused) and error.again
-            await self._socket.send_last(Error(error=str(error), again=again))
+            await self._socket.send_last(ErrorMessage(error=str(error), again=again))
         except (Disconnected, OSError) as error:
             _log.info("%s: gone: %s", address, error)
         except asyncio.CancelledError:
@@ -103,7 +109,9 @@ class ConnectionHandler:
         finally:
             self._socket.close()
 
-    async def stop(self, task: asyncio.Task[None], last_message: Error | Terminate) -> None:
+    async def stop(
+        self, task: asyncio.Task[None], last_message: ErrorMessage | TerminateMessage
+    ) -> None:
         """Cancel `task`, which runs this handler, between two messages if the client reads them."""
         self._last_message = last_message
         try:
@@ -141,7 +149,7 @@ class ConnectionHandler:
                 self._socket.quota.drop(self._socket)
             quota.remove_connection()
 
-    async def _receive_init(self) -> Init:
+    async def _receive_init(self) -> InitMessage:
         try:
             async with asyncio.timeout(AUTHENTICATION_TIMEOUT):
                 await self._socket.handshake()
@@ -150,11 +158,13 @@ class ConnectionHandler:
             raise Refused(
                 f"there was no first message for {AUTHENTICATION_TIMEOUT:g} seconds"
             ) from error
-        if not isinstance(init, Init):
+        if not isinstance(init, InitMessage):
             raise Refused("the first message must be `init`")
         return init
 
-    async def _run_protocol(self, client: Client, init: Init, starting: asyncio.Lock) -> None:
+    async def _run_protocol(
+        self, client: Client, init: InitMessage, starting: asyncio.Lock
+    ) -> None:
         sessions = self._context.sessions
         if init.protocol or init.session:
             await SessionProtocol(client, sessions, init, starting).run()

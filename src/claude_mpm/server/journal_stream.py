@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.journal.folder_watch import POLL_INTERVAL, subscribe
 from claude_mpm.sessions.reader import LIVENESS_INTERVAL
-from claude_mpm.wire.remote import BEAT, CHUNK, Output
+from claude_mpm.wire.remote import BEAT, CHUNK, OutputMessage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,6 +85,6 @@ async def read_chunks(folder: SessionFolder, offset: int) -> AsyncIterator[bytes
 async def stream_journal(client: Client, folder: SessionFolder, offset: int) -> None:
     """Send a client the journal from an offset to its end."""
     async for chunk in read_chunks(folder, offset):
-        await client.socket.send(Output(journal=chunk, offset=offset))
+        await client.socket.send(OutputMessage(journal=chunk, offset=offset))
         offset += len(chunk)
-    await client.socket.send(Output(offset=offset, ended=True))
+    await client.socket.send(OutputMessage(offset=offset, ended=True))

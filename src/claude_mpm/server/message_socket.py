@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from claude_mpm.wire.framing import LineBuffer
-from claude_mpm.wire.remote import Error, Message, Terminate, decode, encode
+from claude_mpm.wire.remote import ErrorMessage, RemoteMessage, TerminateMessage, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -81,13 +81,13 @@ class MessageSocket:
         while not self._tls.ready:
             await self._feed(await self._receive())
 
-    async def receive(self) -> Message:
+    async def receive(self) -> RemoteMessage:
         """Return the next message.
 
         Raises:
             Disconnected: the client has disconnected.
             LineTooLong: it is longer than the limit.
-            Malformed: the line is not a message.
+            MalformedMessage: the line is not a message.
             Refused: the unfinished messages of the client's token take too much memory.
         """
         while (line := self.lines.next()) is None:
@@ -101,7 +101,7 @@ class MessageSocket:
         if self.quota is not None and not self.quota.hold(self, self.lines.held):
             raise Refused(self.quota.no_memory, again=True)
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: RemoteMessage) -> None:
         """Send a message; returns once the kernel has it.
 
         Raises:
@@ -112,7 +112,7 @@ class MessageSocket:
             await self._send_bytes(encode(message))
             self._in_a_line = False
 
-    async def send_last(self, message: Error | Terminate) -> None:
+    async def send_last(self, message: ErrorMessage | TerminateMessage) -> None:
         """Send why the connection is closed, and give the client time to read it."""
         with suppress(Disconnected, OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
@@ -129,7 +129,7 @@ class MessageSocket:
         """Send an unauthenticated client why its connection is closed, without waiting."""
         if self._tls is None:
             with suppress(OSError):
-                self._socket.send(encode(Error(error=reason, again=True)))
+                self._socket.send(encode(ErrorMessage(error=reason, again=True)))
 
     def close(self) -> None:
         """Close the socket, on which nothing may be in progress; safe to call twice."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.server.connection_handler import ConnectionHandler, ServerContext
 from claude_mpm.server.journal_stream import AsyncFolderWatch
-from claude_mpm.wire.remote import Error, Terminate
+from claude_mpm.wire.remote import ErrorMessage, TerminateMessage
 
 if TYPE_CHECKING:
     import socket
@@ -63,7 +63,7 @@ class Server:
         self._listener.close()
         watching.cancel()
         reason = "the server is being stopped; its sessions stay"
-        await self._stop(list(self._handlers), Terminate(reason=reason))
+        await self._stop(list(self._handlers), TerminateMessage(reason=reason))
 
     def _listen(self) -> None:
         if self._listener.fileno() >= 0:
@@ -106,11 +106,13 @@ class Server:
                 await watch.wait(_TOKEN_CHECK)
                 handlers = self._handlers.items()
                 revoked = [task for task, handler in handlers if handler.is_revoked()]
-                await self._stop(revoked, Error(error="the token was revoked"))
+                await self._stop(revoked, ErrorMessage(error="the token was revoked"))
         finally:
             watch.close()
 
-    async def _stop(self, tasks: list[asyncio.Task[None]], last_message: Error | Terminate) -> None:
+    async def _stop(
+        self, tasks: list[asyncio.Task[None]], last_message: ErrorMessage | TerminateMessage
+    ) -> None:
         """Stop handlers, each between two messages if its client reads them, and wait for them."""
         await asyncio.gather(*(self._handlers[task].stop(task, last_message) for task in tasks))
         if tasks:

@@ -29,7 +29,7 @@ from claude_mpm.server.quota import ByteQuota
 from claude_mpm.server.roots import Roots
 from claude_mpm.validation import telling
 from claude_mpm.wire import WIRES
-from claude_mpm.wire.remote import CHUNK, Start, State
+from claude_mpm.wire.remote import CHUNK, FolderState, StartParameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -158,7 +158,7 @@ class SessionManager:
                 " it may have; stop one"
             )
 
-    def start(self, token: Token, folder: SessionFolder, start: Start) -> None:
+    def start(self, token: Token, folder: SessionFolder, start: StartParameters) -> None:
         """Start a session, and wait until its host runs; does nothing if it was started before.
 
         Raises:
@@ -177,7 +177,7 @@ class SessionManager:
                 remove_tree(folder.path)
             raise
 
-    def _start(self, token: Token, folder: SessionFolder, start: Start) -> None:
+    def _start(self, token: Token, folder: SessionFolder, start: StartParameters) -> None:
         environment = self._environment
         claude = environment.find_claude(start.claude or self._claude_path)
         cwd = environment.working_folder(start.cwd or self._cwd)
@@ -217,7 +217,7 @@ class SessionManager:
             environ["CLAUDE_CONFIG_DIR"] = token.claude_config or str(own)
         return environ
 
-    def _meta(self, folder: SessionFolder, start: Start, cwd: str) -> Meta:
+    def _meta(self, folder: SessionFolder, start: StartParameters, cwd: str) -> Meta:
         now = time.time()
         return Meta(
             session_id=folder.path.name,
@@ -259,7 +259,7 @@ class SessionManager:
         self._hosts = [process for process in self._hosts if process.poll() is None]
 
 
-def check_start(start: Start) -> None:
+def check_start(start: StartParameters) -> None:
     """Check the parameters of a start that a client has sent.
 
     Raises:
@@ -278,7 +278,7 @@ def check_start(start: Start) -> None:
         raise Refused(f"there is no wire {start.wire[:40]!r}; there are {', '.join(WIRES)}")
 
 
-def read_state(folder: SessionFolder) -> State:
+def read_state(folder: SessionFolder) -> FolderState:
     """Return the state of a session, from its folder.
 
     Raises:
@@ -289,7 +289,7 @@ def read_state(folder: SessionFolder) -> State:
     ended = folder.has_ended()  # read before the status, which the host writes before it ends
     status = folder.exit_status()
     host, claude = folder.pids() or (0, 0)
-    return State(
+    return FolderState(
         host=host,
         claude=claude,
         exit=status,

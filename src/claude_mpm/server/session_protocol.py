@@ -16,13 +16,13 @@ from claude_mpm.server.uploads import MessageUpload, StartUpload, Upload
 from claude_mpm.wire.remote import (
     PATIENCE,
     PROTOCOL,
-    Error,
-    Init,
-    Input,
-    Message,
-    Output,
-    Start,
-    Terminate,
+    ErrorMessage,
+    InitMessage,
+    InputMessage,
+    OutputMessage,
+    RemoteMessage,
+    StartParameters,
+    TerminateMessage,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class SessionProtocol:
     """
 
     def __init__(
-        self, client: Client, sessions: SessionManager, init: Init, starting: asyncio.Lock
+        self, client: Client, sessions: SessionManager, init: InitMessage, starting: asyncio.Lock
     ) -> None:
         self._client = client
         self._sessions = sessions
@@ -57,7 +57,7 @@ class SessionProtocol:
         """Serve the client until it or the session ends."""
         if self._init.protocol != PROTOCOL:
             raise Refused(f"this server speaks version {PROTOCOL} of the protocol")
-        await self._client.socket.send(Output(protocol=PROTOCOL))
+        await self._client.socket.send(OutputMessage(protocol=PROTOCOL))
         try:
             if self._init.follow is None:
                 await self._answer_requests()
@@ -79,14 +79,14 @@ class SessionProtocol:
 
     async def _receive_lease_changes(self) -> None:
         """Handle the messages of a connection that carries the journal; none is answered."""
-        while not isinstance(message := await self._client.receive(PATIENCE), Terminate):
+        while not isinstance(message := await self._client.receive(PATIENCE), TerminateMessage):
             match message:
-                case Input(do="hold"):
+                case InputMessage(do="hold"):
                     self._sessions.leases.hold(self._folder, self)
-                case Input(do="release"):
+                case InputMessage(do="release"):
                     self._sessions.leases.release(self._folder, STARTER)
                     self._sessions.leases.release(self._folder, self)
-                case Input(do="beat"):
+                case InputMessage(do="beat"):
                     continue
                 case _:
                     raise Refused("this connection carries a journal; ask on another one")
@@ -94,12 +94,14 @@ class SessionProtocol:
     # --- a connection that carries requests -------------------------------------------------
 
     async def _answer_requests(self) -> None:
-        while not isinstance(message := await self._client.receive(upload=self._upload), Terminate):
-            if not isinstance(message, Input) or message.do == "prompt":
+        while not isinstance(
+            message := await self._client.receive(upload=self._upload), TerminateMessage
+        ):
+            if not isinstance(message, InputMessage) or message.do == "prompt":
                 raise Refused("this connection carries questions")
             await self._answer(message)
 
-    async def _answer(self, request: Input) -> None:
+    async def _answer(self, request: InputMessage) -> None:
         if request.do in ("start", "put") and request.id == self._failed:
             return
         try:
@@ -109,12 +111,12 @@ class SessionProtocol:
             self._discard_upload()
             again = isinstance(error, Refused) and error.again
             reason = getattr(error, "strerror", None) or str(error)
-            await self._client.socket.send(Error(error=reason, id=request.id, again=again))
+            await self._client.socket.send(ErrorMessage(error=reason, id=request.id, again=again))
         else:
             if response is not None:
                 await self._client.socket.send(response)
 
-    async def _execute(self, request: Input) -> Message | None:
+    async def _execute(self, request: InputMessage) -> RemoteMessage | None:
         """Execute a request and return the response; None while pieces of it are missing."""
         folder = self._folder
         match request.do:
@@ -122,10 +124,10 @@ class SessionProtocol:
                 if not await self._add_piece(request):
                     return None
             case "state":
-                return Output(id=request.id, state=session_manager.read_state(folder))
+                return OutputMessage(id=request.id, state=session_manager.read_state(folder))
             case "fetch":
                 data = session_manager.read_piece(folder, request.name, request.offset)
-                return Output(id=request.id, data=data)
+                return OutputMessage(id=request.id, data=data)
             case "signal":
                 await asyncio.to_thread(self._sessions.signal, folder, request.signal)
             case "remove":
@@ -134,9 +136,9 @@ class SessionProtocol:
                 pass
             case _:
                 raise Refused(f"{request.do} belongs on a connection that carries a journal")
-        return Output(id=request.id)
+        return OutputMessage(id=request.id)
 
-    async def _add_piece(self, piece: Input) -> bool:
+    async def _add_piece(self, piece: InputMessage) -> bool:
         """Add a piece to its upload; return whether the upload is complete, and was executed."""
         if self._upload is None or self._upload.id != piece.id:
             self._discard_upload()
@@ -152,7 +154,7 @@ class SessionProtocol:
         self._discard_upload()
         return True
 
-    async def _begin_upload(self, piece: Input) -> Upload:
+    async def _begin_upload(self, piece: InputMessage) -> Upload:
         """Begin an upload, if its announced size fits into the token's quota."""
         token, sessions = self._client.token, self._sessions
         limit = token.limits.message_bytes
@@ -171,7 +173,7 @@ class SessionProtocol:
             raise
         return upload
 
-    async def _start(self, start: Start) -> None:
+    async def _start(self, start: StartParameters) -> None:
         sessions, folder = self._sessions, self._folder
         loop = asyncio.get_running_loop()
 

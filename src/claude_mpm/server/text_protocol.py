@@ -15,7 +15,13 @@ from claude_mpm.server.message_socket import Refused
 from claude_mpm.validation import check_prompt
 from claude_mpm.wire import WIRES
 from claude_mpm.wire.framing import LineFramer
-from claude_mpm.wire.remote import Error, Init, Input, Output, Terminate
+from claude_mpm.wire.remote import (
+    ErrorMessage,
+    InitMessage,
+    InputMessage,
+    OutputMessage,
+    TerminateMessage,
+)
 from claude_mpm.wire.text_lines import LineAssembler, reported_error
 
 if TYPE_CHECKING:
@@ -47,7 +53,7 @@ class TextProtocol:
         client: Client,
         sessions: SessionManager,
         make_orchestrator: MakeOrchestrator,
-        init: Init,
+        init: InitMessage,
         starting: asyncio.Lock,
     ) -> None:
         self._client = client
@@ -102,23 +108,23 @@ class TextProtocol:
             for line in framer.feed(chunk):
                 for event in wire.decode(line):
                     for text in assembler.feed(event):
-                        await self._client.socket.send(Output(text=text))
+                        await self._client.socket.send(OutputMessage(text=text))
                     if (error := reported_error(event)) is not None:
-                        await self._client.socket.send(Error(error=error))
+                        await self._client.socket.send(ErrorMessage(error=error))
         raise Refused(self._folder.ending() or "Claude ended without a word")
 
     # --- to Claude --------------------------------------------------------------------------
 
     async def _receive_prompts(self) -> None:
-        while not isinstance(message := await self._client.receive(), Terminate):
-            if not isinstance(message, Input) or message.do != "prompt":
+        while not isinstance(message := await self._client.receive(), TerminateMessage):
+            if not isinstance(message, InputMessage) or message.do != "prompt":
                 raise Refused("a conversation has begun; send prompts")
             try:
                 size = len(message.text.encode())
                 await self._sessions.reserve_disk(self._client.token, size)
                 await asyncio.to_thread(self._send_prompt, message.text)
             except (Refused, MPMError) as error:
-                await self._client.socket.send(Error(error=str(error)))
+                await self._client.socket.send(ErrorMessage(error=str(error)))
         await asyncio.to_thread(self._end_input)
 
     def _end_input(self) -> None:

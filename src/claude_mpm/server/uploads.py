@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
 from claude_mpm.journal.storage import storage_errors
 from claude_mpm.server.message_socket import Refused
-from claude_mpm.wire.remote import CHUNK, Input, Malformed, decode_start
+from claude_mpm.wire.remote import CHUNK, InputMessage, MalformedMessage, decode_start
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
-    from claude_mpm.wire.remote import Message, Start
+    from claude_mpm.wire.remote import RemoteMessage, StartParameters
 
 _MESSAGE = re.compile(r"[0-9]{1,12}")
 # Held while a message enters an inbox: a cut connection and its successor may both be finishing
@@ -40,7 +40,7 @@ class Upload(ABC):
         in_memory: how many bytes it holds in memory.
     """
 
-    def __init__(self, first: Input, limit: int) -> None:
+    def __init__(self, first: InputMessage, limit: int) -> None:
         if first.size > limit:
             raise Refused(f"a message of {first.size} bytes is longer than {limit}")
         self.id = first.id
@@ -48,7 +48,7 @@ class Upload(ABC):
         self._size = first.size
         self._received = 0
 
-    def add(self, piece: Input) -> bool:
+    def add(self, piece: InputMessage) -> bool:
         """Add a piece, and return whether the upload is complete.
 
         Raises:
@@ -60,10 +60,10 @@ class Upload(ABC):
         self._received += len(piece.data)
         return self._received == self._size
 
-    def is_continued_by(self, message: Message) -> bool:
+    def is_continued_by(self, message: RemoteMessage) -> bool:
         """Return whether a message is the next piece, and not smaller than necessary."""
         return (
-            isinstance(message, Input)
+            isinstance(message, InputMessage)
             and message.do in ("start", "put")
             and (message.id, message.offset) == (self.id, self._received)
             and len(message.data) >= min(CHUNK, max(self._size - self._received, 1))
@@ -80,12 +80,12 @@ class Upload(ABC):
 class StartUpload(Upload):
     """The parameters of a session's start, in memory."""
 
-    def __init__(self, first: Input, limit: int) -> None:
+    def __init__(self, first: InputMessage, limit: int) -> None:
         super().__init__(first, limit)
         self.in_memory = first.size
         self._data = bytearray()
 
-    def start(self) -> Start:
+    def start(self) -> StartParameters:
         """Return the parameters of a complete upload.
 
         Raises:
@@ -93,7 +93,7 @@ class StartUpload(Upload):
         """
         try:
             return decode_start(bytes(self._data))
-        except Malformed as error:
+        except MalformedMessage as error:
             raise Refused(str(error)) from error
 
     def _store(self, data: bytes) -> None:
@@ -111,7 +111,7 @@ class MessageUpload(Upload):
         StorageError: the file could not be made.
     """
 
-    def __init__(self, first: Input, limit: int, folder: SessionFolder) -> None:
+    def __init__(self, first: InputMessage, limit: int, folder: SessionFolder) -> None:
         super().__init__(first, limit)
         if not _MESSAGE.fullmatch(first.name) and first.name != END_OF_INPUT:
             raise Refused(f"{first.name[:40]!r} is no name of a message")

@@ -16,7 +16,7 @@ import msgspec
 
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.own_python import own_environ, own_python
-from claude_mpm.testing.import_spec import Call  # noqa: TC001 - msgspec reads the annotation
+from claude_mpm.testing.import_spec import ImportSpec  # noqa: TC001 - msgspec reads the annotation
 
 
 class Drive(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class Drive(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     path: list[str]
-    make: Call
+    make: ImportSpec
     is_place: bool
     options: dict[str, Any]
     prompt: str

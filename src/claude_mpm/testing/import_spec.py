@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class ImportSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A function and what it is called with, as JSON can carry it."""
 
     module: str
@@ -28,7 +28,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return functools.partial(found, *self.arguments, **self.keywords)
 
 
-def name_of(make: Callable[..., Any]) -> Call:
+def name_of(make: Callable[..., Any]) -> ImportSpec:
     """Return how another process calls `make`: a function, a class, or a partial of one.
 
     Raises:
@@ -47,7 +47,7 @@ def name_of(make: Callable[..., Any]) -> Call:
             f"{make!r} must be importable, so that another process can make the same place:"
             " give a function or class from the top of a module, or functools.partial of one"
         )
-    return Call(module=_importable(module), name=name, arguments=arguments, keywords=keywords)
+    return ImportSpec(module=_importable(module), name=name, arguments=arguments, keywords=keywords)
 
 
 def _find(module: object, name: str) -> Any:

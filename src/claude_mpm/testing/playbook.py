@@ -16,9 +16,9 @@ from claude_mpm.testing.script import (
     Delegate,
     Fail,
     Item,
-    Message,
     Part,
     Script,
+    ScriptedMessage,
     Stall,
     ToolCall,
     items,
@@ -54,7 +54,7 @@ def matches(pattern: Pattern, request: Request) -> bool:
 class _Scene:
     """The message for one state of one conversation, however often it is asked for."""
 
-    message: Message
+    message: ScriptedMessage
     attempts: int = 0
 
 
@@ -127,7 +127,7 @@ class Playbook:
             return self._turns.popleft()
         return self._default
 
-    def _reply(self, request: Request, message: Message, number: int) -> Reply:
+    def _reply(self, request: Request, message: ScriptedMessage, number: int) -> Reply:
         # The position in the conversation keeps ids apart when a second model goes on with it.
         stem = f"{len(request.messages):03d}{number:04d}"
         ids = tuple(f"toolu_{stem}{chr(97 + i % 26)}{i}" for i in range(len(message.calls)))
@@ -145,7 +145,7 @@ class Playbook:
             self._subagents[call.prompt.strip()] = call.does
 
 
-def _attempt(message: Message, attempt: int, stream: bool) -> Fail | Message:
+def _attempt(message: ScriptedMessage, attempt: int, stream: bool) -> Fail | ScriptedMessage:
     """Return what the given attempt (from 1) gets: an error, or the message it plays."""
     kept: list[Part] = []
     for part in message.parts:
@@ -158,7 +158,7 @@ def _attempt(message: Message, attempt: int, stream: bool) -> Fail | Message:
     return replace(message, parts=tuple(kept))
 
 
-def _after_early_end(message: Message) -> tuple[Item, ...]:
+def _after_early_end(message: ScriptedMessage) -> tuple[Item, ...]:
     """What answers a wish to go on: what follows the early end, or the same message again."""
     for position, part in enumerate(message.parts, 1):
         if isinstance(part, Fail):

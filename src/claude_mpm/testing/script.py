@@ -162,7 +162,7 @@ Script: TypeAlias = "Item | Sequence[Item]"
 
 
 @dataclass(frozen=True)
-class Message:
+class ScriptedMessage:
     """One message of the model, and what the script goes on with after it."""
 
     parts: tuple[Part, ...]
@@ -181,7 +181,7 @@ def items(script: Script) -> tuple[Item, ...]:
     return (script,)
 
 
-def next_message(script: Script, request: Request) -> Message:
+def next_message(script: Script, request: Request) -> ScriptedMessage:
     """Take the next message off a script; functions in it are called with the request."""
     parts: list[Part] = []
     rest = list(items(script))
@@ -200,7 +200,7 @@ def next_message(script: Script, request: Request) -> Message:
             parts.append(item)
         if isinstance(item, Stop):
             break
-    return Message(tuple(parts), tuple(rest))
+    return ScriptedMessage(tuple(parts), tuple(rest))
 
 
 def _has_call(parts: list[Part]) -> bool:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from claude_mpm.testing.script import (
     Cut,
     Fail,
-    Message,
     Part,
     Say,
+    ScriptedMessage,
     Stall,
     Stop,
     Think,
@@ -51,7 +51,7 @@ class Reply:
 
     id: str
     model: str
-    message: Message
+    message: ScriptedMessage
     tool_use_ids: tuple[str, ...] = ()
 
 
@@ -176,14 +176,14 @@ def _call_block(call: ToolCall, tool_use_id: str) -> dict[str, Any]:
     return {"type": "tool_use", "id": tool_use_id, "name": call.tool, "input": dict(call.input)}
 
 
-def _stop_reason(message: Message) -> str:
+def _stop_reason(message: ScriptedMessage) -> str:
     for part in message.parts:
         if isinstance(part, Stop):
             return part.reason
     return "tool_use" if message.calls else "end_turn"
 
 
-def _usage(message: Message) -> dict[str, int]:
+def _usage(message: ScriptedMessage) -> dict[str, int]:
     for part in message.parts:
         if isinstance(part, Usage):
             return asdict(part)

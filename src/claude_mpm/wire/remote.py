@@ -1,7 +1,7 @@
 """The protocol between a server of sessions and its clients: JSON lines over TCP.
 
-The messages are the guide's: `init`, `input`, `output`, `error` and `terminate`. The fields that
-the guide does not have are those of our own client; `docs/remote.md` describes them all.
+The messages are the guide's: `init`, `input`, `output`, `error` and `terminate`. Fields that the
+guide does not define are those of our own client; `docs/remote.md` describes them all.
 """
 
 from __future__ import annotations
@@ -12,40 +12,42 @@ from typing import Annotated, Literal
 import msgspec
 
 PROTOCOL = 1
-# How much of a journal or of a file goes into one message, in bytes.
+# The bytes of a journal or of a file in one message.
 CHUNK = 1 << 16
-# The longest line that a client of ours has to take, in bytes.
+# The longest line that our client must accept, in bytes.
 LONGEST_LINE = 4 * CHUNK
-# Seconds after which a side that has nothing to say says so, and without a word of the other side
-# takes it for gone.
+# Seconds after which an idle side sends a message, and after which a silent side counts as
+# disconnected.
 BEAT, PATIENCE = 15.0, 60.0
 
 _Offset = Annotated[int, msgspec.Meta(ge=0)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-# What our client asks for beside prompts.
+# The requests of our client, besides prompts.
 Verb = Literal[
     "prompt", "start", "state", "put", "fetch", "signal", "remove", "hold", "release", "beat"
 ]
 
 
-class Malformed(ValueError):
-    """A line that is no message; the words say what is wrong with it, and quote none of it."""
+class MalformedMessage(ValueError):
+    """A line is not a valid message; the error says why, without quoting it."""
 
 
-class _Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+class _TaggedMessage(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"
+):
     pass
 
 
-class Init(_Message, frozen=True, tag="init"):
+class InitMessage(_TaggedMessage, frozen=True, tag="init"):
     """The first message of a client.
 
     Args:
         model, framework: the guide's; for the session that is started at once.
-        token: who the client is.
-        protocol: the version of our client's fields; 0 for a client that has text alone.
+        token: authenticates the client.
+        protocol: the version of our client's fields; 0 for a client that sends text alone.
         session: the name of our client's session.
-        follow: the byte from which this connection carries the session's journal; None for a
-            connection that carries questions and answers.
+        follow: the offset from which this connection carries the session's journal; None for a
+            connection that carries requests and responses.
     """
 
     model: str | None = None
@@ -56,21 +58,21 @@ class Init(_Message, frozen=True, tag="init"):
     follow: _Offset | None = None
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a session is started with.
+class StartParameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The parameters of a session's start.
 
     Args:
-        folder: the session's folder on the client's machine; arguments that are paths in it mean
-            the same file in the folder on the server's.
-        claude: the command; empty for the server's choice.
+        folder: the session's folder on the client's machine; paths in it among the arguments are
+            replaced by those of the same files on the server.
+        claude: the command; empty for the server's default.
         arguments: for Claude.
-        cwd: the folder to work in; empty for the server's choice.
-        environ: variables for Claude, beside the server's own.
-        expected: lines that the statement of where the session runs must have.
+        cwd: the working folder; empty for the server's default.
+        environ: variables for Claude, besides the server's own.
+        expected: lines that the statement of where the session runs must contain.
         linger, linger_limit: seconds, as the options of an orchestrator.
         framework, agents: the contents of `framework.md` and `agents.json` in the folder.
         wire: how the journal is read.
-        conversation: the UUID under which Claude keeps the conversation.
+        conversation: the UUID under which Claude stores the conversation.
     """
 
     folder: str
@@ -87,16 +89,16 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     conversation: str = ""
 
 
-class Input(_Message, frozen=True, tag="input"):
-    """A prompt, or what else a client asks for.
+class InputMessage(_TaggedMessage, frozen=True, tag="input"):
+    """A prompt, or another request of a client.
 
     Args:
         text, timestamp: the guide's: a prompt, and when it was written.
-        id: the number of a question; its answer bears the same. All pieces of a whole have one.
-        do: what is asked for.
+        id: the number of a request, repeated in its response, and in all pieces of an upload.
+        do: the kind of request.
         name: of a file, or of a message of the inbox.
-        data, offset, size: a piece of a message, or of a `Start`; where it stands, and how long
-            the whole is, in bytes. `fetch` reads from `offset` on.
+        data, offset, size: a piece of an uploaded message or of a `StartParameters`, its offset,
+            and the size of the whole, in bytes. `fetch` reads from `offset`.
         signal: the number of a signal.
     """
 
@@ -111,8 +113,8 @@ class Input(_Message, frozen=True, tag="input"):
     signal: int = 0
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the folder of a session says; the fields are those of `link.far.FarState`."""
+class FolderState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The state of a session's folder; the fields are those of `link.far.FarState`."""
 
     host: int = 0
     claude: int = 0
@@ -123,17 +125,17 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     place: str = ""
 
 
-class Output(_Message, frozen=True, tag="output"):
-    """What a client asked for or follows; one without any field says that the server is there.
+class OutputMessage(_TaggedMessage, frozen=True, tag="output"):
+    """A response, or a piece of the journal; without any field, a sign that the server runs.
 
     Args:
         text: the guide's: a line of Claude's answer.
-        id: the question that this answers.
-        protocol: the server's version, in the answer to `init`.
-        journal, offset: a piece of the journal, and where it stands, in bytes.
-        ended: nothing will be added to the journal.
+        id: the number of the request.
+        protocol: the server's version, in the response to `init`.
+        journal, offset: a piece of the journal, and its offset in bytes.
+        ended: whether the journal is complete.
         data: a piece of a file; empty at its end.
-        state: what the session's folder says.
+        state: the state of the session's folder.
     """
 
     text: str | None = None
@@ -143,16 +145,16 @@ class Output(_Message, frozen=True, tag="output"):
     offset: int = 0
     ended: bool = False
     data: bytes = b""
-    state: State | None = None
+    state: FolderState | None = None
 
 
-class Error(_Message, frozen=True, tag="error"):
-    """What was refused, and why.
+class ErrorMessage(_TaggedMessage, frozen=True, tag="error"):
+    """A request was refused, or has failed.
 
     Args:
         error: the reason, in one line.
-        id: the question; 0 for the connection, which is closed then.
-        again: whether it may be otherwise if the client tries again.
+        id: the number of the request; 0 for the connection, which is then closed.
+        again: whether it may succeed if the client tries again.
     """
 
     error: str
@@ -160,21 +162,20 @@ class Error(_Message, frozen=True, tag="error"):
     again: bool = False
 
 
-class Terminate(_Message, frozen=True, tag="terminate"):
-    """The end of a conversation; from the server with the reason."""
+class TerminateMessage(_TaggedMessage, frozen=True, tag="terminate"):
+    """The end of the connection; from the server, with the reason."""
 
     reason: str = ""
 
 
-Message = Init | Input | Output | Error | Terminate
-_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+RemoteMessage = InitMessage | InputMessage | OutputMessage | ErrorMessage | TerminateMessage
+_decoder: msgspec.json.Decoder[RemoteMessage] = msgspec.json.Decoder(RemoteMessage)
 
 
-def encode(message: Message) -> bytes:
+def encode(message: RemoteMessage) -> bytes:
     """Return a message as one line.
 
-    It has no byte above 127: the guide's client decodes what it has received so far, wherever that
-    was cut.
+    It is ASCII, since the guide's client decodes what it has received so far, wherever that is cut.
     """
     line = msgspec.json.encode(message)
     if not line.isascii():
@@ -182,35 +183,35 @@ def encode(message: Message) -> bytes:
     return line + b"\n"
 
 
-def decode(line: bytes) -> Message:
+def decode(line: bytes) -> RemoteMessage:
     """Return the message of a line.
 
     Raises:
-        Malformed: it has none.
+        MalformedMessage: it is not one.
     """
     try:
         return _decoder.decode(line)
     except UnicodeDecodeError as error:
-        raise Malformed("a message is not UTF-8") from error
+        raise MalformedMessage("a message is not UTF-8") from error
     except msgspec.ValidationError as error:
-        raise Malformed(f"a message has a wrong shape: {_shape(str(error))}") from error
+        raise MalformedMessage(f"a message has a wrong shape: {_shape(str(error))}") from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Malformed("a line is not JSON") from error
+        raise MalformedMessage("a line is not JSON") from error
 
 
-def decode_start(data: bytes) -> Start:
-    """Return what a session is to be started with.
+def decode_start(data: bytes) -> StartParameters:
+    """Return the parameters of a start.
 
     Raises:
-        Malformed: it is not that.
+        MalformedMessage: the data are something else.
     """
     try:
-        return msgspec.json.decode(data, type=Start)
+        return msgspec.json.decode(data, type=StartParameters)
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-        raise Malformed("this is nothing that a session can be started with") from error
+        raise MalformedMessage("this is nothing that a session can be started with") from error
 
 
 def _shape(complaint: str) -> str:
-    """Return a complaint without the value that it may quote."""
+    """Return an error message without the value that it may quote."""
     place = complaint.rpartition(" - at ")[2].strip("`") if " - at " in complaint else "$"
     return f"`{place}` is not what it must be" if "'" in complaint else complaint

@@ -32,7 +32,7 @@ class MessageInfo(msgspec.Struct, frozen=True):
     usage: dict[str, Any] = {}
 
 
-class Entry(msgspec.Struct, frozen=True, rename="camel"):
+class TranscriptEntry(msgspec.Struct, frozen=True, rename="camel"):
     """The fields of a transcript's line that the `stream-json` wire does not have.
 
     Args:
@@ -65,7 +65,7 @@ class Entry(msgspec.Struct, frozen=True, rename="camel"):
     total_cost: float | None = msgspec.field(default=None, name="totalCostUSD")
 
 
-_decode = msgspec.json.Decoder(Entry, strict=False).decode
+_decode = msgspec.json.Decoder(TranscriptEntry, strict=False).decode
 
 
 class Transcript(StreamJson):
@@ -79,7 +79,7 @@ class Transcript(StreamJson):
         return [_normalized(event) for event in super().decode_all(lines)]
 
 
-def entry_of(event: Event) -> Entry:
+def entry_of(event: Event) -> TranscriptEntry:
     """Return the further fields of an event's line; all empty if it has another shape."""
     try:
         return _decode(event.raw)
@@ -87,12 +87,12 @@ def entry_of(event: Event) -> Entry:
         return _entry_with_surrogates(event.raw)
 
 
-def _entry_with_surrogates(line: bytes) -> Entry:
+def _entry_with_surrogates(line: bytes) -> TranscriptEntry:
     """Decode a line that may contain lone surrogates."""
     try:
         return _decode(json.dumps(without_lone_surrogates(json.loads(line))))
     except (ValueError, *NOT_JSON):
-        return Entry()
+        return TranscriptEntry()
 
 
 def _normalized(event: Event) -> Event:

@@ -55,7 +55,7 @@ def _umask(place: Environment) -> str:
 
 
 def secrets_stay_hidden(subject: Subject) -> None:
-    """Everybody on the machine, and whoever reads the records later, could use your keys."""
+    """All users of the machine, and all later readers of the records, could use your keys."""
     secret = f"secret-{secrets.token_hex(16)}"
     with _Lookout(secret) as lookout:
         claude = subject.started(environ={"CHECK_SECRET": secret})

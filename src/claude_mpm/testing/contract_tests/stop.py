@@ -62,7 +62,7 @@ def stop_from_a_hook_ends_the_session(subject: Subject) -> None:
 
 
 def stop_in_the_middle_of_a_turn_ends_the_turn(subject: Subject) -> None:
-    """Whoever waits for an answer would wait for ever."""
+    """A caller that waits for the answer would wait forever."""
     claude = subject.started()
     turn = subject.asks(claude, Stall(), "never said")
     subject.model.wait_for_stall()
