@@ -18,15 +18,13 @@ class Release(msgspec.Struct, frozen=True):
         version: of Claude Code.
         wheel: of `claude-agent-sdk` that brings it.
         facts: the names of what its probe has found.
-        results: of each group of tests: "40 of 40", or what else came of it.
-        notes: what of it is degraded, and why; one line each.
+        results: of each group of tests, as in "40 of 40".
     """
 
     version: str
     wheel: str
     facts: tuple[str, ...] = ()
     results: dict[str, str] = {}
-    notes: tuple[str, ...] = ()
 
 
 class Releases(msgspec.Struct, frozen=True):
