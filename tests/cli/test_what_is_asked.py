@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from claude_mpm.cli.question_view import all_given, proposals, question_line, whole_question
+from claude_mpm.cli.question_view import arguments_line, proposals, question_line, whole_question
 from claude_mpm.conversation.question import Question
 from claude_mpm.errors import UsageError
 from claude_mpm.journal.answers import Answer, read_answers
@@ -156,7 +156,7 @@ def test_an_odd_input_is_a_question_like_any_other(given: Any) -> None:
 def test_odd_choices_and_proposals_are_no_fault_of_ours(asked: Any) -> None:
     each = question("AskUserQuestion", {"questions": asked})
     assert isinstance(whole_question(each), list)
-    assert isinstance(all_given(each.input), str)
+    assert isinstance(arguments_line(each.input), str)
     odd = [5, None, {"type": "addRules", "rules": 5}, {"type": "addDirectories", "directories": 5}]
     assert proposals(odd) == []
 

@@ -1,4 +1,4 @@
-"""`claude-mpm answer`: the answer to a question of Claude's, whoever follows the session."""
+"""`claude-mpm answer`: answers a question of Claude, from any process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.output import echo
-from claude_mpm.cli.question_view import can_ask, confirmed, question_line, telling
+from claude_mpm.cli.question_view import can_ask, confirmed, main_argument, question_line
 from claude_mpm.cli.session_arg import pick_session, status_now, taken_up
 from claude_mpm.conversation.question import CHOICE, input_of
 from claude_mpm.errors import QuestionOver, SessionEnded, UsageError
@@ -34,7 +34,9 @@ _SHORT = 100  # characters of a question in an error
 @click.argument("question", nargs=-1, metavar="[QUESTION]")
 @click.argument("decision", type=click.Choice(["allow", "deny"]), metavar="allow|deny")
 @click.option("--message", metavar="TEXT", help="What Claude is told with a refusal, or why.")
-@click.option("--input", "given", metavar="JSON", help="What the tool gets in place of its input.")
+@click.option(
+    "--input", "replacement", metavar="JSON", help="What the tool gets in place of its input."
+)
 @click.option(
     "--choose", multiple=True, metavar="TEXT",
     help="What you choose, where Claude asks you to; once for each choice.",
@@ -66,97 +68,102 @@ def answer(
     with closing(app.store()) as store:
         folder = pick_session(store, session)
         app.know(folder)
-        asked = _pick(folder, status_now(store, folder), *question)
-    name = asked.request_id
+        request = _pick(folder, status_now(store, folder), *question)
+    name = request.request_id
     unnamed = decision == "allow" and not question and not options["choose"]
     if unnamed and not can_ask():
-        raise UsageError(_name_it(folder, asked))
+        raise UsageError(_name_it(folder, request))
     with taken_up(app, folder).reach() as waiting:
-        meant = next((each for each in waiting if each.request_id == name), None)
-        if meant is None:
+        answered = next((each for each in waiting if each.request_id == name), None)
+        if answered is None:
             raise _over(folder, name) or QuestionOver(f"question {name[:8]} is over")
-        _check_choice(meant, decision, options)
-        if unnamed and not confirmed(meant, _CONFIRM):
+        _check_choice(answered, decision, options)
+        if unnamed and not confirmed(answered, _CONFIRM):
             raise QuestionOver(f"question {name[:8]} is left open: you did not say yes")
-        _answer(meant, decision, options)
-    _tell(app, folder, meant)
+        _answer(answered, decision, options)
+    _print_answer(app, folder, answered)
 
 
-def _tell(app: App, folder: SessionFolder, meant: Question) -> None:
-    """Print the answer that stands."""
+def _print_answer(app: App, folder: SessionFolder, answered: Question) -> None:
+    """Print the answer that counts."""
     if app.json:
-        given = {"session": folder.path.name, **msgspec.to_builtins(meant.answer)}
-        app.print_json(app.redactor.value(given))
+        record = {"session": folder.path.name, **msgspec.to_builtins(answered.answer)}
+        app.print_json(app.redactor.value(record))
     else:
-        said = f"{meant.tool} {one_line(telling(meant.input))}: {meant.answer}"
-        echo(f"{folder.path.name[:8]}  {app.redactor.text(said)}")
+        line = f"{answered.tool} {one_line(main_argument(answered.input))}: {answered.answer}"
+        echo(f"{folder.path.name[:8]}  {app.redactor.text(line)}")
 
 
 def _check(decision: str, options: dict[str, Any]) -> None:
-    """Refuse what does not go together, before anything is reached."""
+    """Refuse options that exclude each other, before the session is opened."""
     allows = decision == "allow"
-    if not allows and (options["given"] is not None or options["choose"]):
+    if not allows and (options["replacement"] is not None or options["choose"]):
         raise UsageError("--input and --choose are for what is allowed")
     if allows and options["interrupt"]:
         raise UsageError("--interrupt is for what is denied")
-    if options["given"] is not None:
+    if options["replacement"] is not None:
         try:
-            given = msgspec.json.decode(options["given"])
+            replacement = msgspec.json.decode(options["replacement"])
         except (*NOT_JSON, UnicodeError) as error:
             raise UsageError(f"--input is not JSON: {error}") from error
-        if not isinstance(given, dict):
+        if not isinstance(replacement, dict):
             raise UsageError('--input is not a JSON object: {"file_path": "…", …}')
-        options["given"] = given
+        options["replacement"] = replacement
 
 
 def _check_choice(question: Question, decision: str, options: dict[str, Any]) -> None:
-    """Keep a question from being spent on an answer in which nothing is chosen."""
-    if decision == "allow" and question.choices and not options["choose"] and not options["given"]:
+    """Refuse to allow a question with choices without a choice."""
+    if (
+        decision == "allow"
+        and question.choices
+        and not options["choose"]
+        and not options["replacement"]
+    ):
         line = " ".join("--choose TEXT" for _ in question.choices)
-        raise UsageError(f"{telling(question.input)}: say what you choose: allow {line}")
+        raise UsageError(f"{main_argument(question.input)}: say what you choose: allow {line}")
 
 
-def _name_it(folder: SessionFolder, asked: Asked) -> str:
-    name, question = folder.path.name[:8], asked.request_id[:8]
-    chooses = "" if asked.request.get("tool_name") != CHOICE else " --choose TEXT"
+def _name_it(folder: SessionFolder, request: Asked) -> str:
+    name, question = folder.path.name[:8], request.request_id[:8]
+    chooses = "" if request.request.get("tool_name") != CHOICE else " --choose TEXT"
     return (
         f"name the question that you allow: claude-mpm answer {name} {question} allow{chooses}"
-        f" ({_line(asked)})"
+        f" ({_line(request)})"
     )
 
 
 def _answer(question: Question, decision: str, options: dict[str, Any]) -> None:
     message = options["message"]
     if decision == "deny":
-        said = {"message": message} if message else {}
-        question.deny(**said, interrupt=options["interrupt"], by=_BY)
+        reason = {"message": message} if message else {}
+        question.deny(**reason, interrupt=options["interrupt"], by=_BY)
     elif options["choose"]:
         question.choose(*options["choose"], by=_BY)
     else:
-        question.allow(options["given"], reason=message or "", by=_BY)
+        question.allow(options["replacement"], reason=message or "", by=_BY)
 
 
 def _pick(folder: SessionFolder, status: Status, prefix: str | None = None) -> Asked:
-    """Return the question that is meant.
+    """Return the question that the command line names.
 
     Raises:
-        QuestionOver: it has its answer, or Claude no longer asks.
-        SessionEnded: Claude is gone, and its questions with it.
+        QuestionOver: it was answered, or Claude no longer asks.
+        SessionEnded: Claude has ended, and its questions with it.
         UsageError: there is none, or several.
     """
     name = folder.path.name[:8]
     if prefix == "":
         raise UsageError("the question's name is empty; see claude-mpm questions")
-    found = [each for each in status.questions if each.request_id.startswith(prefix or "")]
+    matching = [q for q in status.questions if q.request_id.startswith(prefix or "")]
     before = [*read_answers(folder), *status.over] if prefix else []
-    others = [each for each in before if each.startswith(prefix or "")]
-    if len(found) == 1 and (found[0].request_id == prefix or not others):
-        return found[0]
-    if found and others:
+    others = [other for other in before if other.startswith(prefix or "")]
+    if len(matching) == 1 and (matching[0].request_id == prefix or not others):
+        return matching[0]
+    if matching and others:
         raise UsageError(f"{prefix!r} begins the name of a question that is over, too; give more")
-    if found:
-        listed = ", ".join(f"{each.request_id[:8]} ({_line(each)})" for each in found[:5])
-        raise UsageError(f"session {name} waits with {len(found)} questions: {listed}; name one")
+    if matching:
+        listed = ", ".join(f"{q.request_id[:8]} ({_line(q)})" for q in matching[:5])
+        raise UsageError(f"session {name} waits with {len(matching)} questions: {listed}; name one")
     over = _over(folder, prefix, status) if prefix else None
     if over is not None:
         raise over
@@ -164,23 +171,23 @@ def _pick(folder: SessionFolder, status: Status, prefix: str | None = None) -> A
         raise SessionEnded(f"session {name} {status.state.since}, and its questions with it")
     if not prefix:
         last = next(reversed(read_answers(folder).values()), None)
-        said = f"; the last, about {last.tool}, was {last}" if last else ""
-        raise QuestionOver(f"session {name} is {status.state} and waits with no question{said}")
+        previous = f"; the last, about {last.tool}, was {last}" if last else ""
+        raise QuestionOver(f"session {name} is {status.state} and waits with no question{previous}")
     raise UsageError(f"session {name} waits with no question {prefix!r}; see claude-mpm questions")
 
 
 def _over(folder: SessionFolder, prefix: str, status: Status | None = None) -> QuestionOver | None:
-    """Return the error that says what has become of a question; None where there was none."""
-    for name, given in read_answers(folder).items():
+    """Return the error with the state of a question; None if there is no such question."""
+    for name, reply in read_answers(folder).items():
         if name.startswith(prefix):
-            return QuestionOver(f"question {name[:8]} is answered already: {given}")
+            return QuestionOver(f"question {name[:8]} is answered already: {reply}")
     for name in status.over if status else ():
         if name.startswith(prefix):
             return QuestionOver(f"question {name[:8]} is over: Claude no longer asks")
     return None
 
 
-def _line(asked: Asked) -> str:
-    request = asked.request
-    line = question_line(str(request.get("tool_name")), input_of(request))
+def _line(request: Asked) -> str:
+    fields = request.request
+    line = question_line(str(fields.get("tool_name")), input_of(fields))
     return line if len(line) <= _SHORT else f"{line[: _SHORT - 1]}…"

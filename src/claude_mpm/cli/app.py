@@ -1,4 +1,4 @@
-"""What every command shares: the settings, the options, what is printed where."""
+"""What all commands share: settings, options and output."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON that standard output can take: escaped in a narrow locale."""
+    """Return a value as JSON that standard output can encode: escaped in a non-UTF-8 locale."""
     import msgspec
 
     try:
@@ -39,7 +39,7 @@ def json_text(value: Any) -> str:
 
 
 def is_plain() -> bool:
-    """Return whether a terminal gets no escape sequences: none are wanted, or it knows none."""
+    """Return whether to write no escape sequences: they are unwanted, or not supported."""
     return bool(os.environ.get("NO_COLOR")) or is_dumb()
 
 
@@ -55,11 +55,11 @@ class App:
     """The state of one call of `claude-mpm`.
 
     Attributes:
-        flags: the settings that were given as flags, by their key.
+        flags: the settings from flags, by their keys.
         options: further keyword arguments for the orchestrator.
-        claude_args: what stood after `--`.
-        on: the names of the places that were asked for; most commands take one.
-        json, quiet, verbose: the output that was asked for.
+        claude_args: the arguments after `--`.
+        on: the names of places from `--on`; most commands accept one.
+        json, quiet, verbose: the chosen output.
     """
 
     def __init__(self, claude_args: Sequence[str] = ()) -> None:
@@ -71,11 +71,11 @@ class App:
         self.quiet = False
         self.verbose = 0
         self._resolved: Resolved | None = None
-        self._noted: set[str] = set()  # what was said of the project's file
+        self._noted: set[str] = set()  # notes about the project's file that were shown
         self._redactor: Redactor | None = None
 
     def copy(self) -> App:
-        """Return an app with the same flags, which can take up a session of its own."""
+        """Return an app with the same flags, for another session."""
         copied = App(self.claude_args)
         copied.flags, copied.options = dict(self.flags), dict(self.options)
         copied.quiet, copied.verbose = self.quiet, self.verbose
@@ -84,7 +84,7 @@ class App:
 
     @property
     def resolved(self) -> Resolved:
-        """The settings with where each came from."""
+        """The settings, with the origin of each."""
         if self._resolved is None:
             from claude_mpm.config.settings import load_settings
 
@@ -98,7 +98,7 @@ class App:
         return self._resolved
 
     def _flags_on_place(self, settings: Settings) -> dict[str, Any]:
-        """Take what the place has that was asked for, where no flag says otherwise.
+        """Return the flags with the settings of the place from `--on`; flags have priority.
 
         Raises:
             UsageError: there is no such place, or several were named, or an orchestrator as well.
@@ -118,7 +118,7 @@ class App:
         return self.flags
 
     def take_places(self) -> tuple[str, ...]:
-        """Return the places that were asked for, for a command that sees to them itself."""
+        """Return the places from `--on`, for a command that handles several itself."""
         taken, self.on = self.on, ()
         return taken
 
@@ -134,10 +134,10 @@ class App:
         return Store(self.settings.state_dir)
 
     def orchestrator(self, **options: Any) -> MPMOrchestrator:
-        """Return a new orchestrator as the settings and flags want it.
+        """Return a new orchestrator with the settings and flags.
 
         Args:
-            options: keyword arguments that win over both.
+            options: keyword arguments that override both.
         """
         from claude_mpm.orchestration.factory import find_orchestrator, load_plugins
 
@@ -164,17 +164,17 @@ class App:
                 f"orchestrator {settings.orchestrator!r} cannot be made: {error};"
                 " give what it needs with --option NAME=VALUE"
             ) from error
-        if said := claude.leaves_out_settings():
-            self.note(said)
+        if notice := claude.leaves_out_settings():
+            self.note(notice)
         return claude
 
     def choose_orchestrator(self, name: str) -> None:
-        """Take this orchestrator, as its flag does."""
+        """Choose an orchestrator, as its flag does."""
         self.flags["orchestrator"] = name
         self._resolved = None
 
     def recall(self, folder: SessionFolder) -> None:
-        """Take what a session was started with, where no flag says otherwise.
+        """Use the settings with which a session was started; flags have priority.
 
         Raises:
             StorageError: its record is damaged, or may have been written by others.
@@ -188,7 +188,9 @@ class App:
         if meta.starts:
             last = meta.starts[-1]
             recorded["agents_dir"] = last.agents_source or None
-            if last.framework_source.startswith("/"):  # a path, and no word for there being none
+            if last.framework_source.startswith(
+                "/"
+            ):  # a path, and not "none" or the packaged default
                 recorded["framework"] = last.framework_source
         self.flags = {**recorded, **self.flags}
         self.options = {**meta.place, **confined, **self.options}
@@ -201,7 +203,7 @@ class App:
 
     @property
     def redactor(self) -> Redactor:
-        """Takes out of what is shown what is secret here, and in the session that is shown."""
+        """Removes the secrets of this process, and of the session in question, from output."""
         if self._redactor is None:
             from claude_mpm.redaction import Redactor, secrets_of
 
@@ -209,7 +211,7 @@ class App:
         return self._redactor
 
     def know(self, folder: SessionFolder) -> None:
-        """Show nothing of what is secret in a session, either.
+        """Remove the secrets of a session from output too.
 
         Raises:
             StorageError: the session's record is damaged.
@@ -220,10 +222,10 @@ class App:
         self._redactor = redactor_of(folder, folder.read_meta(), secrets_of(os.environ))
 
     def note(self, text: str = "", **style: Any) -> None:
-        """Tell the person something, on standard error, unless they want it quiet.
+        """Print a message on standard error, unless `quiet`.
 
         Args:
-            text: what Claude, a tool or a file says may be in it.
+            text: may contain text of Claude, a tool or a file.
             style: as for `click.style`.
         """
         if not self.quiet:
@@ -246,7 +248,7 @@ class App:
         table = Table(*columns, box=None, header_style="bold", pad_edge=False)
         for row in rows:
             table.add_row(*(one_line(cell) for cell in row))
-        # What Claude said is no markup of ours.
+        # Claude's text is not markup.
         console = Console(
             markup=False, emoji=False, highlight=False, color_system=None if is_plain() else "auto"
         )
@@ -254,7 +256,7 @@ class App:
 
 
 def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict[str, Any]:
-    """Return the keyword arguments of an orchestrator that the settings stand for."""
+    """Return the keyword arguments of an orchestrator for the settings."""
     names = (
         "cwd", "model", "permission_mode", "permissions", "question_timeout", "allowed_tools",
         "disallowed_tools", "max_turns", "max_budget_usd", "background",
@@ -268,7 +270,7 @@ def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict
 
 
 def _keep(key: str, value: Any = None) -> Callable[[click.Context, click.Parameter, Any], None]:
-    """Return a callback that keeps a flag; `value` replaces a bare flag's True."""
+    """Return a callback that stores a flag; `value` replaces a bare flag's True."""
 
     def callback(context: click.Context, _: click.Parameter, given: Any) -> None:
         if given is None or given is False or given == ():
@@ -373,7 +375,7 @@ as_command = click.option(
 
 
 def common_options(command: Command) -> Command:
-    """Give a command the options that stand everywhere."""
+    """Add the options that all commands have."""
     for option in reversed(_COMMON):
         command = option(command)
     return command

@@ -48,7 +48,7 @@ def attach(context: click.Context, session: str | None) -> None:
 
 
 def _show_ended(app: App, store: Store, folder: SessionFolder, status: Status) -> int:
-    """Print the last turn of a session that is over and return its exit status."""
+    """Print the last turn of a session that has ended, and return its exit status."""
     from claude_mpm.engine.follow import read_turn
 
     name = folder.path.name[:8]
@@ -92,7 +92,7 @@ def show_turns_before(app: App, claude: MPMOrchestrator, *, asks: bool) -> int:
 
 
 def end_turn(app: App, turn: Turn, session_id: str, *, asks: bool = False) -> None:
-    """Print a turn as it comes, and what it came to."""
+    """Print a turn while it runs, and its outcome."""
     show_turn(app, turn, asks=asks)
     turn.wait()
     if app.json:

@@ -54,7 +54,7 @@ def converse(app: App, claude: MPMOrchestrator) -> int:
 
 
 def _read_prompt() -> str:
-    """Read one line, with editing and history where the terminal has them."""
+    """Read one line, with editing and history if the terminal supports them."""
     with suppress(ImportError):
         import readline  # noqa: F401 -- importing it gives `input` its line editing
     if sys.stdout.isatty():
@@ -64,7 +64,7 @@ def _read_prompt() -> str:
 
 
 def _turn(app: App, claude: MPMOrchestrator, text: str) -> bool:
-    """Run one turn; False where Claude takes no more."""
+    """Run one turn; return False if Claude has ended."""
     try:
         turn = claude.ask(text, timeout=app.settings.timeout, command=True)  # it was typed
     except SessionEnded as error:
@@ -87,7 +87,7 @@ def _show_delegations(app: App, claude: MPMOrchestrator) -> None:
 
 
 def say_goodbye(app: App, claude: MPMOrchestrator) -> None:
-    """Sum up what a conversation came to, and say how to go on with it."""
+    """Print a summary of a conversation, and how to resume it."""
     store = app.store()
     position = store.index.position(claude.session_id)
     tickets = store.index.tickets(claude.session_id)

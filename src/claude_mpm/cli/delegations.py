@@ -48,11 +48,11 @@ def list_(context: click.Context, session: str | None, state: str) -> None:
     """List delegations; a lost one was running when its session came to an end."""
     app = context.ensure_object(App)
     with caught_up(app) as store:
-        found = _chosen(store, session, state)
+        records = _chosen(store, session, state)
     if app.json:
-        app.print_json(found)
+        app.print_json(records)
     else:
-        app.print_table(_COLUMNS, [_row(delegation) for delegation in found])
+        app.print_table(_COLUMNS, [_row(delegation) for delegation in records])
 
 
 @delegations.command()
@@ -77,8 +77,8 @@ def close(context: click.Context, keys: tuple[str, ...], session: str | None) ->
     """Count delegations that have not ended as closed."""
     app = context.ensure_object(App)
     with caught_up(app) as store:
-        known = _chosen(store, session, "all")
-        chosen = [pick(known, key, "delegation") for key in keys]
+        records = _chosen(store, session, "all")
+        chosen = [pick(records, key, "delegation") for key in keys]
         for delegation in chosen:
             _check_unfinished(delegation)
         for delegation in chosen:
@@ -99,24 +99,24 @@ def export(
     """Write delegations as a table, JSON, CSV or Markdown."""
     app = context.ensure_object(App)
     with caught_up(app) as store:
-        found = _chosen(store, session, state)
-    write_export(found, _COLUMNS, form or ("json" if app.json else "table"), output)
+        records = _chosen(store, session, state)
+    write_export(records, _COLUMNS, form or ("json" if app.json else "table"), output)
 
 
 def _chosen(store: Store, session: str | None, state: str) -> list[Delegation]:
-    found = _with_lost(store, store.index.delegations(session_id(store, session)))
-    return [delegation for delegation in found if state in ("all", delegation.state)]
+    records = _with_lost(store, store.index.delegations(session_id(store, session)))
+    return [delegation for delegation in records if state in ("all", delegation.state)]
 
 
-def _with_lost(store: Store, found: list[Delegation]) -> list[Delegation]:
+def _with_lost(store: Store, records: list[Delegation]) -> list[Delegation]:
     """Tell what runs from what can run no more, because its session's host is gone."""
-    running = {delegation.session for delegation in found if delegation.state == "running"}
+    running = {delegation.session for delegation in records if delegation.state == "running"}
     over = {session for session in running if store.folder(session).has_ended()}
     return [
         msgspec.structs.replace(delegation, state="lost")
         if delegation.state == "running" and delegation.session in over
         else delegation
-        for delegation in found
+        for delegation in records
     ]
 
 

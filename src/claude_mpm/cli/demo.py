@@ -41,7 +41,7 @@ _NEXT = (
 
 
 class Reach(NamedTuple):
-    """In how many of the main conversation's requests the framework was found."""
+    """How many of the main conversation's requests contain the framework."""
 
     found: int
     requests: int
@@ -106,7 +106,7 @@ def _conversation(
 
 
 def framework_reach(framework: Framework, model: ScriptedModel) -> Reach:
-    """Look for the framework's instructions in what has reached the model."""
+    """Search the framework's instructions in the requests that the model received."""
     wanted = framework.instructions.strip()
     asked = [each for each in model.requests if not (each.is_subagent or each.is_side)]
     found = sum(bool(wanted) and wanted in request.system for request in asked)

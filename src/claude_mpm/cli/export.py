@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Command = TypeVar("Command", bound=Callable[..., Any])
 
 FORMATS = ("table", "json", "csv", "markdown")
-# What a spreadsheet takes for the beginning of a formula, also behind blanks and in full width.
+# How a spreadsheet formula may begin, also after blanks and in full width.
 _FORMULA = ("=", "+", "-", "@")
 _LOOKED_AT = 16  # characters
 
@@ -97,7 +97,7 @@ def _csv(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> str:
 
 
 def _guarded(value: object) -> object:
-    """Keep a spreadsheet from running what Claude said as a formula."""
+    """Escape text that a spreadsheet would run as a formula."""
     if isinstance(value, int | float):
         return value
     text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value or "")

@@ -1,4 +1,4 @@
-"""What the commands over tickets and over delegations share."""
+"""What the commands for tickets and for delegations share."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from claude_mpm.records import Delegation, Ticket
     from claude_mpm.sessions.store import Store
 
-    Found = TypeVar("Found", Ticket, Delegation)
+    Record = TypeVar("Record", Ticket, Delegation)
 
 SESSION_OPTION = click.option("--session", metavar="ID", help="Of this session alone.")
 
 
 class ListGroup(click.Group):
-    """A group whose command `list` is meant where none is named."""
+    """A group with the default command `list`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put in `list` before options, or where there is nothing."""
+        """Insert `list` before options, or if there are no arguments."""
         asks_for_help = args[:1] in (["-h"], ["--help"])
         named = bool(args) and not args[0].startswith("-")
-        # A shell that completes has to be offered the commands.
+        # A shell that completes needs the names of the commands.
         if not (named or asks_for_help or ctx.resilient_parsing):
             args = ["list", *args]
         return super().parse_args(ctx, args)
@@ -40,9 +40,9 @@ class ListGroup(click.Group):
 
 @contextmanager
 def caught_up(app: App) -> Iterator[Store]:
-    """Open the store with its index brought up to all journals.
+    """Open the store, with its index brought up to date.
 
-    A session that cannot be read is named on standard error; the others are still there.
+    A session that cannot be read is named on standard error, and left out.
     """
     store = app.store()
     try:
@@ -54,12 +54,12 @@ def caught_up(app: App) -> Iterator[Store]:
 
 def warn(folder: SessionFolder, error: StorageError | OSError) -> None:
     """Name a session that cannot be read on standard error."""
-    said = f"session {folder.path.name} is left out: {error}"
-    echo(f"claude-mpm: {one_line(said)}", err=True)
+    message = f"session {folder.path.name} is left out: {error}"
+    echo(f"claude-mpm: {one_line(message)}", err=True)
 
 
 def session_id(store: Store, prefix: str | None) -> str | None:
-    """Return the id that a prefix stands for; None for None.
+    """Return the id of the session with a prefix; None for None.
 
     Raises:
         UnknownSession: there is none, or several.
@@ -67,18 +67,18 @@ def session_id(store: Store, prefix: str | None) -> str | None:
     return None if prefix is None else store.find(prefix).path.name
 
 
-def pick(found: Sequence[Found], key: str, kind: str) -> Found:
-    """Return the one whose key is, or alone begins with, `key`.
+def pick(records: Sequence[Record], key: str, kind: str) -> Record:
+    """Return the record whose key is `key`, or is the only one that begins with it.
 
     Raises:
         UsageError: there is none, or several.
     """
-    matching = [each for each in found if each.key.startswith(key)]
-    chosen = [each for each in matching if each.key == key] or matching
+    matching = [record for record in records if record.key.startswith(key)]
+    chosen = [record for record in matching if record.key == key] or matching
     if not key or not chosen:
         raise UsageError(f"no {kind} {key!r} here; `claude-mpm {kind}s --state all` lists them")
     if len(chosen) > 1:
-        several = ", ".join(f"{each.key} of session {each.session}" for each in chosen[:3])
+        several = ", ".join(f"{record.key} of session {record.session}" for record in chosen[:3])
         raise UsageError(
             f"{len(chosen)} {kind}s begin with {key!r}: {several}; give more, or --session"
         )
@@ -86,7 +86,7 @@ def pick(found: Sequence[Found], key: str, kind: str) -> Found:
 
 
 def show_fields(app: App, record: Ticket | Delegation) -> None:
-    """Print all that is known of one ticket or delegation."""
+    """Print all fields of a ticket or delegation."""
     if app.json:
         app.print_json(record)
         return

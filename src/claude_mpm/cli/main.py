@@ -1,4 +1,4 @@
-"""The entry point: finds the command, and turns errors into one line and an exit status."""
+"""The entry point: runs a command, and turns errors into one line and an exit status."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ class LazyGroup(click.Group):
         module = _COMMANDS.get(cmd_name)
         if module is None:
             return None
-        found = getattr(importlib.import_module(f"claude_mpm.cli.{module}"), cmd_name)
-        assert isinstance(found, click.Command)
-        return found
+        command = getattr(importlib.import_module(f"claude_mpm.cli.{module}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
 
 
 @click.group(
@@ -101,7 +101,7 @@ def cli(context: click.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its status."""
-    atexit.register(gc.freeze)  # at the end, to look for cycles in what is left takes 10 ms
+    atexit.register(gc.freeze)  # a last collection of cycles at the exit would take 10 ms
     take_over()
     words, claude_args = _split(list(sys.argv[1:] if arguments is None else arguments))
     app = App(claude_args)
@@ -142,13 +142,13 @@ def _status_of(app: App, words: list[str]) -> int:
 
 def _ended_by(app: App, error: MPMError) -> int:
     """Print an error and return its exit status."""
-    if not isinstance(error, ReaderGone):  # who has seen enough need not be told so
+    if not isinstance(error, ReaderGone):  # the reader has ended on purpose
         _tell(app, str(error))
     return error.exit_status
 
 
 def _is_adrift() -> bool:
-    """Return whether the current folder is gone, so that no relative path leads anywhere."""
+    """Return whether the current folder was removed, so that relative paths are useless."""
     try:
         os.getcwd()  # noqa: PTH109 -- asked for its error alone
     except FileNotFoundError:
@@ -157,7 +157,7 @@ def _is_adrift() -> bool:
 
 
 def _tell(app: App, message: str) -> None:
-    """Print an error, which is one line whatever is in it."""
+    """Print an error as one line."""
     echo(f"claude-mpm: {one_line(app.redactor.text(message))}", err=True)
 
 
@@ -168,7 +168,7 @@ def _with_help(error: click.ClickException) -> str:
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Take what stands after the first `--` away from the command line: it is Claude's."""
+    """Split off the arguments after the first `--`, which are for Claude."""
     if "--" not in words:
         return words, []
     place = words.index("--")

@@ -1,4 +1,4 @@
-"""Claude Code's native interface on the person's terminal, as a screen of a session."""
+"""Claude Code's native interface on the user's terminal, as a screen of a session."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ TERMINAL = "terminal"
 
 
 def on_terminal() -> bool:
-    """Return whether there is a terminal to type on and to be shown, which can show a screen."""
+    """Return whether input and output are a terminal that can show a screen."""
     return sys.stdin.isatty() and sys.stdout.isatty() and not is_dumb()
 
 
 def is_meant(app: App) -> bool:
-    """Tell whether the native interface is what a person wants who names no command."""
+    """Return whether the native interface is the default without a command."""
     chosen = app.settings.orchestrator == TERMINAL
     return on_terminal() and (chosen or app.resolved.origin["orchestrator"] == "default")
 
 
 def has_screen(folder: SessionFolder) -> bool:
-    """Tell whether a session is to be shown on the terminal, as one that was begun on one."""
+    """Return whether to show a session's screen: it was started on a terminal."""
     return on_terminal() and folder.read_meta().wire == Transcript.name
 
 
@@ -43,8 +43,8 @@ def open_screen(app: App) -> int:
 def show(app: App, claude: MPMOrchestrator) -> int:
     """Show a session until its Claude ends or this terminal does; return the exit status.
 
-    Claude is ended where it was started by us and we are told to end; where the terminal has gone,
-    it waits for the next follower, as the linger rule has it.
+    Claude is ended if this process has started it and receives SIGTERM; if the terminal was closed,
+    it waits for the next follower, by the linger rule.
     """
     from claude_mpm.cli.chat import say_goodbye
     from claude_mpm.cli.run import leave
@@ -72,7 +72,7 @@ def show(app: App, claude: MPMOrchestrator) -> int:
 
 
 def _wait_for_screen(claude: MPMOrchestrator) -> None:
-    """Let Claude begin on this very terminal: it asks what that can do."""
+    """Let the host wait for this terminal, which Claude queries when it starts."""
     from claude_mpm.environments.terminal import Terminal
 
     if isinstance(claude.environment, Terminal):

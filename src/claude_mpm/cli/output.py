@@ -1,4 +1,4 @@
-"""What the command prints: the one way to standard output and standard error."""
+"""All output of the command to standard output and standard error."""
 
 from __future__ import annotations
 

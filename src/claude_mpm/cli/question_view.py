@@ -1,4 +1,4 @@
-"""Claude's questions on the screen: what is asked, what is proposed, and a person's answer."""
+"""Claude's questions on the terminal: the request, its proposals, and the user's answer."""
 
 from __future__ import annotations
 
@@ -24,40 +24,56 @@ if TYPE_CHECKING:
     from claude_mpm.conversation.question import Question
 
 _BY = "terminal"
-# The argument that tells best what a tool does, in the order of preference.
-_TELLING = ("command", "file_path", "path", "pattern", "url", "query", "description", "prompt")
-_SIGNS = {"old_string": "-", "new_string": "+"}  # of the lines of an argument; others have a bar
+# The most informative argument of a tool, in the order of preference.
+_MAIN_ARGUMENTS = (
+    "command",
+    "file_path",
+    "path",
+    "pattern",
+    "url",
+    "query",
+    "description",
+    "prompt",
+)
+_SIGNS = {
+    "old_string": "-",
+    "new_string": "+",
+}  # before the lines of an argument; other arguments have a bar
 _ASKS = "  allow once (y), deny (n), deny and say why (w), leave it open (l) [n]: "
-_MANY = 20  # lines, from which on it is said how many there were
-_BLANKS = re.compile(" {40,}")  # would push what follows off the screen
+_COUNT_LINES = 20  # from this many lines on, their number is shown
+_BLANKS = re.compile(" {40,}")  # would push text off the screen
 
 
-def telling(given: Mapping[str, Any]) -> str:
-    """Return the argument of a tool that tells most, in one line."""
-    if isinstance(given.get("questions"), list):
-        return _choices_line(given["questions"])
-    found = next((str(given[name]) for name in _TELLING if given.get(name)), "")
+def main_argument(arguments: Mapping[str, Any]) -> str:
+    """Return the most informative argument of a tool, in one line."""
+    if isinstance(arguments.get("questions"), list):
+        return _choices_line(arguments["questions"])
+    found = next((str(arguments[name]) for name in _MAIN_ARGUMENTS if arguments.get(name)), "")
     return " ".join(found.split())
 
 
-def all_given(given: Mapping[str, Any]) -> str:
-    """Return all that a tool gets in one line: what tells most, and the rest by name."""
-    rest = {name: value for name, value in given.items() if name not in (_main(given), _WORDS)}
-    main = telling(given)
-    if isinstance(given.get("questions"), list) or not rest:
-        return main or str(given.get(_WORDS, ""))
+def arguments_line(arguments: Mapping[str, Any]) -> str:
+    """Return all arguments of a tool in one line: the main one, and the others by name."""
+    rest = {
+        name: value
+        for name, value in arguments.items()
+        if name not in (_main_name(arguments), _DESCRIPTION)
+    }
+    main = main_argument(arguments)
+    if isinstance(arguments.get("questions"), list) or not rest:
+        return main or str(arguments.get(_DESCRIPTION, ""))
     return f"{main} {_json(rest)}".strip()
 
 
-def question_line(tool: str, given: Mapping[str, Any]) -> str:
+def question_line(tool: str, arguments: Mapping[str, Any]) -> str:
     """Return a question in one line."""
-    if isinstance(given.get("questions"), list):
-        return f"Claude asks: {telling(given)}"
-    return f"Claude wants to use {tool}: {all_given(given)}"
+    if isinstance(arguments.get("questions"), list):
+        return f"Claude asks: {main_argument(arguments)}"
+    return f"Claude wants to use {tool}: {arguments_line(arguments)}"
 
 
 def _choices_line(asked: Sequence[Any]) -> str:
-    """Return what a person may choose in one line."""
+    """Return the user's choices, in one line."""
     parts = []
     for each in asked:
         options = " | ".join(_labels(each))
@@ -66,7 +82,7 @@ def _choices_line(asked: Sequence[Any]) -> str:
 
 
 def proposals(suggestions: Sequence[Any]) -> list[str]:
-    """Return what Claude proposes, so that it need not ask again, one text each."""
+    """Return Claude's proposals of rules with which it need not ask again, one text each."""
     found = []
     for each in suggestions:
         match _field(each, "type"):
@@ -97,42 +113,42 @@ def _labels(asked: object) -> list[str]:
     return [str(_field(option, "label")) for option in _list(_field(asked, "options"))]
 
 
-# --- all that is asked --------------------------------------------------------------------------
+# --- the whole question --------------------------------------------------------------------------
 
-_WORDS = "description"  # says what a tool is used for, in Claude's own words
+_DESCRIPTION = "description"  # says what a tool is used for, in Claude's own words
 
 
-def _main(given: Mapping[str, Any]) -> str:
-    return next((name for name in _TELLING if given.get(name)), "")
+def _main_name(arguments: Mapping[str, Any]) -> str:
+    return next((name for name in _MAIN_ARGUMENTS if arguments.get(name)), "")
 
 
 def whole_question(question: Question) -> list[str]:
-    """Return all that a tool gets, with every character to be seen, and Claude's words about it."""
+    """Return all arguments of a tool, with every character visible, and Claude's description."""
     if question.choices:
         return ["? Claude asks you to choose"]
-    given, words = dict(question.input), [question.description]
-    if isinstance(given.get(_WORDS), str) and not question.tool.startswith("mcp__"):
-        words.append(given.pop(_WORDS))
-    first = _main(given)
-    names = [first, *(name for name in given if name != first)] if first else [*given]
-    lines = [f"? Claude wants to use {_seen(question.tool)}{_file_name(given)}"]
-    lines += [line for name in names for line in _argument(name, given[name])]
+    arguments, words = dict(question.input), [question.description]
+    if isinstance(arguments.get(_DESCRIPTION), str) and not question.tool.startswith("mcp__"):
+        words.append(arguments.pop(_DESCRIPTION))
+    first = _main_name(arguments)
+    names = [first, *(name for name in arguments if name != first)] if first else [*arguments]
+    lines = [f"? Claude wants to use {_seen(question.tool)}{_file_name(arguments)}"]
+    lines += [line for name in names for line in _argument(name, arguments[name])]
     many = len(lines)
     for said in dict.fromkeys(words):
-        if not any(said in text for text in given.values() if isinstance(text, str)):
+        if not any(said in text for text in arguments.values() if isinstance(text, str)):
             lines += _argument("Claude's words", said)
-    if many > _MANY:
+    if many > _COUNT_LINES:
         lines.append(f"  All {many} lines of what {_seen(question.tool)} gets are above.")
     return lines
 
 
-def _file_name(given: Mapping[str, Any]) -> str:
-    path = given.get("file_path")
+def _file_name(arguments: Mapping[str, Any]) -> str:
+    path = arguments.get("file_path")
     return f": {_seen(path).rpartition('/')[2]}" if isinstance(path, str) else ""
 
 
 def _argument(name: str, value: object) -> Iterator[str]:
-    """Yield the lines that show an argument whole; none of them looks like one of ours."""
+    """Yield the lines of a whole argument, which cannot be mistaken for lines of ours."""
     text = value if isinstance(value, str) else _json(value, indent=2)
     lines = _seen(text).split("\n")
     if len(lines) == 1:
@@ -151,16 +167,16 @@ def _json(value: object, indent: int = -1) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=indent).decode()
 
 
-# --- a person's answer --------------------------------------------------------------------------
+# --- the user's answer --------------------------------------------------------------------------
 
 
 def can_ask() -> bool:
-    """Return whether there is a terminal at which a person can be asked."""
+    """Return whether there is a terminal on which the user can be asked."""
     return sys.stdin.isatty()
 
 
 def ask_person(question: Question) -> None:
-    """Put a question to the person at the terminal; it vanishes when somebody else answers it."""
+    """Ask the user a question; it disappears when it is answered elsewhere."""
     if question.answered:
         return
     with _screen() as screen:
@@ -176,7 +192,7 @@ def ask_person(question: Question) -> None:
 
 
 def confirmed(question: Question, asks: str) -> bool:
-    """Show a question whole and return whether the person says yes to it.
+    """Show a whole question, and return whether the user agrees.
 
     Raises:
         QuestionOver: somebody else has answered meanwhile, or Claude no longer asks.
@@ -188,7 +204,7 @@ def confirmed(question: Question, asks: str) -> bool:
 
 @contextmanager
 def _screen() -> Iterator[TextIO]:
-    """Open what the person sees: standard error, or where that goes elsewhere, the terminal."""
+    """Open what the user sees: standard error, or the terminal if that is redirected."""
     if sys.stderr.isatty() or not sys.stdin.isatty():
         yield sys.stderr
         return
@@ -197,7 +213,7 @@ def _screen() -> Iterator[TextIO]:
 
 
 def _show_whole(question: Question, screen: TextIO) -> None:
-    """Show all that is asked; what was typed before all of it was on the screen is no answer."""
+    """Show the whole question; what was typed before it was complete is discarded."""
     for line in whole_question(question):
         echo(line, file=screen)
     screen.flush()
@@ -227,13 +243,13 @@ def _let_decide(question: Question, screen: TextIO) -> None:
 
 
 def _let_choose(question: Question, screen: TextIO) -> None:
-    """Read a number or words for each choice; nothing at all leaves Claude without an answer."""
+    """Read a number or text for each choice; an empty line gives no answer."""
     chosen = []
     for each in question.choosing:
         options = _labels(each)
         echo(f"  {_seen(str(each.get('question')))}", file=screen)
         for number, option in enumerate(_list(each.get("options")), 1):
-            about = _field(option, _WORDS)
+            about = _field(option, _DESCRIPTION)
             more = f"  ({about})" if about else ""
             echo(f"    {number}  {_seen(options[number - 1] + more)}", file=screen)
         said = _read(question, "  a number, several with commas, or your own words: ", screen)

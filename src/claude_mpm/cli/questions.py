@@ -11,7 +11,7 @@ import msgspec
 
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.list_commands import warn
-from claude_mpm.cli.question_view import all_given, proposals
+from claude_mpm.cli.question_view import arguments_line, proposals
 from claude_mpm.cli.session_arg import pick_session, status_now
 from claude_mpm.conversation.question import input_of
 from claude_mpm.errors import StorageError
@@ -59,12 +59,12 @@ def questions(context: click.Context, session: str | None, answered: bool) -> No
 
 
 def _list_waiting(app: App, store: Store, folders: Sequence[SessionFolder]) -> None:
-    found = [each for folder in folders for each in _waiting(store, folder)]
+    waiting = [each for folder in folders for each in _waiting(store, folder)]
     if app.json:
-        app.print_json(found)
-    elif found:
+        app.print_json(waiting)
+    elif waiting:
         columns = ("session", "question", "age", "tool", "input", "Claude proposes")
-        app.print_table(columns, map(_cells, found))
+        app.print_table(columns, map(_cells, waiting))
     else:
         app.note("no question waits")
 
@@ -104,7 +104,7 @@ def _cells(row: Waiting) -> tuple[object, ...]:
         row.question[:8],
         "" if row.asked_at is None else age(time.time() - row.asked_at),
         row.tool,
-        _begin(all_given(row.input)),
+        _begin(arguments_line(row.input)),
         ", ".join(proposals(row.suggestions)),
     )
 
@@ -118,18 +118,18 @@ def _begin(text: str) -> str:
 def _list_answered(app: App, folders: Sequence[SessionFolder]) -> None:
     from claude_mpm.journal.answers import read_answers
 
-    found = []
+    waiting = []
     for folder in folders:
         try:
             redactor = redactor_of(folder, folder.read_meta())
-            found += [(folder.path.name, a, redactor) for a in read_answers(folder).values()]
+            waiting += [(folder.path.name, a, redactor) for a in read_answers(folder).values()]
         except StorageError as error:
             warn(folder, error)
     if app.json:
-        app.print_json([r.value({"session": s, **msgspec.to_builtins(a)}) for s, a, r in found])
+        app.print_json([r.value({"session": s, **msgspec.to_builtins(a)}) for s, a, r in waiting])
         return
     rows = [(s[:8], a.question[:8], local_time(a.at), a.tool, a.decision, a.by, r.text(a.reason))
-            for s, a, r in found]  # fmt: skip
+            for s, a, r in waiting]  # fmt: skip
     if rows:
         columns = ("session", "question", "at", "tool", "decision", "by", "reason")
         app.print_table(columns, rows)

@@ -1,4 +1,4 @@
-"""`claude-mpm resume`: going on with a conversation."""
+"""`claude-mpm resume`: continues a conversation."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def resume(
     framework is read again. With a PROMPT it is one turn, as with `run`; without, on a terminal,
     a conversation. Prompts that Claude never heard of come first.
     """
-    given = given_prompt(prompt, text)
+    prompt_text = given_prompt(prompt, text)
     app = context.ensure_object(App)
     with closing(app.store()) as store:
         folder = pick_session(store, session)
         _let_it_end(app, store, folder)
-        if given is not None and not given.strip():
-            given = ""
+        if prompt_text is not None and not prompt_text.strip():
+            prompt_text = ""
             _check_undelivered(store, folder)
     signal.signal(signal.SIGTERM, leave)
-    if given is None:
+    if prompt_text is None:
         context.exit(_converse(app, folder))
-    context.exit(_one_turn(app, folder, given, command=command))
+    context.exit(_one_turn(app, folder, prompt_text, command=command))
 
 
 def _let_it_end(app: App, store: Store, folder: SessionFolder) -> None:
@@ -92,7 +92,7 @@ def _one_turn(app: App, folder: SessionFolder, prompt: str, *, command: bool) ->
 
 
 def _note_owner(app: App, claude: MPMOrchestrator) -> None:
-    """Say who else has the session."""
+    """Print which other process owns the session."""
     owner = claude.owner
     if claude.attached and owner is not None and owner.pid != os.getpid():
         app.note(f"session {claude.session_id[:8]} is followed beside {owner}, which has it")

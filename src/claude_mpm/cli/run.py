@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 STAY = 1e9  # seconds: Claude waits for the next follower until it is stopped
-_HEARD = 10.0  # seconds to wait for the word that a prompt has arrived
+_ACKNOWLEDGED = 10.0  # seconds to wait until Claude acknowledges a prompt
 
 
 @click.command()
@@ -47,32 +47,32 @@ def run(
     The answer goes to standard output, everything else to standard error. The model gets the prompt
     as it is, unless --as-command is given.
     """
-    given = given_prompt(prompt, text)
-    if given is None:
+    prompt_text = given_prompt(prompt, text)
+    if prompt_text is None:
         raise UsageError('there is no prompt: claude-mpm run "what Claude is to do"')
     app = context.ensure_object(App)
     if session is not None:
         app.options["session_id"] = session
     start = run_detached if detach else run_prompt
-    context.exit(start(app, given, command=command))
+    context.exit(start(app, prompt_text, command=command))
 
 
 def given_prompt(prompt: str | None, text: str | None) -> str | None:
-    """Return the prompt that a command was given; None where there is a terminal in its place.
+    """Return the prompt of a command line; None if there is none, and standard input is a terminal.
 
     Args:
-        prompt: the argument; "-" stands for standard input, as nothing does where that is piped.
-        text: what `-i` gave.
+        prompt: the argument; "-" means standard input, and so does None if that is piped.
+        text: the value of `-i`.
 
     Raises:
-        UsageError: there are two.
+        UsageError: both were given.
     """
     if prompt is not None and text is not None:
         raise UsageError("the prompt is given twice: as an argument and with -i")
-    given = prompt if text is None else text
-    if given == "-" or (given is None and not sys.stdin.isatty()):
+    prompt_text = prompt if text is None else text
+    if prompt_text == "-" or (prompt_text is None and not sys.stdin.isatty()):
         return read_prompt()
-    return None if given is None else as_text(given)
+    return None if prompt_text is None else as_text(prompt_text)
 
 
 def read_prompt() -> str:
@@ -112,7 +112,7 @@ def run_detached(app: App, prompt: str, *, command: bool = False) -> int:
     """Start Claude on a prompt, leave it running and return the exit status.
 
     Raises:
-        OutputLost: nobody was told the session's id, so it is stopped.
+        OutputLost: the session's id could not be printed, so the session is stopped.
     """
     check_prompt(prompt)
     with app.orchestrator(linger=STAY) as claude:
@@ -136,21 +136,21 @@ def run_detached(app: App, prompt: str, *, command: bool = False) -> int:
 
 
 def acknowledged(app: App, session_id: str, uuid: str, since: int = 0) -> str:
-    """Wait until Claude has heard of a prompt, and return what it says of it."""
+    """Wait until Claude has acknowledged a prompt, and return the prompt's state."""
     from claude_mpm.engine.follow import wait_for_acknowledgement
 
     with closing(app.store()) as store:
         folder = store.folder(session_id)
-        state = wait_for_acknowledgement(folder, store, uuid, since=since, timeout=_HEARD)
+        state = wait_for_acknowledgement(folder, store, uuid, since=since, timeout=_ACKNOWLEDGED)
     return state or "put"
 
 
 def leave(signum: int, _: FrameType | None) -> None:
-    """Let the session be stopped before the process ends."""
+    """Handle SIGTERM: the session is stopped before the process ends."""
     raise Terminated(f"ended by signal {signum}")
 
 
 class Terminated(MPMError):
-    """The process was asked to end."""
+    """The process received SIGTERM."""
 
     exit_status = 128 + signal.SIGTERM

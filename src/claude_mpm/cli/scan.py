@@ -1,4 +1,4 @@
-"""`claude-mpm tickets scan`: what would be taken from a file; nothing is kept."""
+"""`claude-mpm tickets scan`: shows what a file contains; nothing is stored."""
 
 from __future__ import annotations
 
@@ -27,64 +27,64 @@ def scan(context: click.Context, file: str) -> None:
     """
     app = context.ensure_object(App)
     try:
-        found = _scan(file, app.settings.ticket_markers)
+        scan_result = _scan(file, app.settings.ticket_markers)
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror}); name a file") from error
-    found.tickets = app.redactor.value(found.tickets)
-    found.delegations = app.redactor.value(found.delegations)
+    scan_result.tickets = app.redactor.value(scan_result.tickets)
+    scan_result.delegations = app.redactor.value(scan_result.delegations)
     if app.json:
-        app.print_json(found)
+        app.print_json(scan_result)
         return
-    app.print_table(("line", "offset", "what", "of", "text"), _rows(found))
-    for remark in _remarks(found):
+    app.print_table(("line", "offset", "what", "of", "text"), _rows(scan_result))
+    for remark in _remarks(scan_result):
         app.note(remark)
 
 
 def _scan(file: str, markers: Mapping[str, str]) -> Scan:
-    """Return what is in a file, and in the files of the subagents beside a transcript."""
+    """Scan a file, and the files of the subagents beside a transcript."""
     from claude_mpm.processors.file_scan import scan_file
 
     with click.open_file(file, "rb") as stream:
-        found = scan_file(stream, markers)
+        scan_result = scan_file(stream, markers)
     for path in subagent_files(Path(file)):
         with path.open("rb") as stream:
             more = scan_file(stream, markers)
-        known = {(each["type"], each["title"].casefold()) for each in found.tickets}
+        known = {(each["type"], each["title"].casefold()) for each in scan_result.tickets}
         new = [t for t in more.tickets if (t["type"], t["title"].casefold()) not in known]
-        found.tickets += [{**each, "file": str(path)} for each in new]
-        found.delegations += [{**each, "file": str(path)} for each in more.delegations]
-    return found
+        scan_result.tickets += [{**each, "file": str(path)} for each in new]
+        scan_result.delegations += [{**each, "file": str(path)} for each in more.delegations]
+    return scan_result
 
 
 def subagent_files(transcript: Path) -> list[Path]:
-    """Return where Claude Code keeps what the subagents of a conversation said."""
+    """Return the folder of the transcripts of a conversation's subagents."""
     folder = transcript.with_suffix("") / "subagents"
     return sorted(path for path in folder.glob("*.jsonl") if path.is_file())
 
 
-def _remarks(found: Scan) -> Iterator[str]:
-    """Yield what is to be known of how the file was read."""
+def _remarks(scan_result: Scan) -> Iterator[str]:
+    """Yield remarks about how the file was read."""
     yield (
-        f"{found.kind}, {found.lines} lines: {len(found.tickets)} tickets,"
-        f" {len(found.delegations)} delegations"
+        f"{scan_result.kind}, {scan_result.lines} lines: {len(scan_result.tickets)} tickets,"
+        f" {len(scan_result.delegations)} delegations"
     )
-    if found.encoding != "utf-8":
-        yield f"the file is {found.encoding.upper()}"
-    if found.not_utf8:
+    if scan_result.encoding != "utf-8":
+        yield f"the file is {scan_result.encoding.upper()}"
+    if scan_result.not_utf8:
         yield (
-            f"{found.not_utf8} lines are not UTF-8: what cannot be read is shown as \ufffd;"
+            f"{scan_result.not_utf8} lines are not UTF-8: what cannot be read is shown as \ufffd;"
             " convert the file first, as with iconv -f CP1252 -t UTF-8"
         )
-    if plain := found.not_json - found.damaged:
+    if plain := scan_result.not_json - scan_result.damaged:
         yield f"{plain} lines are no JSON: they were read as text"
-    if found.damaged:
-        yield f"{found.damaged} lines are damaged JSON: they were left out"
+    if scan_result.damaged:
+        yield f"{scan_result.damaged} lines are damaged JSON: they were left out"
 
 
-def _rows(found: Scan) -> list[tuple[Any, ...]]:
-    rows = [(t["line"], t["offset"], "ticket", t["type"], t["title"]) for t in found.tickets]
+def _rows(scan_result: Scan) -> list[tuple[Any, ...]]:
+    rows = [(t["line"], t["offset"], "ticket", t["type"], t["title"]) for t in scan_result.tickets]
     rows += [
         (d["line"], d["offset"], "delegation", d["agent"], d["description"])
-        for d in found.delegations
+        for d in scan_result.delegations
     ]
     return sorted(rows, key=lambda row: row[1])

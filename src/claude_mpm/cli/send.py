@@ -40,8 +40,8 @@ def send(
     Where Claude is at work it takes the prompt up between two tool calls, or when its turn is
     over. With --wait the prompt waits for the end of that turn and has a turn of its own.
     """
-    given = given_prompt(prompt, text)
-    if given is None or not given.strip():
+    prompt_text = given_prompt(prompt, text)
+    if prompt_text is None or not prompt_text.strip():
         raise UsageError(f'there is no prompt: claude-mpm send {session} "what Claude is to do"')
     app = context.ensure_object(App)
     with closing(app.store()) as store:
@@ -53,7 +53,7 @@ def send(
             )
     signal.signal(signal.SIGTERM, leave)
     give = _ask if waits else _put
-    context.exit(give(app, folder, given, command=command))
+    context.exit(give(app, folder, prompt_text, command=command))
 
 
 def _ask(app: App, folder: SessionFolder, prompt: str, *, command: bool) -> int:

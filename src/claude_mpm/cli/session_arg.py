@@ -1,4 +1,4 @@
-"""Which session a command is about, and what it does."""
+"""The session that a command line names, and its status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def pick_session(store: Store, prefix: str | None) -> SessionFolder:
-    """Return the session that is, or alone begins with, `prefix`; without one the newest.
+    """Return the session `prefix`, or the only one that begins with it; the newest without one.
 
     Raises:
         UnknownSession: there is none, or several.
@@ -29,7 +29,7 @@ def pick_session(store: Store, prefix: str | None) -> SessionFolder:
 
 
 def status_now(store: Store, folder: SessionFolder) -> Status:
-    """Return what a session does, with its index brought up to date.
+    """Return the status of a session, with its index brought up to date.
 
     Raises:
         StorageError: the session is damaged.
@@ -41,7 +41,7 @@ def status_now(store: Store, folder: SessionFolder) -> Status:
 
 
 def taken_up(app: App, folder: SessionFolder, **options: object) -> MPMOrchestrator:
-    """Return an orchestrator that takes a session up, with what it was started with.
+    """Return an orchestrator that resumes a session, with the settings of its start.
 
     Raises:
         StorageError: the session's record is damaged.
@@ -59,7 +59,7 @@ def taken_up(app: App, folder: SessionFolder, **options: object) -> MPMOrchestra
 
 
 def leave_as_found(app: App, claude: MPMOrchestrator) -> None:
-    """End a Claude that was started, and let go of one that ran before."""
+    """End a Claude that this process has started; detach from one that ran before."""
     if claude.attached and claude.running:
         claude.detach()
         name = claude.session_id[:8]

@@ -1,4 +1,4 @@
-"""Sessions on the screen: one in a row, or one with all that is known of it."""
+"""Sessions on the terminal: one per row, or one in full."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_row(store: Store, folder: SessionFolder) -> Row:
-    """Return what `ps` shows of a session.
+    """Return the row of a session in `ps`.
 
     Raises:
         StorageError: it is damaged.
@@ -77,7 +77,7 @@ def read_row(store: Store, folder: SessionFolder) -> Row:
 
 
 def cells(row: Row) -> tuple[object, ...]:
-    """Return a row as a person reads it."""
+    """Return a row as text."""
     return (
         row.session[:8],
         _state(row.state, row.until),
@@ -92,12 +92,12 @@ def cells(row: Row) -> tuple[object, ...]:
 
 
 def _state(state: State, until: float | None) -> str:
-    """Return what a session does, with the time at which that is over where it is known."""
+    """Return the state of a session, with the time of its end if known."""
     return f"{state} until {clock(until)}" if state is State.PARKED and until else str(state)
 
 
 def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
-    """Return everything that is known of a session, as `show --json` prints it.
+    """Return all information about a session, as `show --json` prints it.
 
     Raises:
         StorageError: it is damaged.
@@ -108,12 +108,12 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
     position = store.index.position(meta.session_id)
     turns = store.index.turns(meta.session_id)
     redactor = redactor_of(folder, meta)
-    known = msgspec.structs.asdict(meta)
-    del known["secrets"]
+    fields = msgspec.structs.asdict(meta)
+    del fields["secrets"]
     schema = asks_for_value(meta.options.get("claude_args", ()))
     left = undelivered(folder, store.index)
     return {
-        **known,
+        **fields,
         "options": redactor.value(meta.options),
         "place": redactor.value(meta.place),
         "session": meta.session_id,
@@ -142,7 +142,7 @@ def _runs(status: Status) -> bool:
 
 
 def _place(place: Mapping[str, str]) -> str:
-    """Return where the host found itself."""
+    """Return the host's statement of where it runs."""
     if not place:
         return "unknown"
     container = place.get("container", "")[:12]
@@ -161,7 +161,7 @@ def _turn(turn: TurnRecord, schema: bool) -> dict[str, Any]:
 
 
 def print_record(app: App, record: dict[str, Any]) -> None:
-    """Print everything that is known of a session, for a person."""
+    """Print all information about a session, as text."""
     status = record["exit_status"]
     state = _state(record["state"], record["until"])
     _fields(

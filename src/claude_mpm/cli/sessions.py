@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.store import Store
 
-_RECENT = 5  # how many sessions that have ended `ps` lists unless it is asked for all
+_RECENT = 5  # how many ended sessions `ps` lists without --all
 
 
 @click.command()
@@ -111,7 +111,7 @@ def stop(context: click.Context, sessions: tuple[str, ...], all_: bool) -> None:
 
 
 def _may_run(folder: SessionFolder) -> bool:
-    """Tell whether a session has something to be ended, whatever its place says of itself."""
+    """Return whether there is something to end, whatever the place has written."""
     made = folder.read_container()
     return folder.has_host() or (made is not None and not made.gone)
 
@@ -119,7 +119,7 @@ def _may_run(folder: SessionFolder) -> bool:
 def _stop(
     app: App, store: Store, folder: SessionFolder, failures: list[MPMError | OSError]
 ) -> dict[str, Any]:
-    """End one session and say how it ended; what is wrong with it keeps no other from its end."""
+    """End one session and return how it ended; its errors do not affect the others."""
     from claude_mpm.engine.shutdown import end_what_is_left
 
     name = folder.path.name
@@ -148,7 +148,7 @@ def _stop(
 
 
 def _end(app: App, folder: SessionFolder) -> str:
-    one = app.copy()  # what one session was started with is nothing to the next
+    one = app.copy()  # its settings are of this session alone
     one.recall(folder)
     claude = one.orchestrator(session_id=folder.path.name, resume=True)
     try:

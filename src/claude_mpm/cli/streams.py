@@ -1,4 +1,4 @@
-"""The standard streams of the command: whatever cannot be written ends in one line at most."""
+"""The standard streams of the command: a failed write causes one line of error at most."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class OutputLost(MPMError):
-    """Standard output takes no more: what was to be printed is lost."""
+    """Standard output cannot be written: the output is lost."""
 
     exit_status = 1
 
 
 class ReaderGone(OutputLost):
-    """Whoever read standard output has gone, as `head` does when it has seen enough."""
+    """The reader of standard output has ended, as `head` does when it has read enough."""
 
     exit_status = 0
 
@@ -51,7 +51,7 @@ class _StandardOutput(io.FileIO):
 
 
 class _Errors(io.FileIO):
-    """Standard error: what cannot be written there changes nothing."""
+    """Standard error: failed writes are ignored."""
 
     def write(self, data: Buffer, /) -> int:
         try:

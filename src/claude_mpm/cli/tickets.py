@@ -63,12 +63,12 @@ def list_(
     """List tickets, the open ones unless --state says otherwise."""
     app = context.ensure_object(App)
     with caught_up(app) as store:
-        found = _chosen(store, session, project, type_, state)
+        records = _chosen(store, session, project, type_, state)
     if app.json:
-        app.print_json(found)
+        app.print_json(records)
         return
-    rows = [(t.key, t.state, t.type, t.priority, t.title, t.session[:8], t.agent) for t in found]
-    columns = _columns(found)
+    rows = [(t.key, t.state, t.type, t.priority, t.title, t.session[:8], t.agent) for t in records]
+    columns = _columns(records)
     app.print_table(columns, [row[: len(columns)] for row in rows])
 
 
@@ -125,8 +125,8 @@ def export(
     """Write tickets as a table, JSON, CSV or Markdown."""
     app = context.ensure_object(App)
     with caught_up(app) as store:
-        found = _chosen(store, session, project, type_, state)
-    write_export(found, _columns(found), form or ("json" if app.json else "table"), output)
+        records = _chosen(store, session, project, type_, state)
+    write_export(records, _columns(records), form or ("json" if app.json else "table"), output)
 
 
 tickets.add_command(scan)
@@ -134,16 +134,16 @@ tickets.add_command(push)
 tickets.add_command(pull)
 
 
-def _columns(found: Sequence[Ticket]) -> tuple[str, ...]:
+def _columns(records: Sequence[Ticket]) -> tuple[str, ...]:
     """Return what a table of tickets shows: who said one only where it was a subagent."""
-    return (*_COLUMNS, "agent") if any(ticket.agent for ticket in found) else _COLUMNS
+    return (*_COLUMNS, "agent") if any(ticket.agent for ticket in records) else _COLUMNS
 
 
 def _set_state(app: App, keys: tuple[str, ...], session: str | None, state: str) -> None:
     with caught_up(app) as store:
-        known = store.index.tickets(session_id(store, session))
+        records = store.index.tickets(session_id(store, session))
         # All keys are looked up before the first is changed: a slip changes nothing.
-        for ticket in [pick(known, key, "ticket") for key in keys]:
+        for ticket in [pick(records, key, "ticket") for key in keys]:
             if ticket.state != state:
                 store.set_ticket_state(ticket, state)
             app.note(f"{ticket.key} {state}: {ticket.title}")
@@ -153,13 +153,13 @@ def _chosen(
     store: Store, session: str | None, project: str | None, type_: str | None, state: str
 ) -> list[Ticket]:
     wanted = None if state == "all" else state
-    found = store.index.tickets(session_id(store, session), wanted)
+    records = store.index.tickets(session_id(store, session), wanted)
     if type_ is not None:
-        found = [ticket for ticket in found if ticket.type == type_]
+        records = [ticket for ticket in records if ticket.type == type_]
     if project is not None:
         inside = _sessions_in(store, real(Path(project).expanduser()))
-        found = [ticket for ticket in found if ticket.session in inside]
-    return found
+        records = [ticket for ticket in records if ticket.session in inside]
+    return records
 
 
 def _sessions_in(store: Store, folder: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""One turn on the screen: the answer on standard output, everything else on standard error."""
+"""One turn on the terminal: the answer on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from claude_mpm.cli.output import echo_answer
-from claude_mpm.cli.question_view import ask_person, question_line, telling
+from claude_mpm.cli.question_view import ask_person, main_argument, question_line
 from claude_mpm.cli.streams import OutputLost, ReaderGone
 from claude_mpm.conversation.question import Question
 from claude_mpm.engine.supervision.rate_limit import refused_until
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from claude_mpm.wire.events import Block, Event
 
 _WIDTH = 100
-_MOST = 4000  # characters of which the beginning is shown
+_MAX = 4000  # characters of a line that are considered
 _HOW = "see claude-mpm questions"
 
 
@@ -39,7 +39,7 @@ def show_turn(app: App, turn: Turn, *, asks: bool = False) -> None:
     """
     interrupted = False
     lost: OutputLost | None = None
-    items, activity = turn.stream(), Activity()
+    items, activity = turn.stream(), ActivityLines()
     while True:
         try:
             item = next(items, None)
@@ -59,7 +59,7 @@ def show_turn(app: App, turn: Turn, *, asks: bool = False) -> None:
         raise lost
 
 
-def _show(app: App, item: str | Event | Question, activity: Activity, *, asks: bool) -> None:
+def _show(app: App, item: str | Event | Question, activity: ActivityLines, *, asks: bool) -> None:
     if isinstance(item, str):
         if not app.json:
             echo_answer(item)
@@ -67,22 +67,22 @@ def _show(app: App, item: str | Event | Question, activity: Activity, *, asks: b
         if asks:
             ask_person(item)
         elif not item.answered:
-            app.note(f"{_shorten(f'? {question_line(item.tool, item.input)[:_MOST]}')}; {_HOW}")
+            app.note(f"{_shorten(f'? {question_line(item.tool, item.input)[:_MAX]}')}; {_HOW}")
     else:
         for line in activity.lines(item, app.redactor):
             app.note(line, dim=True)
 
 
-class Activity:
-    """Makes of a turn's events what a person is told beside the answer, one short line each."""
+class ActivityLines:
+    """Makes short lines of a turn's events, which are shown besides the answer."""
 
     def __init__(self) -> None:
-        self._tools: dict[str, str] = {}  # the names of those that were called, by the call's id
-        self._told: set[str] = set()  # calls that were refused, tickets, and notices
+        self._tools: dict[str, str] = {}  # names of called tools, by the call's id
+        self._shown: set[str] = set()  # calls that were refused, tickets, and notices
 
     def lines(self, event: Event, redactor: Redactor) -> list[str]:
-        """Return what a person is told of an event, without secrets; of what comes twice, once."""
-        lines = (line[:_MOST].replace("\n", " ") for line in self._lines(event))
+        """Return the lines for an event, without secrets; a repeated one is returned once."""
+        lines = (line[:_MAX].replace("\n", " ") for line in self._lines(event))
         return [_shorten(redactor.text(line)) for line in lines]
 
     def _lines(self, event: Event) -> list[str]:
@@ -97,8 +97,8 @@ class Activity:
                 return [line for block in blocks for line in self._refusal(event, block)]
             case "ticket":
                 by = f" by {event.data.agent}" if event.data.agent else ""
-                told = f"✎ {event.data.type}{by}: {event.data.title}"
-                return self._once(event.data.key, told)  # a forked skill's answer says it again
+                text = f"✎ {event.data.type}{by}: {event.data.title}"
+                return self._once(event.data.key, text)  # a forked skill's answer says it again
             case "delegation" if event.data.state not in ("running", "announced"):
                 seconds = f" after {event.data.duration:.1f} s" if event.data.duration else ""
                 return [f"⇠ {event.data.agent} {event.data.state}{seconds}"]
@@ -123,14 +123,14 @@ class Activity:
             return [f"? {system.message}"]
         if system.subtype == "transcript_changed":
             return [f"! {system.message}"]
-        told = notice(event)
-        return self._once(told, f"! {told}") if told else []
+        text = notice(event)
+        return self._once(text, f"! {text}") if text else []
 
     def _refusal(self, event: Event, block: Block) -> list[str]:
-        """Return that a rule refused a tool: only its result tells of that."""
+        """Return the line for a tool that a rule refused, which only its result shows."""
         call = block.tool_use_id or ""
-        told = (each for each in event.data.tool_result_meta if isinstance(each, dict))
-        decisions = (each.get("permission_decision") for each in told if each.get("id") == call)
+        metas = (meta for meta in event.data.tool_result_meta if isinstance(meta, dict))
+        decisions = (meta.get("permission_decision") for meta in metas if meta.get("id") == call)
         refused = any(isinstance(d, dict) and d.get("decision") == "reject" for d in decisions)
         if block.type != "tool_result" or not refused:
             return []
@@ -141,17 +141,17 @@ class Activity:
         return self._once(call, f"✗ {tool} denied: {message}")
 
     def _once(self, what: str, line: str) -> list[str]:
-        if what in self._told:
+        if what in self._shown:
             return []
-        self._told.add(what)
+        self._shown.add(what)
         return [" ".join(line.split())]
 
 
 def call_line(call: Block) -> str:
-    """Return a tool call in one line: its name, and the argument that tells most."""
-    given: dict[str, Any] = call.input if isinstance(call.input, dict) else {}
-    agent = f"{given['subagent_type']}: " if "subagent_type" in given else ""
-    return f"{call.name} {agent}{telling(given)}"
+    """Return a tool call in one line: its name, and its main argument."""
+    arguments: dict[str, Any] = call.input if isinstance(call.input, dict) else {}
+    agent = f"{arguments['subagent_type']}: " if "subagent_type" in arguments else ""
+    return f"{call.name} {agent}{main_argument(arguments)}"
 
 
 def summary(turn: Turn, session_id: str) -> str:
@@ -160,7 +160,7 @@ def summary(turn: Turn, session_id: str) -> str:
     if not turn.command and any(result.local_command for result in turn.results):
         parts.append("a command of Claude Code ran, and no prompt")
     if turn.cost_usd or not any(result.input_tokens for result in turn.results):
-        parts.append(f"${turn.cost_usd:.4f}")  # else nobody has told it: so on a terminal
+        parts.append(f"${turn.cost_usd:.4f}")  # else it is unknown, as on a terminal
     if turn.tickets:
         parts.append(count(len(turn.tickets), "ticket"))
     if turn.delegations:
