@@ -40,7 +40,7 @@ REPORTS = ROOT / "reports" / "releases"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "claude-mpm" / "builds"
 FLOOR = "0.2.120"
 BETWEEN = ("0.2.140", "0.2.150", "0.2.155", "0.2.160", "0.2.175")
-_NEXT = 5  # wheels that are tried in the place of one that is not to be had
+_NEXT = 5  # wheels that are tried instead of one that is unavailable
 _QUICK = ["served", "quick"]
 _BAD = {"failure", "error", "skipped"}
 _BEGIN, _END = "<!-- made by make releases -->", "<!-- until here -->"
@@ -60,7 +60,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 class Tried(msgspec.Struct):
-    """What came of one release, as it is kept in a report."""
+    """The result of one release, as it is stored in a report."""
 
     release: Release
     messages: dict[str, list[str]] = {}
@@ -146,7 +146,7 @@ def _download(wheel: str, claude: Path) -> bool:
 
 
 def try_wheel(wheel: str, named: Sequence[str], jobs: str) -> Tried:
-    """Probe a release, run the tests on it, and keep what came of it."""
+    """Probe a release, run the tests on it, and store the result."""
     wheel, claude = build_of(wheel)
     began = time.monotonic()
     found = probe(claude)

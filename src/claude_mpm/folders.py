@@ -129,7 +129,7 @@ def check_secret(file: Path | str, status: os.stat_result) -> None:
         status: what the system says of it, of the file itself and not of what a link leads to.
 
     Raises:
-        StorageError: it is none of this user's or root's alone.
+        StorageError: it is not owned by this user or root alone.
     """
     if not stat.S_ISREG(status.st_mode):
         raise StorageError(f"{file} is no regular file; put a file of your own in its place")
@@ -173,7 +173,7 @@ def runtime_folder() -> Path:
     enough. Where a folder cannot be used for another reason, that is logged, once in a process.
 
     Raises:
-        LaunchError: none of them can be used; with the reason of each.
+        LaunchError: none of them is usable; with the reason for each.
     """
     folder, note = find_runtime_folder()
     if note:

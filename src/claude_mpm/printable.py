@@ -37,7 +37,7 @@ def one_line(value: object, *, shows: bool = True) -> str:
     """Return a value as one line, such as a cell of a table.
 
     Args:
-        shows: whether what steers a terminal is shown; else a blank stands for it.
+        shows: whether control characters are shown; else they are replaced by blanks.
     """
     text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     text = _BREAKS.sub(" ", text)
@@ -61,7 +61,7 @@ def printable_json(text: str) -> str:
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a log's records so that none of them steers a terminal."""
+    """Formats log records without control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as text."""

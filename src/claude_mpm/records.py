@@ -94,7 +94,7 @@ class Spending(msgspec.Struct, frozen=True):
 
 
 class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One `result` of Claude's: what a turn came to and what it cost.
+    """One `result` of Claude: the outcome of a turn, and its cost.
 
     Args:
         offset: where its result line begins in the journal, in bytes.
@@ -114,7 +114,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
         denials: how often the use of a tool was refused.
         denied_tools: the names of these tools, the first twenty.
         framework: hash of the framework that was in effect.
-        structured_output: the value for a JSON schema; None where there is none.
+        structured_output: the value for a JSON schema; None if there is none.
         local_command: the command of Claude Code that was run in the model's place.
         notices: what Claude Code told of itself, such as that it overrode a hook.
         number: how many results its process wrote before it, by its own count; None where it does

@@ -69,7 +69,7 @@ _BLOCKS = (
     # Or, where that is missing, to the first line that is no base64.
     rf"{_BEGIN}(?:(?:\r?\n)++(?:{_HEAD}|[A-Za-z0-9+/=]+)(?=\r?\n|\Z))*+",
 )
-# User and password of a URL, to the last @ before what cannot belong to a password; a port is none.
+# User and password of a URL, up to the last @ before a character that no password has.
 _USER = (
     r"(?<=://)(?:[^\s/:@\"'`<>]*:(?!\d{1,5}[/?#])(?:(?!://)[^\s\"'`<>?#]){1,256}(?<!/)"
     r"|[A-Za-z0-9_-]{20,64})(?=@)"
@@ -101,7 +101,7 @@ _IDENTITY = frozenset({"session", "key", "prompts", "framework"})
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
-    """What is kept of a secret so that it is recognised later, by whoever has the key.
+    """The fingerprint of a secret, by which it is recognized later with the key.
 
     Args:
         length: in bytes of UTF-8.
@@ -131,7 +131,7 @@ def secrets_of(environ: Mapping[str, str]) -> list[str]:
 
 
 def _password(value: str) -> str:
-    """Return the password in a URL; empty where there is none."""
+    """Return the password in a URL; empty if there is none."""
     if "://" not in value:
         return ""
     try:
@@ -344,7 +344,7 @@ def _without_authority(found: re.Match[str]) -> str:
 
 
 def _without_run(found: re.Match[str]) -> str:
-    """Take out a long run that is too random to be anything but a key; a hash in hex is none."""
+    """Redact a long string that is random enough to be a key; a hash in hex is not redacted."""
     run = found[0]
     kinds = (str.isupper, str.islower, str.isdigit)
     if len(run) > _LONGEST_KEY or not all(any(map(kind, run)) for kind in kinds):

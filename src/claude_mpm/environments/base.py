@@ -72,7 +72,7 @@ class Environment(ABC):
             asked: the option `claude_path`.
 
         Raises:
-            ClaudeNotFound: it is known already that there is none.
+            ClaudeNotFound: there is certainly none.
         """
         return asked or "claude"
 
@@ -161,7 +161,7 @@ class Environment(ABC):
         return AdoptedHost(folder, partial(self.signal_in, folder))
 
     def rejoin(self, folder: SessionFolder, timeout: float) -> None:
-        """Make sure that what stands between the folder and the place is at work.
+        """Ensure that the process between the folder and the place, if any, is running.
 
         Args:
             timeout: seconds to wait for its word whether Claude still runs there.

@@ -18,7 +18,7 @@ _HOME = "/tmp/home"  # below the temporary file system, which is all that can be
 _TMPFS = "/tmp:rw,exec,nosuid,nodev,mode=1777,size=1g"
 _PIDS = 1024  # processes and threads
 _AT_HOME = 'mkdir -p "$HOME" && cd "$HOME"\n'
-# The host, once it is sure that there is a Claude; so a missing one is told from one that fails.
+# Starts the host after a check for Claude, so that a missing Claude differs from one that fails.
 _BEGIN = """mkdir -p "$HOME"
 command -v "$4" >/dev/null && exec sh "$0" "$@"
 echo "there is no command $4 in the image" >>"$1/exchange/host.log"

@@ -99,7 +99,7 @@ class ContainerHost(AdoptedHost):
 
 
 def end_container(folder: SessionFolder) -> bool:
-    """End the container of a session, if it has one that runs; tell if it had.
+    """End the container of a session, if one runs; return whether one did.
 
     What runs in it may say that it has ended, and its host's files may be gone: the engine knows.
 
@@ -216,7 +216,7 @@ def _wait_for_host(folder: SessionFolder, engine: Engine, container: str) -> Non
     """Wait until the host has started Claude, or refused to.
 
     Raises:
-        LaunchError: it refused, or never came to it.
+        LaunchError: it refused, or did not start.
     """
     deadline = time.monotonic() + _TO_BEGIN
     changes = subscribe(folder.exchange)

@@ -145,14 +145,14 @@ class Engine:
         return self.run("container", "inspect", "--format", what, container, subject=container)
 
     def runs(self, container: str) -> bool:
-        """Tell whether a container runs."""
+        """Return whether a container runs."""
         try:
             return self.inspect(container, "{{.State.Running}}") == "true"
         except LaunchError:
             return False
 
     def is_there(self, container: str) -> bool | None:
-        """Tell whether there is a container, running or not; None where the engine does not say."""
+        """Return whether a container exists, running or not; None if the engine does not say."""
         which = ("--all", "--quiet", "--no-trunc", "--filter", f"id={container}")
         try:
             return container in self.run("ps", *which).split()

@@ -150,7 +150,7 @@ def write_variables(order: Order) -> None:
     """Put Claude's variables where the host reads them once: no process list shows them so.
 
     Raises:
-        UsageError: a name is none that a shell takes.
+        UsageError: a name is not a valid variable name in a shell.
     """
     checked(order.environ, "environ")
     lines = (f"export {name}={shlex.quote(value)}\n" for name, value in order.environ.items())
@@ -168,7 +168,7 @@ def launch_link(folder: SessionFolder, spec: dict[str, Any]) -> LinkedHost:
 
 
 class LinkedHost(AdoptedHost):
-    """The link of a session, which stands for the host there; one that is killed is started again.
+    """The link of a session, which acts as the far host; one that was killed is started again.
 
     Args:
         folder: the session's, with its link file.
@@ -213,7 +213,7 @@ class LinkedHost(AdoptedHost):
             changes.close()
 
     def _is_known(self) -> bool:
-        """Tell whether the link at work has seen Claude."""
+        """Return whether the running link has seen Claude."""
         pids = self._folder.pids()
         return pids is not None and pids[1] > 0 and self._folder.has_host()
 

@@ -22,7 +22,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         cwd: the folder to work in, as the place knows it; empty for the place's own choice.
         environ: Claude's variables; the whole environment on this machine, additions elsewhere.
         linger: seconds to wait for the next follower once the last one is gone.
-        linger_limit: seconds that Claude then has to end by itself.
+        linger_limit: seconds that Claude then has to end on its own.
         first_event_timeout: seconds for Claude to take a prompt, where it is typed; None for no
             limit.
         resuming: what else Claude is given where its host decides that it resumes.

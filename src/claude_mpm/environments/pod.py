@@ -246,7 +246,7 @@ def _until(
     deadline: float,
     happened: Callable[[dict[str, Any] | None], str],
 ) -> dict[str, Any]:
-    """Look at a pod until something has happened; what it waits for is told when it changes.
+    """Watch a pod until something has happened; log what it waits for when that changes.
 
     Raises:
         LaunchError: it has not in time, or never will.

@@ -44,7 +44,7 @@ class Remote(Environment):
         server_name: the name in the server's certificate, where it is not that of the address.
 
     Raises:
-        UsageError: the address is none.
+        UsageError: the address is invalid.
     """
 
     name = "remote"
@@ -166,7 +166,7 @@ class Remote(Environment):
 def _start(order: Order) -> StartParameters:
     """Return what the server is asked for; what goes by file is added when it is sent."""
     wire, conversation = "stream-json", ""
-    with suppress(StorageError):  # there is no record yet where a place is tried by itself
+    with suppress(StorageError):  # there is no record yet if a place is tried without a session
         meta = order.folder.read_meta()
         wire, conversation = meta.wire, meta.claude_session_id
     return StartParameters(

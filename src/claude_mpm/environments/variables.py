@@ -154,7 +154,7 @@ def checked(variables: Mapping[str, str], whose: str) -> dict[str, str]:
         whose: what the message names.
 
     Raises:
-        UsageError: a name is none, or a value cannot be one.
+        UsageError: a name or a value is invalid.
     """
     if (wrong := wrong_name(variables)) is not None:
         raise UsageError(

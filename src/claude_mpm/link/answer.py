@@ -1,7 +1,7 @@
-"""What a far command answers, told from what its place says around that.
+"""The output of a far command, separated from other output of its place.
 
-A login shell greets, a start-up file prints, a forced command talks: all of it stands in the same
-stream. So an answer stands between marks of our own, which nobody can have known before.
+A login shell, a start-up file or a forced command may print into the same stream. So the output is
+between marks with a nonce, which cannot be known in advance.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SIGN = b"\x1e"  # a record separator: what is no mark hardly ever has one
-# For POSIX sh: the beginning of an answer, on a line of its own whatever was said before, and its
-# end, wherever it is. The nonce is in $mark.
+_SIGN = b"\x1e"  # a record separator, which is rare outside of marks
+# For POSIX sh: the mark of the beginning, on its own line whatever was printed before, and that of
+# the end. The nonce is in $mark.
 BEGIN = r"printf '\n\036%s\n' "
 END = r"printf '\036%s %s\n' "
 _RUN = f'{BEGIN}"$0"; "$@"; {END}"$0" "$?"'
-_REMEMBERED = 4096  # bytes of what was said before an answer, for the message where there is none
+_REMEMBERED = 4096  # bytes of output before the beginning, for the error message if there is none
 
 
 class MarkedOutput:
-    """Takes the output of one command piece by piece, and gives out what is its answer.
+    """Extracts the output of one command from a stream, piece by piece.
 
     Attributes:
-        nonce: what the marks of this command have in them.
-        begun: whether the beginning was there.
-        status: the exit status that stood at the end; None until the end was there.
-        before: the last of what was said before the beginning.
+        nonce: part of the marks of this command.
+        begun: whether the mark of the beginning was received.
+        status: the exit status in the mark of the end; None until it was received.
+        before: the last bytes before the beginning.
     """
 
     def __init__(self) -> None:
@@ -41,11 +41,11 @@ class MarkedOutput:
         self._rest = b""
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Return the command that runs `argv` and sets the marks."""
+        """Return the command that runs `argv` and prints the marks."""
         return ["sh", "-c", _RUN, self.nonce, *argv]
 
     def feed(self, data: bytes) -> bytes:
-        """Take what came, and return what of it is the answer; what may be a mark waits."""
+        """Add received bytes, and return those of the output; a possible mark is held back."""
         rest = self._rest + data if self._rest else data
         if not self.begun:
             before, found, rest = rest.partition(self._begin)
@@ -70,7 +70,7 @@ class MarkedOutput:
 
 
 def last_line(*outputs: bytes) -> str:
-    """Return the last line of the first output that has any; empty where none has."""
+    """Return the last line of the first output that has one; empty if none has."""
     for output in outputs:
         if lines := output.decode("utf-8", "replace").strip().splitlines():
             return lines[-1].strip()

@@ -64,7 +64,7 @@ def run_short(
 def _await(
     process: subprocess.Popen[bytes], said: _Output, complaints: _Output, timeout: float
 ) -> int:
-    """Return how a command ended, once its answer is whole or it has ended by itself.
+    """Return how a command ended, once its output is complete or it has ended.
 
     Raises:
         subprocess.TimeoutExpired: neither happened within `timeout` seconds.

@@ -22,8 +22,8 @@ class FarState(msgspec.Struct, frozen=True, kw_only=True):
     """What the far session folder says.
 
     Args:
-        host: process id of the far host; 0 where there is none.
-        claude: process id of Claude, as the place counts; 0 where there is none.
+        host: process id of the far host; 0 if there is none.
+        claude: process id of Claude in the place; 0 if there is none.
         exit: how Claude ended; None while it has not.
         closed: whether the far host has ended the input, because nobody followed.
         dead: whether the far host is gone without a word; it was killed.

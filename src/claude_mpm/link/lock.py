@@ -1,4 +1,4 @@
-"""Which process is the link of a session; its death lets go of that."""
+"""The lock of a session's link process; the kernel releases it when the process dies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
-_TRIES, _PAUSE = 10, 0.02  # whoever asks `is_linked` holds the lock for a moment
+_TRIES, _PAUSE = 10, 0.02  # `is_linked` holds the lock for a moment
 
 
 def become_link(folder: SessionFolder) -> bool:
-    """Try to become the link of a session, until this process ends; tell if we are."""
+    """Try to become the link of a session, until this process ends; return whether we are."""
     # The file that makes it a session with a link: it is there as long as that is.
     descriptor = os.open(folder.link_file, os.O_RDONLY | os.O_CLOEXEC)
     nobody = threading.Event()
@@ -27,7 +27,7 @@ def become_link(folder: SessionFolder) -> bool:
 
 
 def is_linked(folder: SessionFolder) -> bool:
-    """Tell whether there is a link at work."""
+    """Return whether a link is running."""
     try:
         descriptor = os.open(folder.link_file, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -204,7 +204,7 @@ def _state_of(lines: Sequence[str]) -> FarState:
 
 
 def _number(text: str, below: int) -> int:
-    """Return a number that the far side has said; 0 where it is none."""
+    """Return a number that the far side has sent; 0 if it is not valid."""
     text = text.strip()
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
     return number if number < below else 0
@@ -216,7 +216,7 @@ class ShellStream:
     def __init__(self, command: Sequence[str], offset: int) -> None:
         self._process = _start(command)
         self._words, self._bytes = _pipes(self._process)
-        # Whoever follows here holds and releases, while the link's own thread reads and beats.
+        # One thread of the link holds and releases, while the main thread reads and beats.
         self._writing = threading.Lock()
         self._answer = MarkedOutput()
         self._name = secrets.token_hex(4)

@@ -52,7 +52,7 @@ class DelegationFinder:
         self._blocks = BlockTracker()
 
     def skips(self, text: str) -> bool:
-        """Return whether none of the next lines need be fed: there is nothing in them."""
+        """Return whether the next lines contain nothing, and need not be fed."""
         return _PHRASE not in text and self._blocks.is_unmoved_by(text)
 
     def feed(self, line: str) -> FoundDelegation | None:

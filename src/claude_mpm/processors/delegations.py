@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 AGENT_TOOLS = frozenset({"Task", "Agent"})
-# What the tool answers for an agent that goes on in the background (Claude Code 2.1).
+# The tool's result for an agent that continues in the background (Claude Code 2.1).
 _LAUNCHED = "Async agent launched"
 _REPORTED = re.compile(r"<(tool-use-id|status|summary|result|duration_ms)>(.*?)</\1>", re.DOTALL)
 _DIGITS = re.compile(r"[0-9]{1,15}")
@@ -29,7 +29,7 @@ _ENDS = {"completed": "completed", "failed": "failed", "stopped": "stopped", "ki
 
 
 class DelegationProcessor(ByKind):
-    """Makes a "delegation" event each time that more is known of one.
+    """Makes a "delegation" event whenever one begins, ends or changes.
 
     Args:
         session: the session's id.

@@ -36,7 +36,7 @@ _LARGEST_DOCUMENT = 64 << 20  # bytes
 
 
 class Scan(msgspec.Struct):
-    """What is in a file.
+    """The content of a file.
 
     Args:
         kind: "journal" where a line or a document is an event of Claude Code, else "text".
@@ -59,7 +59,7 @@ class Scan(msgspec.Struct):
 
 
 def scan_file(file: IO[bytes], markers: Mapping[str, str]) -> Scan:
-    """Return what is in a file; each line is read by its own rule.
+    """Return the content of a file; each line is read by its own rule.
 
     Args:
         file: any bytes.
@@ -82,9 +82,11 @@ class _FileScanner:
         self._tickets: dict[str, dict[str, Any]] = {}
         self._delegations: dict[str, dict[str, Any]] = {}
         self._text: list[tuple[int, int]] = []  # line and offset of each line of the text at hand
-        self._document: list[tuple[int, Line]] = []  # of JSON over several lines, not yet ended
+        self._document: list[
+            tuple[int, Line]
+        ] = []  # of an unfinished JSON document over several lines
         self._size = 0
-        self._plain = 0  # lines that are no JSON, blank ones apart
+        self._plain = 0  # lines that are not JSON, without blank ones
 
     def feed(self, line: Line) -> None:
         """Take the next line."""
@@ -104,7 +106,7 @@ class _FileScanner:
         if scan.kind == "journal":
             scan.not_json = self._plain + scan.damaged
         for found in self._delegations.values():
-            if found.get("state") == "running":  # nothing comes any more that could end it
+            if found.get("state") == "running":  # nothing follows that could end it
                 found["state"] = "lost"
         scan.tickets, scan.delegations = [*self._tickets.values()], [*self._delegations.values()]
         return scan
@@ -191,10 +193,10 @@ class _FileScanner:
 
 
 def _events(line: Line) -> list[Event]:
-    """Return the events of Claude Code in one line or document; what is none is "not-json"."""
+    """Return the events of Claude Code in one line or document; other text is "not-json"."""
     decoded = WIRES["transcript"].decode(line)
     if not decoded or line.data.lstrip()[:1] != b"[":
-        # A JSON object without a type is none of Claude Code's.
+        # A JSON object without a type is not from Claude Code.
         return decoded if any(map(_has_type, decoded)) else []
     try:
         values = json.loads(line.data)

@@ -1,4 +1,4 @@
-"""What is known by its identity: a record that is copied is no second one.
+"""Identities of records, so that a copied record does not count twice.
 
 Claude Code gives every line of a transcript, and every result, a `uuid`. Tools that copy or merge
 transcripts, and a crash, can leave a line twice.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_MOST = 1 << 17  # identities that are remembered; the oldest are forgotten
+_MAX = 1 << 17  # identities that are remembered; the oldest are dropped
 
 
 class Identities:
@@ -34,6 +34,6 @@ class Identities:
         if number in self._known:
             return False
         self._known[number] = None
-        if len(self._known) > _MOST:
+        if len(self._known) > _MAX:
             del self._known[next(iter(self._known))]
         return True

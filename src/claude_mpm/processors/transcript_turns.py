@@ -1,4 +1,4 @@
-"""The turns of a conversation on a terminal, and what it cost: what its transcript tells of them.
+"""The turns of a conversation on a terminal, and its cost, from its transcript.
 
 A transcript has no `result`. A turn begins with a prompt. It ends with a `turn_duration`, with the
 report of an API error, or with the note that a person interrupted it; failing all of them, when
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 _PROMPTS = frozenset({"typed", "queued", "sdk"})  # the last: given to `claude -p`
 _INTERRUPTED = "[Request interrupted by user"
-# Types without a class of their own; any other line that comes as "unknown" has a wrong shape.
+# Types without a class; any other "unknown" line has an unexpected shape.
 _BOOK_KEEPING = frozenset({"queue-operation", "cost-state"})
 _IDENTIFIED = frozenset({"user", "assistant", "system"})
-_MOST_TASKS = 1000  # whatever number a line claims
+_MAX_TASKS = 1000  # whatever number a line has
 _ABORTED = {"subtype": "error_during_execution", "terminal_reason": "aborted"}
 
 
@@ -47,7 +47,7 @@ class _Open(msgspec.Struct):
 
 
 class TranscriptTurns:
-    """Makes a "turn" event at the end of every turn, and a "cost" event where Claude tells it.
+    """Makes a "turn" event at the end of every turn, and a "cost" event where Claude reports it.
 
     What a turn cost is not told: Claude writes the sum down at the end of a conversation.
 
@@ -60,9 +60,9 @@ class TranscriptTurns:
         self._session = session
         self._starts = starts
         self._turn: _Open | None = None
-        self._typed: list[str] = []  # prompts of the inbox whose line is yet to come
+        self._typed: list[str] = []  # prompts of the inbox whose line has not appeared
         self._lines = Identities()
-        self._refused: dict[str, TurnRecord] = {}  # prompts that count as not taken
+        self._refused: dict[str, TurnRecord] = {}  # prompts that count as refused
         self._costs: dict[str, float] = {}  # of each conversation
         self._total = 0.0
         self._tokens = 0
@@ -163,7 +163,7 @@ class TranscriptTurns:
             )
 
     def _duration(self, event: Event, entry: TranscriptEntry) -> Iterator[Event]:
-        pending = range(min(entry.pending_background_agent_count, _MOST_TASKS))
+        pending = range(min(entry.pending_background_agent_count, _MAX_TASKS))
         tasks = [{"task_id": str(n), "task_type": "local_agent"} for n in pending]
         told = System(subtype="background_tasks_changed", tasks=tasks)
         yield _made(event, "system", told, "system/background_tasks_changed")

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from claude_mpm.journal.layout import Start
 
-_MOST_NAMED = 20  # tools and notices in one record, whatever number a turn has
+_MAX_NAMED = 20  # tools and notices in one record
 _LONGEST = 500  # characters of a notice
 # How the names of requests begin that ask at a start for the sum of the costs so far: some builds
-# begin it anew where a conversation is resumed.
+# start it again from zero when a conversation is resumed.
 SUM_REQUEST = "mpm_sum_"
 
 
@@ -52,11 +52,11 @@ class UsageProcessor(ByKind):
         self._tokens = before.tokens
         self._last_heard = last_heard
         self._results = Identities(known)
-        self._clock: str | None = None  # since then; a result has no time of its own
+        self._clock: str | None = None  # since then; a result has no timestamp
         self._notices: dict[str, None] = {}  # since the last result; each once
         self._number = number
         self._preempted = ""  # why, since the last result
-        self._api_error = ""  # what the assistant said last, where that was one
+        self._api_error = ""  # the assistant's last text, if it was one
 
     def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
         """Return what takes events of a kind; None where nothing does."""
@@ -73,7 +73,7 @@ class UsageProcessor(ByKind):
         if event.type == "system/turn_preempted":
             self._preempted = str(event.data.reason or "no reason given")[:_LONGEST]
         told = notice(event)
-        if told and len(self._notices) < _MOST_NAMED:
+        if told and len(self._notices) < _MAX_NAMED:
             self._notices[" ".join(told.split())[:_LONGEST]] = None
         return ()
 
@@ -84,7 +84,7 @@ class UsageProcessor(ByKind):
         return ()
 
     def _note_sum(self, event: Event) -> Iterable[Event]:
-        """Begin anew where a build does, which has told so at its start."""
+        """Start the sums again from zero, if the build does so, which it reports at its start."""
         if (told := told_sum(event)) is not None:
             self._total = min(self._total, told.cost_usd)
             self._tokens = min(self._tokens, told.tokens)
@@ -99,7 +99,7 @@ class UsageProcessor(ByKind):
     def _record(self, event: Event, result: Result) -> TurnRecord:
         told = amount(result.total_cost_usd)
         total = told if told is not None else self._total
-        # A sum that went down was begun anew, so it is the cost itself.
+        # A sum that went down was started again from zero, so it is the cost itself.
         cost = total - self._total if total >= self._total else total
         self._total = total
         usage = result.usage or {}
@@ -137,7 +137,7 @@ class UsageProcessor(ByKind):
         )
 
     def _told_meanwhile(self) -> dict[str, Any]:
-        """Return what was told since the last result, and begin anew."""
+        """Return the notices since the last result, and clear them."""
         told = {
             "notices": tuple(self._notices),
             "preempted": self._preempted,
@@ -151,13 +151,13 @@ class UsageProcessor(ByKind):
         before, self._number = self._number, number
         if number is None or before is None:
             return 0
-        # A number that went back is that of a process which was started since.
+        # A number that went down is from a process that was started since.
         return count(number - before - 1) if number > before else count(number)
 
     def _count(self, result: Result) -> int:
         """Return the tokens of a turn, and add them to the sum."""
         before, total = self._tokens, tokens(result.modelUsage)
-        if not total:  # it tells of no model: an older release, or one that has called none
+        if not total:  # no model is reported: an older release, or no call so far
             usage = result.usage or {}
             total = before + sum(count(usage.get(name)) for name in USAGE.values())
         self._tokens = count(total)
@@ -185,7 +185,7 @@ def told_sum(event: Event) -> Spending | None:
 def _denied_tools(result: Result) -> tuple[str, ...]:
     denials = (each for each in result.permission_denials or () if isinstance(each, dict))
     named = dict.fromkeys(str(each.get("tool_name") or "a tool")[:100] for each in denials)
-    return tuple(named)[:_MOST_NAMED]
+    return tuple(named)[:_MAX_NAMED]
 
 
 def _message(result: Result) -> str:

@@ -1,14 +1,14 @@
-"""Numbers as a journal claims them: what no turn can have counts as not told.
+"""Validation of the numbers in a journal: impossible values count as missing.
 
-JSON has numbers that neither the index nor a sum can hold, and one of them must not cost a session
-all that comes after.
+JSON has numbers that fit neither into the index nor into a sum, and one of them must not make the
+rest of a session unreadable.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-_MOST_COUNTED, _MOST = 2**53, 1e15
+_MAX_COUNT, _MAX_AMOUNT = 2**53, 1e15
 # The counts of tokens in a record, with their names in the model's API.
 USAGE = {
     "input_tokens": "input_tokens",
@@ -22,30 +22,30 @@ _KINDS_OF_TOKENS = (
 
 
 def count(value: object) -> int:
-    """Return a count, such as that of tokens; 0 where it cannot be one."""
-    return value if isinstance(value, int) and 0 <= value <= _MOST_COUNTED else 0
+    """Return a count, such as of tokens; 0 if it is not valid."""
+    return value if isinstance(value, int) and 0 <= value <= _MAX_COUNT else 0
 
 
 def amount(value: object) -> float | None:
-    """Return an amount, such as that of seconds or dollars; None where it cannot be one."""
-    return value if isinstance(value, int | float) and 0 <= value <= _MOST else None
+    """Return an amount, such as of seconds or dollars; None if it is not valid."""
+    return value if isinstance(value, int | float) and 0 <= value <= _MAX_AMOUNT else None
 
 
 def time_of(timestamp: str | None) -> float | None:
-    """Return a time such as "2026-11-22T10:47:26Z" in seconds since the epoch; None if none."""
+    """Return a time such as "2026-11-22T10:47:26Z" in seconds since the epoch; None if invalid."""
     try:
         return datetime.fromisoformat(timestamp).timestamp() if timestamp else None
-    except (ValueError, OverflowError):  # a year that no clock has
+    except (ValueError, OverflowError):  # a year out of range
         return None
 
 
 def moment(timestamp: str | None) -> float | None:
-    """Return a time as `time_of` does; None where nothing can have happened then."""
+    """Return a time as `time_of` does; None if it is before the epoch."""
     return amount(time_of(timestamp))
 
 
 def tokens(model_usage: object) -> int:
-    """Return the sum of all tokens in what Claude tells of each model; 0 where it tells nothing."""
+    """Return the sum of the tokens of all models, as Claude reports them; 0 if it does not."""
     models = model_usage.values() if isinstance(model_usage, dict) else ()
-    used = [model for model in models if isinstance(model, dict)]
-    return count(sum(count(each.get(name)) for each in used for name in _KINDS_OF_TOKENS))
+    usages = [model for model in models if isinstance(model, dict)]
+    return count(sum(count(usage.get(name)) for usage in usages for name in _KINDS_OF_TOKENS))

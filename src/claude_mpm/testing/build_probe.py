@@ -138,7 +138,7 @@ class _Build:
         """Return the next message.
 
         Raises:
-            _Ended: none came within `timeout` seconds, or the output is over.
+            _Ended: none came within `timeout` seconds, or the output has ended.
         """
         deadline = time.monotonic() + timeout
         while True:

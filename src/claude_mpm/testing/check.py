@@ -25,7 +25,7 @@ State = Literal["passed", "failed", "not meant"]
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What came of one contract.
+    """The result of one contract.
 
     Args:
         contract: its name.
@@ -40,7 +40,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What came of a check."""
+    """The result of a check."""
 
     results: tuple[Result, ...]
 
@@ -161,7 +161,7 @@ def chosen(only: Collection[str] = ()) -> list[Contract]:
 def attempt(
     contract: Contract, make: Callable[..., Any], *, is_place: bool, model_port: int = 0
 ) -> Result:
-    """Try a contract, and say what came of it.
+    """Try a contract, and return the result.
 
     Args:
         make: makes a fresh place, or a fresh orchestrator of options.

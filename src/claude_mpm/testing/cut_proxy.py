@@ -47,7 +47,7 @@ class CutProxy:
 
     def __exit__(self, *_: object) -> None:
         """End all connections and accept no more."""
-        with suppress(OSError):  # as the other systems say that it wakes whoever accepts
+        with suppress(OSError):  # how other systems report that `accept` was woken
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
@@ -138,7 +138,7 @@ class _Pair:
                 return
             self._over = True
         for end in self._ends:
-            with suppress(OSError):  # the other end has gone by itself
+            with suppress(OSError):  # the other end has disconnected
                 if was_cut:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
                 end.shutdown(socket.SHUT_RDWR)

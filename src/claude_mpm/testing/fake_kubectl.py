@@ -1,6 +1,6 @@
 """A `kubectl` without a cluster: pods are folders, `exec` is a shell here, with faults on purpose.
 
-`install` writes a command `kubectl` that runs this file by itself, so that each call starts fast.
+`install` writes a command `kubectl` that runs this file alone, so that each call starts fast.
 It knows what the place `kubernetes` asks for, and answers in the words of kubectl 1.32.
 """
 

@@ -29,7 +29,7 @@ class Dice:
         self._random = random.Random(repr(self._names))
 
     def part(self, *names: object) -> Dice:
-        """Return the dice of a part, which fall the same way whatever else is thrown."""
+        """Return the random generator of a part, which is independent of all others."""
         return Dice(*self._names, *names)  # type: ignore[arg-type]
 
     def moment(self, least: float, most: float) -> float:
@@ -41,7 +41,7 @@ class Dice:
         return self._random.randint(least, most)
 
     def happens(self, share: float) -> bool:
-        """Tell whether something happens that does in a share of all cases."""
+        """Return whether something happens that does in a share of all cases."""
         return self._random.random() < share
 
 
@@ -116,7 +116,7 @@ def slow_reader(dice: Dice, most: float) -> Callable[[object], None]:
 def full_disk(pid: int) -> Iterator[None]:
     """Let no file of a process grow; Linux only.
 
-    It is told that the file is too large (EFBIG), where a full disk would say so (ENOSPC). Python
+    It gets the error that the file is too large (EFBIG), where a full disk gives ENOSPC. Python
     ignores SIGXFSZ; a process that does not is killed.
     """
     import resource

@@ -35,7 +35,7 @@ class Bell:
         return self._ears.fileno()
 
     def ring(self) -> None:
-        """Wake whoever waits; from any thread."""
+        """Wake the waiting thread; from any thread."""
         self._hammer.send(b"!")
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class LoopbackServer(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget the connection: it is over."""
+        """Remove a connection that has ended."""
         with self._lock:
             self._connections.discard(request)
         super().shutdown_request(request)

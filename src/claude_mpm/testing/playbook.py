@@ -41,7 +41,7 @@ def echo(request: Request) -> Script:
 
 
 def matches(pattern: Pattern, request: Request) -> bool:
-    """Tell whether a request says what the pattern asks for, as prompt or as tool result."""
+    """Return whether a request's prompt or tool result matches the pattern."""
     if callable(pattern):
         return pattern(request)
     said = request.prompt or "\n".join(result.text for result in request.tool_results)

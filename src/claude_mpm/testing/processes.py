@@ -34,7 +34,7 @@ class Process(msgspec.Struct, frozen=True):
     environ: str = ""
 
     def names(self, text: str) -> bool:
-        """Tell whether its command or its environment has a text in it."""
+        """Return whether its command or its environment contains a text."""
         return text in self.command or text in self.environ
 
 

@@ -33,7 +33,7 @@ _GO_ON = (
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool call came to, as the model is told."""
+    """The result of a tool call, as the model receives it."""
 
     tool_use_id: str
     text: str

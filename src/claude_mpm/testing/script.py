@@ -149,7 +149,7 @@ class Cut:
 class Stall:
     """A stream that stands still here until `ScriptedModel.release()`.
 
-    A `Say` that follows goes on in the same block of text. `seconds` ends the stall by itself.
+    A `Say` that follows continues the same block of text. `seconds` ends the stall.
     """
 
     seconds: float | None = None

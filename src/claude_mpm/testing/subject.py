@@ -142,7 +142,7 @@ class Subject:
         assert turn.text == text, f"Claude said {text!r}, and {shown(turn.text)} arrived"
 
     def released(self, turn: Any) -> Any:
-        """Let the model go on, whenever it stands still, until a turn is over; return the turn."""
+        """Continue the model whenever it stalls, until a turn has ended; return the turn."""
 
         def over_at_last() -> bool:
             self.model.release()
@@ -206,7 +206,7 @@ def over(turn: Any) -> Any:
 
 
 def lines_to_the_end(claude: Any) -> list[str]:
-    """Return all lines until the output is over."""
+    """Return all lines until the output has ended."""
     until(lambda: not claude.running, "the end of the output was not told")
     found = []
     while (line := claude.get_output(timeout=0)) is not None:

@@ -42,5 +42,5 @@ def _lay(claude: Path, target: Path) -> None:
 
 
 def _without_buildx(builder: Engine) -> dict[str, str]:
-    """Return what makes a docker without BuildKit's part of the client build all the same."""
+    """Return the variables with which a docker without the BuildKit client builds anyway."""
     return {} if builder.quietly("buildx", "version") else {"DOCKER_BUILDKIT": "0"}

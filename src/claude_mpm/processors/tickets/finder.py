@@ -35,7 +35,7 @@ DEFAULT_MARKERS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# A description holds what is written below a ticket, not a whole document.
+# A description is the text below a ticket, and not a whole document.
 _MAX_DESCRIPTION = 4000  # characters
 
 _FIELD = re.compile(
@@ -46,7 +46,7 @@ _FIELD = re.compile(
 _SCENARIO = re.compile(r"\s*(?:(?:Scenario|Background|Rule|Example)s?\b[^:]{0,20}:|Given\s)")
 _STATUS = word_set(words.STATUS)
 _FIELDS = word_set(words.FIELDS) | _STATUS
-# No person writes a ticket in a longer line; data does, at a cost in time.
+# People write no tickets in longer lines; data has some, and takes time.
 _LONGEST_LINE = 20_000
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
 
@@ -76,7 +76,7 @@ class _Pending:
     length: int = 0
 
     def drop_last(self) -> None:
-        """Forget the ticket that the lines belong to, since they say that it is none."""
+        """Discard the ticket to which the lines belong, since they deny it."""
         del self.tickets[-1:]
         self.lines.clear()
 
@@ -179,14 +179,14 @@ class TicketFinder:
         return found + scanner.flush()
 
     def feed(self, line: str) -> list[FoundTicket]:
-        """Take the next line of a text that comes in lines, and return what is complete by now.
+        """Read the next line of a text, and return the tickets that are complete.
 
         A ticket comes back when a line shows that nothing more belongs to it, or with `flush`.
         """
         return self._scanner.feed(line)
 
     def skips(self, text: str, lines: int) -> bool:
-        """Take the next lines, if there is nothing in them; else return False for `feed`.
+        """Skip the next lines if they contain nothing; else return False, for `feed`.
 
         Args:
             text: the lines.

@@ -93,7 +93,7 @@ def section_of(text: str, *, heading: bool) -> str:
 
 
 def names_a_section(text: str) -> bool:
-    """Return whether a line without a colon is a label all the same: "Behobene Fehler"."""
+    """Return whether a line without a colon is still a label: "Behobene Fehler"."""
     if (
         len(text) > _LONGEST_LABEL
         or text[-1:] in ".!"

@@ -125,7 +125,7 @@ BESIDE_NONE = (
     " momenteel, bekend, na razie"
 )
 
-# What there is none of: defects, and other work.
+# Nouns that are denied ("no …"): defects, and other work.
 DEFECT = (
     "bug, bugs, issue, issues, fixme, fixmes, problem, problems, error, errors, fehler,"
     " probleme, problème, problèmes, bogue, bogues, problemas, errores, erro, erros, ошибок,"
@@ -152,7 +152,7 @@ BESIDE_SECTION = (
 # What such a heading says instead, as in a changelog.
 DONE_SECTION = "added, changed, removed, released, deployed, geschafft, neu, hinzugefügt, geändert"
 
-# A value that stands for a title that nobody has written yet; it must be the whole of it.
+# Placeholders instead of a title; they must be the whole value.
 PLACEHOLDER = (
     "n/a, n / a, n.a., na, null, tbd, tba, wip, true, false, yes, on, off, empty, enabled,"
     " disabled, open, pending, in progress, not started, unknown, optional, required, see above,"
@@ -207,7 +207,7 @@ MENTION = (
     " each, all, literal, text, replace, replaced, format, e.g., i.e."
 )
 
-# Words that no title ends with: what follows them is named, not said anew.
+# Words with which no title ends: what follows belongs to the title.
 LEADING = (
     "a, an, the, this, that, of, in, on, to, from, by, at, as, with, for, open, known, old, last,"
     " next, new, first, each, every, any, all, no, existing, other, another, our, your, its,"

@@ -1,4 +1,4 @@
-"""What a program in the place writes arrives, all of it and as it is; so does what it is told."""
+"""Contracts of output and input: both arrive completely and unchanged."""
 
 from __future__ import annotations
 
