@@ -14,7 +14,7 @@ from claude_mpm import create_orchestrator
 from claude_mpm.claude_binary import find_claude
 from claude_mpm.errors import ClaudeNotFound, LaunchError
 from claude_mpm.journal.layout import SessionFolder
-from claude_mpm.validation import telling
+from claude_mpm.validation import error_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,11 +54,11 @@ PRINTED = {
 
 @pytest.mark.parametrize(("printed", "told"), PRINTED.values(), ids=PRINTED)
 def test_the_line_that_says_what_is_found(printed: str, told: str) -> None:
-    assert telling(printed) == told
+    assert error_line(printed) == told
 
 
 def test_a_line_without_end_is_cut() -> None:
-    assert len(telling("x" * 100_000)) == 400
+    assert len(error_line("x" * 100_000)) == 400
 
 
 @pytest.fixture

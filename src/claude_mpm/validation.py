@@ -98,8 +98,8 @@ def _read_regular(path: Path, largest: int | None) -> bytes:
     return data
 
 
-# What a program writes around the line that says what went wrong: pieces of its source, the way to
-# there, what an error consists of, and its version, as Bun does, in which Claude is compiled.
+# Lines around an error message: source code, the stack, the error's fields, and the version of the
+# runtime, such as Bun, with which Claude is compiled.
 _AROUND = re.compile(
     r"\d+ \|.*|[\^~ ]+|at\s.*|(?:syscall|errno|code|path|dest): .*"
     r"|Bun v[\d.]+ \(.*\)|Node\.js v[\d.]+"
@@ -107,23 +107,23 @@ _AROUND = re.compile(
 _ERROR = re.compile(
     r"(?:error|fatal|panic|[A-Z]\w*(?:Error|Exception)|E[A-Z]{3,})\b", re.IGNORECASE
 )
-_MOST_TOLD = 400  # characters
+_MAX_MESSAGE = 400  # characters
 
 
-def telling(printed: str) -> str:
-    """Return the line in which a program says what went wrong, with those that belong to it.
+def error_line(printed: str) -> str:
+    """Return the error message in a program's output, in one line.
 
-    That is what stands from the last line on that begins as an error does, else the last line.
+    It is the text from the last line that begins like an error, or else the last line.
     """
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     lines = [line for line in lines if line and not _AROUND.fullmatch(line)]
     begins = [number for number, line in enumerate(lines) if _ERROR.match(line)]
-    told = " ".join(lines[begins[-1] if begins else -1 :])
-    return told if len(told) <= _MOST_TOLD else f"{told[: _MOST_TOLD - 1]}…"
+    message = " ".join(lines[begins[-1] if begins else -1 :])
+    return message if len(message) <= _MAX_MESSAGE else f"{message[: _MAX_MESSAGE - 1]}…"
 
 
 def local_time(seconds: float) -> str:
-    """Say a time in seconds since the epoch, which may be anything, as a clock here shows it."""
+    """Return a time in seconds since the epoch, which may be invalid, as local time."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     except (OverflowError, ValueError, OSError):
@@ -131,7 +131,7 @@ def local_time(seconds: float) -> str:
 
 
 def check_prompt(prompt: str) -> None:
-    """Raise `UsageError` where there is nothing in a prompt, or what is no text."""
+    """Raise `UsageError` if a prompt is empty, or not UTF-8."""
     if not prompt.strip():
         raise UsageError("the prompt is empty; say what Claude is to do")
     if not is_text(prompt):
@@ -206,7 +206,7 @@ def failed_key(problem: msgspec.ValidationError) -> str:
 
 
 def explain(problem: msgspec.ValidationError, struct: type[msgspec.Struct], key: str) -> str:
-    """Say in plain words what the value of a field of `struct` should have been."""
+    """Return in plain words what the value of a field of `struct` should have been."""
     reason = re.sub(r" - at `.*`$", "", str(problem))
     allowed = _choices(typing.get_type_hints(struct).get(key))
     if reason.startswith("Invalid enum value") and allowed:

@@ -10,7 +10,7 @@ import msgspec
 from claude_mpm.capabilities.facts import Capabilities, by_version
 from claude_mpm.link.command import run_short
 from claude_mpm.own_python import own_environ, own_python
-from claude_mpm.validation import NOT_JSON, telling
+from claude_mpm.validation import NOT_JSON, error_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,5 +61,5 @@ def probe(claude: Path) -> Probe:
     try:
         return msgspec.json.decode(done.stdout, type=Probe)
     except NOT_JSON:
-        said = telling(done.stderr.decode("utf-8", "replace"))
+        said = error_line(done.stderr.decode("utf-8", "replace"))
         return Probe(error=f"the probe ended with status {done.returncode}: {said}")

@@ -109,7 +109,7 @@ def _chosen(store: Store, session: str | None, state: str) -> list[Delegation]:
 
 
 def _with_lost(store: Store, records: list[Delegation]) -> list[Delegation]:
-    """Tell what runs from what can run no more, because its session's host is gone."""
+    """Mark running delegations as lost if their session's host has ended."""
     running = {delegation.session for delegation in records if delegation.state == "running"}
     over = {session for session in running if store.folder(session).has_ended()}
     return [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import ClaudeNotFound, LaunchError, MPMError, StorageError
-from claude_mpm.validation import exists, telling
+from claude_mpm.validation import error_line, exists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +132,7 @@ def _check_version(path: Path, way: str) -> Check:
     said = ended.stdout.decode("utf-8", "replace").strip().partition("\n")[0]
     if ended.returncode != 0:
         printed = ended.stderr.decode("utf-8", "replace") or said
-        why = f": {telling(printed)}" if printed.strip() else ""
+        why = f": {error_line(printed)}" if printed.strip() else ""
         found = f"{path} ({way}) ended with status {ended.returncode}{why}"
         return Check("claude", "problem", found, remedy)
     return _judge_version(said, f"{said or 'no version'}, {path} ({way})", path)

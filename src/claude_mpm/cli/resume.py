@@ -99,7 +99,7 @@ def _note_owner(app: App, claude: MPMOrchestrator) -> None:
 
 
 def _note_turns_before(app: App, claude: MPMOrchestrator) -> None:
-    """Say that the answer has to wait; what is said meanwhile is no answer to the prompt."""
+    """Print that the answer has to wait; text until then does not answer the prompt."""
     given_again = [turn for turn in claude.turns_before if turn.name]
     if given_again:
         name = claude.session_id[:8]

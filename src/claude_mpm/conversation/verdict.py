@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.validation import telling
+from claude_mpm.validation import error_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -234,7 +234,7 @@ def _loss(known: Circumstances) -> str:
         return known.exceeded
     if known.rate_limit:
         return f"{known.rate_limit}{', and Claude ended before that' if known.ended else ''}"
-    told = telling(known.stderr)
+    told = error_line(known.stderr)
     said = f": {told}" if told else ""
     if not known.ended and known.resumed:
         return "Claude died in it, and a fresh one had nothing to add: it knows of no end of it"

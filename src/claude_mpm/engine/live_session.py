@@ -43,7 +43,7 @@ from claude_mpm.printable import exact_line
 from claude_mpm.processors.usage import SUM_REQUEST
 from claude_mpm.sessions.state import MOST, SessionState
 from claude_mpm.sessions.status import held_version
-from claude_mpm.validation import disk_is_full, is_text, telling
+from claude_mpm.validation import disk_is_full, error_line, is_text
 from claude_mpm.wire import WIRES, PlainLines, Wire
 
 if TYPE_CHECKING:
@@ -636,7 +636,7 @@ class LiveSession:
         how = "ended" if status is None else f"ended with status {status}"
         printed = self.folder.stderr_tail() or self.folder.printed(self.begin)
         full = self.full_disk()
-        why = str(full) if full else telling(printed)
+        why = str(full) if full else error_line(printed)
         return f"{self._claude} {how} before it answered{f': {why}' if why else ''}"
 
     def exit_status(self) -> int | None:

@@ -23,7 +23,7 @@ from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.errors import LaunchError, StorageError
 from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.layout import Container
-from claude_mpm.validation import telling
+from claude_mpm.validation import error_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -233,7 +233,7 @@ def _wait_for_host(folder: SessionFolder, engine: Engine, container: str) -> Non
     finally:
         changes.close()
     if folder.exit_file.exists() and not folder.place.exists():
-        raise LaunchError(f"{engine.command}: {telling(folder.stderr_tail())}")
+        raise LaunchError(f"{engine.command}: {error_line(folder.stderr_tail())}")
 
 
 def _stillborn(folder: SessionFolder, engine: Engine, container: str) -> str:

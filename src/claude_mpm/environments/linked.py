@@ -21,7 +21,7 @@ from claude_mpm.link.answer import BEGIN, END
 from claude_mpm.link.lock import is_linked
 from claude_mpm.link.shell import KILL, ShellSpec
 from claude_mpm.own_python import own_environ, own_python
-from claude_mpm.validation import telling
+from claude_mpm.validation import error_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -206,7 +206,7 @@ class LinkedHost(AdoptedHost):
                 if time.monotonic() > deadline:
                     raise LaunchError(
                         f"the place of session {self._folder.path.name} does not answer:"
-                        f" {telling(self._folder.stderr_tail()) or 'nothing was said'}"
+                        f" {error_line(self._folder.stderr_tail()) or 'nothing was said'}"
                     )
                 changes.wait(0.5)
         finally:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.link.answer import MarkedOutput
-from claude_mpm.validation import telling
+from claude_mpm.validation import error_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +49,7 @@ class Done(msgspec.Struct, frozen=True):
     @property
     def said(self) -> str:
         """What it said last, in one line."""
-        return telling(self.output.decode("utf-8", "replace"))
+        return error_line(self.output.decode("utf-8", "replace"))
 
 
 def run_in_place(

@@ -23,7 +23,7 @@ from claude_mpm.journal.orphans import belongs, exists, remove_socket, remove_te
 from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.printable import exact_line
 from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
-from claude_mpm.validation import NOT_JSON, telling
+from claude_mpm.validation import NOT_JSON, error_line
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
@@ -482,7 +482,7 @@ class SessionFolder:
         status = status if written is None else written
         if status is None:
             return None
-        reason = telling(self.stderr_tail())
+        reason = error_line(self.stderr_tail())
         return f"Claude ended with status {status}" + (f": {reason}" if reason else "")
 
     def stderr_tail(self) -> str:

@@ -57,7 +57,7 @@ class Stream(Protocol):
         ...
 
     def beat(self) -> None:
-        """Tell the far side that we are still there; called every few seconds."""
+        """Send the far side a sign of life; called every few seconds."""
         ...
 
     def is_heard(self, state: FarState) -> bool:

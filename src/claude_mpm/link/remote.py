@@ -160,7 +160,7 @@ class RemoteStream:
         return os.read(self._bytes, CHUNK)
 
     def beat(self) -> None:
-        """Tell the server that this side is still alive."""
+        """Send the server a sign of life."""
         self._connection.send(InputMessage(do="beat"))
 
     def is_heard(self, state: FarState) -> bool:

@@ -253,7 +253,7 @@ class ShellStream:
         return piece if piece or ended else None
 
     def beat(self) -> None:
-        """Tell the far side that we are still there."""
+        """Send the far side a sign of life."""
         self._said_before = self._said
         self._say("beat")
 

@@ -176,7 +176,7 @@ class DelegationProcessor(ByKind):
 
 
 def _failure(text: str) -> str:
-    """Tell a call that never ran, because its input was refused, from an agent that failed."""
+    """Return "rejected" if the call's input was refused, so that it never ran; else "failed"."""
     return "rejected" if "InputValidationError" in text or "<tool_use_error>" in text else "failed"
 
 

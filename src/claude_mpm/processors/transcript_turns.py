@@ -137,7 +137,7 @@ class TranscriptTurns:
             yield self._end(event, **_ABORTED)
 
     def _queue(self, entry: TranscriptEntry) -> Iterable[Event]:
-        """Take note of a prompt that was slipped into the running turn."""
+        """Record a prompt that was inserted into the running turn."""
         if self._turn is not None and entry.reason == "absorbed_mid_turn":
             self._turn.prompts += self._typed[:1]
             del self._typed[:1]

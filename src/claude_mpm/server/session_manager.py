@@ -27,7 +27,7 @@ from claude_mpm.journal.storage import remove_tree
 from claude_mpm.server.message_socket import Refused
 from claude_mpm.server.quota import ByteQuota
 from claude_mpm.server.roots import Roots
-from claude_mpm.validation import telling
+from claude_mpm.validation import error_line
 from claude_mpm.wire import WIRES
 from claude_mpm.wire.remote import CHUNK, FolderState, StartParameters
 
@@ -345,4 +345,4 @@ def _local_path(word: str, client_folder: str, folder: SessionFolder) -> str:
 def _wait_until_started(folder: SessionFolder, process: Any) -> None:
     wait_for_host(folder, process, _HOST_TIMEOUT)
     if folder.pids() is None and not folder.exit_file.exists():
-        raise Refused(f"the host ended at once: {telling(folder.stderr_tail())}")
+        raise Refused(f"the host ended at once: {error_line(folder.stderr_tail())}")

@@ -25,7 +25,7 @@ from claude_mpm.capabilities.facts import by_version, parse_version, written
 from claude_mpm.capabilities.probing import Probe
 from claude_mpm.testing.script import Delegate, Say, Stall
 from claude_mpm.testing.scripted_model import ScriptedModel
-from claude_mpm.validation import nearest, telling
+from claude_mpm.validation import error_line, nearest
 
 _PATIENCE = 15.0  # seconds for each thing that a build has to do
 _IDLE = 0.5  # seconds after a result in which a build says that it is idle, if it says so
@@ -149,7 +149,7 @@ class _Build:
             if not line:
                 self._lines.put(b"")
                 self._errors.seek(0)
-                said = telling(self._errors.read(10_000).decode("utf-8", "replace"))
+                said = error_line(self._errors.read(10_000).decode("utf-8", "replace"))
                 raise _Ended(said or f"it ended with status {self._process.wait()}")
             with suppress(ValueError):
                 message = json.loads(line)

@@ -59,7 +59,7 @@ class CutProxy:
             pair.cut()
 
     def wait_for_cuts(self, count: int, timeout: float) -> bool:
-        """Wait (seconds) until so many connections were cut; tell whether they were."""
+        """Wait (seconds) until so many connections were cut; return whether they were."""
         with self._changed:
             return self._changed.wait_for(lambda: self.cuts >= count, timeout)
 

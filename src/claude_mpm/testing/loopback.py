@@ -39,7 +39,7 @@ class Bell:
         self._hammer.send(b"!")
 
     def close(self) -> None:
-        """Let go of both ends."""
+        """Close both ends."""
         self._ears.close()
         self._hammer.close()
 
@@ -73,7 +73,7 @@ class Stalls:
             self._bells.clear()
 
     def wait_for_one(self, timeout: float) -> bool:
-        """Wait (seconds) until a stream stands still; tell whether one does."""
+        """Wait (seconds) until a stream has stalled; return whether one has."""
         with self._changed:
             return self._changed.wait_for(lambda: bool(self._bells), timeout)
 

@@ -179,7 +179,7 @@ def _counts(candidate: _Candidate, line: str, earlier: list[_Candidate], *, sect
 
 
 def _capitalised_counts(candidate: _Candidate) -> bool:
-    """Tell a named defect from a heading of a report, a prompt or a plan."""
+    """Return whether this is a named defect, and not a heading of a report, a prompt or a plan."""
     prefix, match = candidate.prefix, candidate.match
     if not prefix.level or prefix.emphasis:
         return True

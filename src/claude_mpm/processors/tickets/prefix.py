@@ -169,7 +169,7 @@ def opens_anew(title: str) -> bool:
 
 
 def mentions_another(line: str, end: int) -> bool:
-    """Tell `TODO: and FIXME: comments`, which names the words, from a ticket."""
+    """Return whether a text names the words, as `TODO: and FIXME: comments`, and is no ticket."""
     return _ANOTHER.match(line, end) is not None
 
 
