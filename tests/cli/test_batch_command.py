@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -17,6 +18,7 @@ from claude_mpm.journal import orphans
 from claude_mpm.sessions.store import default_state_dir
 from claude_mpm.testing import Call, ScriptedModel
 from command import PROGRAM, SECONDS, Command
+from terminal import Terminal
 
 Capture = pytest.CaptureFixture[str]
 
@@ -208,6 +210,20 @@ def test_stop_ends_what_a_killed_runner_has_left(capsys: Capture) -> None:
     assert call(capsys, "batch", "results", "--json").json == []
     with BatchLock(find_batch(default_state_dir(), "s")):
         pass
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_terminal_shows_what_goes_on(capsys: Capture) -> None:
+    words = [str(PROGRAM), "batch", "run", tasks("stream"), "--name", "t"]
+    with Terminal(words, dict(os.environ)) as terminal:
+        terminal.expect("0 of 1")
+        terminal.expect("1 running")
+        terminal.expect("line 2")
+        terminal.type("\x03")
+        assert terminal.wait() == 130
+    assert "claude-mpm batch resume t goes on" in terminal.shown
+    assert "1 sessions stopped" in call(capsys, "batch", "stop", "t").out
+    assert left() == []
 
 
 @pytest.mark.usefixtures("fast")
