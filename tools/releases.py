@@ -2,7 +2,7 @@
 
 Each is taken from a wheel of claude-agent-sdk, probed, and held to the contracts of the place
 `local` and to the tests with the real Claude Code. Without WHEEL: the floor, the newest, what the
-lock has, and five between; with --quick: the first three of these, a part of the tests, and nothing
+lock has, and six between; with --quick: the first three of these, a part of the tests, and nothing
 is written.
 
 Wheels are downloaded where they are missing, and kept in the user's cache. What came of each is
@@ -39,7 +39,7 @@ PAGE = ROOT / "docs" / "claude-versions.md"
 REPORTS = ROOT / "reports" / "releases"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "claude-mpm" / "builds"
 FLOOR = "0.2.120"
-BETWEEN = ("0.2.140", "0.2.150", "0.2.155", "0.2.160", "0.2.175")
+BETWEEN = ("0.2.140", "0.2.150", "0.2.155", "0.2.160", "0.2.175", "0.2.187")
 _NEXT = 5  # wheels that are tried instead of one that is unavailable
 _QUICK = ["served", "quick"]
 _BAD = {"failure", "error", "skipped"}

@@ -144,6 +144,10 @@ class Capabilities(msgspec.Struct, frozen=True):
         assert name in _BY_NAME, name
         return name in self.facts
 
+    def less(self, names: frozenset[str]) -> Capabilities:
+        """Return the same without some facts, for what is not to be made use of."""
+        return msgspec.structs.replace(self, facts=self.facts - names)
+
     @property
     def is_fit(self) -> bool:
         """Whether it can be served honestly."""

@@ -420,7 +420,8 @@ class LiveSession:
             return ASSUMED
         starts = self.folder.read_meta().starts if self.folder.meta_file.exists() else []
         told = (starts[-1].claude_version or held_version(self.folder)) if starts else ""
-        return self.negotiation.begin(self.environment, claude, environ, told)
+        build = self.negotiation.begin(self.environment, claude, environ, told)
+        return build.less(self.negotiation.unused)
 
     def note_version(self, version: str) -> None:
         """Take the version that Claude tells in its first answers; empty where it tells none.

@@ -31,6 +31,10 @@ class Negotiation:
 
     Args:
         folder: the state folder.
+
+    Attributes:
+        build: what the build can do.
+        unused: facts of which no use is made in this session, whatever the build can do.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,6 +42,7 @@ class Negotiation:
         self._here: Path | None = None  # the binary, where it is on this machine
         self._what = "claude"
         self.build = ASSUMED
+        self.unused: frozenset[str] = frozenset()
 
     def begin(
         self, place: Environment, claude: str, environ: Mapping[str, str], told: str
@@ -57,8 +62,8 @@ class Negotiation:
         self._here = place.binary_here(claude)
         if self._here is None:
             known = by_version(told)
-            lacks = frozenset() if known.version else _NOT_UNASKED
-            self.build = msgspec.structs.replace(known, facts=known.facts - lacks)
+            lacks: frozenset[str] = frozenset() if known.version else _NOT_UNASKED
+            self.build = known.less(lacks)
             return self.build
         known_here = known_build(self._here, self._memory, environ)
         self.build = known_here.capabilities()
