@@ -144,20 +144,20 @@ class App:
         settings = self.settings
         load_plugins(settings.plugins)
         cls = find_orchestrator(settings.orchestrator).cls
-        given = {**orchestrator_options(settings, self.claude_args), **self.options, **options}
+        arguments = {**orchestrator_options(settings, self.claude_args), **self.options, **options}
         if self.resolved.confined_to:
-            given["confined_to"] = self.resolved.confined_to
+            arguments["confined_to"] = self.resolved.confined_to
         if settings.otel:
             from claude_mpm.cli.tracing import trace
 
-            given = trace(given)
+            arguments = trace(arguments)
         try:
             claude = cls(
                 framework_path=settings.framework,
                 agents_dir=settings.agents_dir,
                 log_level=self._log_level(),
                 log_dir=settings.log_dir,
-                **given,
+                **arguments,
             )
         except TypeError as error:
             raise UsageError(
@@ -265,35 +265,35 @@ def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict
         "turn_cost_limit_usd", "turn_token_limit", "session_cost_limit_usd", "session_token_limit",
         "day_cost_limit_usd", "day_token_limit", "wait_for_rate_limit",
     )  # fmt: skip
-    given = {name: getattr(settings, name) for name in names}
-    return {**given, "claude_args": [*settings.claude_args, *claude_args]}
+    arguments = {name: getattr(settings, name) for name in names}
+    return {**arguments, "claude_args": [*settings.claude_args, *claude_args]}
 
 
 def _keep(key: str, value: Any = None) -> Callable[[click.Context, click.Parameter, Any], None]:
     """Return a callback that stores a flag; `value` replaces a bare flag's True."""
 
-    def callback(context: click.Context, _: click.Parameter, given: Any) -> None:
-        if given is None or given is False or given == ():
+    def callback(context: click.Context, _: click.Parameter, argument: Any) -> None:
+        if argument is None or argument is False or argument == ():
             return
         flags = context.ensure_object(App).flags
-        if isinstance(given, tuple):
-            flags[key] = [*flags.get(key, ()), *given]
+        if isinstance(argument, tuple):
+            flags[key] = [*flags.get(key, ()), *argument]
         else:
-            flags[key] = given if value is None else value[0]
+            flags[key] = argument if value is None else value[0]
 
     return callback
 
 
 def _keep_attribute(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def callback(context: click.Context, _: click.Parameter, given: Any) -> None:
-        if given:
-            setattr(context.ensure_object(App), name, given)
+    def callback(context: click.Context, _: click.Parameter, argument: Any) -> None:
+        if argument:
+            setattr(context.ensure_object(App), name, argument)
 
     return callback
 
 
-def _keep_options(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
-    for pair in given:
+def _keep_options(context: click.Context, _: click.Parameter, argument: tuple[str, ...]) -> None:
+    for pair in argument:
         name, equals, value = pair.partition("=")
         if not equals:
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE")

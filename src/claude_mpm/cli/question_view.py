@@ -48,8 +48,8 @@ def main_argument(arguments: Mapping[str, Any]) -> str:
     """Return the most informative argument of a tool, in one line."""
     if isinstance(arguments.get("questions"), list):
         return _choices_line(arguments["questions"])
-    found = next((str(arguments[name]) for name in _MAIN_ARGUMENTS if arguments.get(name)), "")
-    return " ".join(found.split())
+    text = next((str(arguments[name]) for name in _MAIN_ARGUMENTS if arguments.get(name)), "")
+    return " ".join(text.split())
 
 
 def arguments_line(arguments: Mapping[str, Any]) -> str:
@@ -72,28 +72,28 @@ def question_line(tool: str, arguments: Mapping[str, Any]) -> str:
     return f"Claude wants to use {tool}: {arguments_line(arguments)}"
 
 
-def _choices_line(asked: Sequence[Any]) -> str:
+def _choices_line(questions: Sequence[Any]) -> str:
     """Return the user's choices, in one line."""
     parts = []
-    for each in asked:
-        options = " | ".join(_labels(each))
-        parts.append(f"{_field(each, 'question')}" + (f" [{options}]" if options else ""))
+    for question in questions:
+        options = " | ".join(_labels(question))
+        parts.append(f"{_field(question, 'question')}" + (f" [{options}]" if options else ""))
     return " ".join(" ".join(parts).split())
 
 
 def proposals(suggestions: Sequence[Any]) -> list[str]:
     """Return Claude's proposals of rules with which it need not ask again, one text each."""
-    found = []
-    for each in suggestions:
-        match _field(each, "type"):
+    texts = []
+    for suggestion in suggestions:
+        match _field(suggestion, "type"):
             case "addRules":
-                rules = [r for r in _list(_field(each, "rules")) if isinstance(r, dict)]
-                found += [_rule(rule) for rule in rules]
+                rules = [r for r in _list(_field(suggestion, "rules")) if isinstance(r, dict)]
+                texts += [_rule(rule) for rule in rules]
             case "addDirectories":
-                found += [f"folder {folder}" for folder in _list(_field(each, "directories"))]
+                texts += [f"folder {folder}" for folder in _list(_field(suggestion, "directories"))]
             case "setMode":
-                found.append(f"mode {_field(each, 'mode')}")
-    return found
+                texts.append(f"mode {_field(suggestion, 'mode')}")
+    return texts
 
 
 def _rule(rule: dict[str, Any]) -> str:
@@ -109,8 +109,8 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _labels(asked: object) -> list[str]:
-    return [str(_field(option, "label")) for option in _list(_field(asked, "options"))]
+def _labels(question: object) -> list[str]:
+    return [str(_field(option, "label")) for option in _list(_field(question, "options"))]
 
 
 # --- the whole question --------------------------------------------------------------------------
@@ -134,9 +134,9 @@ def whole_question(question: Question) -> list[str]:
     lines = [f"? Claude wants to use {_seen(question.tool)}{_file_name(arguments)}"]
     lines += [line for name in names for line in _argument(name, arguments[name])]
     many = len(lines)
-    for said in dict.fromkeys(words):
-        if not any(said in text for text in arguments.values() if isinstance(text, str)):
-            lines += _argument("Claude's words", said)
+    for description in dict.fromkeys(words):
+        if not any(description in text for text in arguments.values() if isinstance(text, str)):
+            lines += _argument("Claude's words", description)
     if many > _COUNT_LINES:
         lines.append(f"  All {many} lines of what {_seen(question.tool)} gets are above.")
     return lines
@@ -160,7 +160,7 @@ def _argument(name: str, value: object) -> Iterator[str]:
 
 
 def _seen(text: str) -> str:
-    return _BLANKS.sub(lambda found: f"<{len(found[0])} blanks>", exact(text))
+    return _BLANKS.sub(lambda match: f"<{len(match[0])} blanks>", exact(text))
 
 
 def _json(value: object, indent: int = -1) -> str:
@@ -245,15 +245,15 @@ def _let_decide(question: Question, screen: TextIO) -> None:
 def _let_choose(question: Question, screen: TextIO) -> None:
     """Read a number or text for each choice; an empty line gives no answer."""
     chosen = []
-    for each in question.choosing:
-        options = _labels(each)
-        echo(f"  {_seen(str(each.get('question')))}", file=screen)
-        for number, option in enumerate(_list(each.get("options")), 1):
+    for choice in question.choosing:
+        options = _labels(choice)
+        echo(f"  {_seen(str(choice.get('question')))}", file=screen)
+        for number, option in enumerate(_list(choice.get("options")), 1):
             about = _field(option, _DESCRIPTION)
             more = f"  ({about})" if about else ""
             echo(f"    {number}  {_seen(options[number - 1] + more)}", file=screen)
-        said = _read(question, "  a number, several with commas, or your own words: ", screen)
-        chosen.append(", ".join(_chosen(part, options) for part in said.split(",")))
+        line = _read(question, "  a number, several with commas, or your own words: ", screen)
+        chosen.append(", ".join(_chosen(part, options) for part in line.split(",")))
     if any(chosen):
         question.choose(*chosen, by=_BY)
     else:
@@ -275,13 +275,13 @@ def _read(question: Question, asks: str, screen: TextIO) -> str:
     """
     echo(asks, nl=False, file=screen)
     screen.flush()
-    heard, bell = os.pipe()
+    woken, wake = os.pipe()
     try:
-        with question.told_when_over(lambda: _ring(bell)):
-            select.select([sys.stdin, heard], [], [])
+        with question.told_when_over(lambda: _ring(wake)):
+            select.select([sys.stdin, woken], [], [])
     finally:
-        os.close(heard)
-        os.close(bell)
+        os.close(woken)
+        os.close(wake)
     if question.answered:
         raise QuestionOver
     line = sys.stdin.readline()

@@ -312,16 +312,16 @@ def _check(file: AgentFile, head: Head, lines: dict[str, int]) -> dict[str, Any]
     """Return the known fields with their types checked and their lists split."""
     _check_keys(file, lines)
     fields: dict[str, Any] = {}
-    for known in msgspec.structs.fields(_FrontMatter):
-        key = known.encode_name
+    for info in msgspec.structs.fields(_FrontMatter):
+        key = info.encode_name
         value = _lenient(key, head.values.get(key))
         if value is None and key not in _NEVER_EMPTY:
             continue  # for Claude, a field without a value is not there
         if key not in lines:
-            if known.required:
+            if info.required:
                 file.fail(1, f"`{key}` is missing; write a `{key}:` line in the front matter")
             continue
-        if wrong := _wrong(known, value):
+        if wrong := _wrong(info, value):
             file.fail(lines[key], f"{wrong}; correct the value")
         else:
             fields[key] = _words(value) if key in _LISTS else value
@@ -333,14 +333,14 @@ def _check(file: AgentFile, head: Head, lines: dict[str, int]) -> dict[str, Any]
     return fields
 
 
-def _wrong(known: msgspec.structs.FieldInfo, value: Any) -> str:
+def _wrong(info: msgspec.structs.FieldInfo, value: Any) -> str:
     """Return what is wrong with a value, and where in it; empty if it is valid."""
-    key = known.encode_name
-    parts = [("", value, known.type)]
+    key = info.encode_name
+    parts = [("", value, info.type)]
     if key == "hooks" and isinstance(value, dict):
         if unknown := [event for event in value if event not in _EVENTS]:
             return f"`hooks`: `{unknown[0]}` is no event of Claude's, as `PreToolUse` is one"
-        parts = [(event, each, list[_Matcher]) for event, each in value.items()]
+        parts = [(event, matchers, list[_Matcher]) for event, matchers in value.items()]
     for where, part, type_ in parts:
         try:
             msgspec.convert(part, type_)
@@ -348,7 +348,7 @@ def _wrong(known: msgspec.structs.FieldInfo, value: Any) -> str:
             place = re.search(r" - at `\$([^`]*)`", str(problem))
             where += place[1].replace("[...]", "") if place else ""
             inside = f", `{where.lstrip('.')}`" if where else ""
-            return f"`{key}`{inside}: {explain(problem, _FrontMatter, known.name)}"
+            return f"`{key}`{inside}: {explain(problem, _FrontMatter, info.name)}"
     return ""
 
 
@@ -390,24 +390,24 @@ def _meant(key: str) -> str | None:
         return None
     for tool in ("tools", "tool"):
         for rest in (word.removeprefix(tool), word.removesuffix(tool)):
-            known = (
+            expected = (
                 rest
                 if rest in _ALLOW_WORDS
                 else nearest(rest, _ALLOW_WORDS | _DENY_WORDS, cutoff=0.8)
             )
-            if rest != word and known is not None:
-                return "disallowedTools" if known in _DENY_WORDS else "tools"
-    return next((field for known, field in _BY_WORD.items() if _is_typo(word, known)), None)
+            if rest != word and expected is not None:
+                return "disallowedTools" if expected in _DENY_WORDS else "tools"
+    return next((field for expected, field in _BY_WORD.items() if _is_typo(word, expected)), None)
 
 
-def _is_typo(word: str, known: str) -> bool:
+def _is_typo(word: str, expected: str) -> bool:
     """Return whether a word differs by one letter: missing, added, replaced or swapped."""
-    if min(len(word), len(known)) < _MIN_TYPO_LENGTH:
+    if min(len(word), len(expected)) < _MIN_TYPO_LENGTH:
         return False
-    same = next((n for n, (a, b) in enumerate(zip(word, known, strict=False)) if a != b), None)
+    same = next((n for n, (a, b) in enumerate(zip(word, expected, strict=False)) if a != b), None)
     if same is None:
-        return abs(len(word) - len(known)) <= 1
-    ours, theirs = word[same:], known[same:]
+        return abs(len(word) - len(expected)) <= 1
+    ours, theirs = word[same:], expected[same:]
     return (
         ours[1:] in (theirs, theirs[1:])
         or ours == theirs[1:]

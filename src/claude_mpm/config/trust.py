@@ -122,13 +122,13 @@ def trusted_by(folder: Path, environ: Mapping[str, str] | None = None) -> tuple[
     folder = real(folder)
     ours = set(trusted_folders())
     theirs: set[str] | None = None
-    for each in (folder, *folder.parents):
-        if each in ours:
-            return each, str(trusted_file())
+    for candidate in (folder, *folder.parents):
+        if candidate in ours:
+            return candidate, str(trusted_file())
         if theirs is None:
             configuration, theirs = _accepted_in_claude(os.environ if environ is None else environ)
-        if str(each) in theirs:
-            return each, str(configuration)
+        if str(candidate) in theirs:
+            return candidate, str(configuration)
     return None
 
 
@@ -176,15 +176,15 @@ def acts_of(folder: Path, environ: Mapping[str, str] | None = None) -> list[Act]
     folder = real(folder)
     own = claude_folder(os.environ if environ is None else environ)
     users = real(own) if own else None
-    found: list[Act] = []
+    acts: list[Act] = []
     for place in _roots(folder):
         if real(place / ".claude") != users:
-            found += [act for name in _SETTINGS for act in _of_settings(place, name)]
-            found += _of_schedule(place)
+            acts += [act for name in _SETTINGS for act in _of_settings(place, name)]
+            acts += _of_schedule(place)
     for place in _project(folder):
         if real(place / ".claude") != users:
-            found += _of_front_matter(place)
-    return found + [act for place in (folder, *folder.parents) for act in _of_servers(place)]
+            acts += _of_front_matter(place)
+    return acts + [act for place in (folder, *folder.parents) for act in _of_servers(place)]
 
 
 def untrusted_acts(folder: Path, environ: Mapping[str, str] | None = None) -> list[Act]:
@@ -197,7 +197,7 @@ def untrusted_acts(folder: Path, environ: Mapping[str, str] | None = None) -> li
     acts = acts_of(folder, environ)
     if not acts:
         return []
-    trusted = {each: is_trusted(each, environ) for each in {act.folder for act in acts}}
+    trusted = {path: is_trusted(path, environ) for path in {act.folder for act in acts}}
     above = (repository_root(folder) or folder).parents
     own = set(above) if is_trusted(folder, environ) else set()
     return [
@@ -224,7 +224,12 @@ def is_scheduled(acts: list[Act]) -> bool:
 def repository_root(folder: Path) -> Path | None:
     """Return the nearest folder, this one or above, with a `.git`; None if there is none."""
     return next(
-        (each for each in (folder, *folder.parents) if os.path.lexists(each / ".git")), None
+        (
+            candidate
+            for candidate in (folder, *folder.parents)
+            if os.path.lexists(candidate / ".git")
+        ),
+        None,
     )
 
 
@@ -267,7 +272,7 @@ def _roots(folder: Path) -> list[Path]:
     """Return the folders whose settings apply: this one, the repository, that of a work tree."""
     root = repository_root(folder)
     main = _main_of_work_tree(root) if root else None
-    return list(dict.fromkeys(each for each in (folder, root, main) if each))
+    return list(dict.fromkeys(path for path in (folder, root, main) if path))
 
 
 def _main_of_work_tree(root: Path) -> Path | None:
@@ -317,15 +322,15 @@ def _of_schedule(place: Path) -> Iterator[Act]:
 
 def _of_servers(place: Path) -> Iterator[Act]:
     file = place / _SERVERS
-    found = _read(file)
-    if isinstance(found, str):
-        yield Act(found, file, place)
+    config = _read(file)
+    if isinstance(config, str):
+        yield Act(config, file, place)
         return
-    servers = found.get("mcpServers", {})
+    servers = config.get("mcpServers", {})
     if isinstance(servers, dict):
         for name in servers:
             yield Act(f"server {name}", file, place)
-    if not isinstance(servers, dict) or found.keys() - {"mcpServers", "$schema"}:
+    if not isinstance(servers, dict) or config.keys() - {"mcpServers", "$schema"}:
         yield Act("servers", file, place)
 
 
@@ -359,7 +364,7 @@ def _keys_that_count(file: Path) -> list[str]:
     lines = data.decode("utf-8", "replace").lstrip("\ufeff \t\r\n").splitlines()
     if not lines or not lines[0].startswith("---"):
         return []
-    found = []
+    keys = []
     begun = False
     for line in lines[1:]:
         if line.rstrip() == "---":
@@ -370,8 +375,8 @@ def _keys_that_count(file: Path) -> list[str]:
         begun = True
         if key is None:
             return ["a front matter that is not understood"]
-        found += [] if key[1] in _HARMLESS_FRONT_MATTER else [key[1]]
-    return found
+        keys += [] if key[1] in _HARMLESS_FRONT_MATTER else [key[1]]
+    return keys
 
 
 def _read(file: Path) -> dict[str, Any] | str:

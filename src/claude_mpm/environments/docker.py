@@ -125,14 +125,14 @@ class Docker(Environment):
 
     def folder_here(self, cwd: str) -> Path | None:
         """Return the folder that is mounted there; None for one of the image or the container."""
-        found, inside = super().folder_here(cwd), PurePosixPath(cwd)
-        if found is None:
+        folder, inside = super().folder_here(cwd), PurePosixPath(cwd)
+        if folder is None:
             return None
-        mounted = [each for each in self._mounts if inside.is_relative_to(each[1])]
+        mounted = [mount for mount in self._mounts if inside.is_relative_to(mount[1])]
         if mounted:
-            source, target, _ = max(mounted, key=lambda each: len(each[1]))
+            source, target, _ = max(mounted, key=lambda mount: len(mount[1]))
             return Path(source, inside.relative_to(target))
-        return None if _is_of_the_image(cwd) else found
+        return None if _is_of_the_image(cwd) else folder
 
     def environ(self, asked: Mapping[str, str] | None) -> dict[str, str]:
         """Return what is taken along, and the variables that were given to the place."""
@@ -142,8 +142,8 @@ class Docker(Environment):
         """Return the id of the container that runs; of a new one it is known when it is made."""
         if not self._container:
             return {}
-        found = self._engine.inspect(self._container, "{{.State.Running}} {{.Id}}")
-        runs, _, container = found.partition(" ")
+        state = self._engine.inspect(self._container, "{{.State.Running}} {{.Id}}")
+        runs, _, container = state.partition(" ")
         if runs != "true":
             raise LaunchError(
                 f"{self.name}: the container {self._container} does not run;"
@@ -198,21 +198,21 @@ class Docker(Environment):
         if self._container:
             super().signal(pid, signum)
             return
-        running = [each for each in self._sessions.values() if each.exit_status() is None]
-        found = [folder.read_container() for folder in running]
-        if len(found) > 1:
+        running = [session for session in self._sessions.values() if session.exit_status() is None]
+        containers = [folder.read_container() for folder in running]
+        if len(containers) > 1:
             raise LaunchError(f"{self.name}: which of the containers has process {pid}?")
-        for container in filter(None, found):
+        for container in filter(None, containers):
             self._engine.signal(container.id, pid, signum)
 
     def _hidden(self, state: Path) -> list[str]:
         """Return where a folder that is mounted by request would show the state folder inside."""
-        ours, found = os.path.realpath(state), []
+        ours, targets = os.path.realpath(state), []
         for source, target, _ in self._mounts:
             folder = os.path.realpath(source).rstrip("/")
             if f"{ours}/".startswith(f"{folder}/"):
-                found.append(target.rstrip("/") + ours[len(folder) :])
-        return found
+                targets.append(target.rstrip("/") + ours[len(folder) :])
+        return targets
 
     def _recipe(self, cwd: str) -> Recipe:
         mounts = self._mounts
@@ -245,8 +245,8 @@ class Docker(Environment):
             return
         folder, home = real(Path(order.cwd)), real(Path(os.path.expanduser("~")))  # noqa: PTH111
         ours = (real(order.folder.path.parent.parent), real(trusted_file().parent))
-        held = [each for each in (home, *ours) if each.is_relative_to(folder)]
-        held += [each for each in ours if folder.is_relative_to(each)]
+        held = [path for path in (home, *ours) if path.is_relative_to(folder)]
+        held += [path for path in ours if folder.is_relative_to(path)]
         if held:
             raise UsageError(
                 f"{self.name}: {order.cwd} is not mounted unasked, as Claude could write {held[0]}"
@@ -299,14 +299,14 @@ class Docker(Environment):
             )
 
     def _check_existing(self) -> None:
-        given = {
+        settings = {
             "mounts": self._mounts,
             "network": self._network,
             "cpus": self._cpus,
             "memory": self._memory,
             "engine_args": self._arguments,
         }
-        for name, value in given.items():
+        for name, value in settings.items():
             if value:
                 raise UsageError(
                     f"{self.name}: {name} is set when a container is made,"

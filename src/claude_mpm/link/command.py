@@ -46,23 +46,23 @@ def run_short(
         subprocess.TimeoutExpired: it took longer.
     """
     with _with_pipes(command, environ) as process:
-        said = _Output(process, process.stdout, answer)
-        complaints = _Output(process, process.stderr)
+        output = _Output(process, process.stdout, answer)
+        errors = _Output(process, process.stderr)
         writing = threading.Thread(
             target=_write, args=(process.stdin, memoryview(data)), daemon=True
         )
         writing.start()
         try:
-            status = _await(process, said, complaints, timeout)
+            status = _await(process, output, errors, timeout)
             writing.join(_TO_END)  # nobody reads any more, unless a child of its has the pipe
         except BaseException:
             process.kill()
             raise
-    return subprocess.CompletedProcess(command, status, bytes(said.data), bytes(complaints.data))
+    return subprocess.CompletedProcess(command, status, bytes(output.data), bytes(errors.data))
 
 
 def _await(
-    process: subprocess.Popen[bytes], said: _Output, complaints: _Output, timeout: float
+    process: subprocess.Popen[bytes], output: _Output, errors: _Output, timeout: float
 ) -> int:
     """Return how a command ended, once its output is complete or it has ended.
 
@@ -70,12 +70,12 @@ def _await(
         subprocess.TimeoutExpired: neither happened within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
-    said.known.wait(max(0.0, deadline - time.monotonic()))
-    if said.is_whole:
+    output.known.wait(max(0.0, deadline - time.monotonic()))
+    if output.is_whole:
         deadline = time.monotonic() + _TO_END
-    for thread in (said, complaints):
+    for thread in (output, errors):
         thread.join(max(0.0, deadline - time.monotonic()))
-        if thread.is_alive() and not said.is_whole:
+        if thread.is_alive() and not output.is_whole:
             raise subprocess.TimeoutExpired(process.args, timeout)
     return _end(process, deadline)
 

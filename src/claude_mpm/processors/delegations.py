@@ -40,8 +40,10 @@ class DelegationProcessor(ByKind):
         self._session = session
         self._phrases = DelegationFinder()
         before = list(known)
-        self._calls_known = Identities(each.key for each in before)
-        self._running = {each.key: each for each in before if each.state == "running"}
+        self._calls_known = Identities(delegation.key for delegation in before)
+        self._running = {
+            delegation.key: delegation for delegation in before if delegation.state == "running"
+        }
 
     def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
         """Return what takes events of a kind; None where nothing does."""
@@ -64,13 +66,13 @@ class DelegationProcessor(ByKind):
     def _user(self, event: Event) -> Iterable[Event]:
         if not self._running:
             return ()
-        heard = event.data.message.content
-        is_text = isinstance(heard, str)
-        return self._report(event, heard) if is_text else self._tool_results(event)
+        content = event.data.message.content
+        is_text = isinstance(content, str)
+        return self._report(event, content) if is_text else self._tool_results(event)
 
     def _system(self, event: Event) -> Iterable[Event]:
-        told = event.data.subtype in ("task_started", "task_notification")
-        return self._task(event) if told else ()
+        is_relevant = event.data.subtype in ("task_started", "task_notification")
+        return self._task(event) if is_relevant else ()
 
     def _unknown(self, event: Event) -> Iterable[Event]:
         if event.type != "queue-operation" or not self._running:
@@ -80,7 +82,7 @@ class DelegationProcessor(ByKind):
     def _lines(self, event: Event) -> Iterable[Event]:
         if self._phrases.skips(event.data.text):
             return ()
-        return (found for line in in_pieces(event, 1) for found in self._phrase(line))
+        return (delegation for line in in_pieces(event, 1) for delegation in self._phrase(line))
 
     def _calls(self, event: Event) -> Iterator[Event]:
         for block in event.data.message.blocks:
@@ -134,29 +136,29 @@ class DelegationProcessor(ByKind):
             yield self._end(delegation, state, report, seconds, event)
         elif system.summary:
             # The tool's own result wraps the report in notes to the model.
-            known = msgspec.structs.replace(delegation, result=system.summary, duration=seconds)
-            yield self._update(known, event)
+            updated = msgspec.structs.replace(delegation, result=system.summary, duration=seconds)
+            yield self._update(updated, event)
 
     def _report(self, event: Event, report: str) -> Iterator[Event]:
         """Take the report of a background agent as a transcript has it: waiting to be given."""
-        told: dict[str, str] = dict(_REPORTED.findall(report))
-        delegation = self._running.get(told.get("tool-use-id", ""))
-        if delegation is not None and told.get("status") in _ENDS:
-            milliseconds = _DIGITS.fullmatch(told.get("duration_ms", ""))
+        fields: dict[str, str] = dict(_REPORTED.findall(report))
+        delegation = self._running.get(fields.get("tool-use-id", ""))
+        if delegation is not None and fields.get("status") in _ENDS:
+            milliseconds = _DIGITS.fullmatch(fields.get("duration_ms", ""))
             seconds = int(milliseconds[0]) / 1000 if milliseconds else None
-            result = told.get("result") or told.get("summary", "")
-            yield self._end(delegation, _ENDS[told["status"]], result, seconds, event)
+            result = fields.get("result") or fields.get("summary", "")
+            yield self._end(delegation, _ENDS[fields["status"]], result, seconds, event)
 
     def _phrase(self, event: Event) -> Iterator[Event]:
-        found = self._phrases.feed(event.data.text)
-        if found is None:
+        phrase = self._phrases.feed(event.data.text)
+        if phrase is None:
             return
-        identity = f"{self._session}\0{found.agent}\0{found.task}"
+        identity = f"{self._session}\0{phrase.agent}\0{phrase.task}"
         delegation = Delegation(
             key=f"text_{hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()}",
             session=self._session,
-            agent=found.agent,
-            description=found.task,
+            agent=phrase.agent,
+            description=phrase.task,
             state="announced",
             source="text",
             offset=event.offset,
@@ -164,10 +166,10 @@ class DelegationProcessor(ByKind):
         yield Event("delegation", delegation, event.offset, event.end, type="delegation")
 
     def _end(
-        self, known: Delegation, state: str, result: str, duration: float | None, event: Event
+        self, delegation: Delegation, state: str, result: str, duration: float | None, event: Event
     ) -> Event:
-        ended = msgspec.structs.replace(known, state=state, result=result, duration=duration)
-        del self._running[known.key]
+        ended = msgspec.structs.replace(delegation, state=state, result=result, duration=duration)
+        del self._running[delegation.key]
         return Event("delegation", ended, event.offset, event.end, type="delegation")
 
     def _update(self, delegation: Delegation, event: Event) -> Event:

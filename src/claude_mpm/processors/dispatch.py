@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def takers(processors: Iterable[Processor], kind: str) -> list[Processor]:
     """Return what processors take events of a kind with; who does not tell takes all."""
-    asked = ((process, getattr(process, "taker", None)) for process in processors)
-    found = [taker(kind) if taker else process for process, taker in asked]
-    return [take for take in found if take is not None]
+    pairs = ((process, getattr(process, "taker", None)) for process in processors)
+    functions = [taker(kind) if taker else process for process, taker in pairs]
+    return [take for take in functions if take is not None]
 
 
 def finish_all(processors: Iterable[Processor]) -> list[Event]:

@@ -105,9 +105,9 @@ class _FileScanner:
         scan = self.scan
         if scan.kind == "journal":
             scan.not_json = self._plain + scan.damaged
-        for found in self._delegations.values():
-            if found.get("state") == "running":  # nothing follows that could end it
-                found["state"] = "lost"
+        for delegation in self._delegations.values():
+            if delegation.get("state") == "running":  # nothing follows that could end it
+                delegation["state"] = "lost"
         scan.tickets, scan.delegations = [*self._tickets.values()], [*self._delegations.values()]
         return scan
 
@@ -131,7 +131,7 @@ class _FileScanner:
                 self._give_up_document()
             return
         number, first = self._document[0]
-        whole = Line(first.offset, b"\n".join(each.data for _, each in self._document), line.end)
+        whole = Line(first.offset, b"\n".join(part.data for _, part in self._document), line.end)
         events = _events(whole)
         if any(map(_has_type, events)):
             self._document = []
@@ -151,24 +151,24 @@ class _FileScanner:
             if event.kind == "not-json":
                 self.scan.damaged += 1
             elif event.kind == "result" and event.data.result and not event.data.is_error:
-                for said in self._finder.find(event.data.result):
-                    self._keep_ticket(said, number, line.offset)
+                for ticket in self._finder.find(event.data.result):
+                    self._keep_ticket(ticket, number, line.offset)
             for processor in self._processors:
-                for found in processor(event):
-                    self._keep(found, number, line.offset)
+                for derived in processor(event):
+                    self._keep(derived, number, line.offset)
 
-    def _keep(self, found: Event, number: int, offset: int) -> None:
-        if found.kind == "ticket":
-            self._keep_ticket(found.data, number, offset)
+    def _keep(self, derived: Event, number: int, offset: int) -> None:
+        if derived.kind == "ticket":
+            self._keep_ticket(derived.data, number, offset)
             return
-        began = self._delegations.get(found.data.key, {"line": number})["line"]
-        self._delegations[found.data.key] = _delegation(found.data, began)
+        began = self._delegations.get(derived.data.key, {"line": number})["line"]
+        self._delegations[derived.data.key] = _delegation(derived.data, began)
 
-    def _keep_ticket(self, found: Any, number: int, offset: int) -> None:
-        key = ticket_key("", found.type, found.title)
+    def _keep_ticket(self, ticket: Any, number: int, offset: int) -> None:
+        key = ticket_key("", ticket.type, ticket.title)
         names = ("type", "title", "description", "priority", "tags")
-        fields = {name: getattr(found, name) for name in names}
-        agent = getattr(found, "agent", "")
+        fields = {name: getattr(ticket, name) for name in names}
+        agent = getattr(ticket, "agent", "")
         self._tickets.setdefault(key, {"line": number, "offset": offset, **fields, "agent": agent})
 
     def _take_text(self, number: int, line: Line) -> None:
@@ -178,17 +178,17 @@ class _FileScanner:
             self.scan.not_utf8 += "\ufffd" in text and not _is_utf8(line.data)
         self._text.append((number, line.offset))
         self._keep_text(self._finder.feed(text))
-        if found := self._phrases.feed(text):
+        if phrase := self._phrases.feed(text):
             place = {"line": number, "offset": line.offset}
-            task = {"agent": found.agent, "description": found.task, "source": "text"}
+            task = {"agent": phrase.agent, "description": phrase.task, "source": "text"}
             self._delegations[f"{number}"] = {**place, **task}
 
     def _end_text(self) -> None:
         self._keep_text(self._finder.flush())
         self._text.clear()
 
-    def _keep_text(self, found: Iterable[FoundTicket]) -> None:
-        for ticket in found:
+    def _keep_text(self, tickets: Iterable[FoundTicket]) -> None:
+        for ticket in tickets:
             self._keep_ticket(ticket, *self._text[ticket.line])
 
 
@@ -258,7 +258,7 @@ def _encoding(data: bytes) -> tuple[bytes, str]:
     return b"", "utf-8"
 
 
-def _delegation(found: Delegation, line: int) -> dict[str, Any]:
-    fields = msgspec.structs.asdict(found)
+def _delegation(delegation: Delegation, line: int) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(delegation)
     del fields["session"]
     return {"line": line, "offset": fields.pop("offset"), **fields}

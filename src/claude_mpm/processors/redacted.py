@@ -36,18 +36,18 @@ class Redacted(ByKind):
 
     def _cleaned(self, takes: Sequence[Processor]) -> Processor:
         def cleaned(event: Event) -> Iterable[Event]:
-            found: list[Event] = []
+            events: list[Event] = []
             for take in takes:
                 if made := take(event):
-                    found += map(self._clean, made)
-            return found
+                    events += map(self._clean, made)
+            return events
 
         return cleaned
 
     def finish(self) -> list[Event]:
         """Return what the processors have left at the end."""
-        return [self._clean(found) for found in finish_all(self._processes)]
+        return [self._clean(event) for event in finish_all(self._processes)]
 
-    def _clean(self, found: Event) -> Event:
-        data = self._redactor.record(found.data)
-        return found if data is found.data else msgspec.structs.replace(found, data=data)
+    def _clean(self, event: Event) -> Event:
+        data = self._redactor.record(event.data)
+        return event if data is event.data else msgspec.structs.replace(event, data=data)

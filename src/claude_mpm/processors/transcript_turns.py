@@ -110,9 +110,9 @@ class TranscriptTurns:
                 message = f"Claude did not take the prompt{because}"
                 yield self._kept(uuid, self._told(event, turn, is_error=True, message=message))
 
-    def _kept(self, uuid: str, told: Event) -> Event:
-        self._refused[uuid] = told.data
-        return told
+    def _kept(self, uuid: str, event: Event) -> Event:
+        self._refused[uuid] = event.data
+        return event
 
     def _withdrawn(self, event: Event, uuid: str) -> Iterator[Event]:
         """Withdraw what was recorded of a prompt that Claude has taken after all."""
@@ -165,8 +165,8 @@ class TranscriptTurns:
     def _duration(self, event: Event, entry: TranscriptEntry) -> Iterator[Event]:
         pending = range(min(entry.pending_background_agent_count, _MAX_TASKS))
         tasks = [{"task_id": str(n), "task_type": "local_agent"} for n in pending]
-        told = System(subtype="background_tasks_changed", tasks=tasks)
-        yield _made(event, "system", told, "system/background_tasks_changed")
+        system = System(subtype="background_tasks_changed", tasks=tasks)
+        yield _made(event, "system", system, "system/background_tasks_changed")
         if self._turn is not None:
             yield self._end(event, duration=(amount(entry.duration_ms) or 0.0) / 1000)
 
@@ -183,12 +183,12 @@ class TranscriptTurns:
             del self._typed[:1]
             yield self._end(event)
 
-    def _end(self, event: Event, **known: Any) -> Event:
+    def _end(self, event: Event, **fields: Any) -> Event:
         turn, self._turn = self._turn, None
         assert turn is not None
-        return self._told(event, turn, **known)
+        return self._told(event, turn, **fields)
 
-    def _told(self, event: Event, turn: _Open, **known: Any) -> Event:
+    def _told(self, event: Event, turn: _Open, **fields: Any) -> Event:
         used = {name: _sum(turn, theirs) for name, theirs in USAGE.items()}
         tokens = sum(used.values())
         self._tokens = count(self._tokens + tokens)
@@ -203,7 +203,7 @@ class TranscriptTurns:
             total_tokens=self._tokens,
             ended_at=moment(self._clock),
             framework=self._framework_at(event.offset),
-            **{"subtype": "success", **used, **known},
+            **{"subtype": "success", **used, **fields},
         )
         return _made(event, "turn", record)
 
@@ -221,13 +221,13 @@ class TranscriptTurns:
         self._costs[entry.session_id] = total
         self._total += cost
         if cost > 0:
-            found = Cost(
+            record = Cost(
                 session=self._session,
                 cost_usd=cost,
                 total_cost_usd=self._total,
                 told_at=moment(self._clock),
             )
-            yield _made(event, "cost", found)
+            yield _made(event, "cost", record)
 
 
 def primed(turns: TranscriptTurns, lines: Iterable[Line], start: int) -> TranscriptTurns:

@@ -72,9 +72,9 @@ class UsageProcessor(ByKind):
         """Note what Claude Code tells of itself."""
         if event.type == "system/turn_preempted":
             self._preempted = str(event.data.reason or "no reason given")[:_LONGEST]
-        told = notice(event)
-        if told and len(self._notices) < _MAX_NAMED:
-            self._notices[" ".join(told.split())[:_LONGEST]] = None
+        text = notice(event)
+        if text and len(self._notices) < _MAX_NAMED:
+            self._notices[" ".join(text.split())[:_LONGEST]] = None
         return ()
 
     def _note_time(self, event: Event) -> Iterable[Event]:
@@ -85,9 +85,9 @@ class UsageProcessor(ByKind):
 
     def _note_sum(self, event: Event) -> Iterable[Event]:
         """Start the sums again from zero, if the build does so, which it reports at its start."""
-        if (told := told_sum(event)) is not None:
-            self._total = min(self._total, told.cost_usd)
-            self._tokens = min(self._tokens, told.tokens)
+        if (reported := told_sum(event)) is not None:
+            self._total = min(self._total, reported.cost_usd)
+            self._tokens = min(self._tokens, reported.tokens)
         return ()
 
     def _end_turn(self, event: Event) -> Iterable[Event]:
@@ -97,8 +97,8 @@ class UsageProcessor(ByKind):
         return (Event("turn", record, event.offset, event.end, type="turn"),)
 
     def _record(self, event: Event, result: Result) -> TurnRecord:
-        told = amount(result.total_cost_usd)
-        total = told if told is not None else self._total
+        reported = amount(result.total_cost_usd)
+        total = reported if reported is not None else self._total
         # A sum that went down was started again from zero, so it is the cost itself.
         cost = total - self._total if total >= self._total else total
         self._total = total
@@ -138,13 +138,13 @@ class UsageProcessor(ByKind):
 
     def _told_meanwhile(self) -> dict[str, Any]:
         """Return the notices since the last result, and clear them."""
-        told = {
+        notices = {
             "notices": tuple(self._notices),
             "preempted": self._preempted,
             "api_error": self._api_error[:_LONGEST],
         }
         self._notices, self._preempted, self._api_error = {}, "", ""
-        return told
+        return notices
 
     def _note_number(self, number: int | None) -> int:
         """Take the number of a result, and return how many of its process are missing before it."""
@@ -183,8 +183,8 @@ def told_sum(event: Event) -> Spending | None:
 
 
 def _denied_tools(result: Result) -> tuple[str, ...]:
-    denials = (each for each in result.permission_denials or () if isinstance(each, dict))
-    named = dict.fromkeys(str(each.get("tool_name") or "a tool")[:100] for each in denials)
+    denials = (denial for denial in result.permission_denials or () if isinstance(denial, dict))
+    named = dict.fromkeys(str(denial.get("tool_name") or "a tool")[:100] for denial in denials)
     return tuple(named)[:_MAX_NAMED]
 
 

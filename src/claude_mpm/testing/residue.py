@@ -26,11 +26,11 @@ class Remains:
 
     def processes(self) -> list[Process]:
         """Return the processes that name the session, other than this one and its ancestors."""
-        known = processes()
+        table = processes()
         path, variable = str(self._folder.path), f"CLAUDE_MPM_SESSION={self._folder.path.name}"
-        naming = {p.pid for p in known.values() if p.names(path) or variable in p.environ}
-        ours = _ancestors(os.getpid(), known)
-        return [known[pid] for pid in family(naming - ours, known)]
+        naming = {p.pid for p in table.values() if p.names(path) or variable in p.environ}
+        ours = _ancestors(os.getpid(), table)
+        return [table[pid] for pid in family(naming - ours, table)]
 
     def between(self) -> list[Process]:
         """Return what stands on this machine between the controller and the session's host.
@@ -39,15 +39,15 @@ class Remains:
         host and what runs under it, and the init process of its container, which is the place
         itself. A session with a link has no host on this side.
         """
-        known = processes()
+        table = processes()
         path = str(self._folder.path)
-        naming = {pid for pid, process in known.items() if process.names(path)}
-        left = family(naming - _ancestors(os.getpid(), known), known)
+        naming = {pid for pid, process in table.items() if process.names(path)}
+        left = family(naming - _ancestors(os.getpid(), table), table)
         if not self._folder.link_file.exists():
             own = (1, *(self._folder.pids() or ()))
-            hosts = {pid for pid in naming if known[pid].inner_pid in own}
-            left -= family(hosts, known)
-        return [known[pid] for pid in left]
+            hosts = {pid for pid in naming if table[pid].inner_pid in own}
+            left -= family(hosts, table)
+        return [table[pid] for pid in left]
 
     def found(self) -> list[str]:
         """Return what is left, one line each; empty where nothing is."""
@@ -64,9 +64,9 @@ class Remains:
         return left
 
 
-def _ancestors(pid: int, known: dict[int, Process]) -> set[int]:
-    found = set()
-    while pid in known:
-        found.add(pid)
-        pid = known[pid].parent
-    return found
+def _ancestors(pid: int, table: dict[int, Process]) -> set[int]:
+    ancestors = set()
+    while pid in table:
+        ancestors.add(pid)
+        pid = table[pid].parent
+    return ancestors

@@ -31,8 +31,8 @@ class TicketProcessor(ByKind):
 
     def __init__(self, session: str, markers: Mapping[str, str] | None = None) -> None:
         self._session = session
-        known = {**DEFAULT_MARKERS, **(markers or {})}
-        self._finder = TicketFinder(known)
+        all_markers = {**DEFAULT_MARKERS, **(markers or {})}
+        self._finder = TicketFinder(all_markers)
         self._last = Event("text", None, 0, 0)
 
     def taker(self, kind: str) -> Callable[[Event], Iterable[Event]] | None:
@@ -40,44 +40,46 @@ class TicketProcessor(ByKind):
         return {"assistant": self._from_assistant, "text": self._from_lines}.get(kind)
 
     def _from_lines(self, event: Event) -> list[Event]:
-        found: list[Event] = []
+        events: list[Event] = []
         if self._finder.skips(event.data.text, len(event.data.lines)):
-            return found
+            return events
         for piece in in_pieces(event, PIECE):
             if self._finder.skips(piece.data.text, len(piece.data.lines)):
                 continue
             for line in in_pieces(piece, 1):
                 self._last = line
-                found += [self._event(ticket, line) for ticket in self._finder.feed(line.data.text)]
-        return found
+                events += [
+                    self._event(ticket, line) for ticket in self._finder.feed(line.data.text)
+                ]
+        return events
 
     def finish(self) -> Iterable[Event]:
         """Return the ticket whose continuation lines were still being waited for."""
-        return [self._event(found, self._last) for found in self._finder.flush()]
+        return [self._event(ticket, self._last) for ticket in self._finder.flush()]
 
     def _from_assistant(self, event: Event) -> list[Event]:
-        found: list[FoundTicket] = []
+        tickets: list[FoundTicket] = []
         for block in event.data.message.blocks:
             if block.type == "text" and block.text:
-                found += self._finder.find(block.text)
-        if not found or is_claude_code_text(event.data):
+                tickets += self._finder.find(block.text)
+        if not tickets or is_claude_code_text(event.data):
             return []
         agent = (event.data.subagent_type or "").removeprefix(NATIVE_PREFIX)
-        return [self._event(ticket, event, agent=agent) for ticket in found]
+        return [self._event(ticket, event, agent=agent) for ticket in tickets]
 
-    def _event(self, found: FoundTicket, event: Event, agent: str = "") -> Event:
-        ticket = Ticket(
-            key=ticket_key(self._session, found.type, found.title),
+    def _event(self, ticket: FoundTicket, event: Event, agent: str = "") -> Event:
+        record = Ticket(
+            key=ticket_key(self._session, ticket.type, ticket.title),
             session=self._session,
-            type=found.type,
-            title=found.title,
-            description=found.description,
-            priority=found.priority,
-            tags=found.tags,
+            type=ticket.type,
+            title=ticket.title,
+            description=ticket.description,
+            priority=ticket.priority,
+            tags=ticket.tags,
             agent=agent,
             offset=event.offset,
         )
-        return Event("ticket", ticket, event.offset, event.end, type="ticket")
+        return Event("ticket", record, event.offset, event.end, type="ticket")
 
 
 def ticket_key(session: str, type_: str, title: str) -> str:
