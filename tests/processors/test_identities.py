@@ -146,7 +146,7 @@ def test_a_recording_that_is_there_twice_counts_once(read: Any, recording: Path)
 
 
 def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("claude_mpm.processors.identities._MOST", 3)
+    monkeypatch.setattr("claude_mpm.processors.identities._MAX", 3)
     identities = Identities(["a", "b"])
     assert not identities.add("a")
     assert [identities.add(each) for each in ("c", "d", "d", "a", None, None, "")] == [
