@@ -92,3 +92,10 @@ def test_a_program_that_stands_in_for_claude_and_says_little_is_no_old_build(
         "local", claude_path=str(stub), environ=environ, state_dir=state
     ) as claude:
         assert claude.ask("hello").check().text == "Claude heard: hello"
+
+
+def test_doctor_says_that_it_is_refused(command: Command, tmp_path: Path) -> None:
+    claude = make_build(tmp_path / "b", OLD[1], STAND_IN_MUTE="1")
+    done = command("doctor", "--claude", str(claude), status=3)
+    assert "refused" in done.stdout
+    assert "no   2.1.211  it acknowledges each prompt" in done.stdout
