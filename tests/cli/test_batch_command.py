@@ -273,3 +273,19 @@ def test_the_real_claude_code_runs_a_batch(
     assert {row["verdict"] for row in results} == {"completed"}
     command.close()
     assert (home / "make" / "made").exists()
+
+
+@pytest.mark.usefixtures("fast")
+def test_who_waits_for_a_person_is_shown_and_answered(capsys: Capture) -> None:
+    with start("run", tasks({"id": "a", "prompt": "ask", "permissions": "ask"})) as process:
+        wait_for(process, "begins in local")
+        folder = find_batch(default_state_dir(), None)
+        shown = ""
+        while "asks for Write: claude-mpm questions" not in shown:
+            assert process.poll() is None
+            shown = call(capsys, "batch", "status", folder.name).out
+        (asked,) = call(capsys, "questions", "--json").json
+        assert call(capsys, "answer", asked["session"], asked["question"], "allow").status == 0
+        out, _ = process.communicate(timeout=SECONDS)
+        assert "a passed" in out
+        assert process.returncode == 0

@@ -297,8 +297,27 @@ def test_an_open_attempt_needs_its_place(fast: Path) -> None:
     ledger = Ledger(begun.folder)
     ledger.note(Began(task="0001", attempt=1, session="s", place="elsewhere", at=1.0))
     ledger.close()
-    with pytest.raises(UsageError, match="is open in the place 'elsewhere'"):
+    with pytest.raises(UsageError, match="is open in the place 'elsewhere', which is not among"):
         run(Batch.resume("b", ["local"]))
+    room = [Place(name="elsewhere", at_once=0), Place(name="local")]
+    with pytest.raises(UsageError, match="'elsewhere', which takes no session; give it room"):
+        run(Batch.resume("b", room))
+
+
+@pytest.mark.usefixtures("fast")
+def test_what_is_noted_of_a_session_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", "hunter2-hunter2-hunter2")
+
+    async def look() -> list[str]:
+        async with batch([{"id": "a", "prompt": "stream"}]) as begun:
+            while "a" not in begun.runner.live:
+                await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(os.sched_yield))])
+            begun.runner.live["a"].what = "said hunter2-hunter2-hunter2"
+            noted = [live.what for live in begun.runner.snapshot().running]
+            begun.stop()
+            return noted
+
+    assert asyncio.run(look()) == ["said [redacted]"]
 
 
 # --- checkouts ------------------------------------------------------------------------------

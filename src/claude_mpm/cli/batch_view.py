@@ -177,7 +177,7 @@ def print_status(app: App, found: dict[str, Any]) -> None:
 
 
 def _live_line(app: App, live: Live) -> str:
-    how = f"waits: claude-mpm answer {live.session[:8]}" if live.waits else live.what
+    how = f"{live.what}: claude-mpm questions" if live.waits else live.what
     said = one_line(app.redactor.text(how))
     return f"{live.place}  {live.task}  {live.session[:8]}  {age(time.time() - live.since)}  {said}"
 

@@ -39,6 +39,7 @@ from claude_mpm.fleet.ledger import Began, Ended, Halted, Paused, Resumed
 from claude_mpm.fleet.snapshot import Live, Snapshot, remove_snapshot, write_snapshot
 from claude_mpm.fleet.task import Outcome, Result, Trouble
 from claude_mpm.records import Spending
+from claude_mpm.redaction import Redactor, secrets_of
 from claude_mpm.wire.text_lines import is_claude_code_text
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ _LONGEST_PAUSE = 300.0  # seconds between two attempts, or until a place is trie
 _LIVE_INTERVAL = 1.0  # seconds between two notes of what goes on
 _SHOWN = 100  # characters of what a session does
 _PLACE_FAILS = (LaunchError, ClaudeNotFound, SessionEnded)
+_GOES_ON = ("assistant", "user", "turn")  # events by which a session shows that it waits no more
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -128,6 +130,7 @@ class Runner:
         self._workers: set[asyncio.Task[None]] = set()
         self._failed = sum(not result.ok for result in ledger.results())
         self._error: BaseException | None = None
+        self._redactor = Redactor(secrets=secrets_of(os.environ))
         self.live: dict[str, Live] = {}
         self.how = How.RUN
         self.reason = ""
@@ -143,6 +146,11 @@ class Runner:
                 raise UsageError(
                     f"task {state.task.id!r} is open in the place {name!r}, which is not among"
                     f" those of this run; name it as well: --on {name}"
+                )
+            if self._sites[name].place.at_once < 1:
+                raise UsageError(
+                    f"task {state.task.id!r} is open in the place {name!r}, which takes no session;"
+                    f" give it room, as in --on {name}:1"
                 )
 
     # --- the whole --------------------------------------------------------------------------
@@ -347,7 +355,7 @@ class Runner:
             elif isinstance(item, Question):
                 live.waits, live.what = True, f"asks for {item.tool}"
             else:
-                live.waits = False
+                live.waits = live.waits and item.kind not in _GOES_ON
                 self._observe(item, live, seen)
                 if seen.worked:
                     site.account.heard(who)
@@ -454,10 +462,14 @@ class Runner:
         self.entries.put_nowait(entry)
 
     def snapshot(self) -> Snapshot:
-        """Return what goes on."""
+        """Return what goes on, without secrets."""
         now = time.time()
+        running = [
+            msgspec.structs.replace(live, what=self._redactor.text(live.what))
+            for live in self.live.values()
+        ]
         parked = {name: each.until for name, each in self._accounts.items() if each.until > now}
-        return Snapshot(at=now, running=list(self.live.values()), parked=parked)
+        return Snapshot(at=now, running=running, parked=parked)
 
     async def _note_live(self) -> None:
         """Note what goes on, for `batch status`, until this is cancelled."""
