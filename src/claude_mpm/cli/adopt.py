@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from claude_mpm.bridges.adopt import AdoptableConversation
-    from claude_mpm.cli.session_view import Row
+    from claude_mpm.cli.session_view import SessionRow
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.store import Store
     from claude_mpm.wire.text_lines import LineAssembler
@@ -84,7 +84,7 @@ def _plain(name: str) -> str:
 
 def _adopt_all(
     app: App, store: Store, chosen: list[AdoptableConversation], configuration: Path
-) -> tuple[list[Row], bool]:
+) -> tuple[list[SessionRow], bool]:
     """Take conversations; one that cannot be taken keeps no other from it."""
     from claude_mpm.bridges.adopt import adopt as take
     from claude_mpm.cli.session_view import read_row
@@ -104,7 +104,7 @@ def _adopt_all(
     return rows, failed
 
 
-def _show(app: App, rows: list[Row]) -> None:
+def _show(app: App, rows: list[SessionRow]) -> None:
     from claude_mpm.cli.session_view import COLUMNS, cells
 
     if app.json:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _LONGEST = 4000  # characters of what a tool gets, in a table
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+class WaitingQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """One question as `questions --json` prints it."""
 
     session: str
@@ -69,7 +69,7 @@ def _list_waiting(app: App, store: Store, folders: Sequence[SessionFolder]) -> N
         app.note("no question waits")
 
 
-def _waiting(store: Store, folder: SessionFolder) -> Iterator[Waiting]:
+def _waiting(store: Store, folder: SessionFolder) -> Iterator[WaitingQuestion]:
     """Yield the questions of a session; one that is damaged is named and left out."""
     if not folder.has_host():
         return
@@ -83,9 +83,9 @@ def _waiting(store: Store, folder: SessionFolder) -> Iterator[Waiting]:
         yield _row(folder.path.name, asked, redactor)
 
 
-def _row(session: str, asked: Asked, redactor: Redactor) -> Waiting:
+def _row(session: str, asked: Asked, redactor: Redactor) -> WaitingQuestion:
     proposed = asked.request.get("permission_suggestions")
-    return Waiting(
+    return WaitingQuestion(
         session=session,
         question=asked.request_id,
         asked_at=time_of(asked.at),
@@ -96,7 +96,7 @@ def _row(session: str, asked: Asked, redactor: Redactor) -> Waiting:
     )
 
 
-def _cells(row: Waiting) -> tuple[object, ...]:
+def _cells(row: WaitingQuestion) -> tuple[object, ...]:
     from claude_mpm.cli.output import age
 
     return (

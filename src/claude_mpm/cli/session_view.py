@@ -34,7 +34,7 @@ COLUMNS = (
 _PLACE, _PROMPT = 24, 40  # characters of a cell
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
     """One session as `ps --json` prints it."""
 
     session: str
@@ -50,7 +50,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
 
 
-def read_row(store: Store, folder: SessionFolder) -> Row:
+def read_row(store: Store, folder: SessionFolder) -> SessionRow:
     """Return the row of a session in `ps`.
 
     Raises:
@@ -61,7 +61,7 @@ def read_row(store: Store, folder: SessionFolder) -> Row:
     position = store.index.position(meta.session_id)
     prompt = last_prompt(folder)
     status = read_status(folder, store.index)
-    return Row(
+    return SessionRow(
         session=meta.session_id,
         state=status.state,
         until=status.until,
@@ -76,7 +76,7 @@ def read_row(store: Store, folder: SessionFolder) -> Row:
     )
 
 
-def cells(row: Row) -> tuple[object, ...]:
+def cells(row: SessionRow) -> tuple[object, ...]:
     """Return a row as text."""
     return (
         row.session[:8],

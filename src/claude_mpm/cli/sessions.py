@@ -17,7 +17,7 @@ from claude_mpm.printable import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from claude_mpm.cli.session_view import Row
+    from claude_mpm.cli.session_view import SessionRow
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.store import Store
 
@@ -43,7 +43,7 @@ def ps(context: click.Context, all_: bool) -> None:
         app.note('there is no session yet; claude-mpm run "…" starts one')
 
 
-def _rows(store: Store, *, all_: bool) -> Iterator[Row]:
+def _rows(store: Store, *, all_: bool) -> Iterator[SessionRow]:
     """Yield the sessions; one that is damaged is named on standard error and left out."""
     from claude_mpm.cli.session_view import read_row
 

@@ -93,7 +93,7 @@ _EVENTS = frozenset(
 )  # fmt: skip
 
 
-class _Server(msgspec.Struct, kw_only=True):
+class _McpServer(msgspec.Struct, kw_only=True):
     """An MCP server: a program, or an address."""
 
     type: Literal["stdio", "http", "streamable-http", "sse", "ws"] = "stdio"
@@ -110,7 +110,7 @@ class _Server(msgspec.Struct, kw_only=True):
             raise ValueError(f"a server of type {self.type} needs `{wanted}`")
 
 
-_Servers = Annotated[dict[_Text, _Server], msgspec.Meta(min_length=1, max_length=1)]
+_Servers = Annotated[dict[_Text, _McpServer], msgspec.Meta(min_length=1, max_length=1)]
 
 
 class _FrontMatter(msgspec.Struct, rename="camel", kw_only=True):

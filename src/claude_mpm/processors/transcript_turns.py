@@ -17,7 +17,7 @@ import msgspec
 from claude_mpm.processors.identities import Identities
 from claude_mpm.processors.validated_numbers import USAGE, amount, count, moment
 from claude_mpm.records import Cost, TurnRecord
-from claude_mpm.wire.events import Event, Lifecycle, System
+from claude_mpm.wire.events import CommandLifecycle, Event, System
 from claude_mpm.wire.text_lines import reported_error
 from claude_mpm.wire.transcript import Transcript, TranscriptEntry, entry_of
 
@@ -127,7 +127,7 @@ class TranscriptTurns:
             if self._turn is not None:
                 yield self._end(event, **_outcome(self._turn))
             if not self._typed:
-                started = Lifecycle(entry.uuid, "started")
+                started = CommandLifecycle(entry.uuid, "started")
                 yield _made(event, "command_lifecycle", started)
             self._turn = _Open(self._typed[:1] or [entry.uuid])
             del self._typed[:1]

@@ -24,58 +24,58 @@ if TYPE_CHECKING:
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
-class Bell:
-    """An event that a selector can wait for together with a connection; once rung, it stays so."""
+class WakePipe:
+    """An event that a selector can wait for together with a connection; once set, it stays set."""
 
     def __init__(self) -> None:
-        self._ears, self._hammer = socket.socketpair()
+        self._reader, self._writer = socket.socketpair()
 
     def fileno(self) -> int:
         """Return what a selector waits for."""
-        return self._ears.fileno()
+        return self._reader.fileno()
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """Wake the waiting thread; from any thread."""
-        self._hammer.send(b"!")
+        self._writer.send(b"!")
 
     def close(self) -> None:
         """Close both ends."""
-        self._ears.close()
-        self._hammer.close()
+        self._reader.close()
+        self._writer.close()
 
 
 class Stalls:
-    """The streams that stand still at this moment."""
+    """The streams that are stalled now."""
 
     def __init__(self) -> None:
-        self._bells: set[Bell] = set()
+        self._wake_pipes: set[WakePipe] = set()
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[Bell]:
-        """Count a stall while it lasts; its bell rings when it is released."""
-        bell = Bell()
+    def one(self) -> Iterator[WakePipe]:
+        """Count a stall while it lasts; its wake pipe is set when it is released."""
+        wake_pipe = WakePipe()
         with self._changed:
-            self._bells.add(bell)
+            self._wake_pipes.add(wake_pipe)
             self._changed.notify_all()
         try:
-            yield bell
+            yield wake_pipe
         finally:
             with self._changed:
-                self._bells.discard(bell)
-            bell.close()
+                self._wake_pipes.discard(wake_pipe)
+            wake_pipe.close()
 
     def release(self) -> None:
         """Let every stream that stands still go on."""
         with self._changed:
-            for bell in self._bells:
-                bell.ring()
-            self._bells.clear()
+            for wake_pipe in self._wake_pipes:
+                wake_pipe.set()
+            self._wake_pipes.clear()
 
     def wait_for_one(self, timeout: float) -> bool:
         """Wait (seconds) until a stream has stalled; return whether one has."""
         with self._changed:
-            return self._changed.wait_for(lambda: bool(self._bells), timeout)
+            return self._changed.wait_for(lambda: bool(self._wake_pipes), timeout)
 
 
 class LoopbackServer(ThreadingHTTPServer):
@@ -89,7 +89,7 @@ class LoopbackServer(ThreadingHTTPServer):
         self.answer = answer
         self.errors: list[BaseException] = []
         self.stalls = Stalls()
-        self.stopping = Bell()
+        self.stopping = WakePipe()
         self._connections: set[Any] = set()
         self._lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
@@ -103,7 +103,7 @@ class LoopbackServer(ThreadingHTTPServer):
 
     def stop(self) -> None:
         """End every connection, also in the middle of a reply, and wait for every thread."""
-        self.stopping.ring()
+        self.stopping.set()
         self._thread.join()
         with self._lock:
             for connection in self._connections:
@@ -223,16 +223,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _stand_still(self, event: Pause | Stall) -> None:
         if isinstance(event, Pause):
             return self._wait(event.seconds, None)
-        with self.server.stalls.one() as bell:
-            self._wait(event.seconds, bell)
+        with self.server.stalls.one() as wake_pipe:
+            self._wait(event.seconds, wake_pipe)
 
-    def _wait(self, seconds: float | None, bell: Bell | None) -> None:
-        """Wait until the time is up or the bell rings; raise when an end of the line is gone."""
+    def _wait(self, seconds: float | None, wake_pipe: WakePipe | None) -> None:
+        """Wait for the time or the wake pipe; raise if one of the ends has disconnected."""
         deadline = None if seconds is None else time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
-            for each in (self.connection, self.server.stopping, bell):
-                if each is not None:
-                    selector.register(each, selectors.EVENT_READ)
+            for source in (self.connection, self.server.stopping, wake_pipe):
+                if source is not None:
+                    selector.register(source, selectors.EVENT_READ)
             while True:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 ready = {key.fileobj for key, _ in selector.select(left)}

@@ -177,7 +177,7 @@ class ControlCancel(msgspec.Struct, frozen=True, gc=False, tag="control_cancel_r
     request_id: str
 
 
-class Lifecycle(msgspec.Struct, frozen=True, gc=False, tag="command_lifecycle"):
+class CommandLifecycle(msgspec.Struct, frozen=True, gc=False, tag="command_lifecycle"):
     """The state of a prompt: queued, started, completed, cancelled, discarded, refused."""
 
     command_uuid: str

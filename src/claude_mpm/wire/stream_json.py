@@ -10,11 +10,11 @@ import msgspec
 from claude_mpm.validation import NOT_JSON
 from claude_mpm.wire.events import (
     Assistant,
+    CommandLifecycle,
     ControlCancel,
     ControlRequest,
     ControlResponse,
     Event,
-    Lifecycle,
     NotJson,
     Result,
     StreamEvent,
@@ -37,7 +37,7 @@ _KNOWN = (
     | ControlRequest
     | ControlResponse
     | ControlCancel
-    | Lifecycle
+    | CommandLifecycle
 )
 VERBATIM = "client_composed"
 _decode_known = msgspec.json.Decoder(_KNOWN, strict=False).decode
@@ -51,7 +51,7 @@ _KINDS: dict[type, str] = {
     ControlRequest: "control_request",
     ControlResponse: "control_response",
     ControlCancel: "control_cancel_request",
-    Lifecycle: "command_lifecycle",
+    CommandLifecycle: "command_lifecycle",
 }
 
 
