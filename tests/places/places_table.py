@@ -13,8 +13,8 @@ _SIGNS = {"passed": "✓", "failed": "✗"}
 _HEAD = """# The check, place by place
 
 Every place that comes with claude-mpm is held to the same [contracts](checks.md), each against the
-real thing: the real Claude Code, a Docker Engine, an `sshd`, a server with TLS. The tests run them
-all, and this page is written by their last run (`make places-table`).
+real thing: the real Claude Code, a Docker Engine, an `sshd`, a server with TLS, a Kubernetes of one
+node. The tests run them all, and this page is written by their last run (`make places-table`).
 
 """
 

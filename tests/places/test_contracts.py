@@ -70,6 +70,13 @@ PLACES: dict[str, Callable[[Real], Make]] = {
         ca=real.server.ca,
         token_file=real.server.token_file,
     ),
+    "kubernetes": lambda real: functools.partial(
+        create_orchestrator,
+        "kubernetes",
+        image=real.cluster.image,
+        pull="Never",
+        template=real.pod_template,
+    ),
     "docker over ssh": lambda real: functools.partial(
         docker_over_ssh, real.sshd.host, real.sshd.config, real.image
     ),

@@ -16,7 +16,7 @@ import msgspec
 
 from claude_mpm.errors import LaunchError, UsageError
 from claude_mpm.link.kubectl import Kubectl, KubectlRefused, parsed
-from claude_mpm.link.pod_status import fate, is_gone, runs, waits_for
+from claude_mpm.link.pod_status import fate, is_gone, runs, trouble, waits_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -293,7 +293,10 @@ def _has_come_up(pod: dict[str, Any] | None) -> str:
 def _has_gone(pod: dict[str, Any] | None) -> str:
     if pod is None:
         return ""
-    return (
-        "the session's earlier pod is not gone yet; on a lost node it stays until the node is back"
-        " or removed from the cluster, and it is never removed by force"
+    said = trouble(pod)
+    return "the session's earlier pod is not gone yet" + (
+        f" ({said}); while its node is silent nobody knows whether Claude works there still, so it"
+        " is not removed by force: bring the node back, or remove it from the cluster"
+        if said
+        else ""
     )
