@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from claude_mpm.fleet.ledger import Began, Ended, Ledger, Plan, create_batch
+from claude_mpm.fleet.task import Outcome, Result, Task
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.testing import Call, Say, Stall
 from claude_mpm.testing.processes import resident_memory
@@ -218,6 +220,36 @@ def test_a_ticket_is_closed_and_opened_again(page: OpenedPage) -> None:
     assert page.call("POST", at, token, {"state": "open"}).status == 200
     assert page.call("POST", at, token, {"state": "gone"}).status == 400
     assert page.call("POST", f"{at}x", token, {"state": "open"}).status == 400
+
+
+def test_a_batch_is_shown_with_what_came_of_its_tasks(page: OpenedPage) -> None:
+    tasks = [Task(id="one", prompt="Mend it"), Task(id="two", prompt="Test it")]
+    plan = Plan(name="night", created_at=1.0, base="/", places=("local:2",))
+    ledger = Ledger(create_batch(page.state, plan, tasks))
+    ledger.note(Began(task="one", attempt=1, session="s1", place="local", at=2.0))
+    failed = Result(
+        task="one", attempt=1, outcome=Outcome.FAILED, reason="the check failed", check=1,
+        cost_usd=0.5, session="s1",
+    )  # fmt: skip
+    ledger.note(Ended(result=failed, final=True, at=3.0))
+    ledger.close()
+    page.start()
+    token = page.token()
+    (batch,) = page.call("GET", "/api/batches", token).json["batches"]
+    assert (batch["name"], batch["state"], batch["ended"], batch["tasks"]) == (
+        "night",
+        "left",
+        1,
+        2,
+    )
+    assert batch["counts"] == {"failed": 1, "waiting": 1}
+    detail = page.call("GET", "/api/batches/night", token).json
+    assert [(t["id"], t["session"], t["reason"], t["check"]) for t in detail["tasks"]] == [
+        ("one", "s1", "the check failed", 1),
+        ("two", "", "", None),
+    ]
+    for name in ("no-such", "..", "%2e%2e", "..%2fbatches%2fnight"):
+        assert page.call("GET", f"/api/batches/{name}", token).status == 404
 
 
 @pytest.mark.parametrize(

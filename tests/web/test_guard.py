@@ -37,6 +37,8 @@ LOOKS = (
     "/api/sessions/recorded/prompts",
     "/api/permission-requests",
     "/api/tickets",
+    "/api/batches",
+    "/api/batches/b1",
     "/api/openapi.json",
 )
 
@@ -51,7 +53,7 @@ def opened(page: OpenedPage) -> OpenedPage:
 def test_the_lists_of_this_test_are_whole(opened: OpenedPage) -> None:
     described = opened.call("GET", "/api/openapi.json", opened.token()).json["paths"]
     paths = {
-        (method, path.format(session=SESSION, request="r1", key="t1"))
+        (method, path.format(session=SESSION, request="r1", key="t1", batch="b1"))
         for path, methods in described.items()
         for method in methods
     }
@@ -230,6 +232,17 @@ def test_a_path_is_no_session(opened: OpenedPage, name: str) -> None:
         if not name and not rest:
             continue
         assert reply.status == 404, (name, rest, reply)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//api/sessions", "/./api/sessions", "/x/../api/sessions", "/%61pi/sessions", "/API/sessions"],
+)
+def test_no_spelling_of_a_path_goes_round_the_token(opened: OpenedPage, path: str) -> None:
+    for rest in ("", "/recorded", "/recorded/events"):
+        reply = opened.call("GET", path + rest)
+        assert reply.status in (401, 404), reply
+        assert b"recorded" not in reply.body
 
 
 def test_a_session_that_is_a_link_elsewhere_is_none(opened: OpenedPage, tmp_path: Path) -> None:

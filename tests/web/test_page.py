@@ -254,6 +254,28 @@ def test_a_turn_is_interrupted_and_a_session_stopped_in_the_page(
     expect(tab.locator(".hint").first).to_contain_text("starts Claude again")
 
 
+def test_a_batch_is_followed_to_its_end(
+    page: OpenedPage, command: Command, model: ScriptedModel, enter: Enter, tmp_path: Path
+) -> None:
+    model.on("first", "Done.")
+    model.on("second", Say("Begun. "), Stall(), Say("Done."))
+    tasks = tmp_path / "night.jsonl"
+    tasks.write_text('{"id": "a", "prompt": "first"}\n{"id": "b", "prompt": "second"}\n')
+    page.start()
+    tab = enter("batches")
+    expect(tab.get_by_text("There is no batch yet.")).to_be_visible()
+    runs = command.start("batch", "run", str(tasks))
+    model.wait_for_stall()
+    tab.get_by_role("link", name="night").click()
+    expect(tab.locator(".tasks .pill.passed")).to_have_count(1)
+    expect(tab.locator(".tasks .pill.running")).to_have_count(1)
+    model.release()
+    assert runs.wait(SECONDS) == 0
+    expect(tab.locator(".tasks .pill.passed")).to_have_count(2)
+    tab.get_by_role("link", name="second").click()
+    expect(tab.locator(".said .written").last).to_have_text("Begun. Done.")
+
+
 def test_whatever_is_said_is_text(page: OpenedPage, enter: Enter) -> None:
     """Script in an answer, a tool's name, input and result, a ticket, a path, a record."""
     bad = "[go](javascript:window.pwned=1) <a href='javascript:window.pwned=1'>x</a>"
@@ -424,16 +446,16 @@ def test_a_thousand_sessions_are_drawn_at_once(page: OpenedPage, enter: Enter) -
 def test_a_long_journal_is_scrolled_without_loading_it_whole(
     page: OpenedPage, enter: Enter
 ) -> None:
-    number = 30_000
+    number = 15_000
     folder = record(page.state, "long", said("The first word.", uuid="a"))
     lines = (json.dumps(said(f"Line {n}")).encode() + b"\n" for n in range(number))
     with folder.journal.path.open("ab") as journal:
         journal.writelines(lines)
-    write(folder, result())
+    write(folder, result(), said("The last word."), result("u2", total_cost_usd=0.5))
     page.start()
     tab = enter("session/long")
     last = tab.locator(".said .written").last
-    expect(last).to_have_text(f"Line {number - 1}")
+    expect(last).to_have_text("The last word.")
     pane = tab.locator(".pane")
     for _ in range(9):
         before = tab.locator(".conversation > *").first.get_attribute("data-offset")
@@ -450,6 +472,25 @@ def test_a_long_journal_is_scrolled_without_loading_it_whole(
         until(lambda: tab.locator(".conversation > *").count() > 390, "nothing more was read")
     texts = as_written(tab)
     assert texts == ["The first word.", *(f"Line {n}" for n in range(len(texts) - 1))]
+
+
+def test_many_pages_of_one_browser_are_all_live(page: OpenedPage, enter: Enter) -> None:
+    """A browser has six connections for one server, and the seventh page must not wait for one."""
+    folder = record(page.state, "one", said("Hello."), result())
+    page.start()
+    first = enter("sessions")
+    tabs = [first]
+    for _ in range(8):
+        tab = first.context.new_page()
+        tab.goto(f"{page.url}/#/sessions")
+        tabs.append(tab)
+    for tab in tabs:
+        expect(tab.locator(".link-state.live")).to_be_visible()
+        expect(tab.locator("td[data-label=Turns]")).to_have_text("1")
+    first.close()  # it had the stream, and another goes on with it
+    write(folder, result("u2", total_cost_usd=0.5))
+    for tab in tabs[1:]:
+        expect(tab.locator("td[data-label=Turns]")).to_have_text("2")
 
 
 def test_who_may_look_is_offered_nothing_else(page: OpenedPage, enter: Enter) -> None:

@@ -35,6 +35,7 @@ _NEXT = (
     ("logs {session}", "what was said in it"),
     ("tickets --session {session}", "its tickets: list, show, close, export"),
     ("delegations --session {session}", "what was handed to subagents"),
+    ("web", "all of it in your browser"),
     ("doctor", "whether all is ready for the real model"),
     ('run "What does this project do?"', "one prompt to the real model"),
 )

@@ -108,6 +108,9 @@ class _Endpoint:
 
     async def _answer(self, request: Request) -> Response:
         operation = self._operation
+        if not operation.is_open and "web_token" not in request.scope:  # whatever path led here
+            refused = Problem(error="Refused", message="you are not let in")
+            return Response(msgspec.json.encode(refused), 401, media_type=_JSON)
         try:
             unknown = sorted(set(request.query_params) - set(operation.query))
             if unknown:

@@ -16,6 +16,7 @@ from claude_mpm import __version__
 from claude_mpm.errors import UnknownSession, UsageError
 from claude_mpm.web import models
 from claude_mpm.web.api import Operation, description, number, routes, streamed, waiting
+from claude_mpm.web.batches import read_batch, read_batches
 from claude_mpm.web.events import read_page
 from claude_mpm.web.fleet import Fleet
 from claude_mpm.web.guard import LOGIN, Guard
@@ -159,6 +160,14 @@ class Page:
         kind = query.get("type")
         return models.TicketList(tickets=[t for t in found if not kind or t.type == kind])
 
+    async def batches(self, request: Request, _: None) -> Any:
+        """List batches."""
+        return await waiting(read_batches, self._store)
+
+    async def batch(self, request: Request, _: None) -> Any:
+        """Show one batch."""
+        return await waiting(read_batch, self._store, request.path_params["batch"])
+
     # --- changing ---------------------------------------------------------------------------
 
     async def login(self, request: Request, body: models.Login) -> Response:
@@ -296,6 +305,10 @@ def _looks(page: Page) -> list[Operation]:
                   gives=models.PermissionRequestList),
         Operation("GET", "/api/tickets", "tickets", "Tickets", page.tickets,
                   gives=models.TicketList, query=wanted),
+        Operation("GET", "/api/batches", "batches", "All batches", page.batches,
+                  gives=models.BatchList),
+        Operation("GET", "/api/batches/{batch}", "batch", "One batch with its tasks", page.batch,
+                  gives=models.BatchDetail),
     ]  # fmt: skip
 
 

@@ -271,6 +271,66 @@ class TicketList(msgspec.Struct, frozen=True, kw_only=True):
     tickets: list[Ticket]
 
 
+class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch in the list.
+
+    Args:
+        state: "running", "done", "left" where nobody runs it before its end, or "damaged".
+        halted: why the last runner left.
+        places: as they were named, with how many at once: "build:4".
+        ended: how many tasks have ended.
+        counts: how many tasks do what: "running", "waiting", "passed", "failed", …
+    """
+
+    name: str
+    state: str
+    halted: str = ""
+    created_at: float = 0.0
+    places: tuple[str, ...] = ()
+    tasks: int = 0
+    ended: int = 0
+    counts: dict[str, int] = {}
+    cost_usd: float = 0.0
+    budget_usd: float | None = None
+
+
+class BatchList(msgspec.Struct, frozen=True, kw_only=True):
+    """All batches, the newest first."""
+
+    batches: list[BatchRow]
+
+
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One task of a batch.
+
+    Args:
+        prompt: its beginning.
+        session: of the last attempt; empty where there was none.
+        seconds: that the last attempt took; None where it has not ended.
+        check: the exit status of its check; None where none was run to its end.
+        branch: with what was changed; empty where there is none.
+    """
+
+    id: str
+    state: str
+    prompt: str
+    session: str
+    place: str
+    attempts: int
+    reason: str
+    cost_usd: float
+    seconds: float | None
+    check: int | None
+    branch: str
+
+
+class BatchDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch with its tasks, in the order of the task file."""
+
+    batch: BatchRow
+    tasks: list[TaskRow]
+
+
 class PermissionRequestList(msgspec.Struct, frozen=True, kw_only=True):
     """Permission requests that wait, of all sessions that run."""
 

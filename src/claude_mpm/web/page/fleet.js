@@ -1,9 +1,14 @@
-// The rows of all sessions, kept true by one stream.
+// The rows of all sessions, kept true by one stream for all pages of this browser: a browser has few
+// connections for one server, and a seventh page would wait for ever.
 import { Stream } from "./api.js";
+
+const NAME = "claude-mpm-fleet";
 
 export const fleet = { rows: new Map(), complete: false, state: "connecting" };
 const listeners = new Set();
-let stream = null;
+const pages = new BroadcastChannel(NAME);
+let leads = false;
+let last = ""; // the id of the last message that was heard, by whichever page
 
 export function onFleet(listener) {
   listeners.add(listener);
@@ -11,28 +16,57 @@ export function onFleet(listener) {
 }
 
 export function startFleet(refused) {
-  stream?.close();
-  stream = new Stream("session-changes", {
-    on: (_, data) => take(data),
+  pages.onmessage = ({ data: said }) => hear(said, refused);
+  pages.postMessage({ asks: true });
+  const lead = () => {
+    leads = true;
+    stream(refused);
+    return new Promise(() => {}); // until this page is closed; then another page's turn has come
+  };
+  // Where there are no locks, each page has a stream of its own.
+  if (navigator.locks) navigator.locks.request(NAME, lead);
+  else lead();
+}
+
+function stream(refused) {
+  new Stream("session-changes", {
+    id: last,
+    on: (_, data, id) => {
+      take(data, id);
+      pages.postMessage({ data, id });
+    },
     state: (state, problem) => {
-      fleet.state = state;
+      setState(state);
+      pages.postMessage({ state });
       if (state === "refused") refused(problem);
-      tell(new Set(), false);
     },
   });
 }
 
-export function stopFleet() {
-  stream?.close();
-  stream = null;
-  fleet.rows.clear();
+function hear(said, refused) {
+  if (said.asks) {
+    if (leads) pages.postMessage({ data: snapshot(), id: last, state: fleet.state });
+    return;
+  }
+  if (leads) return;
+  if (said.data) take(said.data, said.id);
+  if (said.state) setState(said.state);
+  if (said.state === "refused") refused({ status: 401, message: "" });
 }
 
-function take(data) {
+const snapshot = () => ({ all: true, complete: fleet.complete, sessions: [...fleet.rows.values()], gone: [] });
+
+function setState(state) {
+  fleet.state = state;
+  tell(new Set(), false);
+}
+
+function take(data, id) {
   if (data.all) fleet.rows.clear();
   for (const row of data.sessions) fleet.rows.set(row.session, row);
   for (const name of data.gone) fleet.rows.delete(name);
   fleet.complete = data.complete;
+  last = id;
   tell(new Set([...data.sessions.map((row) => row.session), ...data.gone]), data.all);
 }
 

@@ -1,4 +1,5 @@
 // Who is let in, which view is shown, and the keys.
+import { batchesView } from "./batches.js";
 import { get, login } from "./api.js";
 import { empty, h, note, replace } from "./dom.js";
 import { fleet, onFleet, startFleet } from "./fleet.js";
@@ -8,7 +9,7 @@ import { sessionsView } from "./sessions.js";
 import { ticketsView } from "./tickets.js";
 
 const main = document.getElementById("main");
-const VIEWS = [["needs", "Needs me"], ["sessions", "All sessions"], ["tickets", "Tickets"]];
+const VIEWS = [["needs", "Needs me"], ["sessions", "All sessions"], ["tickets", "Tickets"], ["batches", "Batches"]];
 let leave = () => {};
 let me = null;
 
@@ -50,7 +51,7 @@ function show() {
   leave();
   const [, view = "", name = "", offset = ""] = location.hash.split("/");
   const how = { readOnly: me.role === "read" };
-  const open = { sessions: () => sessionsView(main, how), tickets: () => ticketsView(main, how), session: () => openSession(name, offset, how) };
+  const open = { sessions: () => sessionsView(main, how), tickets: () => ticketsView(main, how), batches: () => batchesView(main, name), session: () => openSession(name, offset, how) };
   leave = (open[view] ?? (() => needsView(main, how)))() ?? (() => {});
   navigation(view in open ? view : "needs");
   setTitle(view === "session" ? decodeURIComponent(name).slice(0, 12) : (VIEWS.find(([each]) => each === view)?.[1] ?? "Needs me"));
@@ -109,6 +110,7 @@ const KEYS = {
   n: () => (location.hash = "#/needs"),
   s: () => (location.hash = "#/sessions"),
   t: () => (location.hash = "#/tickets"),
+  b: () => (location.hash = "#/batches"),
   "/": () => document.getElementById("search")?.focus(),
   p: () => document.getElementById("prompt")?.focus(),
   e: () => document.querySelector(".latest")?.click(),

@@ -89,15 +89,27 @@ class SessionView {
     const works = ["working", "waiting for an answer"].includes(known.state);
     const wide = matchMedia("(min-width: 60rem)").matches;
     const act = (text, path, kind, shown) => (shown && !this.readOnly ? h("button", { type: "button", class: kind, onclick: (event) => this.act(event.target, path) }, text) : null);
+    this.hint.textContent = runs ? "" : `This session ${known.state === "lost" ? "was lost" : "has ended"}; a prompt starts Claude again and goes on with it.`;
+    this.fillRequests();
+    this.fillFacts(wide);
+    // What is the same stays as it is, and with it the focus.
+    const mark = JSON.stringify([known.state, known.needs, known.reason, row.prompt, row.cost_usd, row.turns]);
+    if (this.headMark === mark) return;
+    this.headMark = mark;
     replace(this.head,
       h("div", { class: "title" }, h("h1", {}, exact(oneLine(row.prompt, 90) || row.session)), pill(known.state), known.needs && known.needs !== "permission" ? h("span", { class: "reason" }, exact(known.reason)) : null),
       h("div", { class: "meta" }, h("code", {}, exact(row.session)), h("span", {}, exact(row.environment)), h("span", { class: "path", title: row.cwd }, h("bdi", {}, exact(row.cwd))), h("span", {}, `${money(row.cost_usd)} in ${row.turns} ${row.turns === 1 ? "turn" : "turns"}`)),
       h("div", { class: "actions" }, act("Interrupt", "/interrupt", "", works), act("Stop", "/stop", "danger", runs),
         h("label", { class: "toggle" }, h("input", { type: "checkbox", checked: this.conversation.root.classList.contains("as-written"), onchange: (event) => this.conversation.root.classList.toggle("as-written", event.target.checked) }), "As written")));
-    this.fillRequests();
+  }
+
+  fillFacts(wide) {
+    const { turns, tickets, delegations, undelivered, stderr } = this.detail;
+    const mark = JSON.stringify([turns.length, tickets, delegations, undelivered, stderr]);
+    if (this.factsMark === mark) return;
+    this.factsMark = mark;
     const open = this.facts.querySelector("details.all")?.open ?? wide;
     replace(this.facts, h("details", { class: "all", open }, h("summary", {}, "Turns, tickets, delegations"), this.lists()));
-    this.hint.textContent = runs ? "" : `This session ${known.state === "lost" ? "was lost" : "has ended"}; a prompt starts Claude again and goes on with it.`;
   }
 
   fillRequests() {
@@ -133,7 +145,7 @@ class SessionView {
       part(`Delegations (${delegations.length})`, delegations.map((each) => jump(each.offset, pill(each.state), h("span", {}, exact(`${each.agent || "subagent"}: ${oneLine(each.description || each.prompt, 90)}`)))), "Nothing was handed to a subagent."),
       undelivered.length ? part("Never delivered", undelivered.map((text) => exact(oneLine(text, 200))), "") : null,
       stderr ? h("section", {}, h("h2", {}, "Standard error"), h("pre", { tabindex: "0" }, exact(stderr))) : null,
-      h("section", {}, h("h2", {}, "Started with"), h("pre", { tabindex: "0" }, exact(JSON.stringify(options, null, 1)))),
+      h("details", {}, h("summary", { class: "dim" }, "Started with"), h("pre", { tabindex: "0" }, exact(JSON.stringify(options, null, 1)))),
     ];
   }
 
@@ -179,6 +191,7 @@ class SessionView {
     } catch (problem) {
       note(problem.message, "error");
     }
+    button.disabled = false;
     this.refreshSoon();
   }
 

@@ -18,9 +18,11 @@ const SHOWN = {
   ended: (row) => ["ended", "lost", "damaged"].includes(row.state),
 };
 const kept = { search: "", shown: "all", order: "Changed last" };
+const AT_ONCE = 120; // rows that are drawn before anything else; no screen has more
+const MORE = 300; // in each frame after that
+const drawn = new Map(); // session: {row, node}, also between two visits
 
 export function sessionsView(main) {
-  const drawn = new Map(); // session: {row, node}
   const search = h("input", { type: "search", id: "search", value: kept.search, placeholder: "Search: name, project, place, prompt", "aria-label": "Search sessions" });
   const shown = select("Show", Object.keys(SHOWN), "shown", () => draw());
   const order = select("Order", Object.keys(ORDERS), "order", () => draw());
@@ -34,10 +36,15 @@ export function sessionsView(main) {
   });
   replace(main, h("div", { class: "page" }, h("h1", {}, "All sessions"), h("div", { class: "tools" }, search, shown, order, sum), place));
 
+  let most = AT_ONCE;
   const draw = () => {
     const words = kept.search.toLowerCase().split(/\s+/).filter(Boolean);
     const rows = [...fleet.rows.values()].filter((row) => SHOWN[kept.shown](row) && matches(row, words)).sort(ORDERS[kept.order]);
-    body.replaceChildren(...rows.map((row) => nodeOf(row)));
+    arrange(body, rows.slice(0, most).map((row) => nodeOf(row)));
+    if (rows.length > most) {
+      most += MORE;
+      drawSoon();
+    }
     const today = rows.reduce((total, row) => total + row.cost_today_usd, 0);
     const all = rows.reduce((total, row) => total + row.cost_usd, 0);
     sum.textContent = `${rows.length.toLocaleString()} of ${fleet.rows.size.toLocaleString()} sessions · ${money(today)} today · ${money(all)} in all`;
@@ -48,6 +55,7 @@ export function sessionsView(main) {
   const nodeOf = (row) => {
     const known = drawn.get(row.session);
     if (known?.row === row) return known.node;
+    known?.node.remove();
     const node = rowNode(row);
     drawn.set(row.session, { row, node });
     return node;
@@ -63,15 +71,31 @@ export function sessionsView(main) {
       if (focused && document.activeElement === document.body) body.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
     });
   };
-  draw();
-  const ages = setInterval(() => {
+  const tellAges = () => {
     for (const { row, node } of drawn.values()) node.lastElementChild.textContent = age(row.changed_at);
-  }, 30000);
-  const unsubscribe = onFleet((changed, all) => (changed.size || all) && drawSoon());
+  };
+  tellAges();
+  draw();
+  const ages = setInterval(tellAges, 30000);
+  const unsubscribe = onFleet((changed, all) => {
+    for (const name of changed) if (!fleet.rows.has(name)) drawn.delete(name);
+    if (changed.size || all) drawSoon();
+  });
   return () => {
     clearInterval(ages);
     unsubscribe();
   };
+}
+
+// Moves as few rows as it can: to lay out a thousand anew takes longer than to read them.
+function arrange(body, nodes) {
+  const wanted = new Set(nodes);
+  for (const node of [...body.children]) if (!wanted.has(node)) node.remove();
+  let next = body.firstChild;
+  for (const node of nodes) {
+    if (node === next) next = next.nextSibling;
+    else body.insertBefore(node, next);
+  }
 }
 
 function nothing() {
