@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import subprocess
 import time
 from contextlib import suppress
@@ -14,97 +12,22 @@ import pytest
 
 from claude_mpm import MPMOrchestrator, Outcome
 from claude_mpm.conversation.turn import Turn
-from claude_mpm.engine.live_session import LiveSession
-from claude_mpm.engine.options import Options
 from claude_mpm.engine.supervision import watchdog
 from claude_mpm.engine.supervision.rate_limit import refused_until
 from claude_mpm.engine.supervision.watchdog import Watchdog
-from claude_mpm.environments.local import Local
-from claude_mpm.processors.usage import UsageProcessor
-from claude_mpm.sessions.store import Store
 from claude_mpm.testing import ScriptedModel, Stall
-from claude_mpm.wire import StreamJson
-from claude_mpm.wire.framing import Line
 from command import Command
+from talk import Talk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from claude_mpm.journal.answers import Answer
-    from claude_mpm.wire.events import Event
 
 SECONDS = 60.0
 IDLE = {"type": "system", "subtype": "session_state_changed", "state": "idle"}
 SAID = {"type": "assistant", "message": {"content": [{"type": "text", "text": "the answer"}]}}
 # What a Claude that goes on with a conversation may write before it begins with a prompt.
 EMPTY = {"type": "result", "subtype": "success", "num_turns": 0, "result": ""}
-
-
-class Talk(LiveSession):
-    """A session with one prompt, and what Claude writes meanwhile; nothing of it is started."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(
-            self,
-            Options(wire="stream-json", **options),
-            Local(),
-            Store(),
-            logging.getLogger("test"),
-            kind="local",
-            place={},
-        )
-        self.session_id = "talk"
-        self.interrupted = 0
-        self.ended: list[str] = []
-        self.unheard: list[Event] = []
-        self.turn = Turn("go", self, timeout=30.0)
-        self.turns.add(self.turn)
-        self._usage = UsageProcessor("s")
-        self._offset = 0
-
-    def announce(self, turn: Turn) -> None:
-        pass
-
-    def interrupt(self) -> None:
-        self.interrupted += 1
-
-    def stop(self) -> None:
-        self.ended.append("stop")
-
-    def kill(self) -> None:
-        self.ended.append("kill")
-
-    def unread(self) -> Iterable[Event]:
-        return self.unheard
-
-    def answer(self, answer: Answer) -> Answer:
-        return answer
-
-    def answers(self) -> dict[str, Answer]:
-        return {}
-
-    def write(self, *lines: dict[str, Any]) -> None:
-        for event in self.events(*lines):
-            for each in (event, *self._usage(event)):
-                self.state.apply(each)
-                self.observe(each)
-
-    def events(self, *lines: dict[str, Any]) -> Iterator[Event]:
-        for line in lines:
-            data = json.dumps(line).encode()
-            end = self._offset + len(data) + 1
-            yield from StreamJson().decode(Line(self._offset, data, end))
-            self._offset = end
-
-    def heard(self, state: str) -> dict[str, Any]:
-        return {"type": "command_lifecycle", "command_uuid": self.turn.uuid, "state": state}
-
-    def result(self, **more: Any) -> dict[str, Any]:
-        return {
-            "type": "result", "subtype": "success", "num_turns": 1, "result": "the answer",
-            "terminal_reason": "completed", "user_message_uuids": [self.turn.uuid], **more,
-        }  # fmt: skip
 
 
 @pytest.fixture

@@ -136,4 +136,5 @@ class QuestionDesk(Observer):
         self._questions[name] = (question, time.monotonic())
         self._session.turns.ask(question)
         if self._answerer is not None:
+            # A function of the user's, which may take as long as a person: the reader goes on.
             threading.Thread(target=self._answerer, args=(question,), daemon=True).start()

@@ -10,6 +10,7 @@ from claude_mpm.capabilities.facts import ASSUMED
 from claude_mpm.config.trust import Act, real, untrusted_acts
 from claude_mpm.engine.native_agents import lay_agents
 from claude_mpm.engine.options import without_conversation
+from claude_mpm.environments.order import Order
 from claude_mpm.printable import exact_line
 from claude_mpm.wire import WIRES, PlainLines, Transcript, Wire
 
@@ -134,6 +135,29 @@ def claude_environment(
     if scheduled:
         environ["CLAUDE_CODE_DISABLE_CRON"] = "1"
     return environ
+
+
+def order_of(
+    options: Options,
+    folder: SessionFolder,
+    claude: str,
+    arguments: Sequence[str],
+    cwd: str,
+    environ: Mapping[str, str],
+    build: Capabilities,
+) -> Order:
+    """Return what a place is asked to start; see `Order`."""
+    return Order(
+        folder=folder,
+        claude=claude,
+        arguments=tuple(arguments),
+        cwd=cwd,
+        environ=environ,
+        linger=options.linger,
+        linger_limit=options.linger_limit,
+        first_event_timeout=options.first_event_timeout,
+        resuming=tuple(anew(build)),
+    )
 
 
 def left_out(options: Options, environment: Environment, cwd: str) -> list[Act]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+# Held while the condition of any of them is made, by the first thread that waits.
 _making = threading.Lock()
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Phase(StrEnum):
@@ -36,10 +36,12 @@ class Lifecycle:
         self.phase = Phase.NEW
         self._stopper: threading.Thread | None = None
         # Any thread may stop the session, also one that reads it or watches over it: each takes
-        # this lock to change the phase, and who comes second waits through it for the first.
-        # It is held, too, while everything is closed, and while a lost Claude is started again,
-        # so that neither meets an end. Who holds it may take it again.
-        self._changed = threading.Condition()
+        # this lock to change the phase. It is held, too, while everything is closed, and while a
+        # lost Claude is started again, so that neither meets an end. Who holds it may take it
+        # again. Who waits does so through the condition on it, made by the first who does: most
+        # sessions need none, and it takes more memory than the lock.
+        self._lock = threading.RLock()
+        self._changed: threading.Condition | None = None
 
     @property
     def ends(self) -> bool:
@@ -48,46 +50,46 @@ class Lifecycle:
 
     def begin_start(self) -> None:
         """Begin with a start, whatever was before."""
-        with self._changed:
+        with self._lock:
             self.phase = Phase.STARTING
 
     def finish_start(self) -> bool:
         """Note that Claude is there; return whether nobody has ended the session meanwhile."""
-        with self._changed:
+        with self._lock:
             if not self.ends:
                 self.phase = Phase.RUNNING
             return not self.ends
 
     def fail_start(self) -> None:
         """Note that a start has failed."""
-        with self._changed:
+        with self._lock:
             if self.phase is Phase.STARTING:
                 self.phase = Phase.NEW
 
     def begin_stop(self) -> bool:
         """Become the one who ends the session; return False where another is, or was."""
-        with self._changed:
+        with self._lock:
             if self.ends:
                 return False
             self.phase = Phase.STOPPING
             self._stopper = threading.current_thread()
-            self._changed.notify_all()
+            self._notify()
             return True
 
     def finish_stop(self) -> None:
         """Note that Claude has ended."""
-        with self._changed:
+        with self._lock:
             self.phase = Phase.STOPPED
             self._stopper = None
-            self._changed.notify_all()
+            self._notify()
 
     def detach(self) -> bool:
         """Leave Claude to itself; return False where the session is ended already."""
-        with self._changed:
+        with self._lock:
             if self.ends:
                 return False
             self.phase = Phase.DETACHED
-            self._changed.notify_all()
+            self._notify()
             return True
 
     def is_stopper(self) -> bool:
@@ -96,16 +98,24 @@ class Lifecycle:
 
     def wait_for_stop(self, timeout: float) -> None:
         """Wait until the one who ends the session is done, for `timeout` seconds at most."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.phase is not Phase.STOPPING, timeout)
+        with self._lock:
+            self._wait_for(lambda: self.phase is not Phase.STOPPING, timeout)
 
     def pause(self, seconds: float) -> bool:
         """Wait, unless somebody ends the session meanwhile; return whether that is so."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.ends, seconds)
+        with self._lock:
+            return self._wait_for(lambda: self.ends, seconds)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep others from ending, starting and closing meanwhile."""
-        with self._changed:
+        with self._lock:
             yield
+
+    def _notify(self) -> None:
+        if self._changed is not None:
+            self._changed.notify_all()
+
+    def _wait_for(self, is_so: Callable[[], bool], timeout: float) -> bool:
+        self._changed = self._changed or threading.Condition(self._lock)
+        return self._changed.wait_for(is_so, timeout)

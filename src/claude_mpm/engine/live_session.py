@@ -19,10 +19,10 @@ from claude_mpm.conversation.questions import QuestionDesk
 from claude_mpm.conversation.turn_tracker import TurnTracker
 from claude_mpm.engine.claude_transcript import GO_ON, ClaudeRecord
 from claude_mpm.engine.command_line import (
-    anew,
     claude_arguments,
     claude_environment,
     left_out,
+    order_of,
     wire_of,
 )
 from claude_mpm.engine.input import Input, new_request_id
@@ -33,7 +33,6 @@ from claude_mpm.engine.negotiation import Negotiation
 from claude_mpm.engine.options import without_conversation
 from claude_mpm.engine.session_record import SessionRecord, stamped
 from claude_mpm.engine.shutdown import Shutdown, wait_for_host
-from claude_mpm.environments.order import Order
 from claude_mpm.errors import BudgetExceeded, MPMError, SessionEnded, SettingsError, StorageError
 from claude_mpm.journal import orphans
 from claude_mpm.journal.answers import read_answers
@@ -118,6 +117,7 @@ class LiveSession:
         self.questions = QuestionDesk(self, options)
         self.lines = LineQueue(options.batch_size, self.turns)
         self.supervision: Supervision | None = None
+        # Replaced, and not changed, by whoever starts Claude, while others go through it.
         self.observers: tuple[Observer, ...] = (self.questions, self.turns)
         self._heeds_all = False
         self._forget()
@@ -398,7 +398,7 @@ class LiveSession:
         self._resumed = start.resumed
         self.input.open_before_host()
         self._lease = Lease(self.folder)
-        order = self._order(claude, arguments, cwd, environ, anew(build))
+        order = order_of(self.options, self.folder, claude, arguments, cwd, environ, build)
         self.ownership.check()
         try:
             self.process = place.start(order)
@@ -461,27 +461,6 @@ class LiveSession:
         if self._resumed:
             self.input.control("get_usage", f"{SUM_REQUEST}{new_request_id()}", skip_behaviors=True)
 
-    def _order(
-        self,
-        claude: str,
-        arguments: Sequence[str],
-        cwd: str,
-        environ: Mapping[str, str],
-        resuming: Sequence[str],
-    ) -> Order:
-        options = self.options
-        return Order(
-            folder=self.folder,
-            claude=claude,
-            arguments=tuple(arguments),
-            cwd=cwd,
-            environ=environ,
-            linger=options.linger,
-            linger_limit=options.linger_limit,
-            first_event_timeout=options.first_event_timeout,
-            resuming=tuple(resuming),
-        )
-
     def _prepare(self, framework: Framework | None) -> None:
         self.folder.check()
         if not is_text(str(self.folder.path)):
@@ -539,6 +518,7 @@ class LiveSession:
         if self.session is not None:
             self.session.let_go()
         if isinstance(self.process, subprocess.Popen):
+            # It waits for nothing else, and changes nothing: without it, the host stays a zombie.
             threading.Thread(target=self.process.wait, name="claude-mpm-reap", daemon=True).start()
 
     def show(self, output: TextIOBase) -> None:

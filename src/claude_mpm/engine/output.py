@@ -176,6 +176,7 @@ class ClaudeOutput(io.TextIOBase):
                 self._hold(None)
             self._descriptor, write = os.pipe()
             self._session.wake()
+            # From now on this thread reads the session: whoever has the descriptor only reads that.
             threading.Thread(
                 target=self._pump, args=(write,), name="claude-mpm-pump", daemon=True
             ).start()

@@ -143,6 +143,8 @@ class SharedReading:
                 self._begin_errand()
 
     def _begin_errand(self) -> None:
+        # Called with the lock held. The thread reads on where the watching thread stood, does what
+        # takes time, and gives the reading back; the folder's notices go to it meanwhile.
         thread = threading.Thread(target=self._run_errand, name=self._name, daemon=True)
         thread.start()
         self._thread = thread

@@ -221,7 +221,8 @@ class MPMOrchestrator(Reading, AsyncFace):
 
     def _join_reader(self) -> None:
         """Wait for the thread that reads, unless the user reads through a descriptor instead."""
-        if self._reader is not None and not (self._output and self._output.handed_over):
+        handed_over = self._output is not None and self._output.handed_over
+        if self._reader is not None and not handed_over:
             self._reader.join(self.options.stop_timeout)
 
     def _let_go(self) -> None:

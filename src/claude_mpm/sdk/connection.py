@@ -70,7 +70,9 @@ class Connection:
         self._unfinished = ""
         self._heard = False
         self._closed = False
+        # Held by who opens or closes, so that neither meets the other half done.
         self._changing = threading.Lock()
+        # Held by the thread that reads, and by the one that closes what is read.
         self._reading = threading.Lock()
 
     @property
