@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -289,3 +290,26 @@ def test_who_waits_for_a_person_is_shown_and_answered(capsys: Capture) -> None:
         out, _ = process.communicate(timeout=SECONDS)
         assert "a passed" in out
         assert process.returncode == 0
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("number", [signal.SIGINT, None])
+def test_a_check_that_runs_holds_nobody_up(number: signal.Signals | None, capsys: Capture) -> None:
+    """Who leaves or stops does not wait for it; the next runner runs it again."""
+    row = {"id": "a", "prompt": "step 1", "check": "echo >>checked; test -e pass || sleep 300"}
+    begin = time.monotonic()
+    with start("run", tasks(row), "--name", "c") as process:
+        while not Path("checked").exists():
+            assert process.poll() is None
+        if number is None:
+            assert call(capsys, "batch", "stop", "c").status == 0
+        else:
+            process.send_signal(number)
+        process.communicate(timeout=SECONDS)
+    assert time.monotonic() - begin < 60
+    assert call(capsys, "batch", "results", "--json").json == []
+    Path("pass").touch()
+    done = call(capsys, "batch", "resume", "c")
+    assert (done.status, Path("checked").read_text()) == (0, "\n\n")
+    assert Path("ran").read_text() == "1\n"
+    assert left() == []

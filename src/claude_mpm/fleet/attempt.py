@@ -6,6 +6,7 @@ All here waits, and is called in threads; the runner decides what is done when.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import suppress
 from functools import partial
@@ -74,6 +75,11 @@ class Job:
         options: keyword arguments of an orchestrator that hold for every task.
         base: the folder from which relative paths of this machine are meant.
         since: when the attempt was begun, or last gone on with, in seconds since the epoch.
+
+    Attributes:
+        claude: the orchestrator; None where the session needs none.
+        turn: the one of the task, once it is open.
+        over: set in the runner's loop when nobody waits for the check any more.
     """
 
     def __init__(
@@ -94,6 +100,7 @@ class Job:
         self.folder: SessionFolder = store.folder(began.session)
         self.claude: Any = None
         self.turn: Turn | None = None
+        self.over = threading.Event()
         self._batch = batch
         self._base = base
         self._unchanged = False
@@ -274,6 +281,7 @@ class Job:
         """Run the check, end Claude, see to the checkout, and say how the attempt ended.
 
         Raises:
+            Abandoned: `over` was set while the check ran.
             StorageError: what the session used cannot be read.
         """
         turn = self.turn
@@ -358,6 +366,7 @@ class Job:
             timeout=self.task.check_timeout,
             environ=self._environ(),
             marks=marks,
+            over=self.over,
         )
 
     def _keep_checkout(self) -> tuple[str, str, str]:

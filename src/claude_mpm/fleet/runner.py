@@ -35,6 +35,7 @@ from claude_mpm.errors import (
 )
 from claude_mpm.fleet.account import Account
 from claude_mpm.fleet.attempt import Job, Seen, trouble_of
+from claude_mpm.fleet.in_place import Abandoned
 from claude_mpm.fleet.ledger import Began, Ended, Halted, Paused, Resumed
 from claude_mpm.fleet.snapshot import Live, Snapshot, remove_snapshot, write_snapshot
 from claude_mpm.fleet.task import Outcome, Result, Trouble
@@ -130,6 +131,8 @@ class Runner:
         self._workers: set[asyncio.Task[None]] = set()
         self._failed = sum(not result.ok for result in ledger.results())
         self._error: BaseException | None = None
+        self._has_begun = False
+        self._jobs: set[Job] = set()
         self._redactor = Redactor(secrets=secrets_of(os.environ))
         self.live: dict[str, Live] = {}
         self.how = How.RUN
@@ -165,6 +168,7 @@ class Runner:
         self._changed = asyncio.Event()
         self._no_more: asyncio.Future[None] = loop.create_future()  # at DRAIN, and all behind it
         self._halting: asyncio.Future[None] = loop.create_future()  # at END and LEAVE
+        self._has_begun = True
         if self.how > How.RUN:
             self._signal()
         processors = max(2, os.cpu_count() or 2)
@@ -198,12 +202,14 @@ class Runner:
             self._signal()
 
     def _signal(self) -> None:
-        if not hasattr(self, "_changed"):  # it has not begun
+        if not self._has_begun:
             return
         if not self._no_more.done():
             self._no_more.set_result(None)
         if self.how > How.DRAIN and not self._halting.done():
             self._halting.set_result(None)
+            for job in self._jobs:
+                job.over.set()
         self._changed.set()
 
     async def _admit_all(self) -> None:
@@ -279,7 +285,11 @@ class Runner:
                 task=state.task.id, place=site.place.name, session=began.session, since=began.at
             )
             job.limit(self._budget_left())
-            await self._attempt(state, site, job, who)
+            self._jobs.add(job)
+            try:
+                await self._attempt(state, site, job, who)
+            finally:
+                self._jobs.discard(job)
         finally:
             site.account.heard(who)
             self.live.pop(state.task.id, None)
@@ -388,8 +398,21 @@ class Runner:
         elif turn.known.budget and not completed and not await self._is_its_own(job):
             await self._end_over_budget(state, site, job, turn.known.budget)
         else:
+            await self._finish(state, site, job, seen)
+
+    async def _finish(self, state: TaskState, site: _Site, job: Job, seen: Seen) -> None:
+        """End an attempt; where the runner halts while its check runs, the next runs it again."""
+        if self.how > How.DRAIN:
+            job.over.set()
+        try:
             result = await self._in_thread(self._rest, partial(job.finish, seen))
-            await self._note_end(state, site, job, result)
+        except Abandoned:
+            if self.how is How.LEAVE:
+                await self._in_thread(self._rest, job.detach)
+            else:
+                await self._note_pause(state, job, self.reason, seen)
+            return
+        await self._note_end(state, site, job, result)
 
     async def _is_its_own(self, job: Job) -> bool:
         """Return whether the task has used up what it alone may use, and not the batch."""
