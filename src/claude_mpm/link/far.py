@@ -19,17 +19,17 @@ class FarFailed(Exception):
 
 
 class FarState(msgspec.Struct, frozen=True, kw_only=True):
-    """What the far session folder says.
+    """The state of the far session's folder.
 
     Args:
         host: process id of the far host; 0 if there is none.
         claude: process id of Claude in the place; 0 if there is none.
-        exit: how Claude ended; None while it has not.
+        exit: Claude's exit status; None while it runs.
         closed: whether the far host has ended the input, because nobody followed.
-        dead: whether the far host is gone without a word; it was killed.
-        size: how long the far journal is, in bytes.
+        dead: whether the far host was killed, so that there is no exit status.
+        size: of the far journal, in bytes.
         place: the far host's statement of where it runs, line by line.
-        heard: for each follower by its name, how many words of it have arrived.
+        heard: how many signs of life of each follower have arrived, by its name.
     """
 
     host: int = 0

@@ -114,7 +114,7 @@ class InputMessage(_TaggedMessage, frozen=True, tag="input"):
 
 
 class FolderState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The state of a session's folder; the fields are those of `link.far.FarState`."""
+    """The state of a session's folder; the fields are those of `link.far.FarState`, but `heard`."""
 
     host: int = 0
     claude: int = 0
