@@ -5,17 +5,41 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from calls import call
 from claude_mpm.journal.storage import remove_tree
+from command import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import pytest
+
+    from claude_mpm.journal.layout import SessionFolder
+
+Words = tuple[tuple[str, ...], ...]
 GIGABYTE = 1 << 30
 LEVELS = 10_000
+# What a place writes: files, FIFOs, and last a folder.
+EXCHANGE = (
+    "out.jsonl", "err.log", "host.log", "feed", "lease", "stdin", "alive", "pid", "exit", "closed",
+    "place", "temporary", "environ", "claude",
+)  # fmt: skip
+# Every command about a session `s` that ends by itself.
+LOOKS: Words = (
+    ("ps", "--all"), ("ps", "--all", "--json"), ("show", "s"), ("show", "s", "--json"),
+    ("logs", "s"), ("logs", "s", "--json"), ("tickets",), ("tickets", "export"),
+    ("delegations",), ("questions",), ("doctor", "--json"), ("doctor", "--rebuild-index"),
+)  # fmt: skip
+ACTS: Words = (
+    ("answer", "s", "deny"), ("wait", "s", "--timeout", "1"), ("attach", "s", "--timeout", "1"),
+)  # fmt: skip
+SEND = ("send", "s", "hello", "--timeout", "1")
+ENDS: Words = (("stop", "s"), ("stop", "--all"), ("doctor", "--sweep"))
 # Each takes the name, `$1`, whatever is under it, and leaves something else there; `$2` is a folder
 # outside. They are for a POSIX shell, since most places have nothing more.
 ATTACKS = {
@@ -25,7 +49,8 @@ ATTACKS = {
     "a FIFO": 'rm -rf "$1"; mkfifo "$1"',
     "a folder": 'rm -rf "$1"; mkdir "$1"',
     "a gigabyte": 'rm -rf "$1"; dd if=/dev/zero of="$1" bs=1 count=1 seek=1073741823 2>/dev/null',
-    "nested folders": 'rm -rf "$1"; mkdir -p "$1/$(printf "d/%.0s" $(seq 100))"',
+    "nested folders": 'rm -rf "$1"; mkdir "$1"; cd "$1" && perl -e '
+    '\'for (1..10000) { mkdir "d"; chdir "d" }\'',
     "nested JSON": 'rm -rf "$1"; { printf "%.0s[" $(seq 10000); echo; } >"$1"',
     "nothing": 'rm -rf "$1"',
 }
@@ -101,3 +126,28 @@ def lay_outside(folder: Path) -> Path:
     (folder / "file").write_text("4242 4242\n")
     (folder / "index.sqlite").write_text("not ours\n")
     return folder
+
+
+def looks(capsys: pytest.CaptureFixture[str], *words: str) -> None:
+    """Run a command here; whatever it says, it says in lines, and with a known status."""
+    done = call(capsys, *words)
+    assert "Traceback" not in done.err, (words, done.err)
+    assert words[0] == "logs" or "\x1b" not in done.out + done.err, (words, done)
+    assert done.status in (0, 1), (words, done)
+
+
+def acts(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does; one that hangs fails."""
+    done = subprocess.run(
+        [PROGRAM, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        errors="replace", timeout=100, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, (words, done.stderr)
+    assert done.returncode in (0, 1, 2, 124), (words, done)
+    return done
+
+
+def private(folder: SessionFolder) -> dict[str, bytes]:
+    """Return what this machine obeys, but for what each command notes of itself."""
+    files = (folder.meta_file, folder.answers, folder.link_file, folder.container_file)
+    return {file.name: file.read_bytes() for file in files if file.exists()}

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from attacks import ATTACKS, lay_outside, left_alone, replace
+from attacks import (
+    ACTS,
+    ATTACKS,
+    ENDS,
+    EXCHANGE,
+    LOOKS,
+    SEND,
+    acts,
+    lay_outside,
+    left_alone,
+    looks,
+    private,
+    replace,
+)  # fmt: skip
 from calls import call
 from chaos.world import StandInWorld
 from claude_mpm import MPMOrchestrator
@@ -18,30 +28,15 @@ from claude_mpm.journal.storage import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from claude_mpm.journal.layout import SessionFolder
 
-Words = tuple[tuple[str, ...], ...]
 SECONDS = 60.0
-# What a place may write, and what it would like to be believed.
-WRITTEN = (
-    "out.jsonl", "err.log", "host.log", "feed", "lease", "stdin", "alive", "pid", "exit", "closed",
-    "place", "temporary", "environ", "claude", "meta.json", "link.json", "owner", "answers.jsonl",
-)  # fmt: skip
-KNOWN = WRITTEN[:-5]  # of these, each is a file or a FIFO
+# What would be believed, if it lay where it does not.
+WRITTEN = (*EXCHANGE, "meta.json", "link.json", "owner", "answers.jsonl")
 DEEP = ("exit", "claude")  # these are nested deep, which takes its time; the others become folders
-FILES = tuple(name for name in KNOWN if name not in ("feed", "lease", "stdin", "alive"))
-# Every command about a session that ends by itself, with whether it changes nothing.
-LOOKS: Words = (
-    ("ps", "--all"), ("ps", "--all", "--json"), ("show", "s"), ("show", "s", "--json"),
-    ("logs", "s"), ("logs", "s", "--json"), ("tickets",), ("delegations",), ("questions",),
-    ("doctor", "--json"), ("doctor", "--rebuild-index"),
-)  # fmt: skip
-ACTS: Words = (
-    ("answer", "s", "deny"), ("wait", "s", "--timeout", "1"), ("attach", "s", "--timeout", "1"),
-    ("send", "s", "hello", "--timeout", "1"),
-)  # fmt: skip
-ENDS: Words = (("stop", "s"), ("stop", "--all"), ("doctor", "--sweep"))
+FILES = tuple(name for name in EXCHANGE[:-1] if name not in ("feed", "lease", "stdin", "alive"))
 
 
 @pytest.fixture
@@ -86,31 +81,6 @@ def replace_all(folder: SessionFolder, attack: str, outside: Path, but: str = ""
             replace(folder.exchange / name, "a folder" if is_shallow else attack, outside)
 
 
-def looks(capsys: pytest.CaptureFixture[str], *words: str) -> None:
-    """Run a command here; whatever it says, it says in lines, and with a known status."""
-    done = call(capsys, *words)
-    assert "Traceback" not in done.err, (words, done.err)
-    assert words[0] == "logs" or "\x1b" not in done.out + done.err, (words, done)
-    assert done.status in (0, 1), (words, done)
-
-
-def acts(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user does; one that hangs fails."""
-    done = subprocess.run(
-        [Path(sys.executable).with_name("claude-mpm"), *words], stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, errors="replace", timeout=100, check=False,
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr, (words, done.stderr)
-    assert done.returncode in (0, 1, 2, 124), (words, done)
-    return done
-
-
-def private(folder: SessionFolder) -> dict[str, bytes]:
-    """Return what this machine obeys, but for what each command notes of itself."""
-    files = (folder.meta_file, folder.answers, folder.link_file, folder.container_file)
-    return {file.name: file.read_bytes() for file in files if file.exists()}
-
-
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_every_file_is_replaced_and_every_command_runs(
     world: StandInWorld, outside: Path, capsys: pytest.CaptureFixture[str], attack: str
@@ -121,7 +91,7 @@ def test_every_file_is_replaced_and_every_command_runs(
     with left_alone(outside):
         for words in LOOKS:
             looks(capsys, *words)
-        for words in ACTS:
+        for words in (*ACTS, SEND):
             acts(*words)
         assert private(folder) == before
         for words in ENDS:
@@ -144,7 +114,7 @@ def test_each_file_alone_is_replaced_in_a_session_that_has_ended(
                 looks(capsys, *words)
         if attack not in ("other words", "a gigabyte", "nested JSON", "nothing"):
             said = call(capsys, "doctor", "--json").out
-            is_damage = name in (FILES if attack == "a FIFO" else KNOWN)
+            is_damage = name in (FILES if attack == "a FIFO" else EXCHANGE[:-1])
             assert ("was made as" in said) == is_damage, (name, said)
         replace(file, "nothing", outside)
         if kept is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import threading
@@ -33,6 +34,7 @@ _TOOLS = (
     *("mkfifo", "setsid", "tail", "cat", "mv", "rm", "sed", "grep", "sleep", "wc", "mkdir"),
     *("ls", "id", "head"),
 )
+_FOLDER = re.compile(r"/[^\0-\x1f\x7f]{1,1000}")
 _MOST_DEATHS = 5  # of a link that is started again and again
 _PATIENCE = 20.0  # seconds for a link to begin
 _KILLED = -9
@@ -141,8 +143,10 @@ def probe(place: Reachable, claude: str, cwd: str, needs: Sequence[str] = ()) ->
     """
     answer = place.run(["sh", "-c", _PROBE, "probe", claude, cwd, *_TOOLS, *needs])
     word, _, rest = answer.decode("utf-8", "replace").rstrip("\n").partition(" ")
-    if word != "folder" or not rest.startswith("/"):
-        raise LaunchError(f"{place.name}: {rest or 'no answer to a question'}")
+    if word != "folder":
+        raise LaunchError(f"{place.name}: {error_line(rest[-1000:]) or 'no answer to a question'}")
+    if not _FOLDER.fullmatch(rest):  # it becomes part of a command there
+        raise LaunchError(f"{place.name}: its folder for sessions is no path: {rest[:200]!a}")
     return rest
 
 

@@ -111,7 +111,7 @@ class Terminal(Local):
     ) -> None:
         deadline = time.monotonic() + _PATIENCE
         begun: Path | ExchangeFile = folder.screen if self.screen else folder.pid_file
-        changes = subscribe(folder.path if self.screen else folder.exchange)
+        changes = subscribe(folder.path) if self.screen else subscribe(folder.exchange)
         try:
             while not begun.exists():
                 status = host.poll()

@@ -422,6 +422,9 @@ class SessionFolder:
             return self.exit_file.exists()
         if self.exit_file.exists() or self.feed.exists():
             return True
+        made = self.read_container()
+        if made is not None and made.gone:  # with all that was in it, whatever it has left here
+            return True
         return not exists(pids[0]) if pids is not None else self._is_deserted()
 
     def _is_deserted(self) -> bool:

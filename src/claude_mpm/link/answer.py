@@ -19,6 +19,8 @@ BEGIN = r"printf '\n\036%s\n' "
 END = r"printf '\036%s %s\n' "
 _RUN = f'{BEGIN}"$0"; "$@"; {END}"$0" "$?"'
 _REMEMBERED = 4096  # bytes of output before the beginning, for the error message if there is none
+_LONGEST_STATUS = 8  # characters
+_LONGEST_REASON = 1000  # characters of one line in a message
 
 
 class MarkedOutput:
@@ -59,7 +61,7 @@ class MarkedOutput:
         if found:
             self._rest = self._end + behind
             status, newline, _ = behind.partition(b"\n")
-            if newline:
+            if newline or len(behind) > _LONGEST_STATUS:
                 self.status = int(status) if status.isdigit() and len(status) < 4 else -1
             return answer
         at = rest.rfind(_SIGN, max(0, len(rest) - len(self._end) + 1))
@@ -73,5 +75,5 @@ def last_line(*outputs: bytes) -> str:
     """Return the last line of the first output that has one; empty if none has."""
     for output in outputs:
         if lines := output.decode("utf-8", "replace").strip().splitlines():
-            return lines[-1].strip()
+            return lines[-1].strip()[-_LONGEST_REASON:]
     return ""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import math
 import os
 import socket
 import ssl
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CONNECTING = 10.0  # seconds
+_ANSWERING = 600.0  # seconds; a start may have an image loaded
 _READ = 1 << 18
 _LONGEST_TOKEN = 1 << 12
 
@@ -127,8 +130,11 @@ class ServerConnection:
                 data = self._tls.outgoing()
             self._send_bytes(data)
 
-    def receive(self) -> RemoteMessage:
+    def receive(self, deadline: float = math.inf) -> RemoteMessage:
         """Return the next message.
+
+        Args:
+            deadline: when to give up, as `monotonic` has it, though something comes all the time.
 
         Raises:
             LinkCut: the connection has ended, or the server is being stopped.
@@ -137,6 +143,8 @@ class ServerConnection:
         try:
             while (line := self._lines.next()) is None:
                 self._read()
+                if time.monotonic() > deadline:
+                    raise LinkCut(f"{self._server.address}: no answer in all this time")
             message = decode(line)
         except (MalformedMessage, LineTooLong) as error:
             self.usable = False
@@ -170,8 +178,9 @@ class ServerConnection:
                     size=len(data),
                 )
             )
+        deadline = time.monotonic() + _ANSWERING
         while True:
-            response = self.receive()
+            response = self.receive(deadline)
             if isinstance(response, OutputMessage) and response.id == request_id:
                 return response
 

@@ -1,0 +1,173 @@
+"""A program beside the real Claude Code replaces all it can reach, and every command runs here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from test_contracts import PLACES, Real
+
+from attacks import (
+    ACTS,
+    ATTACKS,
+    EXCHANGE,
+    LOOKS,
+    SEND,
+    acts,
+    lay_outside,
+    left_alone,
+    looks,
+    private,
+)  # fmt: skip
+from claude_mpm.journal import orphans
+from claude_mpm.journal.storage import remove_tree
+from claude_mpm.sessions.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.testing import ScriptedModel
+
+SECONDS = 60.0
+DEEP = ("exit",)  # nested deep, which takes its time; the others become folders
+# Each file of a folder, `$1`, but for `$2` of ours on the way, is attacked; `$3` is outside.
+SCRIPT = """cd "$1" || exit
+outside=$2
+shift 2
+for name; do (set -- "$PWD/$name" "$outside"; {attack}); done 2>/dev/null
+:"""
+
+
+class Attacker:
+    """Runs programs in a session's place, as a tool of Claude's there does.
+
+    Args:
+        session: the session's folder here.
+        command: what runs `sh` there.
+        folder: the session's folder there.
+    """
+
+    def __init__(self, session: SessionFolder, command: Sequence[str], folder: str) -> None:
+        self.session = session
+        self._command = list(command)
+        self._folder = folder
+
+    def attacks(self, names: Sequence[str], attack: str, outside: Path) -> None:
+        """Replace files of the exchange."""
+        script = SCRIPT.format(attack=ATTACKS[attack])
+        exchange = f"{self._folder}/exchange"
+        self.runs("-c", script, "attacker", exchange, str(outside), *names)
+
+    def runs(self, *words: str) -> str:
+        """Run `sh` there, and return what it prints."""
+        done = subprocess.run(
+            [*self._command, *words], capture_output=True, text=True, timeout=SECONDS, check=True
+        )
+        return done.stdout
+
+
+def container_of(session: str) -> str:
+    found = subprocess.run(
+        ["docker", "ps", "--quiet", "--filter", f"label=claude-mpm.session={session}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return found.stdout.strip()
+
+
+def in_a_container(real: Real, session: SessionFolder) -> Attacker:
+    container = container_of(session.path.name)
+    inside = ["docker", "exec", container, "sh"]
+    mounts = subprocess.run(
+        [*inside, "-c", "sed -n 's,.* \\(/[^ ]*\\)/exchange .*,\\1,p' /proc/self/mountinfo"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return Attacker(session, inside, mounts.stdout.split()[-1])
+
+
+def on_the_host(real: Real, session: SessionFolder) -> Attacker:
+    folder = json.loads(session.link_file.read_bytes())["folder"]
+    words = ["ssh", "-F", real.sshd.config, real.sshd.host]
+
+    # What ssh is given is put together for a shell there.
+    return Attacker(session, ["python3", "-c", _QUOTED, *words], folder)
+
+
+_QUOTED = (
+    "import os, shlex, sys; n = sys.argv.index('-c', 1);"
+    "os.execvp(sys.argv[1], [*sys.argv[1:n], 'sh ' + shlex.join(sys.argv[n:])])"
+)
+
+
+def beside_us(real: Real, session: SessionFolder) -> Attacker:
+    return Attacker(session, ["sh"], str(session.path))
+
+
+ATTACKERS: dict[str, Callable[[Real, SessionFolder], Attacker]] = {
+    "docker": in_a_container,
+    "ssh": on_the_host,
+    "terminal": beside_us,
+}
+
+
+@pytest.fixture
+def make(
+    request: pytest.FixtureRequest, place: str, model: ScriptedModel, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, claude_path: str,
+) -> Iterator[Callable[..., Any]]:  # fmt: skip
+    """Makes orchestrators of a place, with a folder that others may enter."""
+    real = Real(request)
+    if os.geteuid() == 0:
+        os.chown(".", 4242, 4242)
+    monkeypatch.setenv("CLAUDE_PATH", claude_path)
+    create = PLACES[place](real)
+    environ = model.environment(tmp_path / "claude-home")
+    options = {"environ": environ, "permission_mode": "default", "linger": 600.0}
+    options |= {"cwd": "/usr"} if place == "ssh" else {}
+    yield partial(create, **options)
+    acts("stop", "--all")
+    state = Store().path
+    for path in list(orphans.marked()):
+        if path.is_relative_to(state):
+            orphans.end(path)
+    with suppress(FileNotFoundError):
+        remove_tree(state / "sessions")
+
+
+@pytest.mark.parametrize("place", ATTACKERS)
+def test_a_program_in_the_place_replaces_all_and_every_command_runs_here(
+    request: pytest.FixtureRequest, make: Callable[..., Any], place: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    claude = make(session_id="s")
+    claude.start_or_raise()
+    assert claude.ask("hello", timeout=SECONDS).check().text
+    claude.detach()
+    folder = Store().folder("s")
+    outside = lay_outside(tmp_path / "outside")
+    attacker = ATTACKERS[place](Real(request), folder)
+    before = private(folder)
+    with left_alone(outside):
+        for attack in ATTACKS:
+            is_deep = attack == "nested folders"
+            names = [name for name in EXCHANGE if not is_deep or name in DEEP]
+            attacker.attacks(names, attack, outside)
+            for words in LOOKS:
+                looks(capsys, *words)
+            for words in ACTS:
+                acts(*words)
+            assert private(folder) == before, attack
+        acts(*SEND)
+        acts("stop", "s")
+        acts("stop", "--all")
+        acts("doctor", "--sweep")
+    assert folder.path not in orphans.marked(), "Claude runs on"
+    assert folder.has_ended()
+    if place == "docker":
+        assert container_of("s") == "", "the container runs on"
