@@ -36,6 +36,13 @@ if TYPE_CHECKING:
     from claude_mpm.testing import ScriptedModel
 
 SECONDS = 60.0
+FAR_CONTAINER = {
+    "exit": "echo 0 >exit",
+    "pid": "rm pid",
+    "pid and alive": "rm pid alive; mkfifo alive",
+    "exit and a journal that changes": "echo 0 >exit; (while :; do "
+    "echo x >>out.jsonl; echo >out.jsonl; done) >/dev/null 2>&1 &",
+}
 DEEP = ("exit",)  # nested deep, which takes its time; the others become folders
 # Each file of a folder, `$1`, but for `$2` of ours on the way, is attacked; `$3` is outside.
 SCRIPT = """cd "$1" || exit
@@ -52,18 +59,20 @@ class Attacker:
         session: the session's folder here.
         command: what runs `sh` there.
         folder: the session's folder there.
+
+    Attributes:
+        exchange: the path of the exchange there.
     """
 
     def __init__(self, session: SessionFolder, command: Sequence[str], folder: str) -> None:
         self.session = session
         self._command = list(command)
-        self._folder = folder
+        self.exchange = f"{folder}/exchange"
 
     def attacks(self, names: Sequence[str], attack: str, outside: Path) -> None:
         """Replace files of the exchange."""
         script = SCRIPT.format(attack=ATTACKS[attack])
-        exchange = f"{self._folder}/exchange"
-        self.runs("-c", script, "attacker", exchange, str(outside), *names)
+        self.runs("-c", script, "attacker", self.exchange, str(outside), *names)
 
     def runs(self, *words: str) -> str:
         """Run `sh` there, and return what it prints."""
@@ -111,6 +120,7 @@ def beside_us(real: Real, session: SessionFolder) -> Attacker:
 
 ATTACKERS: dict[str, Callable[[Real, SessionFolder], Attacker]] = {
     "docker": in_a_container,
+    "docker over ssh": in_a_container,
     "ssh": on_the_host,
     "terminal": beside_us,
 }
@@ -140,6 +150,7 @@ def make(
         remove_tree(state / "sessions")
 
 
+@pytest.mark.timeout(300)  # 150 commands, each bounded
 @pytest.mark.parametrize("place", ATTACKERS)
 def test_a_program_in_the_place_replaces_all_and_every_command_runs_here(
     request: pytest.FixtureRequest, make: Callable[..., Any], place: str, tmp_path: Path,
@@ -169,5 +180,21 @@ def test_a_program_in_the_place_replaces_all_and_every_command_runs_here(
         acts("doctor", "--sweep")
     assert folder.path not in orphans.marked(), "Claude runs on"
     assert folder.has_ended()
-    if place == "docker":
+    if "docker" in place:
         assert container_of("s") == "", "the container runs on"
+
+
+@pytest.mark.parametrize("place", ["docker over ssh"])
+@pytest.mark.parametrize("says", FAR_CONTAINER)
+def test_a_container_there_ends_whatever_it_says(
+    request: pytest.FixtureRequest, make: Callable[..., Any], place: str, says: str
+) -> None:
+    claude = make(session_id="s", stop_timeout=2.0)
+    claude.start_or_raise()
+    assert claude.ask("hello", timeout=SECONDS).check().text
+    folder = Store().folder("s")
+    attacker = in_a_container(Real(request), folder)
+    attacker.runs("-c", f"cd {attacker.exchange} && {FAR_CONTAINER[says]}")
+    claude.stop()
+    assert folder.has_ended()
+    assert container_of("s") == "", "the container runs on"

@@ -141,9 +141,11 @@ def _stop(
         failures.append(error)
     for each in failures[before:]:
         echo(f"claude-mpm: {one_line(f'session {name[:8]}: {each}')}", err=True)
-    ended = folder.has_ended() or not _may_run(folder)
+    is_far = folder.link_file.exists()  # what runs there does so with no host here, too
+    ended = folder.has_ended() or not (_may_run(folder) or is_far)
     if not app.json:
-        echo(f"{name[:8]}  {how}" if ended else f"{name[:8]}  does not end; {folder.pid_file}")
+        where = f"its place does not answer; {folder.host_errors}" if is_far else folder.pid_file
+        echo(f"{name[:8]}  {how}" if ended else f"{name[:8]}  does not end; {where}")
     return {"session": name, "was": state, "ended": ended, "exit_status": folder.exit_status()}
 
 

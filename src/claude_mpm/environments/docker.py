@@ -164,7 +164,9 @@ class Docker(Environment):
             return start_container(self._engine, recipe, order, self.expected())
         from claude_mpm.environments.container_far import start_far_container
 
-        return start_far_container(self._inside, self._engine, recipe, order)
+        shown = [(source, target) for source, target, _ in self._mounts]
+        shown += [(order.cwd, order.cwd)] if self._mounts_unasked(order.cwd) else []
+        return start_far_container(self._inside, self._engine, recipe, order, shown)
 
     def join(self, folder: SessionFolder) -> HostProcess:
         """Return the host of a session that another controller started."""
@@ -181,7 +183,18 @@ class Docker(Environment):
         return ContainerHost(folder, self._engine, made.id)
 
     def signal_in(self, folder: SessionFolder, pid: int, signum: int) -> None:
-        """Send a signal to a process of the session's container, from inside."""
+        """Send a signal to a process of the session's container, from inside.
+
+        On another machine, SIGKILL ends the container: of its processes only what runs in it tells.
+
+        Raises:
+            LaunchError: the other machine cannot be reached.
+        """
+        if not self._container and folder.link_file.exists():
+            from claude_mpm.environments.container_far import signal_far_container
+
+            signal_far_container(folder, signum)
+            return
         made = folder.read_container()
         if made is None:
             super().signal_in(folder, pid, signum)
@@ -206,12 +219,21 @@ class Docker(Environment):
             self._engine.signal(container.id, pid, signum)
 
     def _hidden(self, state: Path) -> list[str]:
-        """Return where a folder that is mounted by request would show the state folder inside."""
+        """Return where a folder that is mounted by request would show the state folder inside.
+
+        Raises:
+            UsageError: it is the state folder, or lies in it.
+        """
         ours, targets = os.path.realpath(state), []
         for source, target, _ in self._mounts:
             folder = os.path.realpath(source).rstrip("/")
-            if f"{ours}/".startswith(f"{folder}/"):
+            if ours.startswith(f"{folder}/"):
                 targets.append(target.rstrip("/") + ours[len(folder) :])
+            elif f"{folder}/".startswith(f"{ours}/"):
+                raise UsageError(
+                    f"{self.name}: {source} is not mounted, as all sessions are kept in {ours};"
+                    " name another folder, with a copy of what Claude needs of this one"
+                )
         return targets
 
     def _recipe(self, cwd: str) -> Recipe:

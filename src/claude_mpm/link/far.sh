@@ -120,9 +120,16 @@ expect_word() { # ends `follow` when the other end has been silent for too long
 send() { # SIGNAL: to the host; KILL to Claude and to all that a host cannot end any more
     pids=$(note pid | tr -cd '0-9 ')
     host=${pids%% *} claude=${pids##* }
+    # Whatever the exchange says: which container it is, and what is in the environment, it cannot.
+    if [ "$1" = KILL ] && [ -e container ]; then end_all; return 0; fi
     is_mine "$host" && is_mine "$claude" || return 0
     [ "$1" = KILL ] || { sh ./kill.sh "$1" "$host" || :; return; }
     sh ./kill.sh KILL "$claude" || :
+    end_all
+}
+
+end_all() { # the container, or what has the session in its environment
+    [ ! -e container ] || { sh ./kill.sh KILL 0; return; }
     left=$(grep -lzxF "CLAUDE_MPM_FOLDER=$session" /proc/[0-9]*/environ)
     for file in $left; do
         file=${file%/environ}
@@ -173,6 +180,7 @@ fetch) fetch "$first" "$second" ;;
 records) records ;;
 signal) send "$first" 2>/dev/null && echo ok ;;
 remove)
+    end_all 2>/dev/null # that it has ended may be the word of what runs on
     cd / && rm -rf "$session" && echo ok
     own=${session%/far/*}
     case $own in # a folder that was made for this session

@@ -205,6 +205,8 @@ class Link:
             if self._copied() >= size:
                 break
         if self._copied() < size:
+            with suppress(FarFailed):  # there is nobody who goes on changing it
+                self._far.signal(signal.SIGKILL)
             raise LinkCut("the rest of the journal was cut short")
 
     def _copy(self, file: ExchangeFile) -> None:

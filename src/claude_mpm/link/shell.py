@@ -118,6 +118,7 @@ class ShellFar:
     def _pieces(self, file: str, answer: MarkedOutput, output: IO[bytes]) -> Iterator[bytes]:
         """Yield as many bytes as the first line says that there are."""
         head, left = b"", -1
+        deadline = time.monotonic() + _PATIENCE
         while left:
             ready = select.select([output], [], [], _PATIENCE)[0]
             chunk = os.read(output.fileno(), _CHUNK) if ready else b""
@@ -128,7 +129,9 @@ class ShellFar:
             if left > 0 and piece:
                 yield piece[:left]
                 left -= len(piece[:left])
-            if left and (not chunk or answer.status is not None or len(head) > _LONGEST_HEAD):
+            is_late = left < 0 and time.monotonic() > deadline  # what comes before may never end
+            is_cut = not chunk or answer.status is not None or len(head) > _LONGEST_HEAD
+            if left and (is_late or is_cut):
                 reason = last_line(b"" if answer.begun else answer.before) or "cut short"
                 raise LinkCut(f"{self._spec.place}: {file} did not come whole: {reason}")
 
@@ -234,7 +237,8 @@ class ShellStream:
         """Take what the place says first; nothing comes behind the mark until we ask for it."""
         deadline = time.monotonic() + _PATIENCE
         while not self._answer.begun:
-            ready, _, _ = select.select([self], [], [], max(0.0, deadline - time.monotonic()))
+            left = deadline - time.monotonic()  # what comes before may never end
+            ready = left > 0 and select.select([self], [], [], left)[0]
             chunk = os.read(self._bytes.fileno(), _CHUNK) if ready else b""
             if not chunk:
                 reason = last_line(self._answer.before) or "no answer"
