@@ -53,7 +53,7 @@ _SHOWN = """    said={refusal}
     [ -z "$hidden" ] || set -- "$@" --mount "type=tmpfs,dst=$hidden,tmpfs-mode=0755,tmpfs-size=1m"
 """
 _KILL = """if [ "$1" = KILL ]; then
-    {engine} kill "$(cat container)"
+    {engine} rm --force "$(cat container)"
 else
     {engine} exec "$(cat container)" sh -c 'kill -s "$1" "$2"' kill "$1" "$2"
 fi >/dev/null 2>&1 || :"""

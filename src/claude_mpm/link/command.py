@@ -71,11 +71,11 @@ def _await(
     """
     deadline = time.monotonic() + timeout
     output.known.wait(max(0.0, deadline - time.monotonic()))
-    if output.is_whole:
+    if output.is_whole or output.is_too_long:
         deadline = time.monotonic() + _TO_END
     for thread in (output, errors):
         thread.join(max(0.0, deadline - time.monotonic()))
-        if thread.is_alive() and not output.is_whole:
+        if thread.is_alive() and not (output.is_whole or output.is_too_long):
             raise subprocess.TimeoutExpired(process.args, timeout)
     return _end(process, deadline)
 
@@ -99,6 +99,8 @@ class _Output(threading.Thread):
     """Reads one output of a process to its end, or to where it is too much.
 
     Attributes:
+        is_too_long: whether more came than any answer has; the process is killed, but a child of
+            it may hold the other output open.
         known: is set once the answer is whole, or nothing more will come.
         data: what was read; it is complete when `known` is set and there is an answer, or else when
             this thread has ended.
@@ -114,6 +116,7 @@ class _Output(threading.Thread):
         self._process = process
         self._stream = stream
         self._answer = answer
+        self.is_too_long = False
         self.known = threading.Event()
         self.data = bytearray()
         self.start()
@@ -132,8 +135,9 @@ class _Output(threading.Thread):
             self.data += chunk if self._answer is None else self._answer.feed(chunk)
             if self.is_whole:
                 self.known.set()
+        self.is_too_long = read >= _LONGEST
         self.known.set()
-        if read >= _LONGEST:
+        if self.is_too_long:
             self._process.kill()
 
 
