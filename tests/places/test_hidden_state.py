@@ -45,6 +45,8 @@ def test_the_state_folder_of_this_machine_is_empty_inside(
 ) -> None:
     state = tmp_path / "held" / "local" / "state" / "claude-mpm"
     state.parent.mkdir(parents=True)
+    for each in (state.parents[0], state.parents[1], state.parents[2]):
+        each.chmod(0o755)  # as a user's own is to that user
     monkeypatch.setenv("CLAUDE_MPM_STATE_DIR", str(state))
     other = Store().folder("other")
     other.create()
@@ -74,7 +76,7 @@ def test_nothing_in_the_state_folder_is_mounted(
     for source in (tmp_path / "state" / below, tmp_path / "link"):
         place = Docker(docker.image, network="none", mounts=f"{source}:/held")
         claude = MPMOrchestrator(environment=place, session_id="s")
-        with pytest.raises(UsageError, match="is not mounted, as it is or lies in"):
+        with pytest.raises(UsageError, match="is not mounted, as all sessions are kept in"):
             claude.start_or_raise()
         claude.stop()
 

@@ -50,7 +50,7 @@ _START = """config=${{session%/far/*}}/claude/{name}
     refused"""
 _SHOWN = """    said={refusal}
     show {source} {target} || {{ refused; return; }}
-    [ -z "$hidden" ] || set -- "$@" --mount "type=tmpfs,dst=$hidden,tmpfs-mode=0755,tmpfs-size=1m"
+    [ -z "$hidden" ] || set -- "$@" --mount "type=volume,dst=$hidden"
 """
 _KILL = """if [ "$1" = KILL ]; then
     {engine} rm --force "$(cat container)"

@@ -204,7 +204,8 @@ def bind(source: str, target: str, *, read_only: bool = False) -> str:
 
 def hide(target: str) -> str:
     """Return the value of `--mount` that shows an empty folder in the place of a mounted one."""
-    return ",".join(map(_csv, ("type=tmpfs", f"dst={target}", "tmpfs-mode=0755", "tmpfs-size=1m")))
+    # A temporary file system would take over the mode of what it hides, which is root's alone then.
+    return ",".join(map(_csv, ("type=volume", f"dst={target}")))
 
 
 def _csv(field: str) -> str:
