@@ -82,22 +82,19 @@ class Attacker:
         return done.stdout
 
 
-def container_of(session: str) -> str:
+def container_of(exchange: str) -> str:
+    """Return the container that runs with an exchange, as others have sessions of this name."""
     found = subprocess.run(
-        ["docker", "ps", "--quiet", "--filter", f"label=claude-mpm.session={session}"],
+        ["docker", "ps", "--quiet", "--filter", f"volume={exchange}"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return found.stdout.strip()
 
 
 def in_a_container(real: Real, session: SessionFolder) -> Attacker:
-    container = container_of(session.path.name)
-    inside = ["docker", "exec", container, "sh"]
-    mounts = subprocess.run(
-        [*inside, "-c", "sed -n 's,.* \\(/[^ ]*\\)/exchange .*,\\1,p' /proc/self/mountinfo"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return Attacker(session, inside, mounts.stdout.split()[-1])
+    is_far = session.link_file.exists()
+    folder = json.loads(session.link_file.read_bytes())["folder"] if is_far else str(session.path)
+    return Attacker(session, ["docker", "exec", container_of(f"{folder}/exchange"), "sh"], folder)
 
 
 def on_the_host(real: Real, session: SessionFolder) -> Attacker:
@@ -187,7 +184,7 @@ def test_a_program_in_the_place_replaces_all_and_every_command_runs_here(
     assert folder.path not in orphans.marked(), "Claude runs on"
     assert folder.has_ended()
     if "docker" in place:
-        assert container_of("s") == "", "the container runs on"
+        assert container_of(attacker.exchange) == "", "the container runs on"
 
 
 @pytest.mark.parametrize("place", ["docker over ssh"])
@@ -203,4 +200,4 @@ def test_a_container_there_ends_whatever_it_says(
     attacker.runs("-c", f"cd {attacker.exchange} && {ENDINGS[says]}")
     claude.stop()
     assert folder.has_ended()
-    assert container_of("s") == "", "the container runs on"
+    assert container_of(attacker.exchange) == "", "the container runs on"

@@ -124,6 +124,7 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
 }
 
 is_asked() { # whether Claude waits for an answer; the end of its input would be a denial
+    [ ! -L "$exchange/out.jsonl" ] || return # Claude may have put it there
     grep -ao '^{"type":"system","subtype":"session_state_changed","state":"[a-z_]*' \
         "$exchange/out.jsonl" | tail -n 1 | grep -q requires_action
 }
