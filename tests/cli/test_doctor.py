@@ -128,11 +128,15 @@ def test_no_claude_at_all(
 
 
 @pytest.mark.parametrize(
-    ("script", "found"),
+    ("script", "found", "remedy"),
     [
-        ("#!/bin/sh\nexit 4\n", "ended with status 4"),
-        ("#!/no/such/shell\n", "cannot be run"),
-        ("#!/bin/sh\nread -r line </dev/null; exec cat {fifo}\n", "did not tell its version"),
+        ("#!/bin/sh\nexit 4\n", "ended with status 4", "{claude} --version"),
+        ("#!/no/such/shell\n", "a script for /no/such/shell, and there is no such file", ""),
+        (
+            "#!/bin/sh\nread -r line </dev/null; exec cat {fifo}\n",
+            "did not tell its version",
+            "{claude} --version",
+        ),
     ],
 )
 def test_a_claude_that_does_not_run(
@@ -142,11 +146,12 @@ def test_a_claude_that_does_not_run(
     tmp_path: Path,
     script: str,
     found: str,
+    remedy: str,
 ) -> None:
     os.mkfifo(tmp_path / "fifo")
     monkeypatch.setattr("claude_mpm.cli.doctor_checks._VERSION_TIMEOUT", 0.3)
     claude.write_text(script.format(fifo=tmp_path / "fifo"))
-    assert_problem(call(capsys, "doctor", "--json"), "claude", found, f"{claude} --version")
+    assert_problem(call(capsys, "doctor", "--json"), "claude", found, remedy.format(claude=claude))
 
 
 def test_a_state_folder_below_a_file(

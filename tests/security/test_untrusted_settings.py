@@ -55,6 +55,8 @@ REFUSED = (
     'disallowed_tools = ["Bash"]',
     "day_cost_limit_usd = 0.1",
     "day_token_limit = 1",
+    "otel = true",
+    'places = { build = { orchestrator = "docker" } }',
     'permission_mode = "acceptEdits"',
     'cwd = "~"',
     'cwd = ".."',
