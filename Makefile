@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: chaos check-setup fuzz help newest venv demo places places-stop places-table releases test check format docs screenshot coverage guide bench bench-quick tickets-report lock clean
+.PHONY: chaos check-setup fuzz help kubernetes newest venv demo places places-stop places-table releases test check format docs screenshot coverage guide bench bench-quick tickets-report lock clean
 
 # Another Python than the first that is new enough: make PYTHON=/path/to/python …
 PYTHON ?=
@@ -48,8 +48,11 @@ places-stop: ## End and remove what `make places` started
 
 places-table: venv ## Hold every place to every contract; write the page of the docs
 	rm -f reports/places.md
-	$(BIN)/python -m pytest tests/places/test_contracts.py -k keeps $(ARGS)
+	$(BIN)/python -m pytest tests/places/test_contracts.py -k keeps --cluster $(ARGS)
 	cp reports/places.md docs/places.md
+
+kubernetes: venv ## Hold the place kubernetes to every contract, on a real cluster that is built once
+	$(BIN)/python -m pytest tests/places/test_contracts.py -k "keeps and kubernetes" --cluster $(ARGS)
 
 check: venv ## Check format, style and types
 	$(BIN)/ruff format --check .

@@ -46,6 +46,11 @@ settings.load_profile("busy")
 MakeClaude = Callable[..., Orchestrator]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a real Kubernetes be among the places; it takes long to build, and is built once."""
+    parser.addoption("--cluster", action="store_true", help="also the contracts on a Kubernetes")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_works() -> None:
     """A shell lets what it starts in the background ignore Ctrl-C; what we start must not."""

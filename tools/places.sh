@@ -6,6 +6,7 @@
 #                                    kubernetes; by default all but the last
 #   places.sh status [PLACE...]      succeed where all of them run
 #   places.sh stop                   end and remove all that `start` made
+#   places.sh built kubernetes       succeed where it was built
 #   places.sh build kubernetes       build it, once; it is kept in the user's cache
 #
 # `.places` in the project leads to their folder; docker.env in it and so on say how to reach them.
@@ -141,5 +142,6 @@ stop)
     rm -f "$link" "$project/.places.lock"
     ;;
 build) kubernetes_build ;;
-*) fail "say start, status, stop or build; the head of this file tells more" ;;
+built) kubernetes_is_built ;;
+*) fail "say start, status, stop, build or built; the head of this file tells more" ;;
 esac

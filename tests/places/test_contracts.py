@@ -81,6 +81,8 @@ PLACES: dict[str, Callable[[Real], Make]] = {
         docker_over_ssh, real.sshd.host, real.sshd.config, real.image
     ),
 }
+# What needs a Kubernetes, which is built once: `make kubernetes`.
+ON_CLUSTER = ("kubernetes",)
 
 
 def test_the_documentation_shows_every_place_with_every_contract() -> None:
@@ -106,7 +108,13 @@ def results() -> Iterator[dict[tuple[str, str], Result]]:
         REPORT.write_text(page(list(PLACES), found), "utf-8")
 
 
-@pytest.mark.parametrize("place", PLACES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try every place; those on a cluster where `--cluster` asks for it."""
+    if "place" in metafunc.fixturenames:
+        asked = bool(metafunc.config.getoption("--cluster"))
+        metafunc.parametrize("place", [each for each in PLACES if asked or each not in ON_CLUSTER])
+
+
 def test_a_place_keeps_a_contract(
     place: str,
     mpm_contract: Contract,
