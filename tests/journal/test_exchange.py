@@ -27,10 +27,17 @@ SRC = Path(claude_mpm.__file__).parent
 PARTS = {name for name, each in vars(SessionFolder).items() if isinstance(each, ExchangeEntry)}
 NAMES = {SessionFolder.__dict__[name]._name for name in PARTS}
 # What may be done with the exchange folder itself: it is watched, named, looked at, and passed on.
-TAKE_THE_FOLDER = {"ExchangeFile", "subscribe", "AsyncFolderWatch", "lstat", "str", "make_private"}
+TAKE_THE_FOLDER = {
+    *("ExchangeFile", "subscribe", "AsyncFolderWatch", "watch", "lstat", "str", "make_private"),
+}
 # Who may take the path of a file, and why: before a container is there to write it, its folder for
-# Claude is made; the tests' own tools look at what is left when all has ended.
-TAKE_A_PATH = {("environments/container_host.py", "claude"), ("testing", "journal")}
+# Claude is made; the tests' own tools look at what is left when all has ended; the page asks lstat.
+TAKE_A_PATH = {
+    ("environments/container_host.py", "claude"),
+    ("testing", "journal"),
+    ("web/fleet.py", "journal"),
+}
+LIST_IT = ("journal/layout.py", "web/fleet.py")  # to be made, and for lstat
 TAKE_ITS_FILES = {"testing/residue.py"}
 
 
@@ -85,8 +92,8 @@ def folders_taken(name: str, tree: ast.Module) -> list[str]:
         if not (isinstance(node, ast.Attribute) and node.attr == "exchange"):
             continue
         is_call = isinstance(parent, ast.Call) and name_of(parent.func) in TAKE_THE_FOLDER
-        is_looked_at = isinstance(parent, ast.Attribute) and parent.attr == "stat"
-        is_listed = isinstance(parent, ast.Tuple) and name == "journal/layout.py"  # to be made
+        is_looked_at = isinstance(parent, ast.Attribute) and parent.attr in ("stat", "is_dir")
+        is_listed = isinstance(parent, ast.Tuple) and name in LIST_IT
         if not (is_call or is_looked_at or is_listed or isinstance(parent, ast.FormattedValue)):
             found.append(f"{name}:{node.lineno}: {ast.unparse(parent)}")
     return found if name not in TAKE_ITS_FILES else []
