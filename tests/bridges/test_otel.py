@@ -58,9 +58,9 @@ def told(span: Any) -> tuple[Any, ...]:
 def test_live_and_exported_spans_agree_and_claudes_own_hang_below_ours(
     command: Command, model: ScriptedModel, collector: Collector
 ) -> None:
-    model.on("look", Call("Bash", command="echo 42"),
+    model.on("look", Call("Bash", command="echo said-by-bash"),
              Delegate("general-purpose", "find it", does=[Call("Bash", command="ls"), "Found."]),
-             "It is 42.")  # fmt: skip
+             "It says said-by-bash.")  # fmt: skip
     command(
         "run", "look", "--allowed-tools", "Bash", CLAUDE_MPM_OTEL="true",
         CLAUDE_CODE_ENABLE_TELEMETRY="1", CLAUDE_CODE_ENHANCED_TELEMETRY_BETA="1",
@@ -87,7 +87,7 @@ def test_live_and_exported_spans_agree_and_claudes_own_hang_below_ours(
     said = attributes(turn)
     assert said["gen_ai.conversation.id"] == session
     assert said["gen_ai.usage.output_tokens"] > 0 and said["gen_ai.request.model"]
-    assert not any("42" in str(value) for span in live for value in attributes(span).values())
+    assert not any("said-by" in str(value) for span in live for value in attributes(span).values())
     theirs = collector.wait(CLAUDES, 1)
     assert {span.trace_id for span in theirs} == {root.trace_id}
     own = {span.span_id for span in theirs}

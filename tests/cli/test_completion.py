@@ -47,7 +47,10 @@ def test_bash_takes_the_script(capsys: Capture) -> None:
     ("words", "offered"),
     [
         ("claude-mpm del", {"delegations"}),
-        ("claude-mpm tickets ", {"list", "show", "close", "reopen", "export", "scan"}),
+        (
+            "claude-mpm tickets ",
+            {"list", "show", "close", "reopen", "export", "scan", "push", "pull"},
+        ),
         ("claude-mpm tickets export --format ", {"table", "json", "csv", "markdown"}),
     ],
 )

@@ -46,7 +46,8 @@ def test_what_is_no_orchestrator_is_refused(thing: object) -> None:
 
 def test_an_unknown_name_names_the_nearest_and_all() -> None:
     with pytest.raises(
-        UnknownOrchestrator, match=r"did you mean 'local'\? there are: docker, local, remote, ssh"
+        UnknownOrchestrator,
+        match=r"did you mean 'local'\? there are: docker, kubernetes, local, remote, ssh",
     ):
         create_orchestrator("locl")
 

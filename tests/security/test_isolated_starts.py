@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 SOURCES = Path(claude_mpm.__file__).parent
 PLANTED = ("msgspec.py", "selectors.py", "importlib.py", "queue.py", "claude_mpm/__init__.py")
-# Who may name the interpreter: what starts it, a text for the user.
-NAMING = {"own_python.py", "cli/doctor_checks.py"}
+# Who may name the interpreter: what starts it, a text for the user, a script that has `-I`.
+NAMING = {"own_python.py", "cli/doctor_checks.py", "testing/fake_kubectl.py"}
 
 
 @pytest.fixture

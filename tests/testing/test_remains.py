@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def test_what_goes_while_it_is_looked_at_is_not_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = SessionFolder(tmp_path / "s")
+    folder = SessionFolder(tmp_path / "looked-at")
     folder.create()
     os.mkfifo(folder.feed.path)
     there = [folder.exchange / "draft-that-is-renamed", *folder.exchange.iterdir()]

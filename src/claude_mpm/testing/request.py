@@ -172,8 +172,13 @@ class Request:
 
     @cached_property
     def is_go_on(self) -> bool:
-        """Whether Claude Code asks the model to go on after a message that ended too early."""
-        return self.prompt.startswith(_GO_ON)
+        """Whether Claude Code asks the model to go on after a message that ended too early.
+
+        It says so in a note of its own since 2.1.332, and in a plain text before.
+        """
+        texts = _texts(self._last_user_blocks)
+        notes = (text.lstrip().removeprefix(_REMINDER).lstrip(">\n ") for text in texts)
+        return any(text.startswith(_GO_ON) for text in notes)
 
     @cached_property
     def is_side(self) -> bool:

@@ -28,7 +28,9 @@ class Remains:
         """Return the processes that name the session, other than this one and its ancestors."""
         table = processes()
         path, variable = str(self._folder.path), f"CLAUDE_MPM_SESSION={self._folder.path.name}"
-        naming = {p.pid for p in table.values() if p.names(path) or variable in p.environ}
+        naming = {
+            p.pid for p in table.values() if p.names(path) or variable in p.environ.split("\0")
+        }
         ours = _ancestors(os.getpid(), table)
         return [table[pid] for pid in family(naming - ours, table)]
 

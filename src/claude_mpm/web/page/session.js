@@ -217,8 +217,8 @@ class SessionView {
       const since = await this.conversation.loadAround(offset);
       const wanted = this.nodeAt(offset);
       wanted?.scrollIntoView({ block: "center" });
+      for (const before of document.querySelectorAll(".flash")) before.classList.remove("flash");
       wanted?.classList.add("flash");
-      setTimeout(() => wanted?.classList.remove("flash"), 2500);
       if (this.conversation.reachesEnd) this.follow(String(since));
     });
     this.onScroll();
