@@ -443,11 +443,10 @@ def test_a_thousand_sessions_are_drawn_at_once(page: OpenedPage, enter: Enter) -
     assert folder.is_dir()
 
 
-@pytest.mark.timeout(300)  # the server is slow where coverage is measured
 def test_a_long_journal_is_scrolled_without_loading_it_whole(
     page: OpenedPage, enter: Enter
 ) -> None:
-    number = 6_000
+    number = 15_000
     folder = record(page.state, "long", said("The first word.", uuid="a"))
     lines = (json.dumps(said(f"Line {n}")).encode() + b"\n" for n in range(number))
     with folder.journal.path.open("ab") as journal:

@@ -20,7 +20,7 @@ class SessionView {
     this.name = name;
     this.readOnly = readOnly;
     this.stream = null;
-    this.busy = false;
+    this.busy = null; // while what is loaded changes: a promise of its end
     this.sticks = true;
     this.top = 0;
     this.detail = null;
@@ -286,6 +286,8 @@ class SessionView {
   }
 
   async more(before) {
+    // Else this and onScroll would call each other for ever, and nothing else had a turn.
+    if (this.busy || this.closed) return;
     await this.alone(async () => {
       const { pane, conversation } = this;
       if (before) {
@@ -301,15 +303,19 @@ class SessionView {
     this.onScroll(); // it may be near an end again, and no event would tell
   }
 
+  // One at a time changes what is loaded; who comes meanwhile waits.
   async alone(does) {
-    if (this.busy || this.closed) return;
-    this.busy = true;
+    while (this.busy) await this.busy;
+    if (this.closed) return;
+    let done;
+    this.busy = new Promise((resolve) => { done = resolve; });
     try {
       await does();
     } catch (problem) {
       note(problem.message, "error");
     } finally {
-      this.busy = false;
+      this.busy = null;
+      done();
     }
   }
 }
