@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import io
 import os
 import stat
 import sys
 import threading
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -140,26 +142,30 @@ def test_the_rules_find_what_they_are_for(
 # --- while it runs ------------------------------------------------------------------------------
 
 _watched: list[Path] = []
-_opened: list[str] = []
-
-
-def _on_open(event: str, arguments: tuple[object, ...]) -> None:
-    """Note what is opened by its path below a folder, and by whom; an audit hook stays for ever."""
-    if event != "open" or not _watched or not isinstance(arguments[0], str | bytes):
-        return
-    path = Path(os.fsdecode(arguments[0]))
-    if path.parent != path and path.is_relative_to(_watched[0]) and path != _watched[0]:
-        _opened.append(f"{path.name} by {sys._getframe(1).f_code.co_filename}")
-
-
-sys.addaudithook(_on_open)
 
 
 @pytest.fixture
-def opened() -> Iterator[list[str]]:
-    yield _opened
+def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What is opened by its path below a watched folder, and by whom.
+
+    No audit hook: that would stay for ever, and run in all threads of all tests after this.
+    """
+    noted: list[str] = []
+
+    def noting(original: Callable[..., Any]) -> Callable[..., Any]:
+        def note(file: Any, *arguments: Any, **more: Any) -> Any:
+            if _watched and isinstance(file, str | bytes | os.PathLike):
+                path = Path(os.fsdecode(file))
+                if path != _watched[0] and path.is_relative_to(_watched[0]):
+                    noted.append(f"{path.name} by {sys._getframe(1).f_code.co_filename}")
+            return original(file, *arguments, **more)
+
+        return note
+
+    for module in (os, io, builtins):
+        monkeypatch.setattr(module, "open", noting(module.open))
+    yield noted
     _watched.clear()
-    _opened.clear()
 
 
 def test_no_command_opens_one_by_its_path(
