@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.processors.delegation_text import DelegationFinder
-from claude_mpm.processors.dispatch import ByKind
+from claude_mpm.processors.dispatch import ByKind, derived
 from claude_mpm.processors.identities import Identities
 from claude_mpm.processors.validated_numbers import amount, time_of
 from claude_mpm.records import NATIVE_PREFIX, Delegation
-from claude_mpm.wire.events import Event
 from claude_mpm.wire.plain_text import in_pieces
 from claude_mpm.wire.text_lines import result_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from claude_mpm.wire.events import Event
 
 AGENT_TOOLS = frozenset({"Task", "Agent"})
 # The tool's result for an agent that continues in the background (Claude Code 2.1).
@@ -154,7 +155,7 @@ class DelegationProcessor(ByKind):
         if phrase is None:
             return
         identity = f"{self._session}\0{phrase.agent}\0{phrase.task}"
-        delegation = Delegation(
+        announced = Delegation(
             key=f"text_{hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()}",
             session=self._session,
             agent=phrase.agent,
@@ -163,18 +164,18 @@ class DelegationProcessor(ByKind):
             source="text",
             offset=event.offset,
         )
-        yield Event("delegation", delegation, event.offset, event.end, type="delegation")
+        yield derived(event, "delegation", announced)
 
     def _end(
         self, delegation: Delegation, state: str, result: str, duration: float | None, event: Event
     ) -> Event:
         ended = msgspec.structs.replace(delegation, state=state, result=result, duration=duration)
         del self._running[delegation.key]
-        return Event("delegation", ended, event.offset, event.end, type="delegation")
+        return derived(event, "delegation", ended)
 
     def _update(self, delegation: Delegation, event: Event) -> Event:
         self._running[delegation.key] = delegation
-        return Event("delegation", delegation, event.offset, event.end, type="delegation")
+        return derived(event, "delegation", delegation)
 
 
 def _failure(text: str) -> str:

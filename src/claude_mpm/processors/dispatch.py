@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from claude_mpm.wire.events import Event
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from claude_mpm.wire.events import Event
 
     Processor = Callable[[Event], Iterable[Event]]
 
@@ -24,6 +24,11 @@ def finish_all(processors: Iterable[Processor]) -> list[Event]:
     """Return what processors have left at the end."""
     finishers = [getattr(process, "finish", None) for process in processors]
     return [event for finish in finishers if finish for event in finish()]
+
+
+def derived(source: Event, kind: str, data: object, type_: str = "") -> Event:
+    """Return what a processor found in an event, as an event in its place."""
+    return Event(kind, data, source.offset, source.end, type=type_ or kind)
 
 
 class ByKind(ABC):

@@ -9,12 +9,13 @@ answered turn ends with the next prompt, or with the costs that are written down
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.processors.dispatch import derived
 from claude_mpm.processors.identities import Identities
+from claude_mpm.processors.usage import framework_at
 from claude_mpm.processors.validated_numbers import USAGE, amount, count, moment
 from claude_mpm.records import Cost, TurnRecord
 from claude_mpm.wire.events import CommandLifecycle, Event, System
@@ -49,7 +50,7 @@ class _Open(msgspec.Struct):
 class TranscriptTurns:
     """Makes a "turn" event at the end of every turn, and a "cost" event where Claude reports it.
 
-    What a turn cost is not told: Claude writes the sum down at the end of a conversation.
+    What a turn cost is not reported: Claude writes the sum down at the end of a conversation.
 
     Args:
         session: the session's id.
@@ -118,7 +119,7 @@ class TranscriptTurns:
         """Withdraw what was recorded of a prompt that Claude has taken after all."""
         early = self._refused.pop(uuid, None)
         if early is not None:
-            yield _made(event, "turn", msgspec.structs.replace(early, subtype="withdrawn"))
+            yield derived(event, "turn", msgspec.structs.replace(early, subtype="withdrawn"))
 
     def _user(self, event: Event, entry: TranscriptEntry) -> Iterator[Event]:
         if entry.is_sidechain:
@@ -128,7 +129,7 @@ class TranscriptTurns:
                 yield self._end(event, **_outcome(self._turn))
             if not self._typed:
                 started = CommandLifecycle(entry.uuid, "started")
-                yield _made(event, "command_lifecycle", started)
+                yield derived(event, "command_lifecycle", started)
             self._turn = _Open(self._typed[:1] or [entry.uuid])
             del self._typed[:1]
         elif entry.origin is not None and entry.origin.kind != "human":
@@ -166,7 +167,7 @@ class TranscriptTurns:
         pending = range(min(entry.pending_background_agent_count, _MAX_TASKS))
         tasks = [{"task_id": str(n), "task_type": "local_agent"} for n in pending]
         system = System(subtype="background_tasks_changed", tasks=tasks)
-        yield _made(event, "system", system, "system/background_tasks_changed")
+        yield derived(event, "system", system, "system/background_tasks_changed")
         if self._turn is not None:
             yield self._end(event, duration=(amount(entry.duration_ms) or 0.0) / 1000)
 
@@ -202,14 +203,10 @@ class TranscriptTurns:
             tokens=tokens,
             total_tokens=self._tokens,
             ended_at=moment(self._clock),
-            framework=self._framework_at(event.offset),
+            framework=framework_at(self._starts, event.offset),
             **{"subtype": "success", **used, **fields},
         )
-        return _made(event, "turn", record)
-
-    def _framework_at(self, offset: int) -> str:
-        place = bisect_right([start.offset for start in self._starts], offset)
-        return self._starts[place - 1].framework_sha256 if place else ""
+        return derived(event, "turn", record)
 
     def _cost(self, event: Event, entry: TranscriptEntry) -> Iterator[Event]:
         if self._turn is not None and not _outcome(self._turn):
@@ -227,7 +224,7 @@ class TranscriptTurns:
                 total_cost_usd=self._total,
                 told_at=moment(self._clock),
             )
-            yield _made(event, "cost", record)
+            yield derived(event, "cost", record)
 
 
 def primed(turns: TranscriptTurns, lines: Iterable[Line], start: int) -> TranscriptTurns:
@@ -246,10 +243,6 @@ def primed(turns: TranscriptTurns, lines: Iterable[Line], start: int) -> Transcr
         for event in wire.decode(line):
             list(turns(event))
     return turns
-
-
-def _made(event: Event, kind: str, data: object, type_: str = "") -> Event:
-    return Event(kind, data, event.offset, event.end, type=type_ or kind)
 
 
 def _first_text(event: Event) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from claude_mpm.processors.dispatch import ByKind
+from claude_mpm.processors.dispatch import ByKind, derived
 from claude_mpm.processors.identities import Identities
 from claude_mpm.processors.validated_numbers import USAGE, amount, count, moment, tokens
 from claude_mpm.records import Spending, TurnRecord
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.journal.layout import Start
 
+Number = TypeVar("Number", int, float)
 _MAX_NAMED = 20  # tools and notices in one record
 _LONGEST = 500  # characters of a notice
 # How the names of requests begin that ask at a start for the sum of the costs so far: some builds
@@ -93,14 +94,12 @@ class UsageProcessor(ByKind):
     def _end_turn(self, event: Event) -> Iterable[Event]:
         if not self._results.add(event.data.uuid):
             return ()
-        record = self._record(event, event.data)
-        return (Event("turn", record, event.offset, event.end, type="turn"),)
+        return (derived(event, "turn", self._record(event, event.data)),)
 
     def _record(self, event: Event, result: Result) -> TurnRecord:
         reported = amount(result.total_cost_usd)
         total = reported if reported is not None else self._total
-        # A sum that went down was started again from zero, so it is the cost itself.
-        cost = total - self._total if total >= self._total else total
+        cost = increase(total, self._total)
         self._total = total
         usage = result.usage or {}
         used = self._count(result)
@@ -125,7 +124,7 @@ class UsageProcessor(ByKind):
             ended_at=moment(self._clock) if self._clock else self._last_heard,
             denials=len(result.permission_denials or ()),
             denied_tools=_denied_tools(result),
-            framework=self._framework_at(event.offset),
+            framework=framework_at(self._starts, event.offset),
             structured_output=result.structured_output,
             local_command=result.local_command or "",
             number=result.result_index,
@@ -161,11 +160,18 @@ class UsageProcessor(ByKind):
             usage = result.usage or {}
             total = before + sum(count(usage.get(name)) for name in USAGE.values())
         self._tokens = count(total)
-        return self._tokens - before if self._tokens >= before else self._tokens
+        return increase(self._tokens, before)
 
-    def _framework_at(self, offset: int) -> str:
-        place = bisect_right([start.offset for start in self._starts], offset)
-        return self._starts[place - 1].framework_sha256 if place else ""
+
+def framework_at(starts: Sequence[Start], offset: int) -> str:
+    """Return the hash of the framework that was in effect at an offset; empty if there was none."""
+    place = bisect_right([start.offset for start in starts], offset)
+    return starts[place - 1].framework_sha256 if place else ""
+
+
+def increase(total: Number, before: Number) -> Number:
+    """Return what was added to a sum; one that went down was started again from zero."""
+    return total - before if total >= before else total
 
 
 def told_sum(event: Event) -> Spending | None:
@@ -173,9 +179,15 @@ def told_sum(event: Event) -> Spending | None:
     if event.kind != "control_response":
         return None
     response = event.data.response
+    is_ours = str(response.get("request_id")).startswith(SUM_REQUEST)
+    return session_sum(response) if is_ours else None
+
+
+def session_sum(response: dict[str, Any]) -> Spending | None:
+    """Return the sum of a session in an answer to `get_usage`; None if the answer has none."""
     body = response.get("response")
     session = body.get("session") if isinstance(body, dict) else None
-    if not str(response.get("request_id")).startswith(SUM_REQUEST) or not isinstance(session, dict):
+    if not isinstance(session, dict):
         return None
     return Spending(
         amount(session.get("total_cost_usd")) or 0.0, tokens(session.get("model_usage"))

@@ -12,8 +12,8 @@ import msgspec
 from claude_mpm.conversation.observer import Observer
 from claude_mpm.engine.input import new_request_id
 from claude_mpm.errors import BudgetExceeded, MPMError, StorageError
-from claude_mpm.processors.usage import told_sum
-from claude_mpm.processors.validated_numbers import amount, count, tokens
+from claude_mpm.processors.usage import increase, session_sum, told_sum
+from claude_mpm.processors.validated_numbers import count
 from claude_mpm.records import Spending
 from claude_mpm.validation import NOT_JSON
 
@@ -153,15 +153,8 @@ class Budget(Observer):
         """Return what was used since the last result."""
         before = self._told_before or Spending()
         told = self._told or before
-        # A sum that went down was begun anew, so it is what was used itself.
-        cost, tokens = (
-            now - then if now >= then else now
-            for now, then in (
-                (told.cost_usd, before.cost_usd),
-                (told.tokens, before.tokens),
-            )
-        )
-        return Spending(cost, max(int(tokens), sum(self._counted.values())))
+        tokens = max(increase(told.tokens, before.tokens), sum(self._counted.values()))
+        return Spending(increase(told.cost_usd, before.cost_usd), tokens)
 
     def _note_turn(self, event: Event) -> None:
         self._told_before, self._sum_at_start = event.data.total, None
@@ -171,7 +164,7 @@ class Budget(Observer):
         self._news = False
 
     def _note_sum(self, told: Spending) -> None:
-        """Begin anew where a build does, which has told so at its start."""
+        """Start the sums again from zero, if the build does so, which it reports at its start."""
         before = self._told_before
         if before is not None:
             cost, tokens = min(before.cost_usd, told.cost_usd), min(before.tokens, told.tokens)
@@ -206,12 +199,10 @@ class Budget(Observer):
         if response.get("request_id") not in self._asked:
             return
         self._asked.discard(response["request_id"])
-        body = response.get("response")
-        session = body.get("session") if isinstance(body, dict) else None
-        if not isinstance(session, dict):
+        told = session_sum(response)
+        if told is None:
             return
-        cost = amount(session.get("total_cost_usd")) or 0.0
-        self._told = Spending(cost, tokens(session.get("model_usage")))
+        self._told = told
         self._judge(look_up=True)
         try:
             self._live.store.index.note_running(self._live.folder.path.name, self._running())

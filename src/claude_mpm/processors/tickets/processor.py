@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from claude_mpm.processors.dispatch import ByKind
+from claude_mpm.processors.dispatch import ByKind, derived
 from claude_mpm.processors.tickets.finder import DEFAULT_MARKERS, FoundTicket, TicketFinder
 from claude_mpm.records import NATIVE_PREFIX, Ticket
 from claude_mpm.wire.events import Event
@@ -79,7 +79,7 @@ class TicketProcessor(ByKind):
             agent=agent,
             offset=event.offset,
         )
-        return Event("ticket", record, event.offset, event.end, type="ticket")
+        return derived(event, "ticket", record)
 
 
 def ticket_key(session: str, type_: str, title: str) -> str:
