@@ -101,7 +101,6 @@ class SpanFold:
         self._clock: float | None = None
         self._begun: float | None = None  # when the first sign of the turn at work came
         self._open: dict[str, _OpenCall] = {}
-        self.first: float | None = None
         self.last: float | None = None
 
     def observe(self, event: Event) -> list[Span]:
@@ -133,7 +132,6 @@ class SpanFold:
         if time is not None:
             self._clock = max(time, self._clock or time)
             self._begun = self._clock if self._begun is None else self._begun
-            self.first = self._clock if self.first is None else self.first
             self.last = self._clock
 
     def _turn_span(self) -> int:
@@ -219,7 +217,6 @@ class SpanFold:
         )  # fmt: skip
         self._turns += 1
         self._begun, self._text = None, ""
-        self.first = start if self.first is None else min(self.first, start)
         self.last = max(end, self.last or end)
         return span
 

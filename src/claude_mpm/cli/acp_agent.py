@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import CancelledError
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -275,7 +275,7 @@ class AcpAgent:
                     self._app.copy(), folder, sinks=[session.observe], permissions=session.ask,
                     partial=True,
                 )  # fmt: skip
-                events = iter(takewhile(lambda event: event.end <= shown, claude.events()))
+                events = takewhile(lambda event: event.end <= shown, claude.events())
                 while some := await asyncio.to_thread(_next_updates, events, fold):
                     for update in some if shows else ():
                         await self._client.session_update(session_id=session_id, update=update)
@@ -302,15 +302,13 @@ class AcpAgent:
         return found
 
 
-class _as_errors:  # noqa: N801 -- a context manager, used as a function
-    """Turns an error of ours into one of the protocol, with its text."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, MPMError | OSError):
-            raise protocol.RequestError(-32000, str(error)) from error
+@contextmanager
+def _as_errors() -> Iterator[None]:
+    """Turn an error of ours into one of the protocol, with its text."""
+    try:
+        yield
+    except (MPMError, OSError) as error:
+        raise protocol.RequestError(-32000, str(error)) from error
 
 
 def _next_updates(events: Iterator[Event], fold: UpdateFold) -> list[Any]:

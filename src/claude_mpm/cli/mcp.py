@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from claude_mpm.cli.app import App, common_options
-from claude_mpm.cli.mcp_tools import LONGEST_CALL, Profile, Rights, SessionTools, text_of
+from claude_mpm.cli.app import App, common_options, json_text
+from claude_mpm.cli.mcp_tools import LONGEST_CALL, Profile, Rights, SessionTools
 from claude_mpm.cli.output import echo
 from claude_mpm.errors import MPMError, SettingsError, UsageError
 from claude_mpm.folders import check_secret
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _URI = "claude-mpm://sessions/"
+_JSON = "application/json"
 _LEAST_TOKEN = 16  # characters
 _GUIDE = (
     "Starts and steers Claude Code sessions. start returns at once; wait (45 s at most) returns the"
@@ -128,7 +129,7 @@ def make_server(tools: SessionTools) -> MCPServer[Any]:
     class Server(MCPServer[Any]):
         async def list_resources(self) -> list[Resource]:
             """List the sessions that the client may see."""
-            rows = await _in_thread(tools.sessions, all_=True)
+            rows = (await _in_thread(tools.sessions, ended=True))["sessions"]
             return [
                 Resource(uri=_URI + row["session"], name=row["session"], mime_type=_JSON)
                 for row in rows
@@ -140,29 +141,14 @@ def make_server(tools: SessionTools) -> MCPServer[Any]:
         tools.stop, tools.tickets,
     ):  # fmt: skip
         server.add_tool(_as_tool(tool, ToolError))
-    server.add_tool(_as_tool(_lister(tools), ToolError), name="list")
+    server.add_tool(_as_tool(tools.sessions, ToolError), name="list")
 
     @server.resource(_URI + "{session}", name="session", mime_type=_JSON)
     async def session_record(session: str) -> str:
         """All that is known of a session."""
-        return text_of(await _in_thread(tools.record, session))
+        return json_text(await _in_thread(tools.record, session))
 
     return server
-
-
-_JSON = "application/json"
-
-
-def _lister(tools: SessionTools) -> Callable[..., dict[str, Any]]:
-    def list_(ended: bool = False) -> dict[str, Any]:
-        """List the sessions that run, the newest first.
-
-        Args:
-            ended: also those that have ended.
-        """
-        return {"sessions": tools.sessions(all_=ended)}
-
-    return list_
 
 
 def _as_tool(
@@ -175,12 +161,12 @@ def _as_tool(
         try:
             result: dict[str, Any] = await _in_thread(tool, *args, **arguments)
             return result
-        except (MPMError, OSError) as error:
-            raise error_class(str(error)) from error
-        except TimeoutError as error:
+        except TimeoutError as error:  # it is an OSError, so it comes first
             raise error_class(
                 f"{tool.__name__} has not ended within {LONGEST_CALL:.0f} s; it goes on: see list"
             ) from error
+        except (MPMError, OSError) as error:
+            raise error_class(str(error)) from error
 
     return call
 

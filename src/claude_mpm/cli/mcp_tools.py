@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.cli.session_arg import status_now, taken_up
+from claude_mpm.cli.follow import settled
+from claude_mpm.cli.session_arg import end_session, status_now, taken_up
 from claude_mpm.conversation.question import input_of
 from claude_mpm.errors import QuestionOver, SessionEnded, UnknownSession, UsageError
 from claude_mpm.journal.secrets import redactor_of
@@ -102,12 +102,11 @@ class SessionTools:
         app.flags["cwd"] = str(self._offered_folder(cwd))
         if model:
             app.flags["model"] = model
+        options: dict[str, Any] = {"metadata": {_OWNER_KEY: self._profile.name}}
+        options["start_timeout"] = min(app.settings.start_timeout, LONGEST_CALL / 2)
         if app.resolved.origin["permissions"] == "default":
-            app.flags["permissions"] = "ask"  # there is somebody to answer: the client
-            app.choose_orchestrator(self._offered_place(place))
-        timeout = min(app.settings.start_timeout, LONGEST_CALL / 2)
-        owner = {_OWNER_KEY: self._profile.name}
-        claude = app.orchestrator(metadata=owner, start_timeout=timeout)
+            options["permissions"] = "ask"  # there is somebody to answer: the client
+        claude = app.orchestrator(**options)
         claude.start_or_raise()
         with self._lock:
             self._live[claude.session_id] = claude
@@ -149,7 +148,7 @@ class SessionTools:
         deadline = time.monotonic() + min(max(seconds, 0.0), LONGEST_CALL)
         with closing(self._app.store()) as store:
             folder = self._seen(store, session)
-            status = _settled(store, folder, deadline)
+            status = settled(store, folder, deadline, look=_LOOK)
             redactor = redactor_of(folder, folder.read_meta())
             done = status.state in _SETTLED
             return {
@@ -239,25 +238,23 @@ class SessionTools:
         if claude is not None and claude.running:
             claude.stop()
         else:
-            app = self._app.copy()
-            app.recall(folder)
-            other = app.orchestrator(session_id=folder.path.name, resume=True)
-            try:
-                other.end_session()
-            finally:
-                other.stop()
+            end_session(self._app, folder)
         return {"session": folder.path.name, "ended": folder.has_ended()}
 
-    def sessions(self, all_: bool = False) -> list[dict[str, Any]]:
-        """Return the sessions that run; with `all_` also those that have ended, newest first."""
+    def sessions(self, ended: bool = False) -> dict[str, Any]:
+        """List the sessions that run, the newest first.
+
+        Args:
+            ended: also those that have ended.
+        """
         from claude_mpm.cli.session_view import read_row
 
-        rows: list[dict[str, Any]] = []
+        rows: list[Any] = []
         with closing(self._app.store()) as store:
             for folder in self._visible(store):
-                if len(rows) < _MOST_SESSIONS and (all_ or not folder.has_ended()):
+                if len(rows) < _MOST_SESSIONS and (ended or not folder.has_ended()):
                     rows.append(msgspec.to_builtins(read_row(store, folder)))
-        return rows
+        return {"sessions": rows}
 
     def tickets(self, session: str = "") -> dict[str, Any]:
         """List the open tickets that Claude named.
@@ -280,9 +277,7 @@ class SessionTools:
         from claude_mpm.cli.session_view import read_record
 
         with closing(self._app.store()) as store:
-            record = read_record(store, self._seen(store, session))
-        builtin: dict[str, Any] = msgspec.to_builtins(record, enc_hook=str)
-        return builtin
+            return read_record(store, self._seen(store, session))
 
     def close(self) -> None:
         """Release the sessions that were started; each goes on for its linger time."""
@@ -343,28 +338,6 @@ class SessionTools:
         """Return a session that the client may change."""
         self._check_may_start()
         return self._seen(store, session)
-
-
-def text_of(value: object) -> str:
-    """Return a value as indented JSON."""
-    return json.dumps(value, ensure_ascii=False, indent=2)
-
-
-def _settled(store: Store, folder: SessionFolder, deadline: float) -> Status:
-    """Wait until a session does not work, or waits for an answer, or the time is up."""
-    from claude_mpm.engine.follow import read_turn
-    from claude_mpm.journal.folder_watch import subscribe
-
-    with closing(subscribe(folder.exchange)) as changes:
-        while True:
-            status = status_now(store, folder)
-            left = min(deadline - time.monotonic(), _LOOK)
-            if status.state in _SETTLED or status.questions or left <= 0:
-                return status
-            if status.begun and status.state is State.WORKING:
-                read_turn(folder, store, status, timeout=left)
-            else:
-                changes.wait(left)
 
 
 def _last_turn(

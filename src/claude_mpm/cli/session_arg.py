@@ -66,3 +66,18 @@ def leave_as_found(app: App, claude: MPMOrchestrator) -> None:
         app.note(f"session {name} is left running; claude-mpm stop {name} ends it")
     else:
         claude.stop()
+
+
+def end_session(app: App, folder: SessionFolder) -> str:
+    """End the Claude of a session, whoever started it, and return in one line how it ended.
+
+    Raises:
+        MPMError: the session cannot be taken up, or its place does not answer.
+    """
+    one = app.copy()  # its settings are of this session alone
+    one.recall(folder)
+    claude = one.orchestrator(session_id=folder.path.name, resume=True)
+    try:
+        return claude.end_session()
+    finally:
+        claude.stop()

@@ -10,7 +10,7 @@ import click
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.list_commands import warn
 from claude_mpm.cli.output import echo
-from claude_mpm.cli.session_arg import pick_session, status_now
+from claude_mpm.cli.session_arg import end_session, pick_session, status_now
 from claude_mpm.errors import MPMError, StorageError, UsageError
 from claude_mpm.printable import one_line
 
@@ -129,7 +129,7 @@ def _stop(
         state = status_now(store, folder).state
         how = f"{state.since} already"
         if state.runs:
-            how = _end(app, folder)
+            how = end_session(app, folder)
             store.catch_up(folder)
     except (MPMError, OSError) as error:
         failures.append(error)
@@ -147,13 +147,3 @@ def _stop(
         where = f"its place does not answer; {folder.host_errors}" if is_far else folder.pid_file
         echo(f"{name[:8]}  {how}" if ended else f"{name[:8]}  does not end; {where}")
     return {"session": name, "was": state, "ended": ended, "exit_status": folder.exit_status()}
-
-
-def _end(app: App, folder: SessionFolder) -> str:
-    one = app.copy()  # its settings are of this session alone
-    one.recall(folder)
-    claude = one.orchestrator(session_id=folder.path.name, resume=True)
-    try:
-        return claude.end_session()
-    finally:
-        claude.stop()
