@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from loopback_http import LoopbackHttp
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
-class Collector:
+class Collector(LoopbackHttp):
     """Takes spans and metrics over OTLP/HTTP with protobuf.
 
     Attributes:
@@ -25,29 +24,18 @@ class Collector:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.spans: list[tuple[str, Span]] = []
         self.metrics: dict[str, float] = {}
         self._arrived = threading.Condition()  # notified by the handlers' threads
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
     def environ(self) -> dict[str, str]:
         """The variables that send everything here."""
-        port = self._server.server_address[1]
         return {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.port}",
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         }
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def of(self, service: str) -> list[Span]:
         """Return the spans of a service."""
@@ -61,7 +49,8 @@ class Collector:
             ]
             return self.of(service)
 
-    def _take(self, path: str, body: bytes) -> None:
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+        """Take what was sent."""
         with self._arrived:
             if path.endswith("/traces"):
                 for group in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -77,19 +66,4 @@ class Collector:
                             counts = [p.count for p in metric.histogram.data_points]
                             self.metrics[metric.name] = float(sum(values) + sum(counts))
             self._arrived.notify_all()
-
-    def _handler(collector: Collector) -> type[BaseHTTPRequestHandler]:  # noqa: N805
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                collector._take(self.path, body)
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Print nothing."""
-
-        return Handler
+        return 200, None

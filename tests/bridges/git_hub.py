@@ -6,15 +6,16 @@ import json
 import ssl
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
+
+from loopback_http import LoopbackHttp
 
 if TYPE_CHECKING:
     from certificates import Certificates
 
 
-class GitHubStandIn:
+class GitHubStandIn(LoopbackHttp):
     """Has one repository.
 
     Args:
@@ -29,6 +30,9 @@ class GitHubStandIn:
     """
 
     def __init__(self, certificates: Certificates) -> None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificates.server, certificates.server_key)
+        super().__init__(tls)
         self.lag = 0.0
         self.private = True
         self.failing: list[int] = []
@@ -37,34 +41,17 @@ class GitHubStandIn:
         self.comments: list[tuple[int, str]] = []
         self._lock = threading.Lock()  # the handlers' threads change all of it
         self._ca = certificates.ca
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificates.server, certificates.server_key)
-        self._server.socket = context.wrap_socket(
-            self._server.socket, server_side=True, do_handshake_on_connect=False
-        )
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
     def environ(self) -> dict[str, str]:
         """The variables with which `gh` talks to it and to nothing else."""
-        port = self._server.server_address[1]
         return {
-            "GH_HOST": f"localhost:{port}",
+            "GH_HOST": f"localhost:{self.port}",
             "GH_ENTERPRISE_TOKEN": "a-token-of-the-test",
             "GH_NO_UPDATE_NOTIFIER": "1",
             "GH_PROMPT_DISABLED": "1",
             "SSL_CERT_FILE": self._ca,
         }
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         """Do what is asked, and return the status and what is said."""
@@ -89,38 +76,3 @@ class GitHubStandIn:
         size, page = int(query["per_page"][0]), int(query["page"][0])
         shown = [i for i in self.issues if time.monotonic() - i["at"] >= self.lag]
         return shown[(page - 1) * size : page * size]
-
-    def _handler(stand_in: GitHubStandIn) -> type[BaseHTTPRequestHandler]:  # noqa: N805
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self._answer(b"")
-
-            def do_POST(self) -> None:
-                self._answer(self._body())
-
-            def _body(self) -> bytes:
-                if self.headers.get("Transfer-Encoding") != "chunked":
-                    return self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                body = b""
-                while size := int(self.rfile.readline(), 16):
-                    body += self.rfile.read(size)
-                    self.rfile.readline()
-                self.rfile.readline()
-                return body
-
-            def _answer(self, body: bytes) -> None:
-                path = self.path.removeprefix("/api/v3/")
-                status, said = stand_in.answer(self.command, path, body)
-                data = json.dumps(said).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: Any) -> None:
-                """Print nothing."""
-
-        return Handler

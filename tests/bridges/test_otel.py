@@ -14,13 +14,12 @@ from claude_mpm.redaction import Redactor
 from claude_mpm.sessions.reader import read_events
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing import Call, Delegate, Fail
-from command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from claude_mpm.testing import ScriptedModel
+    from command import Command
 
 SECRET = "sk-ant-api03-aaaaaaaaaaaaaaaaaaaaaaaa"
 OURS, CLAUDES = "claude-mpm", "claude-code"
@@ -33,13 +32,9 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture
-def command(
-    model: ScriptedModel, home: Path, claude_path: str, collector: Collector
-) -> Iterator[Command]:
-    command = Command(model, home, claude_path)
+def command(command: Command, collector: Collector) -> Command:
     command.environ |= collector.environ
-    yield command
-    command.close()
+    return command
 
 
 def attributes(span: Any) -> dict[str, Any]:

@@ -37,13 +37,9 @@ def hub(certificates: Certificates, gh: str) -> Iterator[GitHubStandIn]:
 
 
 @pytest.fixture
-def command(
-    model: ScriptedModel, home: Path, claude_path: str, hub: GitHubStandIn
-) -> Iterator[Command]:
-    command = Command(model, home, claude_path)
+def command(command: Command, hub: GitHubStandIn) -> Command:
     command.environ |= hub.environ
-    yield command
-    command.close()
+    return command
 
 
 class Broken(BaseException):
