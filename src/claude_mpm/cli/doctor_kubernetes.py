@@ -83,11 +83,15 @@ def sweep_pods(store: Store) -> Iterator[str]:
             places[command, *given.values()] = Kubectl(command=command, **given)
     owner = owner_of(store.path)
     for kubectl in places.values():
-        for pod in _pods(kubectl):
+        pods = _pods(kubectl)
+        # Listed after the pods: a new session has its folder before its pod.
+        known = {folder.path.name: folder for folder in store.sessions()}
+        for pod in pods:
             notes = pod["metadata"].get("annotations") or {}
-            if notes.get(MANAGED) == owner and _is_over(store, str(notes.get(SESSION, ""))):
+            session = str(notes.get(SESSION, ""))
+            if notes.get(MANAGED) == owner and _is_over(known.get(session)):
                 kubectl.delete(pod)
-                yield str(notes.get(SESSION))
+                yield session
 
 
 def _pods(kubectl: Kubectl) -> list[dict[str, Any]]:
@@ -101,7 +105,6 @@ def _pods(kubectl: Kubectl) -> list[dict[str, Any]]:
     return found
 
 
-def _is_over(store: Store, session: str) -> bool:
-    """Return whether a session has ended, or is no session of this store any more."""
-    known: dict[str, SessionFolder] = {each.path.name: each for each in store.sessions()}
-    return session not in known or known[session].exit_status() is not None
+def _is_over(folder: SessionFolder | None) -> bool:
+    """Return whether a session has ended, or has no folder any more."""
+    return folder is None or folder.exit_status() is not None

@@ -14,6 +14,7 @@ from claude_mpm.environments.linked import probe, start_linked
 from claude_mpm.environments.pod import (
     CONFIG,
     CONTAINER,
+    DEADLINE,
     SECRETS,
     WORK,
     PodRecipe,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 _PULL = ("", "Always", "IfNotPresent", "Never")
 _WAIT = 600.0  # seconds
-_DEADLINE = 86_400
 
 
 class _Made(msgspec.Struct, frozen=True):
@@ -97,7 +97,7 @@ class Kubernetes(Environment):
         labels: str | Sequence[str] = (),
         claim: str = "",
         template: str = "",
-        deadline: int = _DEADLINE,
+        deadline: int = DEADLINE,
         wait: float = _WAIT,
         variables: Mapping[str, str] | None = None,
         kubectl: str = "kubectl",
@@ -186,7 +186,6 @@ class Kubernetes(Environment):
         pod = make_pod(self.kubectl, manifest, self._wait)
         try:
             inside = self._inside(pod)
-            inside.run(["mkdir", "-p", WORK, CONFIG])
             order.folder.expect_place({**inside.expected(), **self.expected()})
             if not self._recipe.claim:
                 restore(inside, order.folder, CONFIG)
@@ -208,17 +207,16 @@ class Kubernetes(Environment):
         manifest = self._recipe.manifest(session, owner_of(Path.cwd()))
         pod = make_pod(self.kubectl, manifest, self._wait)
         try:
-            inside = self._inside(pod)
-            inside.run(["mkdir", "-p", WORK, CONFIG])
-            probe(inside, "claude", WORK)
+            probe(self._inside(pod), "claude", WORK)
         finally:
             self.kubectl.delete(pod)
         return f"the image {self._recipe.image} has what a session needs"
 
     def _inside(self, pod: dict[str, Any]) -> Kubernetes:
-        """Return the place that a new pod is once it runs."""
+        """Return the place that a new pod is, once its folders are made."""
         place = Kubernetes(pod=pod["metadata"]["name"], container=CONTAINER)
         place.kubectl = self.kubectl.pinned(pod["metadata"]["namespace"])
+        place.run(["mkdir", "-p", WORK, CONFIG])
         return place
 
     def _start_in(self, pod: dict[str, Any], order: Order, *, owned: bool) -> Any:

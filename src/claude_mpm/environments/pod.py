@@ -30,6 +30,7 @@ WORK, CONFIG = f"{_KEPT}/work", f"{_KEPT}/claude"
 _HOME = "/tmp/home"
 _STATE = f"{_HOME}/.local/state"
 _USER = 1000
+DEADLINE = 86_400  # seconds
 _LOOK_AGAIN = 0.5  # seconds
 _LONGEST_NAME = 63
 # The pod's first process: it reaps, and ends once there has been no session for some time.
@@ -65,7 +66,7 @@ class PodRecipe(msgspec.Struct, frozen=True, kw_only=True):
     service_account: str = ""
     labels: dict[str, str] = {}
     claim: str = ""
-    deadline: int = 86_400
+    deadline: int = DEADLINE
     template: dict[str, Any] = {}
 
     def manifest(self, session: str, owner: str) -> dict[str, Any]:
@@ -221,7 +222,7 @@ def make_pod(kubectl: Kubectl, manifest: dict[str, Any], wait: float) -> dict[st
 
 
 def _clear(kubectl: Kubectl, manifest: dict[str, Any], deadline: float) -> None:
-    """Let an earlier pod of this session go, and wait until it is confirmed to have gone."""
+    """Delete an earlier pod of this session, and wait until it is confirmed to be gone."""
     name = manifest["metadata"]["name"]
     try:
         found = kubectl.pod(name)

@@ -122,7 +122,7 @@ class Kubectl(msgspec.Struct, frozen=True, kw_only=True):
             timeout: seconds that it may take.
 
         Raises:
-            Refused: it failed; the message says what to do.
+            KubectlRefused: it failed; the message says what to do.
         """
         command = [*self.words, *words]
         try:
@@ -147,7 +147,7 @@ class Kubectl(msgspec.Struct, frozen=True, kw_only=True):
         """Return a pod.
 
         Raises:
-            Refused: there is none, or the API server does not say.
+            KubectlRefused: there is none, or the API server does not say.
         """
         return parsed(self.run("get", "pod", name, "-o", "json"))
 
@@ -155,7 +155,7 @@ class Kubectl(msgspec.Struct, frozen=True, kw_only=True):
         """Delete a pod gracefully, and none that has taken its name; one that is gone is no error.
 
         Raises:
-            Refused: it may not be deleted.
+            KubectlRefused: it may not be deleted.
         """
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{name}"
@@ -171,7 +171,7 @@ def parsed(text: str) -> dict[str, Any]:
     """Return an object that kubectl has printed.
 
     Raises:
-        Refused: it printed something else.
+        KubectlRefused: it printed something else.
     """
     try:
         found = json.loads(text)

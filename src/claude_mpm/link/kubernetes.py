@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import select
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +16,7 @@ from claude_mpm.link.pod_status import fate, is_gone, trouble
 from claude_mpm.link.shell import ShellFar, ShellSpec, ShellStream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from claude_mpm.journal.layout import SessionFolder
@@ -65,27 +66,13 @@ class PodFar(ShellFar):
 
     def start(self) -> None:
         """Lay the folder and start its host."""
-        try:
+        with self._explained():
             super().start()
-        except LinkCut:
-            self._look_at_pod()
-            raise
-        except FarFailed:
-            self._look_at_pod()
-            self._delete()  # nothing of the session is in there
-            raise
 
     def state(self) -> FarState:
         """Return what the far folder says."""
-        try:
+        with self._explained():
             state = super().state()
-        except LinkCut:
-            self._look_at_pod()
-            raise
-        except FarFailed:
-            self._look_at_pod()
-            self._delete()
-            raise
         if state.exit is not None or state.dead:
             self.mirror()
         return state
@@ -124,6 +111,19 @@ class PodFar(ShellFar):
         with file.open("ab") as record:
             for piece in self.fetch(f"records/{name}", here):
                 record.write(piece)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Look at the pod where the far side fails; delete it where it refuses."""
+        try:
+            yield
+        except LinkCut:
+            self._look_at_pod()
+            raise
+        except FarFailed:
+            self._look_at_pod()
+            self._delete()  # nothing of the session is in there
+            raise
 
     def _look_at_pod(self) -> None:
         """Find out whether a pod that does not answer is there at all.

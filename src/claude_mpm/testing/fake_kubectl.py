@@ -180,7 +180,8 @@ def _choose(folder: Path) -> tuple[str, random.Random]:
 
 def main(folder: Path, words: list[str]) -> int:
     """Do what a command line asks for, and return the exit status."""
-    before, _, argv = (words, "", []) if "--" not in words else _split(words)
+    at = words.index("--") if "--" in words else len(words)
+    before, argv = words[:at], words[at + 1 :]
     _refuse(folder)
     match _positional(before):
         case ["exec", name]:
@@ -239,11 +240,6 @@ def _delete(folder: Path, name: str) -> None:
     if read_pod(folder, name)["metadata"]["uid"] != wanted:
         sys.exit(_SAYS["409"].format(name))
     delete_pod(folder, name)
-
-
-def _split(words: list[str]) -> tuple[list[str], str, list[str]]:
-    at = words.index("--")
-    return words[:at], "--", words[at + 1 :]
 
 
 def _positional(words: list[str]) -> list[str]:
