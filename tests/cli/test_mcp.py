@@ -12,8 +12,10 @@ import anyio
 import pytest
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import TextContent, TextResourceContents
 
+from claude_mpm.cli.mcp import as_tool
 from claude_mpm.engine.follow import read_to_end
 from claude_mpm.journal import orphans
 from claude_mpm.sessions.store import Store
@@ -201,6 +203,15 @@ def test_a_client_that_has_gone_leaves_nothing_beyond_the_linger_time(
         folder = store.find(anyio.run(main))
         read_to_end(folder, store)
         assert folder.has_ended()
+
+
+def test_a_call_that_takes_too_long_says_where_to_look() -> None:
+    def slow() -> dict[str, Any]:
+        """Take too long."""
+        raise TimeoutError
+
+    with pytest.raises(ToolError, match=r"slow has not ended within 45 s; .* see list"):
+        anyio.run(as_tool(slow, ToolError))
 
 
 def test_over_http_nobody_gets_in_without_the_token(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def session(home: Path, monkeypatch: pytest.MonkeyPatch) -> SessionFolder:
             said(f"\x1b Delegating to {STEERS}: do {STEERS}"),
             result,
         ],
-        cwd=f"/work/{STEERS.replace(chr(0), '')}",
+        cwd=f"/project/{STEERS.replace(chr(0), '')}",
     )  # fmt: skip
     meta = folder.read_meta()
     meta.options = {"model": STEERS}

@@ -234,7 +234,7 @@ def test_a_prompt_is_known_by_its_text(prompt: str, line: dict[str, Any]) -> Non
 
 def test_where_nobody_else_types_a_prompt_may_become_something_else() -> None:
     claude = Claude()
-    _types(claude, "/work/picture.png")
+    _types(claude, "/project/picture.png")
     claude.writes(_line("[Image #1]"), 1.4)
     assert claude.told == [("u1", "started")]
 

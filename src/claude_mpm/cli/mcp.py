@@ -140,8 +140,8 @@ def make_server(tools: SessionTools) -> MCPServer[Any]:
         tools.start, tools.send, tools.wait, tools.read, tools.questions, tools.answer,
         tools.stop, tools.tickets,
     ):  # fmt: skip
-        server.add_tool(_as_tool(tool, ToolError))
-    server.add_tool(_as_tool(tools.sessions, ToolError), name="list")
+        server.add_tool(as_tool(tool, ToolError))
+    server.add_tool(as_tool(tools.sessions, ToolError), name="list")
 
     @server.resource(_URI + "{session}", name="session", mime_type=_JSON)
     async def session_record(session: str) -> str:
@@ -151,7 +151,7 @@ def make_server(tools: SessionTools) -> MCPServer[Any]:
     return server
 
 
-def _as_tool(
+def as_tool(
     tool: Callable[..., dict[str, Any]], error_class: type[Exception]
 ) -> Callable[..., Awaitable[dict[str, Any]]]:
     """Return a tool as a coroutine that ends in time, and whose errors are text for the client."""
