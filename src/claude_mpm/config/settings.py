@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.config.fields import PREFIX, Setting, Settings, describe
-from claude_mpm.config.trust import is_trusted
+from claude_mpm.config.trust import is_trusted, real
 from claude_mpm.errors import SettingsError
 from claude_mpm.folders import config_file, config_folder, of_others
 from claude_mpm.printable import exact_line
@@ -281,8 +281,7 @@ def _writable_by_others(path: Path, start: Path) -> str:
 def _is_free(key: str, value: _Value, folder: Path) -> bool:
     """Return whether a project may set a key to any value."""
     if key in _INSIDE_A_PROJECT:
-        path = Path(str(value.value)).expanduser()
-        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+        return real(Path(str(value.value)).expanduser()).is_relative_to(real(folder))
     return key in _FREE_FOR_PROJECTS
 
 

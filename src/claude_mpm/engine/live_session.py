@@ -497,7 +497,7 @@ class LiveSession:
         self.hosted = True
         meta = self.folder.read_meta()
         self.wire = WIRES[meta.wire]
-        self.negotiation.follow(meta.starts[-1].claude_version if meta.starts else "")
+        self.negotiation.follow(meta.last_start.claude_version)
         self.session = self._read(meta, start=start)
 
     def rejoin(self) -> None:

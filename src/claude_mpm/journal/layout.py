@@ -66,6 +66,9 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     claude_limits: str = ""
 
 
+_NO_START = Start(at=0.0, offset=0)
+
+
 class Meta(msgspec.Struct, kw_only=True):
     """The record of a session: what was started, where and how; it contains no secrets.
 
@@ -95,6 +98,11 @@ class Meta(msgspec.Struct, kw_only=True):
     place: dict[str, Any] = {}
     starts: list[Start] = []
     secrets: list[Fingerprint] = []
+
+    @property
+    def last_start(self) -> Start:
+        """The last start; one at the beginning of the journal, with nothing known, before any."""
+        return self.starts[-1] if self.starts else _NO_START
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -500,10 +508,9 @@ class SessionFolder:
 
     def _last_start(self) -> Start:
         try:
-            starts = self.read_meta().starts
+            return self.read_meta().last_start
         except StorageError:
-            starts = []
-        return starts[-1] if starts else Start(at=0.0, offset=0)
+            return _NO_START
 
     def printed(self, since: int) -> str:
         """Return the last lines of the journal that are not messages.

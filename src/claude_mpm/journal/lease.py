@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.errors import NotOwner, StorageError
+from claude_mpm.journal.orphans import exists
 from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.validation import NOT_JSON, local_time
 
@@ -223,10 +224,4 @@ def _wait_for_owner(folder: SessionFolder) -> Owner:
 def _may_be_alive(owner: Owner) -> bool:
     if owner.host != machine():
         return owner.number > 0
-    try:
-        os.kill(owner.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return owner.pid > 0
+    return owner.pid > 0 and exists(owner.pid)

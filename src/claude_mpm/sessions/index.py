@@ -29,6 +29,7 @@ from claude_mpm.sessions.index_tables import (
     SCHEMA_VERSION,
     TABLES,
 )
+from claude_mpm.sessions.state import ANSWERED
 from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
@@ -313,7 +314,7 @@ def _heard_in(session: str, event: Event) -> tuple[Any, ...]:
     """Return which prompt or request Claude speaks of, where, and what it says."""
     if event.kind == "command_lifecycle":
         return session, event.data.command_uuid, event.offset, event.data.state
-    return session, str(event.data.response.get("request_id")), event.offset, "answered"
+    return session, str(event.data.response.get("request_id")), event.offset, ANSWERED
 
 
 def _spending_of(event: Event) -> tuple[Any, ...] | None:

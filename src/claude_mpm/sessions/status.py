@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import Meta, SessionFolder
     from claude_mpm.records import TurnRecord
     from claude_mpm.sessions.index import Index
+    from claude_mpm.wire.events import System
 
 
 class State(StrEnum):
@@ -122,7 +123,7 @@ def read_state(folder: SessionFolder, index: Index) -> SessionState:
 def prompt_fates(folder: SessionFolder, index: Index) -> list[tuple[Prompt, Fate]]:
     """Return every prompt with what has become of it, oldest first; as `read_status`."""
     meta = folder.read_meta()
-    start = meta.starts[-1].offset if meta.starts else 0
+    start = meta.last_start.offset
     runs = folder.exit_status() is None and not folder.has_ended()
     answered = _answered(folder, index)
     since = index.position(meta.session_id).cursor
@@ -151,22 +152,23 @@ def held_conversation(folder: SessionFolder) -> str | None:
     It says so at the beginning of every turn. Another begins with `/clear`, and where an argument
     says so, such as `--fork-session`. (Observed: Claude Code 2.1.330.)
     """
-    wire = WIRES["stream-json"]
-    for line in newest_lines(folder.journal, 0, folder.journal.size()):
-        for event in wire.decode(line) if b'"init"' in line.data else ():
-            if event.type == "system/init" and (told := _uuid(event.data.session_id)):
-                return told
-    return None
+    conversations = (_uuid(init.session_id) for init in _newest_inits(folder, b'"init"'))
+    return next(filter(None, conversations), None)
 
 
 def held_version(folder: SessionFolder) -> str:
     """Return the version of Claude Code that a session's Claude told last; empty for none."""
+    inits = _newest_inits(folder, b'"claude_code_version"')
+    return next((str(init.claude_code_version) for init in inits if init.claude_code_version), "")
+
+
+def _newest_inits(folder: SessionFolder, mark: bytes) -> Iterator[System]:
+    """Yield the beginnings of turns, the last one first; only lines with `mark` are decoded."""
     wire = WIRES["stream-json"]
     for line in newest_lines(folder.journal, 0, folder.journal.size()):
-        for event in wire.decode(line) if b'"claude_code_version"' in line.data else ():
-            if event.type == "system/init" and event.data.claude_code_version:
-                return str(event.data.claude_code_version)
-    return ""
+        for event in wire.decode(line) if mark in line.data else ():
+            if event.type == "system/init":
+                yield event.data
 
 
 def _uuid(text: str | None) -> str | None:
@@ -189,12 +191,11 @@ def _answered(folder: SessionFolder, index: Index) -> set[str]:
 
 def _begin_of_last_turn(meta: Meta, newest_first: Iterator[TurnRecord]) -> int:
     """Return where the last turn that a prompt started begins: behind all that was before it."""
-    start = meta.starts[-1].offset if meta.starts else 0
     for turn in newest_first:
         if not turn.origin:
             break
     before = next(newest_first, None)
-    return max(start, before.end if before else 0)
+    return max(meta.last_start.offset, before.end if before else 0)
 
 
 def _state(
@@ -204,8 +205,7 @@ def _state(
         return State.ENDED
     if folder.has_ended():
         return State.LOST
-    start = meta.starts[-1].offset if meta.starts else 0
-    if folder.journal.size() == start:
+    if folder.journal.size() == meta.last_start.offset:
         return State.STARTING
     if questions or said.waits:
         return State.WAITING

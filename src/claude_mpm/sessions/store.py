@@ -228,10 +228,7 @@ class Store:
     def _decide(self, kind: str, record: Ticket | Delegation, state: str) -> None:
         folder = self.folder(record.session)
         note = {"at": time.time(), kind: record.key, "state": state}
-        with storage_errors(folder.decisions):
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(folder.decisions, flags, 0o600), "ab") as file:
-                file.write(msgspec.json.encode(note) + b"\n")
+        folder.append(folder.decisions, msgspec.json.encode(note).decode())
         self.index.set_state(kind, record.session, record.key, state)
 
     def close(self) -> None:
