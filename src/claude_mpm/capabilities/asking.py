@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+# The variables of a start that is only a question.
+QUIET = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
 _LONGEST = 4096  # bytes of an answer
 _READ = os.O_RDONLY
 _WRITE = os.O_WRONLY

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from claude_mpm.capabilities.asking import ask_version
 from claude_mpm.capabilities.facts import (
     FLOOR,
     REQUIRED,
@@ -17,7 +16,6 @@ from claude_mpm.capabilities.facts import (
     parse_version,
     written,
 )
-from claude_mpm.capabilities.releases import newest_tried
 from claude_mpm.claude_binary import in_wheel
 from claude_mpm.errors import ClaudeTooOld, StorageError
 from claude_mpm.folders import make_private
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("claude_mpm.capabilities")
 _VERSION_TIMEOUT = 10.0  # seconds; a build that does not tell its version by then is not known
 _MOST = 200  # binaries that are remembered
-_QUIET = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
 
 
 class Known(msgspec.Struct, kw_only=True):
@@ -64,7 +61,7 @@ class Known(msgspec.Struct, kw_only=True):
 class Memory:
     """The binaries that are known, in a file of the state folder.
 
-    It is worth nothing: where it cannot be read or written, each start asks anew.
+    It is worth nothing: where it cannot be read or written, each start asks again.
 
     Args:
         folder: the state folder.
@@ -73,15 +70,14 @@ class Memory:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "builds.json"
 
-    def recall(self, claude: Path) -> Known | None:
+    def recall(self, claude: Path, now: Known) -> Known | None:
         """Return what is known of a binary; None where it is new, or another by now.
 
-        Raises:
-            OSError: there is no such file.
+        Args:
+            now: the binary as it is, before it is asked.
         """
-        status = claude.stat()
         known = self._read().get(str(claude))
-        if known is None or (known.size, known.changed) != (status.st_size, status.st_mtime_ns):
+        if known is None or (known.size, known.changed) != (now.size, now.changed):
             return None
         return known
 
@@ -99,7 +95,7 @@ class Memory:
             _logger.debug("not remembered: %s", error)
 
     def forget(self, claude: Path) -> None:
-        """Ask a binary anew at its next start."""
+        """Have a binary asked again at its next start."""
         if str(claude) in self._read():
             self.keep(claude, Known(size=-1, changed=-1))
 
@@ -122,13 +118,14 @@ def known_build(claude: Path, memory: Memory, environ: Mapping[str, str] | None 
         environ: the variables of Claude; None for this process's.
     """
     try:
-        known = memory.recall(claude)
+        known = _unasked(claude)
     except OSError:  # it is gone, or out of reach; its start says so
         return Known(size=-1, changed=-1)
-    if known is not None:
-        return known
-    status = claude.stat()
-    known = Known(size=status.st_size, changed=status.st_mtime_ns)
+    if (recalled := memory.recall(claude, known)) is not None:
+        return recalled
+    # Imported here: most starts need none of it.
+    from claude_mpm.capabilities.releases import newest_tried
+
     answered, known.version = _ask_version(claude, environ)
     version = parse_version(known.version)
     if answered and (version is None or version > newest_tried()):
@@ -139,16 +136,19 @@ def known_build(claude: Path, memory: Memory, environ: Mapping[str, str] | None 
 
 def probed_build(claude: Path, memory: Memory) -> tuple[Known, Probe]:
     """Probe a binary, whatever is known of it, and remember what was found."""
-    status = claude.stat()
-    known = Known(size=status.st_size, changed=status.st_mtime_ns)
+    known = _unasked(claude)
     known.version = _ask_version(claude, None)[1]
     probe = _probe(claude, known)
     memory.keep(claude, known)
     return known, probe
 
 
+def _unasked(claude: Path) -> Known:
+    status = claude.stat()
+    return Known(size=status.st_size, changed=status.st_mtime_ns)
+
+
 def _probe(claude: Path, known: Known) -> Probe:
-    # Imported here: most starts need none.
     from claude_mpm.capabilities.probing import probe
 
     found = probe(claude)
@@ -161,7 +161,9 @@ def _probe(claude: Path, known: Known) -> Probe:
 
 def _ask_version(claude: Path, environ: Mapping[str, str] | None) -> tuple[bool, str]:
     """Return whether a binary told anything when it was asked for its version, and which."""
-    variables = {**(os.environ if environ is None else environ), **_QUIET}
+    from claude_mpm.capabilities.asking import QUIET, ask_version
+
+    variables = {**(os.environ if environ is None else environ), **QUIET}
     try:
         status, said = ask_version(claude, variables, _VERSION_TIMEOUT)
     except (OSError, ValueError) as error:  # a NUL character

@@ -116,11 +116,12 @@ def _unset(origin: str) -> str:
 def _check_version(path: Path, way: str) -> Check:
     import subprocess
 
-    quiet = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
+    from claude_mpm.capabilities.asking import QUIET
+
     remedy = f"{shlex.quote(str(path))} --version"
     try:
         ended = subprocess.run(
-            [path, "--version"], env={**os.environ, **quiet}, stdin=subprocess.DEVNULL,
+            [path, "--version"], env={**os.environ, **QUIET}, stdin=subprocess.DEVNULL,
             capture_output=True, timeout=_VERSION_TIMEOUT, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

@@ -23,6 +23,7 @@ import msgspec
 
 from claude_mpm.capabilities.facts import by_version, parse_version, written
 from claude_mpm.capabilities.probing import Probe
+from claude_mpm.capabilities.strangers import fields_of
 from claude_mpm.testing.script import Delegate, Say, Stall
 from claude_mpm.testing.scripted_model import ScriptedModel
 from claude_mpm.validation import error_line, nearest
@@ -130,7 +131,7 @@ class _Build:
                 message = self.next(left)
             except _Ended:
                 return False
-            if name_of(message) == "system/session_state_changed" and message["state"] == "idle":
+            if _is_system(message, "session_state_changed") and message["state"] == "idle":
                 return True
         return False
 
@@ -165,11 +166,8 @@ class _Build:
         self._lines.put(b"")
 
 
-def name_of(message: dict[str, Any]) -> str:
-    """Return the type of a message, with its subtype where that says what it is."""
-    kind, subtype = message.get("type"), message.get("subtype")
-    has_kinds = kind in ("system", "result") and isinstance(subtype, str)
-    return f"{kind}/{subtype}" if has_kinds else str(kind)
+def _is_system(message: dict[str, Any], subtype: str) -> bool:
+    return message.get("type") == "system" and message.get("subtype") == subtype
 
 
 def probe_build(claude: str) -> Probe:
@@ -246,7 +244,7 @@ def _converse(build: _Build, told: dict[str, Any], taken: set[str]) -> Probe:
     prompt = build.prompt("Probe.")
     result = build.wait_for("result")
     facts |= {"tells_state"} if build.becomes_idle() else set()
-    init = next((m for m in build.messages if name_of(m) == "system/init"), {})
+    init = next((m for m in build.messages if _is_system(m, "init")), {})
     facts |= {"names_prompt"} if result.get("user_message_uuid") == prompt else set()
     facts |= {"numbers_results"} if isinstance(result.get("result_index"), int) else set()
     facts |= {"agents_by_file"} if _AGENT in _names(init.get("agents")) else set()
@@ -260,9 +258,7 @@ def _converse(build: _Build, told: dict[str, Any], taken: set[str]) -> Probe:
     version = parse_version(str(init.get("claude_code_version") or ""))
     # It would take two more starts, and nothing is done by it: the sum is asked for at each resume.
     facts |= by_version(written(version) if version else "").facts & {"cost_goes_on"}
-    messages: dict[str, set[str]] = {}
-    for message in build.messages:
-        messages.setdefault(name_of(message), set()).update(message)
+    messages = fields_of(json.dumps(message).encode() for message in build.messages)
     return Probe(
         version=written(version) if version else "",
         facts=tuple(sorted(facts)),
