@@ -261,7 +261,7 @@ class Turn:
 
     @property
     def delegations(self) -> list[Delegation]:
-        """What was handed to subagents, with what came of it."""
+        """What was delegated to subagents, with the outcome of each."""
         self.wait()
         return list(self._delegations.values())
 

@@ -89,7 +89,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
         timed_out: the turn's time was up.
         stalled: what stood still, where it was ended for that.
         not_idle: what Claude did not say: that it is idle after its result, or a result before.
-        resumed: how often Claude died in it and a fresh one was told to go on.
+        resumed: how often Claude died in it and a fresh one was to go on.
         exceeded: which limit Claude was ended for.
         budget: which budget was used up, where the turn was interrupted or not begun for that.
         rate_limit: until when the rate limit stands that refused the turn, and what is done.

@@ -55,7 +55,7 @@ def claude_arguments(
     further = list(options.claude_args)
     if resumed:
         further = without_conversation(further, forks=True)
-        arguments += [f"--resume={claude_session_id}", *anew(build)]
+        arguments += [f"--resume={claude_session_id}", *framework_arguments(build)]
     else:
         arguments += ["--session-id", claude_session_id]
     if folder.framework.exists():
@@ -67,11 +67,11 @@ def claude_arguments(
     return arguments + _asked_for(options, build) + further
 
 
-def anew(build: Capabilities) -> list[str]:
+def framework_arguments(build: Capabilities) -> list[str]:
     """Return the arguments with which a resumed conversation has the framework as it is now.
 
-    Claude keeps the first framework of a conversation unless it is told not to; a build that does
-    not take the option does not keep it.
+    Claude keeps the first framework of a conversation unless an option says otherwise; a build
+    without that option does not keep it.
     """
     return ["--system-prompt-snapshot", "off"] if build.can("prompt_snapshot") else []
 
@@ -156,7 +156,7 @@ def order_of(
         linger=options.linger,
         linger_limit=options.linger_limit,
         first_event_timeout=options.first_event_timeout,
-        resuming=tuple(anew(build)),
+        resuming=tuple(framework_arguments(build)),
     )
 
 
@@ -174,7 +174,7 @@ def left_out(options: Options, environment: Environment, cwd: str) -> list[Act]:
     return untrusted_acts(folder, options.environ)
 
 
-def told(acts: Sequence[Act], folder: Path) -> str:
+def describe_left_out(acts: Sequence[Act], folder: Path) -> str:
     """Return in one line what is left out of a project, and how it is let in."""
     named = [act.seen_from(real(folder)) for act in acts]
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""

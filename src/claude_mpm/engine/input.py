@@ -129,7 +129,7 @@ class Input:
                 self._pipe.close()
 
     def close(self) -> None:
-        """Let go of the host; safe to call twice."""
+        """Close the way to the host; safe to call twice."""
         self._inbox.close()
 
     def _write(self, message: bytes) -> None:

@@ -32,7 +32,7 @@ class LineQueue:
         self._turns = turns
         self._batch: list[str] = []
         self.ready: deque[str] = deque()
-        self._waits = False  # somebody does, and was not told that there is something
+        self._waits = False  # somebody does, and was not notified yet
         # The reader wakes through it whoever waits in `get`, in any thread; it guards `_waits`.
         self._came: threading.Condition | None = None  # once somebody waits
 

@@ -133,7 +133,7 @@ class LiveSession:
         self._lease: Lease | None = None
         self._recorder: Recorder | None = None
         self._told: Session | None = None
-        self._growing: Growing | None = None  # the journal of what was told
+        self._growing: Growing | None = None  # the journal of the lines that a subclass read
         self._output: TextIOBase | None = None
         self._claude = "Claude"  # the command that was started last
         self._resumed = False  # whether that start goes on with a conversation
@@ -191,7 +191,7 @@ class LiveSession:
             self.supervision.begin()
 
     def close(self) -> None:
-        """Watch no more, and let go of everything; safe to call twice."""
+        """Watch no more, and release everything; safe to call twice."""
         if self.supervision is not None:
             self.supervision.close(keep=self.life.phase is Phase.DETACHED)
         self.release()
@@ -453,7 +453,7 @@ class LiveSession:
         self.ask_sum()
 
     def ask_sum(self) -> None:
-        """Ask a Claude that resumes for the sum of its costs so far: some begin it anew.
+        """Ask a Claude that resumes for the sum of its costs so far: some start it from zero.
 
         Raises:
             SessionEnded: Claude takes no input.
@@ -582,7 +582,7 @@ class LiveSession:
     def check_end(self) -> bool:
         """Check whether nothing more will be written to the journal; called by whoever reads.
 
-        A host that is gone is let go of: our own hold on its feed must not count as a host.
+        The feed of a host that is gone is closed: our own hold on it must not count as a host.
         """
         if self.folder.exit_file.exists():
             return True
@@ -640,7 +640,7 @@ class LiveSession:
         shutdown.run(over)
 
     def release(self) -> None:
-        """Let go of everything; the folder keeps what is to be kept. Safe to call twice."""
+        """Release everything; the folder keeps what is to be kept. Safe to call twice."""
         if "folder" not in vars(self):  # it was never used
             return
         self.input.close()

@@ -1,4 +1,4 @@
-"""What an orchestrator can be told beside its framework and its log."""
+"""The options of an orchestrator, besides its framework and its log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking up a session again: following it where it runs, starting it anew where it does not."""
+"""Resuming a session: following it where it runs, starting it again where it does not."""
 
 from __future__ import annotations
 

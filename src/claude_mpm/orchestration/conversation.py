@@ -13,7 +13,7 @@ import msgspec
 
 from claude_mpm.conversation.turn import Turn
 from claude_mpm.engine.answering import reach
-from claude_mpm.engine.command_line import asks_for_value, left_out, told
+from claude_mpm.engine.command_line import asks_for_value, describe_left_out, left_out
 from claude_mpm.engine.live_session import LiveSession
 from claude_mpm.engine.resume import end_session
 from claude_mpm.engine.supervision.supervisor import Supervisor
@@ -66,7 +66,7 @@ class _Asking(threading.local):
 
 
 class Conversation(ABC):
-    """What can be said to a session, and what comes of it; its life is the orchestrator's.
+    """What can be said to a session, and what it answers; its life is the orchestrator's.
 
     Args:
         options: see `Options`.
@@ -130,7 +130,7 @@ class Conversation(ABC):
             # A start says so; a Claude that runs needs the folder no more.
             return ""
         acts = left_out(self.options, self.environment, cwd)
-        return told(acts, Path(cwd)) if acts else ""
+        return describe_left_out(acts, Path(cwd)) if acts else ""
 
     def send_input(self, text: str) -> None:
         """Give Claude a prompt, which reaches the model as it is.

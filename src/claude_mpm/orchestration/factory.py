@@ -125,7 +125,7 @@ def _register(name: str, cls: type[MPMOrchestrator], source: str) -> None:
 
 
 def _identity(cls: type) -> tuple[str, str]:
-    """Tell classes apart by where they are defined, so that a module may be imported anew."""
+    """Tell classes apart by where they are defined, so that a module may be imported again."""
     return cls.__module__, cls.__qualname__
 
 

@@ -179,7 +179,7 @@ class MPMOrchestrator(Reading, AsyncFace):
     # --- stop -------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Interrupt, end the input, terminate, kill, until Claude is gone; then let go of all.
+        """Interrupt, end the input, terminate, kill, until Claude is gone; then release all.
 
         It is safe before `start`, twice, from a hook and from any thread. Where another thread is
         at it already, as the watchdog may be, it waits for that.
@@ -238,7 +238,7 @@ class MPMOrchestrator(Reading, AsyncFace):
             close_logger(self.logger)
 
     def detach(self) -> None:
-        """Let go of Claude without ending it: it goes on, and the linger rule begins to count.
+        """Release Claude without ending it: it goes on, and the linger rule begins to count.
 
         Raises:
             UsageError: Claude hangs on pipes of this process, or was never started.

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from claude_mpm.environments.base import Environment
 
 _WRITABLE = (str, int, float, bool, list, tuple)
-_SECRET = frozenset({"token", "variables"})  # may be secret; a resume is given them anew
+_SECRET = frozenset({"token", "variables"})  # may be secret; a resume is given them again
 
 
 def take_place_settings(place: type[Environment], options: dict[str, Any]) -> dict[str, Any]:

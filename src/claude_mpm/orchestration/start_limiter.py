@@ -20,7 +20,7 @@ def in_turn(timeout: float) -> Iterator[None]:
     """Wait until few enough others of this process are starting; called around each start.
 
     Args:
-        timeout: seconds after which it goes on all the same: what starts may hang.
+        timeout: seconds after which it goes on anyway: what starts may hang.
     """
     has_place = _places.acquire(timeout=timeout)
     try:

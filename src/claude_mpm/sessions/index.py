@@ -1,4 +1,4 @@
-"""The index: SQLite over the journals. It can be thrown away and is then built anew."""
+"""The index: SQLite over the journals. It can be removed, and is then built again."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Position(msgspec.Struct):
         self.not_json += not_json
 
     def add(self, found: Event) -> None:
-        """Count a turn, or what was told of its cost."""
+        """Count a turn, or what was reported of its cost."""
         self.total_cost_usd = found.data.total_cost_usd
         self.cost_usd += found.data.cost_usd
         if found.kind == "turn":
@@ -271,7 +271,7 @@ class Index:
         )
 
     def forget(self, session: str) -> None:
-        """Drop everything about a session, so that its journal is read anew."""
+        """Drop everything about a session, so that its journal is read again."""
         for table in TABLES:
             self._run(f"DELETE FROM {table} WHERE session = ?", (session,))
 

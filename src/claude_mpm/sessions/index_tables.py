@@ -22,12 +22,12 @@ CREATE INDEX spending_at ON spending (at);
 CREATE TABLE heard (session TEXT, id TEXT, offset INTEGER, state TEXT, PRIMARY KEY (session, id));
 """
 TABLES = ("sessions", "tickets", "delegations", "turns", "spending", "heard")
-# A delegation whose end Claude has not told.
+# A delegation whose end Claude has not reported.
 UNFINISHED = ("running", "announced")
 IS_UNFINISHED = f"state IN {UNFINISHED}"
 
 PUT_TICKET = "INSERT INTO tickets VALUES (?, ?, ?, 'open', ?, ?) ON CONFLICT DO NOTHING"
-# One that the user closed stays so until Claude tells of its end.
+# One that the user closed stays so until Claude reports its end.
 PUT_DELEGATION = (
     "INSERT INTO delegations VALUES (?, ?, ?, ?, ?) ON CONFLICT (session, key) DO UPDATE SET"
     " body = excluded.body, state = CASE WHEN state = 'closed' AND"

@@ -86,12 +86,12 @@ def _turn_processor(
 
 
 def _sum_at_start(folder: SessionFolder, begun: int, start: int, before: Spending) -> Spending:
-    """Return the sum of a session as its Claude told it between its start and an offset.
+    """Return the sum of a session as its Claude reported it between its start and an offset.
 
     Args:
         begun: where in the journal it was started, in bytes.
         start: the offset.
-        before: the sum as it was told before.
+        before: the sum as it was reported before.
     """
     wire = WIRES["stream-json"]
     for line in read_lines(folder.journal, begun) if begun < start else ():

@@ -118,7 +118,7 @@ class Session:
     Attributes:
         begin: where it was read from, in bytes.
         more: whether there was more than the last `poll` returned.
-        failure: why nothing more is kept in the index; what was read is given out all the same.
+        failure: why nothing more is kept in the index; what was read is given out anyway.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Session:
         self._keeps = keeps
         self._sync = sync
         self._held: Found | None = None
-        self._heard: list[Event] = []  # since the index was told last
+        self._heard: list[Event] = []  # since the last write to the index
         begin = self.position.cursor if start is None else start
         self.begin = begin
         self._cursor = Cursor(folder.journal, begin, together=self._together)
@@ -251,7 +251,7 @@ class Session:
         self._changes.wake()
 
     def close(self) -> None:
-        """Let go of the journal; safe to call twice."""
+        """Close the journal; safe to call twice."""
         self._cursor.close()
         self._changes.close()
 
@@ -307,7 +307,7 @@ class Session:
         made: Sequence[Event],
         finished: Sequence[Event],
     ) -> None:
-        """Count what is new, and tell the index when something was found and at the end."""
+        """Count what is new, and write to the index when something was found and at the end."""
         position = self.position
         known, not_json = position.cursor, position.not_json
         if not self._keeps or (self._cursor.offset <= known and not self.ended):
@@ -320,7 +320,7 @@ class Session:
             if event.kind in ("turn", "cost"):
                 position.add(event)
         if found or self.ended or position.not_json > not_json:
-            # What the end brought out begins before the cursor, and is new all the same.
+            # What the end brought out begins before the cursor, and is new anyway.
             self._store([*found, *finished])
 
     def _count(self, lines: Sequence[Line], decoded: Sequence[Event]) -> None:

@@ -159,7 +159,7 @@ class SessionState:
         return self.said.get(prompt, (0, ""))[1]
 
     def has_dropped(self, prompt: str) -> bool:
-        """Return whether Claude says that it is done with a prompt, whatever came of it."""
+        """Return whether Claude says that it is done with a prompt, whatever the outcome."""
         return self.delivery(prompt) in FINISHED
 
     def comes_to_rest(self, event: Event) -> bool:

@@ -147,7 +147,7 @@ def has_conversation(folder: SessionFolder, index: Index) -> bool:
 
 
 def held_conversation(folder: SessionFolder) -> str | None:
-    """Return the UUID of the conversation that Claude held last; None where it has told of none.
+    """Return the UUID of the conversation that Claude held last; None where it has reported none.
 
     It says so at the beginning of every turn. Another begins with `/clear`, and where an argument
     says so, such as `--fork-session`. (Observed: Claude Code 2.1.330.)
@@ -157,7 +157,7 @@ def held_conversation(folder: SessionFolder) -> str | None:
 
 
 def held_version(folder: SessionFolder) -> str:
-    """Return the version of Claude Code that a session's Claude told last; empty for none."""
+    """Return the version of Claude Code that a session's Claude reported last; empty for none."""
     inits = _newest_inits(folder, b'"claude_code_version"')
     return next((str(init.claude_code_version) for init in inits if init.claude_code_version), "")
 

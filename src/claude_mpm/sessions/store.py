@@ -186,7 +186,7 @@ class Store:
         self._for_all(self.catch_up, on_error)
 
     def rebuild(self, on_error: OnError | None = None) -> None:
-        """Forget all that the index knows and read every journal anew; as `catch_up_all`."""
+        """Forget all that the index knows and read every journal again; as `catch_up_all`."""
         self._for_all(self._rebuild_one, on_error)
 
     def _for_all(self, do: Callable[[SessionFolder], None], on_error: OnError | None) -> None:

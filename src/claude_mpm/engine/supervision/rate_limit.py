@@ -29,7 +29,7 @@ class RateLimitWait(Observer):
 
     Claude names the moment in a `rate_limit_event`, as it does for a plan's limits; without one
     there is nothing to wait for. (Observed: Claude Code 2.1.330.) A prompt on which nothing was
-    done yet is given again as it was; else Claude is told to continue.
+    done yet is given again as it was; else Claude is asked to continue.
 
     Args:
         live: the session; its options say how long a turn may wait.
@@ -179,7 +179,7 @@ def refused_until(fields: dict[str, Any]) -> float | None:
     """Return when the limit is lifted of which a `rate_limit_event` tells.
 
     Returns:
-        Seconds since the epoch, also where milliseconds are told; None where nothing is refused,
+        Seconds since the epoch, also where milliseconds are given; None where nothing is refused,
         or no moment is named.
     """
     info = fields.get("rate_limit_info")

@@ -108,7 +108,7 @@ class ResourceWatch:
         watched: who is looked at, and is called again at a limit only after the use had gone down.
         soft: the limits at which `warn` is called.
         hard: the limits at which `exceed` is called.
-        logger: where a look that failed is told.
+        logger: where a look that failed is logged.
     """
 
     def __init__(

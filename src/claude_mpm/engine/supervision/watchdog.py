@@ -22,7 +22,7 @@ class Watchdog(Observer):
     """Measures how long the active turn has stood still, by what Claude was last seen to do.
 
     A retry of a request is no progress. The time of a tool, and that of a question that waits for
-    its answer, are told apart from silence. Time in which this process did not run, as one that
+    its answer, are distinguished from silence. Time in which this process did not run, as one that
     was stopped or whose machine slept, counts for nothing: Claude may not have run either.
 
     Args:
