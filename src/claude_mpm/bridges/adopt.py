@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ import msgspec
 
 from claude_mpm.errors import StorageError
 from claude_mpm.journal.layout import Meta, Start
+from claude_mpm.journal.orphans import exists
 from claude_mpm.processors.validated_numbers import moment
 from claude_mpm.terminal.claude_config import read_claude_status
 from claude_mpm.terminal.transcript_copier import TranscriptCopier, open_transcript
@@ -26,14 +28,14 @@ from claude_mpm.validation import NOT_JSON
 from claude_mpm.wire import StreamJson, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.store import Store
 
 ADOPTED = "adopted"
-_HEAD = 1 << 20  # bytes in which a transcript says what it is of
-_LOOKED_AT = 50  # lines
+_LOOKED_AT = 50  # lines in which a transcript says what it is of
+_HEAD = 1 << 20  # bytes of each of them
 
 
 class _AdoptedLine(msgspec.Struct):
@@ -89,11 +91,11 @@ def read_conversation(path: Path) -> AdoptableConversation | None:
         if descriptor is None:
             return None
         with open(descriptor, "rb") as file:
-            lines = file.read(_HEAD).splitlines()
+            lines = list(islice(iter(partial(file.readline, _HEAD), b""), _LOOKED_AT))
             changed_at = os.fstat(file.fileno()).st_mtime
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
-    said = [line for line in map(_read, islice(lines, _LOOKED_AT)) if line is not None]
+    said = [line for line in map(_read, lines) if line is not None]
     names = [line.sessionId or line.session_id for line in said]
     name = next((name for name in [path.stem, *names] if _is_uuid(name)), "")
     if not name or not any(names):
@@ -123,12 +125,16 @@ def _is_uuid(name: str) -> bool:
 
 
 def adopt(
-    store: Store, conversation: AdoptableConversation, configuration: Path
+    store: Store,
+    conversation: AdoptableConversation,
+    configuration: Path,
+    held: Container[str] = (),
 ) -> SessionFolder | None:
     """Copy what is new in a conversation into its session; it is made if there is none.
 
     Args:
         configuration: the configuration folder of its Claude.
+        held: what `held_conversations` returned; needed unless it was adopted before.
 
     Returns:
         The session's folder; None if the record has the conversation already, because it was
@@ -141,7 +147,7 @@ def adopt(
     if folder.meta_file.exists():
         if folder.read_meta().environment != ADOPTED or folder.has_host():
             return None
-    elif _is_ours(store, conversation.id):
+    elif conversation.id in held:
         return None
     else:
         _make(folder, conversation, configuration)
@@ -158,22 +164,20 @@ def adopt(
 def is_running(conversation: AdoptableConversation, configuration: Path) -> bool:
     """Return whether a Claude on this machine holds the conversation."""
     for file in configuration.glob("sessions/*.json"):
-        if file.stem.isdigit() and Path("/proc", file.stem).exists():
+        if file.stem.isdigit() and exists(int(file.stem)):
             status = read_claude_status(configuration, int(file.stem))
             if status is not None and status.session_id == conversation.id:
                 return True
     return False
 
 
-def _is_ours(store: Store, conversation: str) -> bool:
-    """Return whether the record has a conversation under the name of one of its sessions."""
+def held_conversations(store: Store) -> set[str]:
+    """Return the conversations that the record has, under the name of whichever session."""
+    held = set()
     for folder in store.sessions():
-        try:
-            if folder.read_meta().claude_session_id == conversation:
-                return True
-        except StorageError:  # a damaged session; it is named by those who list it
-            continue
-    return False
+        with suppress(StorageError):  # a damaged session; it is named by those who list it
+            held.add(folder.read_meta().claude_session_id)
+    return held
 
 
 def _make(folder: SessionFolder, conversation: AdoptableConversation, configuration: Path) -> None:

@@ -37,7 +37,7 @@ from claude_mpm.bridges.acp_updates import UpdateFold, changes_of, title_of
 from claude_mpm.cli.session_arg import taken_up
 from claude_mpm.conversation.verdict import Outcome
 from claude_mpm.errors import MPMError
-from claude_mpm.journal.prompts import prompts
+from claude_mpm.journal.prompts import last_prompt, prompts
 from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ class AcpAgent:
             for folder in store.sessions():
                 meta = folder.read_meta()
                 if cwd is None or os.path.realpath(meta.cwd) == os.path.realpath(cwd):
-                    last = next(iter(reversed(prompts(folder))), None)
+                    last = last_prompt(folder)
                     found.append(
                         SessionInfo(
                             session_id=meta.session_id,

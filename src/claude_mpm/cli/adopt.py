@@ -87,12 +87,13 @@ def _adopt_all(
 ) -> tuple[list[SessionRow], bool]:
     """Take conversations; one that cannot be taken keeps no other from it."""
     from claude_mpm.bridges.adopt import adopt as take
+    from claude_mpm.bridges.adopt import held_conversations
     from claude_mpm.cli.session_view import read_row
 
-    rows, failed = [], False
+    rows, failed, held = [], False, held_conversations(store)
     for conversation in chosen:
         try:
-            folder = take(store, conversation, configuration)
+            folder = take(store, conversation, configuration, held)
             if folder is not None:
                 rows.append(read_row(store, folder))
         except (MPMError, OSError) as error:

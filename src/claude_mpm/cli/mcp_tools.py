@@ -170,7 +170,6 @@ class SessionTools:
         most = min(max(most, 1), _MOST_TEXT)
         with closing(self._app.store()) as store:
             folder = self._seen(store, session)
-            status_now(store, folder)
             redactor = redactor_of(folder, folder.read_meta())
             lines, end = _text_from(store, folder, max(offset, 0), most)
             return {
