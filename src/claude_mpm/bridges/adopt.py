@@ -7,12 +7,12 @@ subagents beside it. What is new in them is copied into a session's journal, and
 from __future__ import annotations
 
 import os
+import re
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -29,11 +29,13 @@ from claude_mpm.wire import StreamJson, Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
+    from pathlib import Path
 
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.store import Store
 
 ADOPTED = "adopted"
+_PID = re.compile(r"[0-9]{1,9}")
 _LOOKED_AT = 50  # lines in which a transcript says what it is of
 _HEAD = 1 << 20  # bytes of each of them
 
@@ -164,7 +166,7 @@ def adopt(
 def is_running(conversation: AdoptableConversation, configuration: Path) -> bool:
     """Return whether a Claude on this machine holds the conversation."""
     for file in configuration.glob("sessions/*.json"):
-        if file.stem.isdigit() and exists(int(file.stem)):
+        if _PID.fullmatch(file.stem) and exists(int(file.stem)):
             status = read_claude_status(configuration, int(file.stem))
             if status is not None and status.session_id == conversation.id:
                 return True
