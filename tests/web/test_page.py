@@ -35,6 +35,8 @@ NOTE_TIMES = """() => {
             window.seen[node.textContent] ??= Date.now() / 1000;
     }).observe(document.querySelector('.conversation'), {childList: true, subtree: true});
 }"""
+# Asks for something else so often that whoever asks without end has done so meanwhile.
+ASK_MEANWHILE = "async () => { for (let n = 0; n < 30; n += 1) await fetch('/') }"
 expect.set_options(timeout=SECONDS * 1000)
 
 
@@ -472,6 +474,49 @@ def test_a_long_journal_is_scrolled_without_loading_it_whole(
         until(lambda: tab.locator(".conversation > *").count() > 390, "nothing more was read")
     texts = as_written(tab)
     assert texts == ["The first word.", *(f"Line {n}" for n in range(len(texts) - 1))]
+
+
+def test_a_torn_last_line_and_a_refusal_are_not_asked_for_again_and_again(
+    page: OpenedPage, enter: Enter
+) -> None:
+    folder = record(page.state, "long", *(said(f"Line {n}") for n in range(600)), result())
+    with folder.journal.path.open("ab") as journal:
+        journal.write(b'{"type": "assistant", "mess')  # its writer was killed
+    page.start()
+    tab = enter()
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(f"{page.url}/#/session/long")
+    pane = tab.locator(".pane")
+    for _ in range(3):
+        pane.evaluate("node => { node.scrollTop = node.scrollHeight - node.clientHeight - 100 }")
+        pane.evaluate("node => { node.scrollTop = node.scrollHeight }")
+    tab.route("**/events?*before=*", lambda route: route.fulfill(status=500, body="{}"))
+    pane.evaluate("node => { node.scrollTop = 0 }")
+    expect(tab.locator(".note.error")).to_be_visible()
+    tab.evaluate(ASK_MEANWHILE)
+    assert len([each for each in asked if "/events?" in each]) <= 3
+    assert tab.locator(".note.error").count() == 1
+
+
+@pytest.mark.parametrize("view", ["session/one", "batches"])
+def test_a_view_that_is_left_while_it_loads_does_not_come_back(
+    page: OpenedPage, enter: Enter, view: str
+) -> None:
+    record(page.state, "one", said("Hello."), result())
+    page.start()
+    tab = enter("tickets")
+    path = "**/api/sessions/one" if view == "session/one" else "**/api/batches"
+    held: list[Any] = []
+    tab.route(path, lambda route: held.append(route))
+    tab.evaluate(f"location.hash = '#/{view}'")
+    until(lambda: tab.evaluate("1") and held, "nothing was asked for")
+    tab.evaluate("location.hash = '#/sessions'")
+    expect(tab.get_by_role("heading", name="All sessions")).to_be_visible()
+    with tab.expect_response(path):
+        held[0].continue_()
+    tab.evaluate(ASK_MEANWHILE)
+    expect(tab.get_by_role("heading", name="All sessions")).to_be_visible()
 
 
 def test_many_pages_of_one_browser_are_all_live(page: OpenedPage, enter: Enter) -> None:

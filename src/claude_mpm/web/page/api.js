@@ -1,7 +1,7 @@
 // Requests to the server this page came from, and its streams.
 
 const KEY = "claude-mpm-key";
-const SILENT = 40000; // ms without a byte, after which a stream is opened anew
+const SILENT = 40000; // ms without a byte, after which a stream is opened again
 const LONGEST_PAUSE = 5000;
 
 export class Problem extends Error {

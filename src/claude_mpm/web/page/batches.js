@@ -7,14 +7,16 @@ import { age, duration, exact, money, oneLine } from "./text.js";
 const AGAIN = 5000; // ms after which a batch is read again, though no session has told of anything
 
 export function batchesView(main, name) {
-  const read = name ? () => readOne(main, decodeURIComponent(name)) : () => readAll(main);
+  const read = name ? () => readOne(decodeURIComponent(name)) : readAll;
   let timer = null;
   let closed = false;
   const again = async () => {
     clearTimeout(timer);
     try {
-      await read();
+      const content = await read();
+      if (!closed) show(main, content);
     } catch (problem) {
+      if (closed) return;
       if (problem.status === 404) return replace(main, empty("There is no such batch.", problem.message));
       note(problem.message, "error");
     }
@@ -34,11 +36,11 @@ export function batchesView(main, name) {
   };
 }
 
-async function readAll(main) {
+async function readAll() {
   const { batches } = await get("batches");
   const cards = batches.map((batch) => card(batch, h("a", { href: `#/batches/${encodeURIComponent(batch.name)}` }, exact(batch.name))));
   const none = empty("There is no batch yet.", "claude-mpm batch run TASKS begins one; it appears here.");
-  show(main, h("div", { class: "page" }, h("h1", {}, "Batches"), h("div", { class: "cards" }, cards.length ? cards : none)));
+  return h("div", { class: "page" }, h("h1", {}, "Batches"), h("div", { class: "cards" }, cards.length ? cards : none));
 }
 
 function card(batch, title) {
@@ -51,12 +53,12 @@ function card(batch, title) {
     batch.halted && batch.state !== "done" ? h("p", {}, "Left: ", exact(batch.halted)) : null);
 }
 
-async function readOne(main, name) {
+async function readOne(name) {
   const { batch, tasks } = await get(`batches/${encodeURIComponent(name)}`);
   const head = h("tr", {}, ["Task", "State", "Place", "What came of it", "Cost", "Took"].map((each) => h("th", { scope: "col" }, each)));
   const body = h("tbody", {}, tasks.map(row));
-  show(main, h("div", { class: "page" }, h("h1", {}, h("a", { href: "#/batches" }, "Batches"), " · ", exact(batch.name)), card(batch, exact("Progress")),
-    h("table", { class: "rows tasks" }, h("thead", {}, head), body)));
+  return h("div", { class: "page" }, h("h1", {}, h("a", { href: "#/batches" }, "Batches"), " · ", exact(batch.name)), card(batch, exact("Progress")),
+    h("table", { class: "rows tasks" }, h("thead", {}, head), body));
 }
 
 function row(task) {
@@ -70,7 +72,7 @@ function row(task) {
     h("td", { "data-label": "Took", class: "number" }, task.seconds === null ? "" : duration(task.seconds)));
 }
 
-// Drawn anew, without taking the focus from a link that is still there.
+// Drawn again, without taking the focus from a link that is still there.
 function show(main, content) {
   const focused = document.activeElement?.getAttribute?.("href");
   const top = main.scrollTop;

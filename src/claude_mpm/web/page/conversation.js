@@ -30,7 +30,9 @@ export class Conversation {
   // --- more of it -------------------------------------------------------------------------------
 
   async loadEnd() {
-    return this.start(await this.fetch(""));
+    const since = this.start(await this.fetch(""));
+    this.size = this.end; // behind it is at most a line that is not whole yet
+    return since;
   }
 
   async loadAround(offset) {
@@ -51,8 +53,8 @@ export class Conversation {
   async loadAfter() {
     const part = await this.fetch(`&since=${this.end}`);
     this.put(part.events, false);
+    this.size = part.end === this.end ? part.end : part.size; // as in loadEnd
     this.end = part.end;
-    this.size = part.size;
     this.trim(true);
     return part.stream_since;
   }
@@ -100,6 +102,7 @@ export class Conversation {
   trim(fromTop) {
     const surplus = this.root.childElementCount - MOST;
     if (surplus <= 0) return;
+    if (!fromTop) this.endPiece(""); // it stands at the end, which goes
     for (let n = 0; n < surplus + 200; n += 1) (fromTop ? this.root.firstElementChild : this.root.lastElementChild).remove();
     if (fromTop) this.begin = Number(this.root.firstElementChild.dataset.offset);
     else this.end = Number(this.root.lastElementChild.dataset.end);

@@ -36,9 +36,10 @@ class SessionView {
     try {
       await this.refresh();
     } catch (problem) {
-      replace(this.main, empty(problem.status === 404 ? "There is no such session." : "This session cannot be read.", problem.message));
+      if (!this.closed) replace(this.main, empty(problem.status === 404 ? "There is no such session." : "This session cannot be read.", problem.message));
       return;
     }
+    if (this.closed) return; // another view is shown by now
     this.build();
     if (offset === null) await this.toEnd();
     else await this.jump(offset);
@@ -288,7 +289,7 @@ class SessionView {
   async more(before) {
     // Else this and onScroll would call each other for ever, and nothing else had a turn.
     if (this.busy || this.closed) return;
-    await this.alone(async () => {
+    const isDone = await this.alone(async () => {
       const { pane, conversation } = this;
       if (before) {
         const below = pane.scrollHeight - pane.scrollTop;
@@ -300,19 +301,21 @@ class SessionView {
         if (conversation.reachesEnd) this.follow(String(since));
       }
     });
-    this.onScroll(); // it may be near an end again, and no event would tell
+    if (isDone) this.onScroll(); // it may be near an end again, and no event would tell
   }
 
-  // One at a time changes what is loaded; who comes meanwhile waits.
+  // One at a time changes what is loaded; who comes meanwhile waits. Whether it was done is returned.
   async alone(does) {
     while (this.busy) await this.busy;
-    if (this.closed) return;
+    if (this.closed) return false;
     let done;
     this.busy = new Promise((resolve) => { done = resolve; });
     try {
       await does();
+      return true;
     } catch (problem) {
       note(problem.message, "error");
+      return false;
     } finally {
       this.busy = null;
       done();

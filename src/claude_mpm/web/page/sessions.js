@@ -1,4 +1,4 @@
-// All sessions: a table that stays quick with a thousand rows, since only what changed is drawn anew.
+// All sessions: a table that stays quick with a thousand rows, since only what changed is drawn again.
 import { empty, h, pill, replace } from "./dom.js";
 import { fleet, onFleet } from "./fleet.js";
 import { age, exact, money, oneLine } from "./text.js";
@@ -87,7 +87,7 @@ export function sessionsView(main) {
   };
 }
 
-// Moves as few rows as it can: to lay out a thousand anew takes longer than to read them.
+// Moves as few rows as it can: to lay out a thousand again takes longer than to read them.
 function arrange(body, nodes) {
   const wanted = new Set(nodes);
   for (const node of [...body.children]) if (!wanted.has(node)) node.remove();
