@@ -368,6 +368,11 @@ _COMMON = (
 )  # fmt: skip
 
 
+def state_dir_option(help_: str) -> Callable[[Command], Command]:
+    """Return the option for the state folder."""
+    return _option("--state-dir", key="state_dir", metavar="DIR", help=help_)
+
+
 as_command = click.option(
     "--as-command", "command", is_flag=True,
     help="Take /WORD and @PATH in the prompt as Claude Code takes what is typed.",

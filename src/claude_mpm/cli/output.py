@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from claude_mpm.printable import printable, printable_json
+from claude_mpm.printable import LineFormatter, printable, printable_json
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -62,6 +64,21 @@ def echo_export(text: str) -> None:
     """Print an export: as it is in a pipe, as text on a terminal."""
     on_terminal = sys.stdout.isatty()
     sys.stdout.write(printable(text.replace("\r\n", "\n")) if on_terminal else text)
+
+
+def log_to_stderr(level: str, *names: str) -> None:
+    """Print what the loggers of these names log, from a level on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s"))
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(level)
+
+
+def minute(at: float | None) -> str:
+    """Return a local time without its seconds; empty for None."""
+    return "" if at is None else datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
 
 
 def age(seconds: float) -> str:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from claude_mpm.cli.app import App, common_options
-from claude_mpm.cli.output import echo
+from claude_mpm.cli.app import App, common_options, state_dir_option
+from claude_mpm.cli.output import echo, log_to_stderr, minute
 from claude_mpm.errors import MPMError, UsageError
-from claude_mpm.printable import LineFormatter
 
 if TYPE_CHECKING:
     import socket
@@ -25,20 +21,7 @@ if TYPE_CHECKING:
     from claude_mpm.server.tokens import Tokens
 
 _file = click.Path(path_type=Path)
-
-
-def _keep_state_dir(context: click.Context, _: click.Parameter, given: str | None) -> None:
-    if given is not None:
-        context.ensure_object(App).flags["state_dir"] = given
-
-
-_state_dir = click.option(
-    "--state-dir",
-    metavar="DIR",
-    callback=_keep_state_dir,
-    expose_value=False,
-    help="The folder of the sessions and tokens.",
-)
+_state_dir = state_dir_option("The folder of the sessions and tokens.")
 
 
 @click.group(invoke_without_command=True)
@@ -82,7 +65,8 @@ def serve(
     tls = server_certificate(tls_cert, tls_key, client_ca)
     server_context = _server_context(app, tls, anonymous, roots)
     listener = listen(host, port, tls=tls is not None, anonymous=anonymous)
-    _log_to_stderr(app)
+    level = "DEBUG" if app.verbose else "WARNING" if app.quiet else "INFO"
+    log_to_stderr(level, "claude_mpm.server")
     if anonymous and not REPORTS_PEER_UID:
         echo("--anonymous: every user of this machine can run commands as you", err=True)
     _run(listener, app, server_context)
@@ -126,15 +110,6 @@ def _run(listener: socket.socket, app: App, context: ServerContext) -> None:
     make_private(state_dir)
     server = Server(listener, context, state_dir)
     asyncio.run(server.run(lambda: echo(f"listening on {shown}:{port}")))
-
-
-def _log_to_stderr(app: App) -> None:
-    level = logging.DEBUG if app.verbose else logging.WARNING if app.quiet else logging.INFO
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("claude_mpm.server")
-    logger.addHandler(handler)
-    logger.setLevel(level)
 
 
 def _tokens(app: App) -> Tokens:
@@ -225,7 +200,7 @@ def list_(context: click.Context) -> None:
         (
             each.name,
             each.id,
-            datetime.fromtimestamp(each.created_at).strftime("%Y-%m-%d %H:%M"),
+            minute(each.created_at),
             *(f"{value:g}" for value in msgspec.structs.astuple(each.limits)),
         )
         for each in tokens

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +17,7 @@ from claude_mpm.journal.rate_limited import clock
 from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.printable import one_line
 from claude_mpm.sessions.status import State, Status, read_status, undelivered
+from claude_mpm.validation import local_time
 from claude_mpm.wire import StreamJson
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def print_record(app: App, record: dict[str, Any]) -> None:
         ("cost", f"${record['cost_usd']:.4f} in {len(record['turns'])} turns"),
     )
     starts = [
-        (_clock(s.at), s.offset, "yes" if s.resumed else "no", s.framework_source, _hash(s))
+        (local_time(s.at), s.offset, "yes" if s.resumed else "no", s.framework_source, _hash(s))
         for s in record["starts"]
     ]
     _section(app, "start", ("at", "byte", "resumed", "framework", "sha256"), starts)
@@ -237,10 +237,6 @@ def _section(app: App, what: str, columns: Sequence[str], rows: Sequence[Iterabl
     if rows:
         echo(f"\n{len(rows)} {what}{'s' if len(rows) > 1 else ''}", bold=True)
         app.print_table(columns, [tuple(row) for row in rows])
-
-
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _begin(text: str, size: int) -> str:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import sys
 import webbrowser
 from contextlib import contextmanager
-from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from claude_mpm.cli.app import App, common_options
-from claude_mpm.cli.output import echo
+from claude_mpm.cli.app import App, common_options, state_dir_option
+from claude_mpm.cli.output import echo, log_to_stderr, minute
 from claude_mpm.errors import UsageError
-from claude_mpm.printable import LineFormatter
 
 if TYPE_CHECKING:
     import socket
@@ -31,20 +27,7 @@ if TYPE_CHECKING:
 
 _file = click.Path(path_type=Path)
 _read_only = click.option("--read-only", is_flag=True, help="To look, and to change nothing.")
-
-
-def _keep_state_dir(context: click.Context, _: click.Parameter, given: str | None) -> None:
-    if given is not None:
-        context.ensure_object(App).flags["state_dir"] = given
-
-
-_state_dir = click.option(
-    "--state-dir",
-    metavar="DIR",
-    callback=_keep_state_dir,
-    expose_value=False,
-    help="The folder of the sessions.",
-)
+_state_dir = state_dir_option("The folder of the sessions.")
 
 
 @click.group(invoke_without_command=True)
@@ -78,7 +61,7 @@ def web(context: click.Context, /, opens: bool, read_only: bool, **where: Any) -
     app = context.ensure_object(App)
     tls = server_certificate(where["tls_cert"], where["tls_key"], None)
     listener, place = _listen(app, tls, **where)
-    _log_to_stderr(app)
+    log_to_stderr("DEBUG" if app.verbose else "WARNING", "claude_mpm.web", "uvicorn.error")
     _serve(app, listener, place, tls, role="read" if read_only else "steer", opens=opens)
 
 
@@ -181,15 +164,15 @@ class _Sessions:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._state_dir = str(app.store().path)
 
     def __call__(self, folder: SessionFolder, **options: object) -> MPMOrchestrator:
         """Return an orchestrator for a session."""
         from claude_mpm.cli.session_arg import taken_up
 
-        one = App(self._app.claude_args)
-        one.quiet = True
-        one.flags = {**self._app.flags, "state_dir": str(self._app.store().path)}
-        one.options = dict(self._app.options)
+        one = self._app.copy()
+        one.quiet, one.verbose = True, 0
+        one.flags["state_dir"] = self._state_dir
         return taken_up(one, folder, **options)
 
 
@@ -197,16 +180,6 @@ def _tokens(app: App) -> WebTokens:
     from claude_mpm.web.tokens import WebTokens
 
     return WebTokens(app.store().path / "web")
-
-
-def _log_to_stderr(app: App) -> None:
-    level = logging.DEBUG if app.verbose else logging.WARNING
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s"))
-    for name in ("claude_mpm.web", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.addHandler(handler)
-        logger.setLevel(level)
 
 
 @web.command("list")
@@ -222,7 +195,7 @@ def list_(context: click.Context) -> None:
     if app.json:
         app.print_json(found)
     elif found:
-        rows = [(each.url, each.pid, _clock(each.started_at)) for each in found]
+        rows = [(each.url, each.pid, minute(each.started_at)) for each in found]
         app.print_table(("page", "process", "since"), rows)
     else:
         app.note("no page is open; claude-mpm web opens one")
@@ -275,7 +248,7 @@ def list_tokens(context: click.Context) -> None:
         app.print_json([{key: getattr(each, key) for key in kept} for each in tokens])
         return
     rows = [
-        (each.name, each.id, each.role, _clock(each.created_at), _clock(each.expires_at))
+        (each.name, each.id, each.role, minute(each.created_at), minute(each.expires_at))
         for each in tokens
     ]
     app.print_table(("name", "id", "may", "made", "until"), rows)
@@ -289,7 +262,3 @@ def list_tokens(context: click.Context) -> None:
 def revoke(context: click.Context, name: str) -> None:
     """Make a token invalid, by its name or id; "browser" stands for all browsers."""
     _tokens(context.ensure_object(App)).revoke(name)
-
-
-def _clock(at: float | None) -> str:
-    return "" if at is None else datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
