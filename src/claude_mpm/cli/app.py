@@ -188,9 +188,7 @@ class App:
         if meta.starts:
             last = meta.starts[-1]
             recorded["agents_dir"] = last.agents_source or None
-            if last.framework_source.startswith(
-                "/"
-            ):  # a path, and not "none" or the packaged default
+            if last.framework_source.startswith("/"):  # a path, not "none" or the packaged one
                 recorded["framework"] = last.framework_source
         self.flags = {**recorded, **self.flags}
         self.options = {**meta.place, **confined, **self.options}
