@@ -197,9 +197,9 @@ def untrusted_acts(folder: Path, environ: Mapping[str, str] | None = None) -> li
     acts = acts_of(folder, environ)
     if not acts:
         return []
-    trusted = {path: is_trusted(path, environ) for path in {act.folder for act in acts}}
+    trusted = {path: is_trusted(path, environ) for path in {folder, *(act.folder for act in acts)}}
     above = (repository_root(folder) or folder).parents
-    own = set(above) if is_trusted(folder, environ) else set()
+    own = set(above) if trusted[folder] else set()
     return [
         act
         for act in acts

@@ -114,7 +114,7 @@ class Connection:
 
     def _is_over(self, status: Status) -> bool:
         """Tell whether the last turn has its result: Claude calls itself idle a bit later."""
-        turns = self._store.index.turns(self._folder.path.name)
+        turns = self._store.index.newest_turns(self._folder.path.name)
         return any(status.uuid in turn.prompts for turn in turns)
 
     def write(self, data: str) -> None:
