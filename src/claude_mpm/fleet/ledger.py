@@ -22,7 +22,7 @@ from claude_mpm.errors import NotOwner, StorageError, UnknownSession, UsageError
 from claude_mpm.fleet.task import ID_PATTERN, Result, Task, Trouble
 from claude_mpm.folders import check_private, make_private
 from claude_mpm.journal.lease import machine
-from claude_mpm.journal.storage import write_whole
+from claude_mpm.journal.storage import sync_path, write_whole
 from claude_mpm.records import Spending
 from claude_mpm.validation import NOT_JSON, local_time, nearest
 
@@ -491,11 +491,7 @@ def _cut_torn_line(log: int) -> None:
 def _write_synced(file: Path, data: bytes) -> None:
     write_whole(file, data)
     for path in (file, file.parent):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_path(path)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import SessionEnded
-from claude_mpm.journal.storage import give_to_owner, storage_errors
+from claude_mpm.journal.storage import give_to_owner, storage_errors, sync_path
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
@@ -56,7 +56,7 @@ class Inbox:
                         os.fsync(stream.fileno())
                 name = _link_under_next_number(draft, inbox)
                 if self._durable:
-                    _sync_names(inbox)
+                    sync_path(inbox)
                 return name
             finally:
                 Path(draft).unlink()
@@ -129,14 +129,6 @@ class Inbox:
 def _is_number(name: str) -> bool:
     """Return whether a name is that of a message, and not of a file that others left there."""
     return name.isascii() and name.isdigit()
-
-
-def _sync_names(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _link_under_next_number(draft: str, inbox: Path) -> str:

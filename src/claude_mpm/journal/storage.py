@@ -52,6 +52,15 @@ def write_whole(file: Path, data: bytes) -> None:
         raise
 
 
+def sync_path(path: Path) -> None:
+    """Sync a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def give_to_owner(descriptor: int, folder: Path | int) -> None:
     """Give a file the owner of its folder, since a controller as root may serve another user.
 

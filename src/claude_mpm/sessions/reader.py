@@ -313,9 +313,7 @@ class Session:
         if not self._keeps or (self._cursor.offset <= known and not self.ended):
             return
         self._count(lines, decoded)
-        if lines and lines[0].offset < known:  # a part of it is known
-            made = [event for event in made if event.offset >= known]
-        found = [event for event in made if event.kind in FOUND]
+        found = [event for event in _behind(known, lines, made) if event.kind in FOUND]
         for event in found:
             if event.kind in ("turn", "cost"):
                 position.add(event)
@@ -329,16 +327,13 @@ class Session:
         known, end = position.cursor, self._cursor.offset
         if not self._keeps or end <= known:
             return
-        number = 0
-        if self._together:
+        new = _behind(known, lines, decoded)
+        number = len(new)
+        if self._together:  # also lines of an event that begins before
             number = sum(_lines_behind(event, known) for event in decoded)
-        if lines and lines[0].offset < known:
-            decoded = [event for event in decoded if event.offset >= known]
-        if not self._together:
-            number = len(decoded)
-        kinds = [event.kind for event in decoded]
+        kinds = [event.kind for event in new]
         if not _HEARD.isdisjoint(kinds):
-            self._heard += [event for event in decoded if event.kind in _HEARD]
+            self._heard += [event for event in new if event.kind in _HEARD]
         position.advance(end, events=number, not_json=kinds.count("not-json"))
 
     def _store(self, found: Sequence[Event]) -> None:
@@ -350,6 +345,13 @@ class Session:
             # what comes later would hide the gap.
             self.failure = error
             self._keeps = False
+
+
+def _behind(offset: int, lines: Sequence[Line], events: Sequence[Event]) -> Sequence[Event]:
+    """Return those events of lines that begin at an offset or behind it; mostly that is all."""
+    if lines and lines[0].offset < offset:
+        return [event for event in events if event.offset >= offset]
+    return events
 
 
 def _lines_behind(event: Event, offset: int) -> int:
