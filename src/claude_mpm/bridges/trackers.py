@@ -21,6 +21,7 @@ import msgspec
 
 from claude_mpm.errors import MPMError, StorageError
 from claude_mpm.folders import locked, make_private
+from claude_mpm.journal.line_log import append_line, open_log, whole_lines
 from claude_mpm.journal.storage import storage_errors
 from claude_mpm.validation import NOT_JSON
 
@@ -177,11 +178,12 @@ class Ledger:
         Raises:
             StorageError: it could not be kept.
         """
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with storage_errors(self._file), open(os.open(self._file, flags, 0o600), "ab") as file:
-            file.write(msgspec.json.encode(entry) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with storage_errors(self._file):
+            log = open_log(self._file)
+            try:
+                append_line(log, msgspec.json.encode(entry) + b"\n")
+            finally:
+                os.close(log)
         self._apply(entry)
 
     def _apply(self, entry: Entry) -> None:
@@ -197,17 +199,13 @@ class Ledger:
             data = self._file.read_bytes()
         except FileNotFoundError:
             return
-        lines = data.split(b"\n")
-        for number, line in enumerate(lines[:-1], 1):  # behind the last newline: a torn one
+        for number, line in enumerate(whole_lines(data), 1):
             try:
                 yield msgspec.json.decode(line, type=Entry)
             except NOT_JSON as error:
                 raise StorageError(
                     f"{self._file}: line {number} is damaged; mend or remove it, and push again"
                 ) from error
-        if lines[-1]:
-            with self._file.open("ab") as file:
-                file.truncate(len(data) - len(lines[-1]))
 
 
 # --- pushing and pulling --------------------------------------------------------------------

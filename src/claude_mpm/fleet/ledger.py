@@ -22,6 +22,7 @@ from claude_mpm.errors import NotOwner, StorageError, UnknownSession, UsageError
 from claude_mpm.fleet.task import ID_PATTERN, Result, Task, Trouble
 from claude_mpm.folders import check_private, make_private
 from claude_mpm.journal.lease import machine
+from claude_mpm.journal.line_log import append_line, open_log, whole_lines
 from claude_mpm.journal.storage import sync_path, write_whole
 from claude_mpm.records import Spending
 from claude_mpm.validation import NOT_JSON, local_time, nearest
@@ -308,19 +309,8 @@ class Ledger:
         file = self.folder / "log.jsonl"
         with _storage(file):
             if self._log < 0:
-                flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._log = os.open(file, flags, 0o600)
-                _cut_torn_line(self._log)
-            before = os.fstat(self._log).st_size
-            line = msgspec.json.encode(entry) + b"\n"
-            try:
-                written = os.write(self._log, line)
-                if written < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fdatasync(self._log)
-            except OSError:
-                os.ftruncate(self._log, before)
-                raise
+                self._log = open_log(file)
+            append_line(self._log, msgspec.json.encode(entry) + b"\n")
         self._apply(entry)
 
     def close(self) -> None:
@@ -331,17 +321,10 @@ class Ledger:
 
     def _entries(self) -> Iterator[Entry]:
         file = self.folder / "log.jsonl"
-        try:
-            with _storage(file):
-                data = file.read_bytes()
-        except StorageError:
-            if file.exists():
-                raise
-            return
-        whole = data[
-            : data.rfind(b"\n") + 1
-        ]  # who was killed in the middle of a line has not said it
-        for line in whole.splitlines():
+        data = b""
+        with _storage(file), contextlib.suppress(FileNotFoundError):
+            data = file.read_bytes()
+        for line in whole_lines(data):  # who was killed in the middle of one has not said it
             yield _decode(file, line, Entry)
 
     def _apply(self, entry: Entry) -> None:
@@ -478,14 +461,6 @@ def _decode(file: Path, data: bytes, kind: Any) -> Any:
         return msgspec.json.decode(data, type=kind)
     except NOT_JSON as error:
         raise StorageError(f"{file}: damaged: {error}; what it had is lost") from error
-
-
-def _cut_torn_line(log: int) -> None:
-    """Remove a last line that its writer did not live to end."""
-    size = os.fstat(log).st_size
-    while size and os.pread(log, 1, size - 1) != b"\n":
-        size -= 1
-    os.ftruncate(log, size)
 
 
 def _write_synced(file: Path, data: bytes) -> None:

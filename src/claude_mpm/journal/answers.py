@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.errors import StorageError
+from claude_mpm.journal.line_log import append_line, open_log, whole_lines
 from claude_mpm.journal.prompts import answer_messages
 from claude_mpm.journal.storage import give_to_owner, storage_errors
 from claude_mpm.validation import NOT_JSON, local_time
@@ -82,11 +83,11 @@ def settle(folder: SessionFolder, inbox: Inbox, answer: Answer) -> tuple[Answer,
         StorageError: it could not be stored, or the file is damaged.
     """
     with storage_errors(folder.answers), _locked(folder) as file:
-        valid = _decode(folder, _whole_lines(file)).get(answer.question)
+        data = os.pread(file, os.fstat(file).st_size, 0)
+        valid = _decode(folder, data).get(answer.question)
         if valid is None:
             valid = answer
-            os.write(file, msgspec.json.encode(answer) + b"\n")
-            os.fsync(file)
+            append_line(file, msgspec.json.encode(answer) + b"\n")
         elif answer.question in answer_messages(folder):
             return valid, None
         return valid, inbox.put(StreamJson().answer(valid.question, valid.response))
@@ -116,8 +117,7 @@ def messages_to_resend(
 @contextmanager
 def _locked(folder: SessionFolder) -> Iterator[int]:
     """Open the file and lock it; the kernel releases the lock of a process that dies."""
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    file = os.open(folder.answers, flags, 0o600)
+    file = open_log(folder.answers)
     try:
         give_to_owner(file, folder.path)
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -126,20 +126,9 @@ def _locked(folder: SessionFolder) -> Iterator[int]:
         os.close(file)
 
 
-def _whole_lines(file: int) -> bytes:
-    """Return the file's whole lines, and remove an unfinished one that a crash has left."""
-    size = os.fstat(file).st_size
-    data = os.pread(file, size, 0)
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < size:
-        os.ftruncate(file, len(whole))
-    return whole
-
-
 def _decode(folder: SessionFolder, data: bytes) -> dict[str, Answer]:
-    lines = data[: data.rfind(b"\n") + 1].splitlines()
     try:
-        answers = [msgspec.json.decode(line, type=Answer) for line in lines]
+        answers = [msgspec.json.decode(line, type=Answer) for line in whole_lines(data)]
     except NOT_JSON as error:
         raise StorageError(
             f"{folder.answers}: a line is damaged ({error}); take that line out"
