@@ -185,8 +185,7 @@ class Turn:
         limit = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while self._verdict is None:
-                alarms = [a for a in (self._next_alarm(), _until(limit)) if a is not None]
-                self._changed.wait(min(alarms, default=None))
+                self._changed.wait(self._next_alarm(limit))
                 self._keep_time()
                 if self._verdict is None and limit is not None and time.monotonic() >= limit:
                     raise TimeoutError(f"the turn is not over after {timeout} seconds")
@@ -388,9 +387,9 @@ class Turn:
         for wake in tuple(self._listeners):
             wake()
 
-    def _next_alarm(self) -> float | None:
-        alarms = [a for a in (_until(self._deadline), _until(self._quiet_until)) if a is not None]
-        return min(alarms, default=None)
+    def _next_alarm(self, limit: float | None = None) -> float | None:
+        moments = (self._deadline, self._quiet_until, limit)
+        return _until(min((each for each in moments if each is not None), default=None))
 
     def _keep_time(self) -> None:
         now = time.monotonic()

@@ -103,7 +103,7 @@ class TurnTracker(Observer):
         """
         deadline = time.monotonic() + seconds
         with self._lock:
-            turns = [turn for turn in (self.active, *self._waiting) if turn is not None]
+            turns = self._all()
         with suppress(TimeoutError):
             for turn in turns:
                 if not turn.watched:
@@ -134,12 +134,16 @@ class TurnTracker(Observer):
             stderr: why, as far as it was said.
         """
         with self._lock:
-            turns = [turn for turn in (self.active, *self._waiting) if turn is not None]
+            turns = self._all()
             self.active = None
             self._waiting.clear()
             left = self._state.left()
         for turn in turns:
             turn.finish(ended=ended, exit_status=exit_status, stderr=stderr, **left)
+
+    def _all(self) -> list[Turn]:
+        """Return the active turn and those that wait; called with the lock held."""
+        return [turn for turn in (self.active, *self._waiting) if turn is not None]
 
     def _begin_next(self) -> None:
         if self.active is not None and self.active.done:
