@@ -28,7 +28,7 @@ docker_stop() {
     if is_root; then
         end "$places/docker.pid" dockerd
         unmount_rest
-        ! ip link show "$(bridge)" >/dev/null 2>&1 || ip link delete "$(bridge)"
+        remove_bridge "$(bridge)"
     elif [ -s "$places/docker.env" ]; then
         docker image rm --force "$image" >/dev/null
     fi
@@ -47,26 +47,31 @@ engine_address() { # a context counts where no variable says it
 
 bridge() { printf %s "${account:0:15}"; }
 
+start_engine() { run_engine "$places" "$places/run" "$account" "$(bridge)" 198.18 --group "$account"; }
+
 # With a bridge of its own and without iptables, nothing of another engine is touched, and what runs
 # in its containers reaches this machine at most.
-start_engine() {
-    local arguments=(
-        --host "$DOCKER_HOST" --group "$account" --pidfile "$places/docker.pid"
-        --data-root "$places/docker" --exec-root "$places/run"
-        --containerd-namespace "$account" --containerd-plugins-namespace "plugins.$account"
-        --bridge "$(bridge)" --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false
-    )
-    if ! ip link show "$(bridge)" >/dev/null 2>&1; then
-        ip link add name "$(bridge)" type bridge
-        ip address add "198.18.$((RANDOM % 250 + 1)).1/24" dev "$(bridge)"
-        ip link set "$(bridge)" up
+run_engine() { # FOLDER RUN NAMESPACE BRIDGE NETWORK ARGUMENT...: a dockerd with its socket in FOLDER
+    local folder=$1 run=$2 namespace=$3 bridge=$4 network=$5
+    local socket=unix://$folder/docker.sock
+    shift 5
+    if ! ip link show "$bridge" >/dev/null 2>&1; then
+        ip link add name "$bridge" type bridge
+        ip address add "$network.$((RANDOM % 250 + 1)).1/24" dev "$bridge"
+        ip link set "$bridge" up
     fi
     # What a killed engine leaves would stop the next one.
-    rm -f "$places/docker.pid" "$places/run/containerd/containerd.pid"
-    setsid dockerd "${arguments[@]}" >"$places/docker.log" 2>&1 </dev/null 9>&- &
-    eventually 60 docker info ||
-        fail "dockerd does not start: $(tail -n 1 "$places/docker.log"); see $places/docker.log"
+    rm -f "$folder/docker.pid" "$run/containerd/containerd.pid"
+    setsid dockerd --host "$socket" --pidfile "$folder/docker.pid" \
+        --data-root "$folder/docker" --exec-root "$run" \
+        --containerd-namespace "$namespace" --containerd-plugins-namespace "plugins.$namespace" \
+        --bridge "$bridge" --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false \
+        "$@" >>"$folder/docker.log" 2>&1 </dev/null 9>&- &
+    eventually 60 docker -H "$socket" info ||
+        fail "dockerd does not start: $(tail -n 1 "$folder/docker.log"); see $folder/docker.log"
 }
+
+remove_bridge() { ! ip link show "$1" >/dev/null 2>&1 || ip link delete "$1"; }
 
 make_image() {
     local root

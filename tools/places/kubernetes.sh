@@ -105,7 +105,7 @@ kubernetes_stop() {
     done
     end "$kube/docker.pid" dockerd
     unmount_rest
-    ! ip link show "$(kube_bridge)" >/dev/null 2>&1 || ip link delete "$(kube_bridge)"
+    remove_bridge "$(kube_bridge)"
 }
 
 remove_containers() {
@@ -146,14 +146,7 @@ choose_ports() {
     read -r api_port etcd_port peer_port kubelet_port <"$kube/ports" || :
 }
 
-# With a bridge of its own and without iptables, nothing of another engine is touched.
 start_kube_engine() {
-    local address="198.19.$((RANDOM % 250 + 1)).1" socket=unix://$kube/docker.sock
-    if ! ip link show "$(kube_bridge)" >/dev/null 2>&1; then
-        ip link add name "$(kube_bridge)" type bridge
-        ip address add "$address/24" dev "$(kube_bridge)"
-        ip link set "$(kube_bridge)" up
-    fi
     # runc refuses the kubelet's negative oom_score_adj where it has no CAP_SYS_RESOURCE.
     cat >"$kube/runc" <<-'SH'
 		#!/bin/sh
@@ -163,13 +156,8 @@ start_kube_engine() {
 		exec runc "$@"
 	SH
     chmod +x "$kube/runc"
-    rm -f "$kube/docker.pid" "$kube/docker-exec/containerd/containerd.pid"
-    setsid dockerd --host "$socket" --data-root "$kube/docker" --exec-root "$kube/docker-exec" \
-        --pidfile "$kube/docker.pid" --add-runtime clamped="$kube/runc" --default-runtime clamped \
-        --containerd-namespace "k$account" --containerd-plugins-namespace "plugins.k$account" \
-        --bridge "$(kube_bridge)" --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false \
-        >>"$kube/docker.log" 2>&1 </dev/null 9>&- &
-    eventually 60 docker -H "$socket" info || fail "dockerd does not start: $(tail -n 1 "$kube/docker.log")"
+    run_engine "$kube" "$kube/docker-exec" "k$account" "$(kube_bridge)" 198.19 \
+        --add-runtime clamped="$kube/runc" --default-runtime clamped
 }
 
 load_images() {

@@ -140,6 +140,20 @@ class Environment(ABC):
         """
         return {}
 
+    def _host_and_user(self, otherwise: str) -> dict[str, str]:
+        """Return what the place says of its host's name and its account.
+
+        Args:
+            otherwise: what the error says where it does not; the answer is added.
+
+        Raises:
+            LaunchError: it does not say so.
+        """
+        lines = self.run(["sh", "-c", "uname -n; id -u"]).decode().splitlines()
+        if len(lines) < 2:
+            raise LaunchError(f"{self.name}: {otherwise} {lines}")
+        return {"host": lines[-2], "uid": lines[-1]}
+
     def start(self, order: Order) -> HostProcess:
         """Start the host, and Claude with it; return the host's process.
 

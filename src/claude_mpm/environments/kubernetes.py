@@ -169,10 +169,7 @@ class Kubernetes(Environment):
             raise LaunchError(
                 f"kubernetes: the pod {self._pod} does not run: {waits_for(found)[0]}"
             )
-        lines = self.run(["sh", "-c", "uname -n; id -u"]).decode().splitlines()
-        if len(lines) < 2:
-            raise LaunchError(f"kubernetes: {self._pod} does not run commands: it said {lines}")
-        return {"host": lines[-2], "uid": lines[-1]}
+        return self._host_and_user(f"{self._pod} does not run commands: it said")
 
     def start(self, order: Order) -> Any:
         """Start the host in the pod that there is, or make one for it."""

@@ -87,10 +87,7 @@ class SSH(Environment):
 
     def expected(self) -> dict[str, str]:
         """Return what the host itself says of its name, and whose account it is."""
-        lines = self.run(["sh", "-c", "uname -n; id -u"]).decode().splitlines()
-        if len(lines) < 2:
-            raise LaunchError(f"ssh: {self.host} does not run commands: it answered {lines}")
-        return {"host": lines[-2], "uid": lines[-1]}
+        return self._host_and_user(f"{self.host} does not run commands: it answered")
 
     def run(self, argv: Sequence[str], *, data: bytes = b"") -> bytes:
         """Run a short command there.
