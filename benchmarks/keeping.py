@@ -72,7 +72,7 @@ def memory(world: World) -> Iterator[Figure]:
 
 
 def rebuild(world: World) -> Iterator[Figure]:
-    """k, j: the index anew from journals; taking up one of them."""
+    """k, j: the index again from journals; taking up one of them."""
     if world.emitter is None:
         return
     folder = world.fresh()

@@ -61,7 +61,7 @@ def run(number: int, seed: int, names: tuple[str, ...], *, real: bool = True) ->
 def main(
     number: int, seed: int, only: tuple[str, ...], output: Path | None, *, no_real: bool
 ) -> None:
-    """Kill, stop and race, so many times, and report what came of it."""
+    """Kill, stop and race, so many times, and report the outcome."""
     done = run(number, seed, only or tuple(SCENARIOS), real=not no_real)
     text = report(done, seed, f"make chaos N={number} SEED={seed}")
     if output is not None:

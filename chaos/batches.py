@@ -110,7 +110,7 @@ class _Batch:
         }
         return own_environ({**self._world.environ(), **ours})
 
-    # --- what came of it --------------------------------------------------------------------
+    # --- the outcome --------------------------------------------------------------------
 
     def _look(self) -> None:
         ledger, figures, kind = Ledger(self._folder), self._figures, self._world.kind

@@ -66,7 +66,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         options: of the orchestrator.
         environ: further variables of Claude's environment.
         during: called while the turn runs.
-        after: called when it is over, and before the session is stopped.
+        after: called when it has ended, and before the session is stopped.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def play(cases: Iterable[Case], figures: Figures) -> None:
-    """Play cases, some at the same time, and note what came of each."""
+    """Play cases, some at the same time, and note the outcome of each."""
     clock = Clock()
     figures.cases = [("case", "played by", "expected", "got", "took", "left behind")]
     with ThreadPoolExecutor(_AT_ONCE) as pool:

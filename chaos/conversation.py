@@ -55,7 +55,7 @@ class Conversation(ABC):
     Args:
         world: where it takes place.
         dice: when it is disturbed.
-        figures: where it is told what came of it.
+        figures: where the outcome is noted.
         trouble: what disturbs it.
     """
 

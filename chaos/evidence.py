@@ -27,7 +27,7 @@ class Evidence(msgspec.Struct, frozen=True):
         ran: how often the command of each turn ran.
         torn: lines of the journal that are none.
         tickets: the titles of the tickets in the index.
-        lost_events: what the index has and one that is built anew has not, or the reverse.
+        lost_events: what the index has and one that is rebuilt has not, or the reverse.
         fates: what the engine says has become of each prompt.
         verdicts: every verdict on each prompt, with how long the journal was then.
     """
@@ -60,9 +60,9 @@ def gather(world: World, session: str, verdicts: Path) -> Evidence:
         fates = {prompt.uuid: fate for prompt, fate in prompt_fates(folder, store.index)}
         store.index.forget(session)
         store.catch_up(folder)
-        anew = _indexed(store, session)
-        lost = [f"only before: {each.decode()}" for each in (before - anew).elements()]
-        lost += [f"only anew: {each.decode()}" for each in (anew - before).elements()]
+        again = _indexed(store, session)
+        lost = [f"only before: {each.decode()}" for each in (before - again).elements()]
+        lost += [f"only again: {each.decode()}" for each in (again - before).elements()]
     finally:
         store.close()
     return Evidence(

@@ -3,7 +3,7 @@
     python -m chaos.rivals
 
 runs one of them: it reads a line with the options of an orchestrator, takes the session up, writes
-a line with what came of it, and goes on with the next line; `null` lets go of the session.
+a line with the outcome, and goes on with the next line; `null` releases the session.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of one attempt.
+    """The outcome of one attempt.
 
     Args:
         started: whether this one started Claude.

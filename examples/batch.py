@@ -28,7 +28,7 @@ async def answer(prompt: str, limit: asyncio.Semaphore) -> Turn:
 
 
 async def main(prompts: Sequence[str]) -> int:
-    """Answer all prompts, print what came of each, and return the exit status."""
+    """Answer all prompts, print the outcome of each, and return the exit status."""
     limit = asyncio.Semaphore(AT_ONCE)
     turns = await asyncio.gather(*(answer(prompt, limit) for prompt in prompts))
     for turn in turns:

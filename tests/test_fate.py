@@ -1,4 +1,4 @@
-"""What has become of a prompt: the inbox and the journal know, whoever died."""
+"""The state of a prompt: the inbox and the journal know, whoever died."""
 
 from __future__ import annotations
 

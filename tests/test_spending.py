@@ -69,7 +69,7 @@ def models(**tokens: int) -> dict[str, Any]:
 
 def test_the_tokens_of_a_turn_are_those_of_all_models_since_the_last() -> None:
     found = turns(models(opus=100), models(opus=150, haiku=30), {"usage": USAGE}, models(opus=7))
-    assert [turn.tokens for turn in found] == [100, 80, 6, 7]  # the last begins anew
+    assert [turn.tokens for turn in found] == [100, 80, 6, 7]  # the last begins again
     assert [turn.total_tokens for turn in found] == [100, 180, 186, 7]
 
 
@@ -111,7 +111,7 @@ def sum_told(cost: float, request: str = f"{SUM_REQUEST}1") -> Event:
 @pytest.mark.parametrize(
     ("told", "cost"),
     [
-        (sum_told(0.0), 0.5),  # it begins anew
+        (sum_told(0.0), 0.5),  # it begins again
         (sum_told(0.5), 0.0),  # it goes on
         (sum_told(9.0), 0.0),  # no turn of ours has cost less than nothing
         (sum_told(0.0, "mpm_other"), 0.0),  # asked for in the middle of a turn

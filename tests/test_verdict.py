@@ -39,7 +39,7 @@ CASES: dict[str, tuple[list[TurnRecord], dict[str, Any], Outcome, int]] = {
     "a subagent did not hand back": ([result()], {"background": 1}, Outcome.INCOMPLETE, 1),
     "a subagent was stopped": ([result()], {"stopped": 1}, Outcome.INCOMPLETE, 1),
     "a server was left running": ([result()], {"commands": 1}, Outcome.COMPLETED, 0),
-    "out of time, and done by itself all the same": (
+    "out of time, and done by itself anyway": (
         [result()], {"timed_out": True, "over": True}, Outcome.COMPLETED, 0,
     ),
     "out of time, and failed by itself": (

@@ -5,7 +5,7 @@ Each is taken from a wheel of claude-agent-sdk, probed, and held to the contract
 lock has, and six between; with --quick: the first three of these, a part of the tests, and nothing
 is written.
 
-Wheels are downloaded where they are missing, and kept in the user's cache. What came of each is
+Wheels are downloaded where they are missing, and kept in the user's cache. The outcome of each is
 kept in `reports/releases/`; the table of the documentation and the package's own are made of it.
 """
 

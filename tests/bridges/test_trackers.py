@@ -225,7 +225,7 @@ def test_a_failure_is_one_line_and_a_further_push_goes_on(
     hub.refusing = [403]
     failed = command("tickets", "push", *TO, "--yes", status=1)
     assert "rate limit" in failed.stderr and len(failed.stderr.splitlines()) == 1
-    hub.failing = [502]  # it took the issue all the same
+    hub.failing = [502]  # it took the issue anyway
     command("tickets", "push", *TO, "--yes", status=1)
     assert len(hub.issues) == 1
     hub.lag = 1.0

@@ -38,7 +38,7 @@ def world() -> Iterator[StandInWorld]:
 
 
 def left_running(world: StandInWorld, session: str) -> SessionFolder:
-    """Start a session whose Claude has left a command running, and let go of it."""
+    """Start a session whose Claude has left a command running, and release it."""
     claude = MPMOrchestrator(**world.options(session))
     claude.start_or_raise()
     claude.ask("background").wait(SECONDS)

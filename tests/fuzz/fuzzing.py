@@ -1,4 +1,4 @@
-"""Fuzzes every target for a while and writes what came of it: `make fuzz MINUTES=40 SEED=1`."""
+"""Fuzzes every target for a while and writes the outcome: `make fuzz MINUTES=40 SEED=1`."""
 
 from __future__ import annotations
 

@@ -80,8 +80,10 @@ class Judge:
             where = _where(error)
             what = f"{type(error).__name__}: {str(error)[:160]}".replace("\n", " ")
             self._keep(f"{type(error).__name__} {where}", Finding(kind, what, where, data))
-        took = time.process_time() - began
-        self.slowest = max(self.slowest, took)
+            return
+        finally:
+            took = time.process_time() - began
+            self.slowest = max(self.slowest, took)
         if took > LONGEST:
             self._keep("slow", Finding("hang", f"took {took:.1f} s", self.target.name, data))
 

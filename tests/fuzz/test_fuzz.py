@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 TARGETS = all_targets()
 HYPOTHESIS, MUTATIONS = 40, 150
+SLOW = 0.2  # seconds of the processor
 
 
 @pytest.fixture(autouse=True)
@@ -61,20 +63,25 @@ def _broken(data: bytes) -> None:
         raise StorageError("documented")
     if b"crash" in data:
         raise KeyError("crash")
+    began = time.process_time()
+    while b"slow" in data and time.process_time() - began < SLOW:
+        pass
     while b"hang" in data:
         pass
 
 
 def test_what_breaks_is_found_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("judging.ENDLESS", 1.2)
+    monkeypatch.setattr("judging.LONGEST", SLOW / 2)
     judge = Judge(Target("broken", _broken, (b"a",)))
-    for data in (b"", b"good", b"crash", b"crash again", b"hang"):
+    for data in (b"", b"good", b"crash", b"crash again", b"slow"):
         try_one(judge, data)
+    monkeypatch.setattr("judging.ENDLESS", SLOW)
+    try_one(judge, b"hang")
     kinds = [(each.kind, each.times) for each in judge.findings.values()]
     assert kinds == [("crash", 2), ("hang", 1), ("hang", 1)]
     found = Outcome(judge.inputs, judge.slowest, list(judge.findings.values()))
     text = report({"broken": {"mutation": found}}, "make fuzz", 60.0)
-    assert "5 inputs in 1.0 minutes" in text
+    assert "6 inputs in 1.0 minutes" in text
     assert "KeyError" in text
 
 

@@ -79,7 +79,7 @@ def test_a_feed_that_is_closed_while_names_are_announced_loses_none(folder: Sess
             inbox.close()
 
     inbox.open_before_host()
-    with os.fdopen(os.open(folder.feed.path, os.O_RDWR)):  # a host never lets go of its feed
+    with os.fdopen(os.open(folder.feed.path, os.O_RDWR)):  # a host never releases its feed
         threads = [threading.Thread(target=work) for work in (listen, close_again_and_again)]
         for thread in threads:
             thread.start()

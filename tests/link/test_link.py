@@ -189,7 +189,7 @@ def test_it_does_not_start_elsewhere_than_asked(
     claude = make(environment=Mistaken(far_home))
     with pytest.raises(LaunchError, match="not the place that was asked for: not container=ccc"):
         claude.start_or_raise()
-    assert not Path(os.environ["STAND_IN_LOG"]).exists(), "Claude was started all the same"
+    assert not Path(os.environ["STAND_IN_LOG"]).exists(), "Claude was started anyway"
 
 
 @pytest.mark.parametrize(

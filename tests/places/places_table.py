@@ -24,7 +24,7 @@ def page(places: Sequence[str], results: Mapping[tuple[str, str], Result]) -> st
 
     Args:
         places: their names, in the order of the columns.
-        results: what came of each contract, by place and contract.
+        results: the outcome of each contract, by place and contract.
     """
     rows = [("contract", *places), ("---", *("---" for _ in places))]
     reasons: list[str] = []

@@ -23,11 +23,13 @@ class SessionServer(NamedTuple):
         address: where it listens.
         ca: the file of who signed its certificate.
         token_file: a file with a token that it takes.
+        state: the folder in which it keeps its sessions.
     """
 
     address: str
     ca: str
     token_file: str
+    state: Path
 
 
 @pytest.fixture(scope="module")
@@ -50,5 +52,5 @@ def server(
     tls = ("--tls-cert", certificates.server, "--tls-key", certificates.server_key)
     # The contracts work in the server's own folder, and in one that every place has.
     served.start(*tls, "--root", str(Path.cwd()), "--root", "/usr")
-    yield SessionServer(served.address, certificates.ca, str(token))
+    yield SessionServer(served.address, certificates.ca, str(token), served.state)
     served.close()

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from session_server import server  # noqa: F401 - a fixture
 from test_contracts import PLACES, Real
 
 from attacks import (
@@ -43,9 +44,10 @@ ENDINGS = {  # what a program in a container says, which hears of no end of its 
 }
 DEEP = ("exit", "closed")  # nested deep, which takes its time; the others become folders
 # Each file of a folder, `$1`, but for `$2` of ours on the way, is attacked; `$3` is outside.
+# A folder whose session ended, by what was written there, and was removed, is made again.
 # Where the word of a program that all has ended ends it, so that it attacks no more.
 SPARED = {"docker over ssh": ("exit", "alive")}
-SCRIPT = """cd "$1" || exit
+SCRIPT = """mkdir -p "$1" && cd "$1" || exit
 outside=$2
 shift 2
 for name; do (set -- "$PWD/$name" "$outside"; {attack}); done 2>/dev/null
@@ -115,11 +117,18 @@ def beside_us(real: Real, session: SessionFolder) -> Attacker:
     return Attacker(session, ["sh"], str(session.path))
 
 
+def beside_the_server(real: Real, session: SessionFolder) -> Attacker:
+    name = json.loads(session.link_file.read_bytes())["session"]
+    (folder,) = (real.server.state / "sessions").glob(f"{name}.*")
+    return Attacker(session, ["sh"], str(folder))
+
+
 ATTACKERS: dict[str, Callable[[Real, SessionFolder], Attacker]] = {
     "docker": in_a_container,
     "docker over ssh": in_a_container,
     "ssh": on_the_host,
     "terminal": beside_us,
+    "remote": beside_the_server,
 }
 
 
@@ -136,7 +145,7 @@ def make(
     create = PLACES[place](real)
     environ = model.environment(tmp_path / "claude-home")
     options = {"environ": environ, "permission_mode": "default", "linger": 600.0}
-    options |= {"cwd": "/usr"} if place == "ssh" else {}
+    options |= {"cwd": "/usr"} if place in ("ssh", "remote") else {}
     yield partial(create, **options)
     acts("stop", "--all")
     state = Store().path
@@ -185,6 +194,10 @@ def test_a_program_in_the_place_replaces_all_and_every_command_runs_here(
     assert folder.has_ended()
     if "docker" in place:
         assert container_of(attacker.exchange) == "", "the container runs on"
+    another = make(session_id="another")
+    another.start_or_raise()
+    assert another.ask("hello", timeout=SECONDS).check().text
+    another.stop()
 
 
 @pytest.mark.parametrize("place", ["docker over ssh"])

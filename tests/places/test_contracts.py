@@ -100,7 +100,7 @@ def test_the_documentation_shows_every_place_with_every_contract() -> None:
 
 @pytest.fixture(scope="module")
 def results() -> Iterator[dict[tuple[str, str], Result]]:
-    """What came of each contract in each place; written down when all were tried."""
+    """The outcome of each contract in each place; written down when all were tried."""
     found: dict[tuple[str, str], Result] = {}
     yield found
     if is_complete(list(PLACES), found):

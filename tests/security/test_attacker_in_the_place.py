@@ -59,7 +59,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 def running(world: StandInWorld) -> SessionFolder:
-    """Start a session, and let go of it."""
+    """Start a session, and release it."""
     claude = MPMOrchestrator(**world.options("s"))
     claude.start_or_raise()
     assert claude.ask("hello").wait(SECONDS).text

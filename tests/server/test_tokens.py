@@ -83,7 +83,7 @@ def test_a_revoked_token_ends_the_connections_that_stand(served: Served) -> None
     silent, stays = served.connect("mine", token), served.connect("mine", other)
     served("token", "revoke", "ann")
     with pytest.raises(FarFailed, match="the token was revoked"):
-        silent.receive()  # it has said nothing, and hears it all the same
+        silent.receive()  # it has said nothing, and hears it anyway
     with pytest.raises(FarFailed, match="the token is wrong, or was revoked"):
         served.connect("mine", token)
     assert stays.ask(InputMessage(do="beat")).id

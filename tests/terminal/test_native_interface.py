@@ -155,7 +155,7 @@ def test_kill_9_leaves_a_sane_terminal_and_the_session_goes_on(
     assert pane.run("stty -a") == before
     assert "idle" in pane.run("claude-mpm ps")
     pane.enter("clear; claude-mpm attach")
-    pane.expect("Claude heard: The first prompt")  # drawn anew, for a screen that comes late
+    pane.expect("Claude heard: The first prompt")  # drawn again, for a screen that comes late
     assert pane.is_("alternate_on", "mouse_any_flag") == ("1", "1")
     pane.say("The second prompt")
     pane.expect("Claude heard: The second prompt")
@@ -238,7 +238,7 @@ def test_the_first_questions_are_the_persons(
     pane.run(f"cd {elsewhere}")
     pane.enter("claude-mpm")
     pane.expect("Enter to confirm")
-    pane.settle()  # Claude begins the question anew while it starts
+    pane.settle()  # Claude begins the question again while it starts
     assert str(elsewhere) not in config.read_text()
     pane.press("Down")
     pane.expect("❯ Yes")

@@ -325,7 +325,7 @@ def test_a_screen_that_does_not_read_holds_nobody_up(make_program: Any) -> None:
     with Screen(folder, Size(24, 80)) as slow, Screen(folder, Size(24, 80)) as quick:
         slow.type("go\r")
         quick.expect("END")
-        with pytest.raises(ConnectionError):  # it was let go of
+        with pytest.raises(ConnectionError):  # it was released
             while True:
                 slow.socket.sendall(frame(DATA, b"x"))
 

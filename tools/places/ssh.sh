@@ -50,7 +50,7 @@ start_sshd() {
 
 listens_or_ended() { [ -s "$places/ssh/sshd.pid" ] || [ ! -e "/proc/$1" ]; }
 
-write_server_config() { # PORT; every path is absolute, because sshd goes to / and starts itself anew
+write_server_config() { # PORT; every path is absolute, because sshd goes to / and starts itself again
     cat >"$places/ssh/sshd_config" <<-CONFIG
 		Port $1
 		ListenAddress 127.0.0.1

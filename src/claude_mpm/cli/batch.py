@@ -197,7 +197,7 @@ def status(context: click.Context, name: str | None) -> None:
 @common_options
 @click.pass_context
 def results(context: click.Context, name: str | None, form: str | None, failed: bool) -> None:
-    """Print what came of each task of the batch NAME, or of the newest one."""
+    """Print the outcome of each task of the batch NAME, or of the newest one."""
     from claude_mpm.fleet.ledger import Ledger, find_batch
 
     app = context.ensure_object(App)

@@ -85,7 +85,7 @@ def rows_of(ledger: Ledger, *, failed: bool) -> list[Row]:
 
 
 def print_results(ledger: Ledger, form: str, *, failed: bool) -> None:
-    """Print what came of each task."""
+    """Print the outcome of each task."""
     if form in ("table", "markdown"):
         rows = rows_of(ledger, failed=failed)
         columns = [c for c in _COLUMNS if c in ("task", "outcome") or any(_has(rows, c))]

@@ -54,7 +54,7 @@ def sweep(store: Store) -> list[Swept]:
             continue  # of another state folder
         try:
             left = _sweep_session(folder, has_processes=path in processes)
-        except (StorageError, OSError) as error:  # the others are swept all the same
+        except (StorageError, OSError) as error:  # the others are swept anyway
             warn(folder, error)
             continue
         found.setdefault(path.name, Counter()).update(left)
@@ -97,7 +97,7 @@ def _sweep_session(folder: SessionFolder, *, has_processes: bool) -> Counter[str
 
 
 def _sweep_containers(store: Store) -> Iterator[str]:
-    """Remove containers of sessions of this store that are over; yield the sessions' ids."""
+    """Remove containers of sessions of this store that have ended; yield the sessions' ids."""
     engines = {"docker"}
     over = {}
     for folder in store.sessions():

@@ -28,7 +28,7 @@ _HOW = "see claude-mpm questions"
 def show_turn(app: App, turn: Turn, *, asks: bool = False) -> None:
     """Print a turn as it comes.
 
-    Where its text cannot be printed any more, the turn goes on to its end all the same, so that
+    Where its text cannot be printed any more, the turn goes on to its end anyway, so that
     its outcome and what it found are kept. Ctrl-C interrupts the turn, a second Ctrl-C leaves.
 
     Args:

@@ -87,7 +87,7 @@ class QuestionDesk(Observer):
         return bool(self._questions) and bool(self._waiting())
 
     def observe(self, event: Event) -> None:
-        """Take a question, or that one is over."""
+        """Take a question, or that one was withdrawn or answered."""
         if event.kind == "control_request":
             asked = self._state.asked.get(event.data.request_id)
             if asked is not None:

@@ -218,7 +218,7 @@ class Turn:
 
     @property
     def done(self) -> bool:
-        """Whether the turn is over."""
+        """Whether the turn has ended."""
         return self._verdict is not None
 
     @property

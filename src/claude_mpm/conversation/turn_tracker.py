@@ -38,7 +38,7 @@ class TurnTracker(Observer):
     """Gives Claude one prompt at a time and tells where its turn ends.
 
     Claude joins prompts that come while it works into one turn, so the next is only announced
-    when the last is over: its result has come, and Claude has come to rest.
+    when the last has ended: its result has come, and Claude has come to rest.
 
     Args:
         session: gives Claude the prompts.
@@ -59,7 +59,7 @@ class TurnTracker(Observer):
         self._is_stray = False  # the result that was read last is no turn's that we know
 
     def add(self, turn: Turn) -> None:
-        """Take a turn; its prompt is announced at once, or when those before it are over."""
+        """Take a turn; its prompt is announced at once, or when those before it have ended."""
         with self._lock:
             self._waiting.append(turn)
             self._begin_next()
@@ -96,7 +96,7 @@ class TurnTracker(Observer):
             return True
 
     def wait_for_unwatched(self, seconds: float) -> None:
-        """Wait until the turns that nobody has waited for or read are over.
+        """Wait until the turns that nobody has waited for or read have ended.
 
         Args:
             seconds: how long, at most.

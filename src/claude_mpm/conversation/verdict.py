@@ -94,7 +94,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
         budget: which budget was used up, where the turn was interrupted or not begun for that.
         rate_limit: until when the rate limit stands that refused the turn, and what is done.
         waited: how often the turn waited for it.
-        ended: Claude's output is over.
+        ended: Claude's output has ended.
         exit_status: how Claude ended; None while it runs, or where nobody knows.
         stderr: the last lines of its standard error.
         background: subagents that were still at work.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def read_turn(
     folder: SessionFolder, store: Store, status: Status, *, timeout: float | None = None
 ) -> Turn:
-    """Read the turn that runs, or else was the last, until it or the session is over.
+    """Read the turn that runs, or else was the last, until it or the session has ended.
 
     Args:
         status: what `read_status` says of the session.
@@ -62,7 +62,7 @@ class _Beside:
         """Do nothing: the prompt was given already."""
 
     def parks(self, turn: Turn) -> bool:
-        """Return that the turn is over that seems to be so."""
+        """Return that the turn has ended that seems to be so."""
         return False
 
     def interrupt(self) -> None:

@@ -264,7 +264,7 @@ class LiveSession:
         return self.input.put(self.wire, text, prompt_uuid, command=command)
 
     def announce(self, turn: Turn) -> None:
-        """Give a turn's prompt to Claude; called when those before it are over."""
+        """Give a turn's prompt to Claude; called when those before it have ended."""
         if not turn.name:
             if self.supervision is not None:
                 self.supervision.take_up(turn)
@@ -631,7 +631,7 @@ class LiveSession:
         """End Claude: interrupt, end of input, terminate, kill; each step bounded.
 
         Args:
-            over: set when the output is over; None where nobody reads it now.
+            over: set when the output has ended; None where nobody reads it now.
         """
         if self.supervision is not None:
             self.supervision.cancel()

@@ -113,7 +113,7 @@ class ClaudeOutput(io.TextIOBase):
         return True
 
     def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
-        """Return the next line with its newline, waiting for it; empty once the output is over."""
+        """Return the next line with its newline, waiting for it; empty after the end."""
         self.on_demand()
         self._hold(None)
         while self._descriptor is None:
@@ -200,7 +200,7 @@ class ClaudeOutput(io.TextIOBase):
             self._changed.notify_all()
 
     def _step(self) -> str | None:
-        """Return the next line; None where none came for a while, or the output is over."""
+        """Return the next line; None where none came for a while, or the output has ended."""
         line = next(self._lot, None)
         if line is None:
             self._lot = iter(self._next_lot())

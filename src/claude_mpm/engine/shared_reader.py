@@ -64,7 +64,7 @@ class SharedReading:
         # reads by himself takes it away: each holds it for the four fields below.
         self._lock = threading.Lock()
         self._away = False  # on an errand
-        self._left = False  # it is over, or read by others too
+        self._left = False  # it has ended, or is read by others too
         self._quiet = False
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None

@@ -68,7 +68,7 @@ class Shutdown:
         """Go as far as it takes.
 
         Args:
-            over: set when the output is over; None where nobody reads it now.
+            over: set when the output has ended; None where nobody reads it now.
         """
         for step in (self._end_input, self._process.terminate, self._kill):
             if self._is_gone() or self._is_without_host():

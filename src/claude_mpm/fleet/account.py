@@ -53,7 +53,7 @@ class Account:
             self._wake()
 
     def heard(self, who: object) -> None:
-        """Note that the model answers `who`, or that its turn is over: the next may return."""
+        """Note that the model answers `who`, or that its turn has ended: the next may return."""
         if self._first is who:
             self._first = None
             self._returning = bool(self._queue)

@@ -142,7 +142,7 @@ class Job:
     def open(self) -> None:
         """Begin the session, or take it up; then `turn` is the one of the task.
 
-        Where the turn is over, `claude` is None, unless something is to be run beside it.
+        Where the turn has ended, `claude` is None, unless something is to be run beside it.
 
         Raises:
             MPMError: the place refused, or something cannot be meant.
@@ -167,7 +167,7 @@ class Job:
                 self._take_up_finished()
 
     def _take_up_finished(self) -> None:
-        """Read the turn that is over, and go on with the prompt where that is not done with it."""
+        """Read the ended turn, and go on with the prompt where that is not done with it."""
         self.store.catch_up(self.folder)
         self.turn = read_turn(self.folder, self.store, read_status(self.folder, self.store.index))
         stood_still = self.turn.verdict.outcome is TurnOutcome.INTERRUPTED
@@ -237,7 +237,7 @@ class Job:
             self.turn.interrupt()
 
     def detach(self) -> None:
-        """Let go of Claude, which goes on."""
+        """Release Claude, which goes on."""
         if self.claude is not None:
             self.claude.detach()
 
@@ -401,7 +401,7 @@ class Job:
 
 
 def trouble_of(turn: Turn) -> Trouble | None:
-    """Return what infrastructure did to a turn that is over; None where that was nothing."""
+    """Return what infrastructure did to a turn that has ended; None where that was nothing."""
     verdict = turn.verdict
     if verdict.outcome is TurnOutcome.LOST:
         return Trouble.PLACE_LOST

@@ -142,7 +142,7 @@ class Batch:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Let go of what runs; it goes on by itself."""
+        """Release what runs; it goes on by itself."""
         self.leave()
         try:
             if self._running is not None:

@@ -86,7 +86,7 @@ class Checkout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_checkout(checkout: Checkout, wrap: Wrap, environ: Mapping[str, str] | None = None) -> str:
-    """Make it anew, and return its folder as the place knows it.
+    """Make it again, and return its folder as the place knows it.
 
     Raises:
         LaunchError: there is no such repository or revision, or git refuses.

@@ -1,7 +1,7 @@
 """The folder of a batch: its tasks, and a log of everything that happened to them.
 
 What is about to be done is in the log before it is done. So a runner may be killed at any moment:
-whoever reads the log knows every attempt, and its session tells what has become of it.
+whoever reads the log knows every attempt, and its session says how it stands.
 """
 
 from __future__ import annotations
@@ -373,7 +373,7 @@ class Ledger:
 
 
 class BatchLock:
-    """Says who runs a batch: one at a time, and death lets go of it.
+    """Says who runs a batch: one at a time, and death releases it.
 
     Args:
         folder: of the batch.

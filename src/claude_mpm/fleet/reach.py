@@ -51,7 +51,7 @@ class _Question(msgspec.Struct, frozen=True):
 def reach_places(
     places: Sequence[Place], plugins: Sequence[str] = (), *, patience: float = PATIENCE
 ) -> list[Reached]:
-    """Ask all places at the same time, and return what has come of it, in their order.
+    """Ask all places at the same time, and return what they answered, in their order.
 
     Args:
         plugins: modules that register their orchestrators.

@@ -1,4 +1,4 @@
-"""Runs a batch: admits attempts to places, follows them, and writes down what came of each.
+"""Runs a batch: admits attempts to places, follows them, and writes down the outcome of each.
 
 All of it is in one event loop, which alone writes the log; what waits is done in threads.
 """
@@ -159,7 +159,7 @@ class Runner:
     # --- the whole --------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Run until every task has ended, or the runner is told to halt.
+        """Run until every task has ended, or the runner is asked to halt.
 
         Raises:
             MPMError: the log takes no more, or something else that is no task's fault.
@@ -382,7 +382,7 @@ class Runner:
                 seen.until = refused_until(event.data.fields) or seen.until
 
     async def _settle(self, state: TaskState, site: _Site, job: Job, seen: Seen) -> None:
-        """Decide what becomes of an attempt whose turn is over, or was ended."""
+        """Decide what becomes of an attempt whose turn has ended, or was ended."""
         turn = job.turn
         assert turn is not None
         if not turn.done:
@@ -433,7 +433,7 @@ class Runner:
         await self._note_pause(state, job, "budget", Seen())
         self.halt(How.END, "budget")
 
-    # --- what came of it --------------------------------------------------------------------
+    # --- the outcome --------------------------------------------------------------------
 
     async def _note_pause(
         self, state: TaskState, job: Job, reason: str, seen: Seen, until: float | None = None

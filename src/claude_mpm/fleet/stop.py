@@ -39,7 +39,7 @@ def stop_batch(
         options: as the runner has them.
 
     Raises:
-        NotOwner: who runs it does not let go of it.
+        NotOwner: who runs it does not release it.
         StorageError: the folder cannot be written.
     """
     (folder / STOP_FILE).touch(mode=0o600)

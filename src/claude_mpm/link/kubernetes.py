@@ -151,7 +151,7 @@ class PodFar(ShellFar):
             raise LinkCut(f"the pod {spec.pod}: {self._trouble}")
 
     def _lost(self, how: str) -> FarFailed:
-        """Note what has become of the pod where the verdict looks for its evidence."""
+        """Note the state of the pod where the verdict looks for its evidence."""
         reason = f"the pod {self._of_pod.pod} {how}"
         self._folder.errors.append(f"{reason}\n".encode())
         return FarFailed(reason)

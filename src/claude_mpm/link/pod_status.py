@@ -1,4 +1,4 @@
-"""What a pod's status says: what it waits for, and what has become of it."""
+"""What a pod's status says: what it waits for, and how it ended."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def trouble(pod: dict[str, Any]) -> str:
 
 
 def fate(pod: dict[str, Any]) -> str:
-    """Return in one line what has become of a pod, as its status says."""
+    """Return in one line the state of a pod, as its status says."""
     status = _status(pod)
     said = [_short(status.get("reason")), _short(status.get("message"))]
     for state in _states(pod):

@@ -223,7 +223,7 @@ class Conversation(ABC):
 
         Args:
             since: the byte of the journal to start at: 0, or the `end` of an event.
-            follow: whether to wait for more until the output is over.
+            follow: whether to wait for more until the output has ended.
         """
         folder = self._live.folder
         from claude_mpm.sessions.reader import read_events

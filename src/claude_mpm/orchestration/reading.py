@@ -160,7 +160,7 @@ class Reading(Conversation):
         self._live.act()
 
     def _on_end(self) -> None:
-        """Called once when the output is over and was read."""
+        """Called once when the output has ended and was read."""
         self._flush_buffer()
         self.running = False
         self._live.end_output()

@@ -1,4 +1,4 @@
-"""What has become of every prompt of a session, as its inbox and its journal tell."""
+"""The state of every prompt of a session, as its inbox and its journal say."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fates(
     recall: Recall = lambda _: {},
     since: int = 0,
 ) -> list[tuple[Prompt, Fate]]:
-    """Return every prompt in the inbox, oldest first, with what has become of it.
+    """Return every prompt in the inbox, oldest first, with its state.
 
     Args:
         answered: the uuids of prompts that have a result.

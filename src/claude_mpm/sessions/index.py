@@ -245,7 +245,7 @@ class Index:
         )
 
     def spent(self, session: str) -> Spending:
-        """Return what the turns of a session used that are over."""
+        """Return what the turns of a session used that have ended."""
         return self._sum("session = ? AND offset <> ?", session, _RUNNING)
 
     def spent_since(self, moment: float, but: str) -> Spending:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LIVENESS_INTERVAL = 1.0
 # The kinds of event that processors make and the index keeps.
 FOUND = frozenset({"ticket", "delegation", "turn", "cost"})
-# Those in which Claude says what has become of a prompt or a request.
+# Those in which Claude says the state of a prompt or a request.
 _HEARD = frozenset({"command_lifecycle", "control_response"})
 # The kinds of event of a journal with which the disk has something to do.
 _TO_DISK = frozenset({"result", "not-json"})
@@ -157,7 +157,7 @@ class Session:
         self._cursor = Cursor(folder.journal, begin, together=self._together)
         self._changes = subscribe(folder.exchange)
         self._let_go = False
-        # A host says that it is over by a file that it renames; only then, and once in a while in
+        # A host says that it has ended by a file that it renames; only then, and once in a while in
         # case it died, is it asked.
         self._may_be_over = True
 

@@ -42,7 +42,7 @@ class State(StrEnum):
 
     @property
     def since(self) -> str:
-        """The state of a session that is over, as a verb: "has ended", "was lost"."""
+        """The state of a session that has ended, as a verb: "has ended", "was lost"."""
         return f"{'was' if self is State.LOST else 'has'} {self}"
 
     @property
@@ -78,7 +78,7 @@ class Status(msgspec.Struct, frozen=True):
 def read_status(folder: SessionFolder, index: Index) -> Status:
     """Return what a session does; the index must have been brought up to date before.
 
-    Only the last turn is read: all that is older is over.
+    Only the last turn is read: all that is older has ended.
 
     Raises:
         StorageError: the session's record is damaged.
@@ -121,7 +121,7 @@ def read_state(folder: SessionFolder, index: Index) -> SessionState:
 
 
 def prompt_fates(folder: SessionFolder, index: Index) -> list[tuple[Prompt, Fate]]:
-    """Return every prompt with what has become of it, oldest first; as `read_status`."""
+    """Return every prompt with its state, oldest first; as `read_status`."""
     meta = folder.read_meta()
     start = meta.last_start.offset
     runs = folder.exit_status() is None and not folder.has_ended()

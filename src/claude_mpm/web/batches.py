@@ -1,4 +1,4 @@
-"""Batches for the page: how far each has come, and what came of each task."""
+"""Batches for the page: how far each has come, and the outcome of each task."""
 
 from __future__ import annotations
 

@@ -182,6 +182,6 @@ def _data_of(event: Event) -> tuple[Any, bool]:
     try:
         msgspec.json.decode(raw, type=msgspec.Raw)
         raw.decode()
-    except (UnicodeDecodeError, *NOT_JSON):  # what our own decoder understands all the same
+    except (UnicodeDecodeError, *NOT_JSON):  # what our own decoder understands anyway
         return msgspec.to_builtins(event.data, enc_hook=str), False
     return msgspec.Raw(raw.replace(b"\r", b" ")), False  # a line end in server-sent events

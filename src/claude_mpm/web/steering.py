@@ -34,7 +34,7 @@ class TakesUp(Protocol):
 
 
 class _Held:
-    """A session that is followed here until its turns are over."""
+    """A session that is followed here until its turns have ended."""
 
     def __init__(self, claude: MPMOrchestrator) -> None:
         self.claude = claude
@@ -44,7 +44,7 @@ class _Held:
 class Steering:
     """Acts on sessions in the place of a person at a terminal; every method may wait.
 
-    A session that is given a prompt is followed until its turns are over, and is let go of then:
+    A session that is given a prompt is followed until its turns have ended, and is released then:
     its linger rule counts from there on. Called from many threads.
 
     Args:
@@ -64,7 +64,7 @@ class Steering:
 
         Raises:
             UsageError: the prompt is empty.
-            SessionEnded: its Claude takes no more input, and ends when its turn is over.
+            SessionEnded: its Claude takes no more input, and ends when its turn has ended.
             MPMError: it could not be started, or takes no prompt.
         """
         check_prompt(text)
@@ -100,7 +100,7 @@ class Steering:
         return held
 
     def _follow(self, name: str, held: _Held, turn: Turn) -> None:
-        """Wait for the end of a turn, and let go of the session with the last one."""
+        """Wait for the end of a turn, and release the session with the last one."""
         turn.wait()
         with self._lock:
             held.open -= 1
@@ -173,7 +173,7 @@ class Steering:
             raise SessionEnded(f"session {folder.path.name[:8]} {state.since}")
 
     def let_go(self) -> None:
-        """Let go of every session that is followed; each goes on with its turn."""
+        """Release every session that is followed; each goes on with its turn."""
         with self._lock:
             held, self._held = list(self._held.values()), {}
         for each in held:

@@ -52,7 +52,7 @@ _decode = msgspec.json.Decoder(_Line).decode
 class Budget(Observer):
     """Interrupts the turn that uses a budget up, and lets no prompt in where one is used up.
 
-    What was used by turns that are over is in the index, for all sessions. What the turn that runs
+    What ended turns used is in the index, for all sessions. What the turn that runs
     has used, its subagents with it, Claude is asked for while it works (`get_usage`; observed:
     Claude Code 2.1.330), so no price is needed. Meanwhile, and where Claude cannot be asked, the
     tokens of its messages are counted: each message once, though every block of it repeats them.
@@ -68,7 +68,7 @@ class Budget(Observer):
         self._limits = live.options.budgets
         self._told_before: Spending | None = None  # by the last result: sums of the session
         self._sum_at_start: Spending | None = None  # told by Claude, where it resumed
-        self._before: dict[str, Spending] = {}  # in each span, by turns that are over
+        self._before: dict[str, Spending] = {}  # in each span, by turns that have ended
         self._told: Spending | None = None  # by Claude, of the turn that runs
         self._counted: dict[str, int] = {}  # tokens of each message since the last result
         self._asked: set[str] = set()
@@ -126,7 +126,7 @@ class Budget(Observer):
     # --- what was used ----------------------------------------------------------------------
 
     def _look_up(self) -> None:
-        """Read what was used by turns that are over.
+        """Read what was used by turns that have ended.
 
         Raises:
             StorageError: the index does not tell.

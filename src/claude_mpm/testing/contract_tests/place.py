@@ -110,7 +110,7 @@ def _fails_with(subject: Subject, name: str, **options: Any) -> None:
     message = str(claude.error)
     assert name in message, f"the message does not name {name}: {message}"
     assert "\n" not in message, f"the message has more than one line: {message!r}"
-    assert not subject.model.requests, "Claude was started all the same"
+    assert not subject.model.requests, "Claude was started anyway"
 
 
 def the_statement_of_the_place_is_true(subject: Subject) -> None:
@@ -134,7 +134,7 @@ def a_wrong_place_is_refused(subject: Subject) -> None:
     message = str(claude.error)
     assert "no.such.host" in message, f"the message does not say what was expected: {message}"
     assert "\n" not in message, f"the message has more than one line: {message!r}"
-    assert not subject.model.requests, "Claude was started all the same"
+    assert not subject.model.requests, "Claude was started anyway"
 
 
 def the_framework_arrives(subject: Subject) -> None:

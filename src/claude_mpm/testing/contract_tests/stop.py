@@ -68,7 +68,7 @@ def stop_in_the_middle_of_a_turn_ends_the_turn(subject: Subject) -> None:
     subject.model.wait_for_stall()
     claude.stop()
     assert not over(turn).verdict.ok, "the turn counts as completed"
-    assert "never said" not in turn.text, "it was said all the same"
+    assert "never said" not in turn.text, "it was said anyway"
 
 
 def children_that_wandered_off_are_swept(subject: Subject) -> None:

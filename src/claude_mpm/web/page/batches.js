@@ -1,4 +1,4 @@
-// Batches: how far each has come, and what came of each task.
+// Batches: how far each has come, and the outcome of each task.
 import { get } from "./api.js";
 import { empty, h, note, pill, replace } from "./dom.js";
 import { onFleet } from "./fleet.js";
@@ -55,7 +55,7 @@ function card(batch, title) {
 
 async function readOne(name) {
   const { batch, tasks } = await get(`batches/${encodeURIComponent(name)}`);
-  const head = h("tr", {}, ["Task", "State", "Place", "What came of it", "Cost", "Took"].map((each) => h("th", { scope: "col" }, each)));
+  const head = h("tr", {}, ["Task", "State", "Place", "Outcome", "Cost", "Took"].map((each) => h("th", { scope: "col" }, each)));
   const body = h("tbody", {}, tasks.map(row));
   return h("div", { class: "page" }, h("h1", {}, h("a", { href: "#/batches" }, "Batches"), " · ", exact(batch.name)), card(batch, exact("Progress")),
     h("table", { class: "rows tasks" }, h("thead", {}, head), body));

@@ -1,4 +1,4 @@
-// What a tool gets and what came of it: folded, edits as diffs, and the request for a permission.
+// What a tool gets and the outcome: folded, edits as diffs, and the request for a permission.
 import { at, post } from "./api.js";
 import { h, note } from "./dom.js";
 import { exact, oneLine } from "./text.js";
