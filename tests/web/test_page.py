@@ -429,18 +429,19 @@ def test_a_thousand_sessions_are_drawn_at_once(page: OpenedPage, enter: Enter) -
     expect(tab.locator(".sum")).to_contain_text("1,000 of 1,000 sessions")
     tab.get_by_label("Search sessions").fill("session-0777")
     expect(tab.locator(".rows tbody tr")).to_have_count(1)
+    tab.get_by_label("Search sessions").fill("")
     tab.goto(f"{page.url}/#/needs")
     drawn = tab.evaluate(
         """() => new Promise((done) => {
             const begun = performance.now();
             document.querySelector('#views a[href="#/sessions"]').click();
-            const look = () => document.querySelector('.rows tbody tr')
+            const look = () => document.querySelectorAll('.rows tbody tr').length === 1000
                 ? requestAnimationFrame(() => done(performance.now() - begun))
                 : requestAnimationFrame(look);
             look();
         })"""
     )
-    assert drawn < 3000, f"{drawn:.0f} ms"
+    assert drawn < 1000, f"{drawn:.0f} ms"  # tools/page_speed.py measures; here others work, too
     folder = page.state / "sessions" / "session-0777"
     assert folder.is_dir()
 
