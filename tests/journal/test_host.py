@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from claude_mpm.environments.host_command import HOST_SCRIPT
+from claude_mpm.environments.local import Local
+from claude_mpm.environments.order import Order
+from claude_mpm.errors import LaunchError
 from claude_mpm.journal.folder_watch import subscribe
+from claude_mpm.journal.host_files import make_host_files
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.journal.lease import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     Host = Callable[..., subprocess.Popen[bytes]]
 
@@ -191,3 +197,99 @@ def test_a_terminated_host_terminates_claude_and_says_how_it_ended(
     host.wait(SECONDS)
     assert folder.exit_status() in (3, 143)
     assert_nothing_left(host)
+
+
+def test_a_host_takes_what_the_controller_has_made_and_removes_it(
+    folder: SessionFolder, start: Host, tmp_path: Path
+) -> None:
+    base = tmp_path / "not there yet"
+    make_host_files(folder, {"TMPDIR": str(base)}, str(tmp_path))
+    made = Path(folder.temporary.path.read_text().strip())
+    assert made.parent == base
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    stated = folder.read_place()
+    host = start("sh", "-c", 'echo "$CLAUDE_CODE_TMPDIR"; : >"$CLAUDE_CODE_TMPDIR/file"')
+    host.wait(SECONDS)
+    assert folder.journal.path.read_text() == f"{made}\n"
+    assert folder.read_place() == stated
+    assert not made.exists()
+    assert_nothing_left(host)
+
+
+def test_the_controller_states_what_the_host_itself_would(
+    folder: SessionFolder, start: Host, tmp_path: Path
+) -> None:
+    start("true").wait(SECONDS)
+    by_the_host = folder.read_place()
+    folder.prepare_host()
+    make_host_files(folder, os.environ, str(Path.cwd()))
+    assert folder.read_place() == by_the_host
+    folder.remove_temporary()
+
+
+def test_what_a_controller_has_made_is_made_again_for_the_next_host(
+    folder: SessionFolder, start: Host, tmp_path: Path
+) -> None:
+    make_host_files(folder, {"TMPDIR": str(tmp_path)}, str(tmp_path))
+    folder.note_base({"TMPDIR": str(tmp_path)})
+    assert folder.remove_temporary()
+    folder.prepare_host()
+    assert not folder.made.exists()
+    start("sh", "-c", 'echo "$CLAUDE_CODE_TMPDIR"').wait(SECONDS)
+    assert folder.journal.path.read_text().strip() != ""
+    assert not list(tmp_path.glob("mpm.*"))
+
+
+def test_no_link_is_followed_in_the_place_of_the_process_ids(
+    folder: SessionFolder, start: Host, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    (folder.exchange / "pid").symlink_to(victim)
+    start("true").wait(SECONDS)
+    (folder.exchange / "pid").unlink(missing_ok=True)
+    assert victim.read_text() == "untouched"
+    assert folder.exit_status() == 0
+
+
+def test_a_place_of_another_kind_is_left_to_its_own_host(tmp_path: Path) -> None:
+    class Elsewhere(Local):
+        def wrap(self, argv: Sequence[str]) -> list[str]:
+            return ["env", *argv]
+
+    for place, is_made in ((Local(), True), (Elsewhere(), False)):
+        folder = SessionFolder(tmp_path / str(is_made))
+        folder.create()
+        folder.prepare_host()
+        order = Order(
+            folder=folder,
+            claude="sh",
+            arguments=("-c", f"[ -e '{folder.made}' ] && echo made; exit 0"),
+            cwd=str(tmp_path),
+            environ={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)},
+            linger=60,
+            linger_limit=60,
+        )
+        place.start(order).wait(SECONDS)
+        assert folder.journal.path.read_text() == ("made\n" if is_made else "")
+        assert folder.read_place()["cwd"] == str(tmp_path)
+        assert not list(tmp_path.glob("mpm.*"))
+    folder.remove_host()
+
+
+def test_a_host_that_cannot_be_run_leaves_no_temporary_folder(tmp_path: Path) -> None:
+    folder = SessionFolder(tmp_path / "session")
+    folder.create()
+    folder.prepare_host()
+    order = Order(
+        folder=folder,
+        claude="true",
+        arguments=(),
+        cwd=str(tmp_path / "no such folder"),
+        environ={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)},
+        linger=60,
+        linger_limit=60,
+    )
+    with pytest.raises(LaunchError, match="cannot run"):
+        Local().start(order)
+    assert not list(tmp_path.glob("mpm.*"))

@@ -474,7 +474,7 @@ class LiveSession:
             raise self.ownership.refusal()
         if self.folder.pids() is not None:  # the last host went without a word
             orphans.end(self.folder.path)
-            self.folder.remove_temporary()
+        self.folder.remove_temporary()  # also where its controller died before there was a host
         self.folder.end_torn_line()
         self._record.write_framework(framework)
         self.folder.prepare_host()

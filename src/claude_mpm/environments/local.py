@@ -11,12 +11,14 @@ from claude_mpm.claude_binary import find_claude
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.variables import inherited
 from claude_mpm.errors import LaunchError
+from claude_mpm.journal.host_files import make_host_files
 from claude_mpm.journal.orphans import belongs
 from claude_mpm.validation import is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from claude_mpm.environments.order import HostProcess, Order
     from claude_mpm.journal.layout import SessionFolder
 
 
@@ -51,6 +53,21 @@ class Local(Environment):
     def environ(self, asked: Mapping[str, str] | None) -> dict[str, str]:
         """Return the whole environment."""
         return inherited(asked)
+
+    def start(self, order: Order) -> HostProcess:
+        """Start the host, and Claude with it; what the host needs is made here, if it runs here.
+
+        Raises:
+            LaunchError: the host cannot be run.
+        """
+        place = type(self)  # a subclass may run it as somebody else, or name what it must find
+        if place.wrap is Local.wrap and place.expected is Local.expected and self.shares_files:
+            make_host_files(order.folder, order.environ, order.cwd)
+        try:
+            return super().start(order)
+        except LaunchError:
+            order.folder.remove_temporary()
+            raise
 
     def expected(self) -> dict[str, str]:
         """Return the name of this machine."""

@@ -11,6 +11,9 @@
 #   inbox/     messages for Claude
 #   patience   seconds to wait for the first follower, if not LINGER
 #   expected   lines that the statement of where this runs must contain
+#   made       only where the controller runs in the same place, as the same user, and has made
+#              `stdin`, `alive`, `place` and the folder of temporary files: the path of that folder,
+#              then the id of the container that they are in, if any
 # Files in SESSION/exchange:
 #   feed       FIFO, read: names of messages in the inbox, or EOF
 #   lease      FIFO, read: open for writing in every follower
@@ -34,6 +37,15 @@ exec 2>>"$exchange/host.log" 3<>"$exchange/feed"
 
 send() { # SIGNAL PID: signals a process; one that has ended is not reported as an error
     kill -s "$1" "$2" 2>/dev/null
+}
+
+put_new() { # NAME VALUE: writes a file where there is nothing of that name; needs no command
+    [ ! -e "$exchange/$1" ] || return
+    set -C # so that no link is followed, either
+    printf '%s\n' "$2" >"$exchange/$1"
+    written=$?
+    set +C
+    return "$written"
 }
 
 put() { # NAME VALUE: writes a file atomically; a link or a folder of that name is not followed
@@ -143,7 +155,21 @@ make_temporary() { # the folder of Claude's temporary files; its path is short, 
     [ -d "$base" ] || mkdir -p "$base"
     temporary=$(mktemp -d "$base/mpm.XXXXXX") || return
     printf '%s\n' "$temporary" >"$exchange/temporary" # not atomic: while empty, it is ignored
-    export CLAUDE_CODE_TMPDIR="$temporary"
+}
+
+prepare() { # makes what this needs, where the controller has not; fails in a wrong place
+    if [ -f "$given/made" ]; then
+        { read -r temporary && read -r container; } <"$given/made"
+        exec 5<>"$exchange/alive"
+    else
+        mkfifo "$exchange/stdin" "$exchange/alive"
+        exec 5<>"$exchange/alive" # its readers notice when this shell has ended
+        state_place
+        is_expected || return
+        [ ! -f "$exchange/environ" ] || { . "$exchange/environ" && rm -f "$exchange/environ"; }
+        make_temporary
+    fi
+    [ -z "$temporary" ] || export CLAUDE_CODE_TMPDIR="$temporary"
 }
 
 run() { # COMMAND [ARG...]: runs Claude, from its start to its end; sets `status`
@@ -156,7 +182,8 @@ run() { # COMMAND [ARG...]: runs Claude, from its start to its end; sets `status
     claude=$!
     feed >"$exchange/stdin" &
     feeding=$!
-    put pid "$$ $claude"
+    # Not atomic, as a process would be needed for that: while it is empty, it is ignored.
+    put_new pid "$$ $claude" 2>/dev/null || put pid "$$ $claude"
     [ -z "$asked" ] || send TERM "$claude"
     watch &
     watching=$!
@@ -197,14 +224,9 @@ clean_up() { # removes the host's files; Claude's temporary ones before the file
     rm -rf ${temporary:+"$temporary"} "$@"
 }
 
-claude= asked= temporary= status=126
+claude= asked= container= temporary= status=126
 trap 'asked=yes; [ -z "$claude" ] || send TERM "$claude"' TERM
-mkfifo "$exchange/stdin" "$exchange/alive"
-exec 5<>"$exchange/alive" # its readers notice when this shell has ended
-state_place
-if is_expected; then
-    [ ! -f "$exchange/environ" ] || { . "$exchange/environ" && rm -f "$exchange/environ"; }
-    make_temporary
+if prepare; then
     run "$@"
     sweep
 fi

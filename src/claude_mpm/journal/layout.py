@@ -19,7 +19,13 @@ import msgspec
 from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.folders import check_private, make_private
 from claude_mpm.journal.exchange import ExchangeFile
-from claude_mpm.journal.orphans import belongs, exists, remove_socket, remove_temporary
+from claude_mpm.journal.orphans import (
+    belongs,
+    exists,
+    remove_socket,
+    remove_temporary,
+    temporary_base,
+)
 from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.printable import exact_line
 from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
@@ -190,6 +196,7 @@ class SessionFolder:
     agents = GivenPath("agents.json")
     host_script = GivenPath("host.sh")  # for a container; else the installed script is run
     expected_place = GivenPath("expected")
+    made = GivenPath("made")  # the host's files are made already; where its temporary folder is
     # Written by the place, and never trusted.
     journal = ExchangeEntry("out.jsonl")
     errors = ExchangeEntry("err.log")
@@ -282,7 +289,7 @@ class SessionFolder:
     def remove_host(self) -> None:
         """Remove the files that only a running host needs."""
         remove_socket(self.screen)
-        for path in (self.expected_place, self.terminal, self.screen):
+        for path in (self.expected_place, self.made, self.terminal, self.screen):
             path.unlink(missing_ok=True)
         fifos = (self.feed, self.lease, self.stdin, self.alive)
         for file in (*fifos, self.pid_file, self.closed, self.environ, self.temporary):
@@ -309,8 +316,7 @@ class SessionFolder:
 
     def note_base(self, environ: Mapping[str, str]) -> None:
         """Record where a host with these environment variables makes its temporary folder."""
-        base = environ.get("CLAUDE_CODE_TMPDIR") or environ.get("TMPDIR") or "/tmp"
-        self.write(self.hosted, f"{base}\n".encode())
+        self.write(self.hosted, f"{temporary_base(environ)}\n".encode())
 
     def note_failed_start(self, reason: str) -> None:
         """Record why no host was started."""

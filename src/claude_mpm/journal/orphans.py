@@ -17,7 +17,7 @@ from claude_mpm.errors import StorageError
 from claude_mpm.journal.storage import remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from claude_mpm.journal.exchange import ExchangeFile
 
@@ -86,6 +86,11 @@ def end(session: Path) -> int:
             signum = signal.SIGKILL
         never_set.wait(_PAUSE)
     return len(signalled)
+
+
+def temporary_base(environ: Mapping[str, str]) -> str:
+    """Return the folder in which a host with these variables makes its temporary folder."""
+    return environ.get("CLAUDE_CODE_TMPDIR") or environ.get("TMPDIR") or "/tmp"
 
 
 def remove_temporary(note: ExchangeFile, base: str) -> bool:
