@@ -61,6 +61,7 @@ def test_the_demo_shows_what_there_is_and_leaves_only_its_session(
         "✎ bug: The import stops at the first empty line",
         "ENHANCEMENT: The importer should say how many rows it has read",
         "Try next",
+        "claude-mpm web ",
     ]
     places = [text.find(milestone) for milestone in milestones]
     assert -1 not in places

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,41 @@ def test_an_answer_is_seen_as_it_comes(
     expect(tab.locator(".turn-end .outcome").last).to_have_text("completed")
     expect(tab.locator(".prompt")).to_have_text(["hello", "tell me"])
     assert as_written(tab) == journal_texts(command, session)
+
+
+def test_the_demo_begins_in_the_page_when_its_link_is_opened(
+    command: Command, browser: Browser, home: Path
+) -> None:
+    demo = command.start("demo", "--web")
+    assert demo.stdout is not None
+    link = next(filter(None, (re.search(r"http://\S+", line) for line in demo.stdout)))[0]
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(link)
+    expect(tab.locator(".prompt")).to_have_text([re.compile("The import of prices.csv loses rows")])
+    expect(tab.locator(".said", has_text="Let me see what there is to import.")).to_be_visible()
+    expect(tab.locator(".jump", has_text="bug: The import stops")).to_be_visible()
+    tab.get_by_label("Prompt", exact=True).last.fill("are you there?")
+    tab.get_by_role("button", name="Send").click()
+    expect(tab.locator(".said .written").last).to_have_text("Claude heard: are you there?")
+    context.close()
+    assert demo.stderr is not None
+    assert any("until Ctrl-C" in line for line in demo.stderr)
+    demo.send_signal(signal.SIGINT)
+    assert "✓ verdict   completed" in demo.stdout.read()
+    assert demo.wait(SECONDS) == 0, demo.stderr.read()
+    assert command.session().exit_file.read() == b"0\n"
+    assert list((home / "tmp").iterdir()) == []
+
+
+def test_a_demo_that_nobody_opens_ends_with_ctrl_c(command: Command, home: Path) -> None:
+    demo = command.start("demo", "--web")
+    assert demo.stdout is not None
+    assert any("http://" in line for line in demo.stdout)
+    demo.send_signal(signal.SIGINT)
+    assert demo.wait(SECONDS) != 0
+    assert command.session().exit_file.read() == b"0\n"
+    assert list((home / "tmp").iterdir()) == []
 
 
 def test_a_page_reloaded_and_a_server_restarted_in_an_answer_lose_and_repeat_nothing(

@@ -7,8 +7,9 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from claude_mpm.cli.demo_script import PROMPT, demo_model, write_project
 from claude_mpm.cli.output import echo, styled
 from claude_mpm.cli.run import leave
 from claude_mpm.cli.turn_view import show_turn, turn_record
+from claude_mpm.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,17 +29,19 @@ if TYPE_CHECKING:
     from claude_mpm.conversation.turn import Turn
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
     from claude_mpm.testing import ScriptedModel
+    from claude_mpm.web.application import Page
 
 _TIMEOUT = 60.0  # seconds; it takes about five
+_PATIENCE = 300.0  # seconds for which a browser is waited for; as long as its link counts
 _HASH = 12  # characters of a hash that are shown
 _NEXT = (
     ("show {session}", "the session that you have just seen"),
     ("logs {session}", "what was said in it"),
     ("tickets --session {session}", "its tickets: list, show, close, export"),
     ("delegations --session {session}", "what was handed to subagents"),
-    ("web", "all of it in your browser"),
     ("doctor", "whether all is ready for the real model"),
     ('run "What does this project do?"', "one prompt to the real model"),
+    ("web", "the page: all sessions in your browser"),
 )
 
 
@@ -52,35 +56,70 @@ class Reach(NamedTuple):
 
 
 @click.command()
+@click.option("--web", "in_page", is_flag=True, help="Show it in the page, in your browser, live.")
 @common_options
 @click.pass_context
-def demo(context: click.Context) -> None:
+def demo(context: click.Context, in_page: bool) -> None:
     """Run the real Claude Code against a model that plays a script.
 
     It needs no key and no network. Claude gets a home and a project folder that are removed
     afterwards; the session stays, so that the other commands have something to show.
+
+    With --web, the conversation begins when you open the link, and goes on until Ctrl-C: a prompt
+    in the page is answered with an echo.
     """
-    context.exit(run_demo(context.ensure_object(App)))
+    app = context.ensure_object(App)
+    if not in_page:
+        context.exit(run_demo(app))
+    if app.json:
+        raise UsageError("--web and --json do not go together: the page is for a person")
+    from claude_mpm.cli.web import page_beside
+
+    with page_beside(app) as (page, link):
+        context.exit(run_demo(app, page, link))
 
 
-def run_demo(app: App) -> int:
-    """Run the demo and return the exit status."""
+def run_demo(app: App, page: Page | None = None, link: str = "") -> int:
+    """Run the demo and return the exit status.
+
+    Args:
+        page: where it is shown, until Ctrl-C; None for the terminal alone.
+        link: lets a browser into the page.
+    """
     signal.signal(signal.SIGTERM, leave)
     with tempfile.TemporaryDirectory(prefix="claude-mpm-demo-") as folder:
         write_project(Path(folder, "project"))
         with _conversation(app, Path(folder)) as (model, framework, claude):
             _title(app, claude)
+            if page is not None:
+                _await_browser(app, page, f"{link}/session/{claude.session_id}")
             turn = claude.ask(PROMPT, timeout=app.settings.timeout or _TIMEOUT)
             show_turn(app, turn)
             reach = framework_reach(framework, model)
+            _report(app, turn, framework, reach)
+            if page is not None:
+                _stay(app)
     if app.json:
         reached = {"framework_found_in": reach.found, "requests": reach.requests}
         app.print_json({**turn_record(turn, claude.session_id), **reached})
-    else:
-        _report(app, turn, framework, reach)
+    elif page is None:
         _advise(claude.session_id)
     needed = bool(framework.instructions)
     return turn.verdict.exit_status or int(needed and not reach)
+
+
+def _await_browser(app: App, page: Page, link: str) -> None:
+    echo("It begins when you open this link, which lets one browser in, once, within 5 minutes:")
+    echo(f"{link}\n")
+    if not page.visited.wait(_PATIENCE):
+        app.note("nobody has opened the link; it begins all the same")
+
+
+def _stay(app: App) -> None:
+    """Wait for Ctrl-C."""
+    app.note("\nthe page stays open, and Claude answers a prompt in it, until Ctrl-C")
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()  # nobody sets it
 
 
 @contextmanager
@@ -123,6 +162,8 @@ def _title(app: App, claude: MPMOrchestrator) -> None:
 
 
 def _report(app: App, turn: Turn, framework: Framework, reach: Reach) -> None:
+    if app.json:
+        return
     lines = framework.instructions.strip().splitlines()
     where = f"found in the system prompt of {reach.found} of {reach.requests} requests"
     about = f"“{lines[0]}”, sha256 {framework.sha256[:_HASH]}: {where}" if lines else "none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import webbrowser
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+    from claude_mpm.web.application import Page
     from claude_mpm.web.guard import Place
     from claude_mpm.web.tokens import Role, WebTokens
 
@@ -132,6 +133,26 @@ def _serve(
             asyncio.run(serve(page, listener, tls, ready))
         finally:
             store.close()
+
+
+@contextmanager
+def page_beside(app: App) -> Iterator[tuple[Page, str]]:
+    """Serve the page on this machine meanwhile; give it, and a link that lets one browser in.
+
+    Raises:
+        UsageError: its packages are not installed.
+    """
+    _check_extra()
+    from claude_mpm.web.application import Page
+    from claude_mpm.web.running import listed
+    from claude_mpm.web.serving import served_beside
+
+    listener, place = _listen(app, None, host="127.0.0.1", port=0, behind_proxy=False, names=())
+    url, tokens = _url(listener, place), _tokens(app)
+    with closing(app.store()) as store, listed(tokens.file.parent, url):
+        page = Page(store, tokens, place, _Sessions(app), app.redactor)
+        with served_beside(page, listener):
+            yield page, f"{url}/#{tokens.make_link_code('steer')}"
 
 
 def _url(listener: socket.socket, place: Place) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,9 @@ class Page:
         place: where it is reached.
         take_up: makes orchestrators of sessions.
         redactor: takes what is secret here out of errors.
+
+    Attributes:
+        visited: set as soon as a browser has been let in; others wait for it.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Page:
         self._tokens = tokens
         self._place = place
         self._redactor = redactor
+        self.visited = threading.Event()
         self._watches = Watches()
         self.fleet = Fleet(store, self._watches)
         self.steering = Steering(store, take_up)
@@ -180,6 +185,7 @@ class Page:
             }
             return JSONResponse(refused, 401)
         secret, key, token = taken
+        self.visited.set()
         answer = Response(
             msgspec.json.encode(models.LoggedIn(key=key, role=token.role)),
             media_type="application/json",

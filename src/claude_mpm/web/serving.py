@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ import uvicorn
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
     from claude_mpm.web.application import Page
 
@@ -29,19 +31,26 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Let SIGINT and SIGTERM begin the end, and be nothing more than that."""
+        """Let SIGINT and SIGTERM begin the end, and be nothing more than that.
+
+        Beside other work, signals are that work's: it ends the server itself.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._begin_end, number)
+            loop.add_signal_handler(number, self.begin_end)
         try:
             yield
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
 
-    def _begin_end(self, number: int) -> None:
+    def begin_end(self) -> None:
+        """Take nothing more, and end what is under way; a second time, wait for nothing."""
         self._page.end()
-        self.handle_exit(number, None)
+        self.handle_exit(signal.SIGINT, None)
 
 
 async def serve(
@@ -53,6 +62,28 @@ async def serve(
         tls: what the server proves itself with; None for plain HTTP.
         ready: called when it can be reached.
     """
+    server = _server(page, tls)
+    ready()
+    await _run(server, page, listener)
+
+
+@contextmanager
+def served_beside(page: Page, listener: socket.socket) -> Iterator[None]:
+    """Serve a page by plain HTTP in a thread of its own meanwhile."""
+    server = _server(page, None)
+    with (
+        asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner,
+        ThreadPoolExecutor(1, "claude-mpm-web") as thread,
+    ):
+        serving = thread.submit(runner.run, _run(server, page, listener))
+        try:
+            yield
+        finally:
+            runner.get_loop().call_soon_threadsafe(server.begin_end)
+            serving.result()
+
+
+def _server(page: Page, tls: ssl.SSLContext | None) -> _Server:
     config = uvicorn.Config(
         page.application(),
         loop="asyncio",
@@ -69,9 +100,11 @@ async def serve(
     )
     config.load()
     config.ssl = tls
+    return _Server(config, page)
+
+
+async def _run(server: _Server, page: Page, listener: socket.socket) -> None:
     keeping = asyncio.create_task(page.keep())
-    server = _Server(config, page)
-    ready()
     try:
         await server.serve(sockets=[listener])
     finally:

@@ -16,9 +16,9 @@ let me = null;
 // --- the way in -----------------------------------------------------------------------------------
 
 async function enter() {
-  const code = /^#([0-9a-f]{64})$/.exec(location.hash)?.[1];
+  const [, code, view] = /^#([0-9a-f]{64})(\/.*)?$/.exec(location.hash) ?? [];
   if (code) {
-    history.replaceState(null, "", "/");
+    history.replaceState(null, "", view ? `/#${view}` : "/");
     try {
       await login(code);
     } catch (problem) {
