@@ -33,7 +33,7 @@ _VERSION_TIMEOUT = 10.0  # seconds; a build that does not tell its version by th
 _MOST = 200  # binaries that are remembered
 
 
-class Known(msgspec.Struct, kw_only=True):
+class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered of one binary.
 
     Args:
@@ -126,19 +126,19 @@ def known_build(claude: Path, memory: Memory, environ: Mapping[str, str] | None 
     # Imported here: most starts need none of it.
     from claude_mpm.capabilities.releases import newest_tried
 
-    answered, known.version = _ask_version(claude, environ)
-    version = parse_version(known.version)
+    answered, said = _ask_version(claude, environ)
+    known = msgspec.structs.replace(known, version=said)
+    version = parse_version(said)
     if answered and (version is None or version > newest_tried()):
-        _probe(claude, known)
+        known = _probe(claude, known)[0]
     memory.keep(claude, known)
     return known
 
 
 def probed_build(claude: Path, memory: Memory) -> tuple[Known, Probe]:
     """Probe a binary, whatever is known of it, and remember what was found."""
-    known = _unasked(claude)
-    known.version = _ask_version(claude, None)[1]
-    probe = _probe(claude, known)
+    known = msgspec.structs.replace(_unasked(claude), version=_ask_version(claude, None)[1])
+    known, probe = _probe(claude, known)
     memory.keep(claude, known)
     return known, probe
 
@@ -148,15 +148,15 @@ def _unasked(claude: Path) -> Known:
     return Known(size=status.st_size, changed=status.st_mtime_ns)
 
 
-def _probe(claude: Path, known: Known) -> Probe:
+def _probe(claude: Path, known: Known) -> tuple[Known, Probe]:
+    """Probe a binary; return what is known of it then, and the probe."""
     from claude_mpm.capabilities.probing import probe
 
     found = probe(claude)
-    known.error = found.error
-    if not found.error:
-        known.probed = found.facts
-        known.version = known.version or found.version
-    return found
+    if found.error:
+        return msgspec.structs.replace(known, error=found.error), found
+    version = known.version or found.version
+    return msgspec.structs.replace(known, error="", probed=found.facts, version=version), found
 
 
 def _ask_version(claude: Path, environ: Mapping[str, str] | None) -> tuple[bool, str]:

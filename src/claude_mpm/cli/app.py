@@ -15,7 +15,7 @@ from claude_mpm.printable import exact_line, one_line
 from claude_mpm.validation import is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claude_mpm.config.settings import Resolved, Settings
     from claude_mpm.journal.layout import SessionFolder
@@ -54,33 +54,54 @@ def is_dumb() -> bool:
 class App:
     """The state of one call of `claude-mpm`.
 
+    Args:
+        claude_args: the arguments after `--`.
+        flags, options, quiet, verbose: as the attributes.
+        noted: the notes about the project's file that were shown already; shared with copies.
+
     Attributes:
         flags: the settings from flags, by their keys.
         options: further keyword arguments for the orchestrator.
-        claude_args: the arguments after `--`.
         on: the names of places from `--on`; most commands accept one.
         json, quiet, verbose: the chosen output.
     """
 
-    def __init__(self, claude_args: Sequence[str] = ()) -> None:
-        self.flags: dict[str, Any] = {}
-        self.options: dict[str, Any] = {}
+    def __init__(
+        self,
+        claude_args: Sequence[str] = (),
+        *,
+        flags: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        quiet: bool = False,
+        verbose: int = 0,
+        noted: set[str] | None = None,
+    ) -> None:
+        self.flags: dict[str, Any] = dict(flags or {})
+        self.options: dict[str, Any] = dict(options or {})
         self.claude_args = list(claude_args)
         self.on: tuple[str, ...] = ()
         self.json = False
-        self.quiet = False
-        self.verbose = 0
+        self.quiet = quiet
+        self.verbose = verbose
         self._resolved: Resolved | None = None
-        self._noted: set[str] = set()  # notes about the project's file that were shown
+        self._noted: set[str] = set() if noted is None else noted
         self._redactor: Redactor | None = None
 
-    def copy(self) -> App:
-        """Return an app with the same flags, for another session."""
-        copied = App(self.claude_args)
-        copied.flags, copied.options = dict(self.flags), dict(self.options)
-        copied.quiet, copied.verbose = self.quiet, self.verbose
-        copied._noted = self._noted
-        return copied
+    def copy(self, *, silent: bool = False, **flags: Any) -> App:
+        """Return an app with the same flags, for another session.
+
+        Args:
+            silent: whether it says nothing but errors.
+            flags: those that it has in place of these, or beside them.
+        """
+        return App(
+            self.claude_args,
+            flags={**self.flags, **flags},
+            options=self.options,
+            quiet=silent or self.quiet,
+            verbose=0 if silent else self.verbose,
+            noted=self._noted,
+        )
 
     @property
     def resolved(self) -> Resolved:

@@ -30,8 +30,7 @@ def scan(context: click.Context, file: str) -> None:
         scan_result = _scan(file, app.settings.ticket_markers)
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror}); name a file") from error
-    scan_result.tickets = app.redactor.value(scan_result.tickets)
-    scan_result.delegations = app.redactor.value(scan_result.delegations)
+    scan_result = scan_result.redacted(app.redactor)
     if app.json:
         app.print_json(scan_result)
         return
@@ -49,10 +48,7 @@ def _scan(file: str, markers: Mapping[str, str]) -> Scan:
     for path in subagent_files(Path(file)):
         with path.open("rb") as stream:
             more = scan_file(stream, markers)
-        known = {(each["type"], each["title"].casefold()) for each in scan_result.tickets}
-        new = [t for t in more.tickets if (t["type"], t["title"].casefold()) not in known]
-        scan_result.tickets += [{**each, "file": str(path)} for each in new]
-        scan_result.delegations += [{**each, "file": str(path)} for each in more.delegations]
+        scan_result.add(more, str(path))
     return scan_result
 
 

@@ -81,9 +81,8 @@ def _server_context(app: App, tls: Any, anonymous: bool, roots: Sequence[str]) -
     store = app.store()
 
     def make_orchestrator(session_id: str, **settings: Any) -> MPMOrchestrator:
-        session_app = App(app.claude_args)
-        session_app.flags = {**app.flags, **settings, "state_dir": str(store.path)}
-        session_app.options = {**app.options, "session_id": session_id}
+        session_app = app.copy(**settings, state_dir=str(store.path))
+        session_app.options["session_id"] = session_id
         return session_app.orchestrator()
 
     sessions = SessionManager(

@@ -191,9 +191,7 @@ class _Sessions:
         """Return an orchestrator for a session."""
         from claude_mpm.cli.session_arg import taken_up
 
-        one = self._app.copy()
-        one.quiet, one.verbose = True, 0
-        one.flags["state_dir"] = self._state_dir
+        one = self._app.copy(silent=True, state_dir=self._state_dir)
         return taken_up(one, folder, **options)
 
 

@@ -220,7 +220,6 @@ class AgentFile:
     Args:
         path: the file.
         agent: the agent; None if there is none, or an invalid one.
-        name_line: the line of its name.
         lines: the line of each of its fields.
         errors: one line each, which names the file and mostly the line.
         notes: what is ignored or has another meaning than it seems, one line each.
@@ -228,10 +227,19 @@ class AgentFile:
 
     path: Path
     agent: Agent | None = None
-    name_line: int = 1
+
     lines: dict[str, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def name_line(self) -> int:
+        """The line of its name."""
+        return self.lines.get("name", 1)
+
+    def accept(self, agent: Agent) -> None:
+        """Take the agent, which is valid."""
+        self.agent = agent
 
     def fail(self, line: int, reason: str) -> None:
         """Add an error."""
@@ -268,19 +276,19 @@ def read_agent(path: Path) -> AgentFile:
     except HeadError as problem:
         file.fail(problem.line + 2, str(problem))
         return file
-    file.lines = lines = {name: line + 2 for name, line in head.lines.items()}
+    file.lines.update((name, line + 2) for name, line in head.lines.items())
     inside = next((n for n, line in enumerate(parts[0].split("\n")) if "---" in line), None)
     if inside is not None:
         file.note(inside + 2, "this `---` is part of the text; Claude itself ends the head there")
     if head.quoted is not None:
         file.note(head.quoted + 2, "not YAML; the text is taken word for word, as Claude does")
-    fields = _check(file, head, lines)
+    fields = _check(file, head, file.lines)
     prompt = parts[1].strip()
     if not prompt:
         line = parts[0].count("\n") + 2
         file.fail(line, "no prompt; write what the agent is to do below `---`")
     if not file.errors:
-        file.agent = _make(file, fields, prompt)
+        file.accept(_make(file, fields, prompt))
     return file
 
 
@@ -326,7 +334,6 @@ def _check(file: AgentFile, head: Head, lines: dict[str, int]) -> dict[str, Any]
         else:
             fields[key] = _words(value) if key in _LISTS else value
     if "name" in fields:
-        file.name_line = lines["name"]
         _check_name(file, fields["name"])
     for key in ("tools", "disallowedTools"):
         _check_tools(file, key, fields.get(key, ()), lines)

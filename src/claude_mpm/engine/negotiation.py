@@ -44,6 +44,10 @@ class Negotiation:
         self.build = ASSUMED
         self.unused: frozenset[str] = frozenset()
 
+    def leave_out(self, *facts: str) -> None:
+        """Make no use of these facts in this session."""
+        self.unused |= {*facts}
+
     def begin(
         self, place: Environment, claude: str, environ: Mapping[str, str], told: str
     ) -> Capabilities:

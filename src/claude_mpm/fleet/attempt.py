@@ -16,6 +16,7 @@ import msgspec
 
 from claude_mpm.conversation.verdict import Outcome as TurnOutcome
 from claude_mpm.engine.follow import read_turn
+from claude_mpm.engine.supervision.rate_limit import refused_until
 from claude_mpm.environments.variables import inherited
 from claude_mpm.errors import LaunchError, MPMError, UsageError
 from claude_mpm.fleet.checkout import Checkout, finish_checkout, make_checkout, remove_checkout
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from claude_mpm.fleet.task import Task
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.store import Store
+    from claude_mpm.wire.events import Event
 
 CONTINUE = "Continue from where you left off."
 _OVER = (Fate.FINISHED, Fate.DROPPED)
@@ -61,6 +63,20 @@ class Seen(msgspec.Struct):
     worked: bool = False
     tickets: int = 0
     timed_out: bool = False
+
+    def observe(self, event: Event) -> None:
+        """Take an event of the turn."""
+        match event.kind:
+            case "assistant" if not is_claude_code_text(event.data):
+                self.worked = True
+            case "ticket":
+                self.tickets += 1
+            case "unknown" if event.type == "rate_limit_event":
+                self.until = refused_until(event.data.fields) or self.until
+
+    def time_out(self) -> None:
+        """Take that the turn's time is up."""
+        self.timed_out = True
 
 
 class Job:

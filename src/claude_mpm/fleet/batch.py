@@ -66,7 +66,7 @@ class Batch:
         **limits: Any,
     ) -> None:
         chosen = _places(places)
-        self._store = Store(state_dir)
+        store = Store(state_dir)
         plan = Plan(
             name=name or time.strftime("batch-%Y%m%d-%H%M%S"),
             created_at=time.time(),
@@ -74,17 +74,25 @@ class Batch:
             places=tuple(f"{place.name}:{place.at_once}" for place in chosen),
             limits=_limits(Limits(), limits),
         )
-        folder = create_batch(self._store.path, plan, _tasks(tasks))
-        self._prepare(folder, chosen, options)
+        folder = create_batch(store.path, plan, _tasks(tasks))
+        self._prepare(store, folder, chosen, options)
 
     def _prepare(
-        self, folder: Path, places: Sequence[Place], options: Mapping[str, Any] | None
+        self,
+        store: Store,
+        folder: Path,
+        places: Sequence[Place],
+        options: Mapping[str, Any] | None,
+        *,
+        retry_failed: bool = False,
+        changes: Mapping[str, Any] | None = None,
     ) -> None:
+        self._store = store
         self.folder = folder
         self._places = places
         self._options = dict(options or {})
-        self._reopens: bool = False
-        self._changes: dict[str, Any] = {}
+        self._reopens = retry_failed
+        self._changes = dict(changes or {})
         self._lock: BatchLock | None = None
         self._ledger: Ledger | None = None
         self._runner: Runner | None = None
@@ -114,11 +122,10 @@ class Batch:
             UnknownSession: there is none.
         """
         batch = cls.__new__(cls)
-        batch._store = Store(state_dir)
-        folder = find_batch(batch._store.path, name)
-        had = Ledger(folder).plan.places
-        batch._prepare(folder, _places(had if places is None else places), options)
-        batch._reopens, batch._changes = retry_failed, limits
+        store = Store(state_dir)
+        folder = find_batch(store.path, name)
+        chosen = _places(Ledger(folder).plan.places if places is None else places)
+        batch._prepare(store, folder, chosen, options, retry_failed=retry_failed, changes=limits)
         return batch
 
     async def __aenter__(self) -> Self:

@@ -170,6 +170,29 @@ class TaskState:
         self.tried = 0
         self.since = 0.0
 
+    def begin(self, entry: Began) -> None:
+        """Take the begin of an attempt."""
+        self.began.append(entry)
+        self.paused = self.last = None
+        self.tried += 1
+        self.since = entry.at
+
+    def pause(self, entry: Paused) -> None:
+        """Take that the open attempt stands still."""
+        self.paused = entry
+
+    def resume(self, entry: Resumed) -> None:
+        """Take that the open attempt goes on."""
+        self.paused, self.since = None, entry.at
+
+    def end(self, entry: Ended) -> None:
+        """Take the end of the open attempt."""
+        self.last, self.paused, self.ended = entry.result, None, entry.final
+
+    def reopen(self) -> None:
+        """Take that the task is tried again."""
+        self.ended, self.tried = False, 0
+
     @property
     def open(self) -> Began | None:
         """The attempt that has not ended."""
@@ -330,28 +353,21 @@ class Ledger:
     def _apply(self, entry: Entry) -> None:
         match entry:
             case Began():
-                state = self._state(entry.task)
-                state.began.append(entry)
-                state.paused = state.last = None
-                state.tried += 1
-                state.since = entry.at
+                self._state(entry.task).begin(entry)
                 self.halted = ""
             case Paused():
                 state = self._state(entry.task)
-                state.paused = entry
+                state.pause(entry)
                 self._count(state.began[-1].session, entry.spent)
             case Resumed():
-                state = self._state(entry.task)
-                state.paused, state.since = None, entry.at
+                self._state(entry.task).resume(entry)
                 self.halted = ""
             case Ended(result=result):
-                state = self._state(result.task)
-                state.last, state.paused, state.ended = result, None, entry.final
+                self._state(result.task).end(entry)
                 self._count(result.session, Spending(result.cost_usd, result.tokens))
             case Reopened():
                 for task in entry.tasks:
-                    state = self._state(task)
-                    state.ended, state.tried = False, 0
+                    self._state(task).reopen()
             case Changed():
                 self.limits = entry.limits
             case Halted():

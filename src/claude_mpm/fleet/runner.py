@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.conversation.question import Question
-from claude_mpm.engine.supervision.rate_limit import refused_until
 from claude_mpm.errors import (
     BudgetExceeded,
     ClaudeNotFound,
@@ -41,7 +40,6 @@ from claude_mpm.fleet.snapshot import Live, Snapshot, remove_snapshot, write_sna
 from claude_mpm.fleet.task import Outcome, Result, Trouble
 from claude_mpm.records import Spending
 from claude_mpm.redaction import Redactor, secrets_of
-from claude_mpm.wire.text_lines import is_claude_code_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,14 +47,11 @@ if TYPE_CHECKING:
     from claude_mpm.fleet.ledger import Entry, Ledger, TaskState
     from claude_mpm.fleet.places import Place
     from claude_mpm.sessions.store import Store
-    from claude_mpm.wire.events import Event
 
 _GRACE = 15.0  # seconds for an interrupted turn to end
 _LONGEST_PAUSE = 300.0  # seconds between two attempts, or until a place is tried again
 _LIVE_INTERVAL = 1.0  # seconds between two notes of what goes on
-_SHOWN = 100  # characters of what a session does
 _PLACE_FAILS = (LaunchError, ClaudeNotFound, SessionEnded)
-_GOES_ON = ("assistant", "user", "turn")  # events by which a session shows that it waits no more
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -83,6 +78,14 @@ class _Site:
     def room(self) -> int:
         """How many sessions more it takes now."""
         return 0 if time.monotonic() < self.down_until else self.place.at_once - self.used
+
+    def take(self) -> None:
+        """Take note of one more session there."""
+        self.used += 1
+
+    def give_back(self) -> None:
+        """Take note of one less."""
+        self.used -= 1
 
     def note(self, trouble: Trouble | None) -> None:
         """Take note of how an attempt there ended."""
@@ -231,7 +234,7 @@ class Runner:
             self._new.appendleft(heapq.heappop(self._later)[2])
         while self.how is How.RUN and (found := self._next()) is not None:
             state, site = found
-            site.used += 1
+            site.take()
             worker = asyncio.create_task(self._work(state, site))
             self._workers.add(worker)
             worker.add_done_callback(partial(self._is_done, site))
@@ -262,7 +265,7 @@ class Runner:
 
     def _is_done(self, site: _Site, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
-        site.used -= 1
+        site.give_back()
         error = None if worker.cancelled() else worker.exception()
         if error is not None and self._error is None:
             self._error = error
@@ -349,7 +352,8 @@ class Runner:
             await asyncio.wait({following})
             await self._in_thread(self._rest, job.detach)
             return False
-        seen.timed_out = not self._halting.done()
+        if not self._halting.done():
+            seen.time_out()
         await self._in_thread(self._rest, job.interrupt)
         await asyncio.wait({following}, timeout=_GRACE)
         following.cancel()
@@ -361,25 +365,14 @@ class Runner:
         assert job.turn is not None
         async for item in job.turn.stream_async():
             if isinstance(item, str):
-                live.what = item[:_SHOWN] or live.what
+                live.say(item)
             elif isinstance(item, Question):
-                live.waits, live.what = True, f"asks for {item.tool}"
+                live.ask(item)
             else:
-                live.waits = live.waits and item.kind not in _GOES_ON
-                self._observe(item, live, seen)
+                live.observe(item)
+                seen.observe(item)
                 if seen.worked:
                     site.account.heard(who)
-
-    def _observe(self, event: Event, live: Live, seen: Seen) -> None:
-        match event.kind:
-            case "assistant" if not is_claude_code_text(event.data):
-                seen.worked = True
-                tools = [block.name for block in event.data.message.blocks if block.name]
-                live.what = f"runs {tools[-1]}"[:_SHOWN] if tools else live.what
-            case "ticket":
-                seen.tickets += 1
-            case "unknown" if event.type == "rate_limit_event":
-                seen.until = refused_until(event.data.fields) or seen.until
 
     async def _settle(self, state: TaskState, site: _Site, job: Job, seen: Seen) -> None:
         """Decide what becomes of an attempt whose turn has ended, or was ended."""

@@ -8,11 +8,17 @@ import msgspec
 
 from claude_mpm.journal.storage import write_whole
 from claude_mpm.validation import NOT_JSON
+from claude_mpm.wire.text_lines import is_claude_code_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from claude_mpm.conversation.question import Question
+    from claude_mpm.wire.events import Event
+
 _FILE = "live.json"
+_SHOWN = 100  # characters of what a session does
+_GOES_ON = ("assistant", "user", "turn")  # events by which a session shows that it waits no more
 
 
 class Live(msgspec.Struct, kw_only=True):
@@ -30,6 +36,21 @@ class Live(msgspec.Struct, kw_only=True):
     since: float
     what: str = "starting"
     waits: bool = False
+
+    def say(self, text: str) -> None:
+        """Take what Claude says."""
+        self.what = text[:_SHOWN] or self.what
+
+    def ask(self, question: Question) -> None:
+        """Take a permission request."""
+        self.waits, self.what = True, f"asks for {question.tool}"
+
+    def observe(self, event: Event) -> None:
+        """Take any other event."""
+        self.waits = self.waits and event.kind not in _GOES_ON
+        if event.kind == "assistant" and not is_claude_code_text(event.data):
+            tools = [block.name for block in event.data.message.blocks if block.name]
+            self.what = f"runs {tools[-1]}"[:_SHOWN] if tools else self.what
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,6 +45,31 @@ def open_far(spec: dict[str, Any], folder: SessionFolder) -> RemoteFar:
     return RemoteFar(msgspec.convert(spec, RemoteSpec), folder)
 
 
+class _OwnConnection(threading.local):
+    """The connection of the thread that asks for it; None where it has none."""
+
+    def __init__(self) -> None:
+        self.connection: ServerConnection | None = None
+
+    @property
+    def usable(self) -> ServerConnection | None:
+        """The connection, where it can be used."""
+        connection = self.connection
+        return connection if connection is not None and connection.usable else None
+
+    def open(self, spec: RemoteSpec) -> ServerConnection:
+        """Connect to the server, in place of the connection there was."""
+        self.close()
+        self.connection = ServerConnection(spec.server, spec.session)
+        return self.connection
+
+    def close(self) -> None:
+        """Close the connection; safe to call twice."""
+        connection, self.connection = self.usable, None
+        if connection is not None:
+            connection.close()
+
+
 class RemoteFar:
     """The far session; each thread has its own connection to the server.
 
@@ -56,7 +81,7 @@ class RemoteFar:
     def __init__(self, spec: RemoteSpec, folder: SessionFolder) -> None:
         self._spec = spec
         self._folder = folder
-        self._own = threading.local()
+        self._own = _OwnConnection()
 
     def start(self) -> None:
         """Start the session."""
@@ -106,19 +131,14 @@ class RemoteFar:
 
     def close(self) -> None:
         """Close this thread's connection; safe to call twice."""
-        connection = self._usable_connection()
-        if connection is not None:
-            connection.close()
-            self._own.connection = None
+        self._own.close()
 
     def _ask(self, request: InputMessage, data: bytes = b"") -> OutputMessage:
-        connection = self._usable_connection()
+        connection = self._own.usable
         if connection is not None:
             with suppress(LinkCut):  # it was cut while it was not used
                 return self._ask_on(connection, request, data)
-        self.close()
-        self._own.connection = ServerConnection(self._spec.server, self._spec.session)
-        return self._ask_on(self._own.connection, request, data)
+        return self._ask_on(self._own.open(self._spec), request, data)
 
     def _ask_on(
         self, connection: ServerConnection, request: InputMessage, data: bytes
@@ -128,10 +148,6 @@ class RemoteFar:
         except LinkCut:
             connection.close()
             raise
-
-    def _usable_connection(self) -> ServerConnection | None:
-        connection: ServerConnection | None = getattr(self._own, "connection", None)
-        return connection if connection is not None and connection.usable else None
 
 
 class RemoteStream:

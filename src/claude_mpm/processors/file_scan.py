@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.processors.tickets.finder import FoundTicket
     from claude_mpm.records import Delegation
+    from claude_mpm.redaction import Redactor
     from claude_mpm.wire.events import Event
 
 _CHUNK = 1 << 18
@@ -57,6 +58,18 @@ class Scan(msgspec.Struct):
     tickets: list[dict[str, Any]] = []
     delegations: list[dict[str, Any]] = []
 
+    def add(self, more: Scan, file: str) -> None:
+        """Add what another file has that goes with this one; a ticket that is here stays one."""
+        known = {(each["type"], each["title"].casefold()) for each in self.tickets}
+        new = [t for t in more.tickets if (t["type"], t["title"].casefold()) not in known]
+        self.tickets += [{**each, "file": file} for each in new]
+        self.delegations += [{**each, "file": file} for each in more.delegations]
+
+    def redacted(self, redactor: Redactor) -> Scan:
+        """Return the same without secrets."""
+        found = (redactor.value(self.tickets), redactor.value(self.delegations))
+        return msgspec.structs.replace(self, tickets=found[0], delegations=found[1])
+
 
 def scan_file(file: IO[bytes], markers: Mapping[str, str]) -> Scan:
     """Return the content of a file; each line is read by its own rule.
@@ -66,16 +79,18 @@ def scan_file(file: IO[bytes], markers: Mapping[str, str]) -> Scan:
         markers: further marker words, each with its ticket type.
     """
     scanner = _FileScanner(markers)
-    for line in _lines(file, scanner.scan):
+    encoding, lines = _lines(file)
+    for line in lines:
         scanner.feed(line)
-    return scanner.finish()
+    return scanner.finish(encoding)
 
 
 class _FileScanner:
     """Holds what must be known of the earlier lines of a file."""
 
     def __init__(self, markers: Mapping[str, str]) -> None:
-        self.scan = Scan()
+        self._lines = self._damaged = self._not_utf8 = 0
+        self._is_journal = False
         self._processors = (TicketProcessor("", markers), DelegationProcessor(""))
         self._finder = TicketFinder({**DEFAULT_MARKERS, **markers})
         self._phrases = DelegationFinder()
@@ -90,41 +105,46 @@ class _FileScanner:
 
     def feed(self, line: Line) -> None:
         """Take the next line."""
-        self.scan.lines += 1
+        self._lines += 1
         if self._document:
             self._gather(line)
         elif line.data.lstrip()[:1] in (b"{", b"["):
             self._take_json(line)
         else:
-            self._take_text(self.scan.lines, line)
+            self._take_text(self._lines, line)
 
-    def finish(self) -> Scan:
+    def finish(self, encoding: str) -> Scan:
         """Return what was found, once there are no more lines."""
         self._give_up_document()
         self._end_text()
-        scan = self.scan
-        if scan.kind == "journal":
-            scan.not_json = self._plain + scan.damaged
         for delegation in self._delegations.values():
             if delegation.get("state") == "running":  # nothing follows that could end it
                 delegation["state"] = "lost"
-        scan.tickets, scan.delegations = [*self._tickets.values()], [*self._delegations.values()]
-        return scan
+        return Scan(
+            kind="journal" if self._is_journal else "text",
+            lines=self._lines,
+            not_json=self._plain + self._damaged if self._is_journal else 0,
+            damaged=self._damaged,
+            not_utf8=self._not_utf8,
+            encoding=encoding,
+            tickets=[*self._tickets.values()],
+            delegations=[*self._delegations.values()],
+        )
 
     def _take_json(self, line: Line) -> None:
         events = _events(line)
         if any(map(_has_type, events)):
-            self._take_events(events, self.scan.lines, line)
+            self._take_events(events, self._lines, line)
         elif line.data.rstrip()[-1:] in (b"{", b"[", b","):
-            self._document, self._size = [(self.scan.lines, line)], len(line.data)
+            self._document, self._size = [(self._lines, line)], len(line.data)
         elif line.data.lstrip().startswith(b'{"'):
-            self.scan.damaged += 1
+            self._damaged += 1
         else:
-            self._take_text(self.scan.lines, line)
+            self._take_text(self._lines, line)
 
     def _gather(self, line: Line) -> None:
         """Take a line of an indented document, which ends with a bracket in the first column."""
-        self._document.append((self.scan.lines, line))
+        self._document.append((self._lines, line))
         self._size += len(line.data)
         if line.data[:1] not in (b"}", b"]"):
             if self._size > _LARGEST_DOCUMENT:
@@ -146,10 +166,10 @@ class _FileScanner:
 
     def _take_events(self, events: list[Event], number: int, line: Line) -> None:
         self._end_text()
-        self.scan.kind = "journal"
+        self._is_journal = True
         for event in events:
             if event.kind == "not-json":
-                self.scan.damaged += 1
+                self._damaged += 1
             elif event.kind == "result" and event.data.result and not event.data.is_error:
                 for ticket in self._finder.find(event.data.result):
                     self._keep_ticket(ticket, number, line.offset)
@@ -175,7 +195,7 @@ class _FileScanner:
         text = line.data.decode("utf-8", "replace").rstrip("\r")
         if text.strip():
             self._plain += 1
-            self.scan.not_utf8 += "\ufffd" in text and not _is_utf8(line.data)
+            self._not_utf8 += "\ufffd" in text and not _is_utf8(line.data)
         self._text.append((number, line.offset))
         self._keep_text(self._finder.feed(text))
         if phrase := self._phrases.feed(text):
@@ -221,27 +241,34 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _lines(file: IO[bytes], scan: Scan) -> Iterator[Line]:
-    """Yield the lines in UTF-8, each with its place in the file."""
+def _lines(file: IO[bytes]) -> tuple[str, Iterator[Line]]:
+    """Return what a file is written in, and its lines in UTF-8, each with its place in the file."""
     chunk = file.read(_CHUNK)
-    mark, scan.encoding = _encoding(chunk)
+    mark, encoding = _encoding(chunk)
     offset, chunk = len(mark), chunk[len(mark) :]
-    if scan.encoding == "utf-8":
-        framer = LineFramer(offset)
-        while chunk:
-            yield from framer.feed(chunk)
-            chunk = file.read(_CHUNK)
-        yield from filter(None, [framer.flush()])
-        return
-    framer, decoder = LineFramer(), codecs.getincrementaldecoder(scan.encoding)("replace")
+    if encoding == "utf-8":
+        return encoding, _utf8_lines(file, chunk, offset)
+    return encoding, _decoded_lines(file, chunk, offset, encoding)
+
+
+def _utf8_lines(file: IO[bytes], chunk: bytes, offset: int) -> Iterator[Line]:
+    framer = LineFramer(offset)
+    while chunk:
+        yield from framer.feed(chunk)
+        chunk = file.read(_CHUNK)
+    yield from filter(None, [framer.flush()])
+
+
+def _decoded_lines(file: IO[bytes], chunk: bytes, offset: int, encoding: str) -> Iterator[Line]:
+    framer, decoder = LineFramer(), codecs.getincrementaldecoder(encoding)("replace")
     ended = False
     while not ended:
         ended = not chunk
         lines = framer.feed(decoder.decode(chunk, ended).encode("utf-8", "replace"))
         for line in [*lines, *filter(None, [framer.flush() if ended else None])]:
             text = line.data.decode("utf-8", "replace") + "\n"
-            yield Line(offset, line.data, offset + len(text.encode(scan.encoding)))
-            offset += len(text.encode(scan.encoding))
+            yield Line(offset, line.data, offset + len(text.encode(encoding)))
+            offset += len(text.encode(encoding))
         chunk = b"" if ended else file.read(_CHUNK)
 
 

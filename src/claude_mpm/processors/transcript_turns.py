@@ -46,6 +46,14 @@ class _Open(msgspec.Struct):
     answered: bool = False
     stop_reason: str | None = None
 
+    def absorb(self, prompts: list[str]) -> None:
+        """Take prompts that were inserted into it."""
+        self.prompts += prompts
+
+    def answer(self, stop_reason: str | None) -> None:
+        """Take a message of Claude's own."""
+        self.answered, self.stop_reason = True, stop_reason
+
 
 class TranscriptTurns:
     """Makes a "turn" event at the end of every turn, and a "cost" event where Claude reports it.
@@ -140,7 +148,7 @@ class TranscriptTurns:
     def _queue(self, entry: TranscriptEntry) -> Iterable[Event]:
         """Record a prompt that was inserted into the running turn."""
         if self._turn is not None and entry.reason == "absorbed_mid_turn":
-            self._turn.prompts += self._typed[:1]
+            self._turn.absorb(self._typed[:1])
             del self._typed[:1]
         return ()
 
@@ -153,8 +161,7 @@ class TranscriptTurns:
         turn.usage[entry.message.id] = entry.message.usage
         if entry.is_sidechain:
             return
-        turn.answered = True
-        turn.stop_reason = entry.message.stop_reason
+        turn.answer(entry.message.stop_reason)
         if entry.is_api_error_message:
             yield self._end(
                 event,

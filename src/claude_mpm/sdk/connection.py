@@ -59,7 +59,7 @@ class Connection:
             self, options, environment, self._store, _logger, kind=environment.name, place={}
         )
         # The SDK's own transport does not say that nobody answers: its hooks may.
-        self._live.negotiation.unused = frozenset({"permission_prompts"})
+        self._live.negotiation.leave_out("permission_prompts")
         self._folder = self._live.folder
         self._first = first
         self._shows_state = shows_state

@@ -139,8 +139,8 @@ class ConnectionHandler:
         quota = authenticator.quota(token)
         quota.add_connection()
         try:
-            self._socket.quota = self._context.sessions.quota(token)
-            self._socket.lines.limit = max(token.limits.message_bytes, LONGEST_LINE)
+            longest = max(token.limits.message_bytes, LONGEST_LINE)
+            self._socket.admit(self._context.sessions.quota(token), longest)
             _log.info("%s: client %s, session %r", address, token.name, init.session[:80])
             client = Client(self._socket, token, quota.rate, authenticator)
             await self._run_protocol(client, init, quota.starting)

@@ -64,6 +64,11 @@ class MessageSocket:
         self.quota: ByteQuota | None = None
         self._in_a_line = False
 
+    def admit(self, quota: ByteQuota, limit: int) -> None:
+        """Take the client's quota, and the longest line that it may send, in bytes."""
+        self.quota = quota
+        self.lines.allow(limit)
+
     async def handshake(self) -> None:
         """Do the TLS handshake, where the server has a certificate.
 

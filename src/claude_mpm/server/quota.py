@@ -44,6 +44,10 @@ class ByteQuota:
         """Stop counting what `owner` holds; safe to call twice."""
         self._held.pop(owner, None)
 
+    def set_stored(self, size: int) -> None:
+        """Take how many bytes are stored for its sessions."""
+        self.stored = size
+
     def store(self, size: int) -> bool:
         """Return whether `size` more bytes may be stored; if so, they are counted."""
         if self.stored is None or self.stored + size > self._disk:

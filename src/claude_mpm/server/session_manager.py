@@ -129,7 +129,7 @@ class SessionManager:
         """
         quota = self.quota(token)
         if not quota.store(size):
-            quota.stored = await asyncio.to_thread(self._count_stored, token)
+            quota.set_stored(await asyncio.to_thread(self._count_stored, token))
             if not quota.store(size):
                 raise Refused(quota.no_disk)
 

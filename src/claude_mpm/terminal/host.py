@@ -145,7 +145,7 @@ class Host:
             if left <= 0:
                 return
             self._wait(left)
-        self._screens.joined = False
+        self._screens.take_joined()
 
     def _start_program(self) -> Program:
         environ = {"TERM": "xterm-256color", **self._spec.environ}
@@ -213,7 +213,7 @@ class Host:
         if self._screens.typed:
             self._program.write(bytes(self._screens.typed))
             self._screens.typed.clear()
-            self._typer.others_type = True
+            self._typer.share()
         self._resize(now)
         for name in self._fifos.names():
             self._receive_message(name)
@@ -266,8 +266,7 @@ class Host:
     def _resize(self, now: float) -> None:
         """Give the terminal the size of its screens; a new screen makes the program redraw."""
         size = self._screens.size or self._program.size
-        if self._screens.joined:
-            self._screens.joined = False
+        if self._screens.take_joined():
             self._full_size_at = now + _REDRAW_TIME
             self._program.resize(Size(size.rows, max(1, size.columns - 1)))
         elif self._full_size_at is not None:
@@ -282,7 +281,7 @@ class Host:
         before = self._program.stopped
         self._program.poll()
         if not self._program.stopped:
-            self._screens.continued = False
+            self._screens.note_running()
         elif self._screens.continued or not self._screens:
             self._program.resume()
         elif not before:
@@ -297,7 +296,7 @@ class Host:
         )
         self._linger.update(now, followed=followed)
         if self._linger.expired:
-            self._typer.ended = True
+            self._typer.end()
         if (
             self._signals.terminate_requested
             or self._typer.gives_up

@@ -111,6 +111,26 @@ class _PendingPrompt(msgspec.Struct):
     taken_back_at: float | None = None
     taken_back_state: str = ""
 
+    def type(self, status: ClaudeStatus, now: float) -> None:
+        """Take that it is typed."""
+        self.status_before, self.since = status, now
+
+    def wait_from(self, now: float) -> None:
+        """Take the moment from which its time to be accepted counts."""
+        self.since = now
+
+    def enter(self, now: float) -> None:
+        """Take that Enter is pressed."""
+        self.entered = now
+
+    def queue(self) -> None:
+        """Take that Claude seems to have it."""
+        self.queued = True
+
+    def take_back(self, state: str, now: float) -> None:
+        """Take that it is removed from the input line."""
+        self.taken_back_at, self.taken_back_state = now, state
+
 
 class PromptTyper:
     """Turns messages into keys: prompts, interrupts, and the end of input.
@@ -168,10 +188,18 @@ class PromptTyper:
 
     # --- what comes in ----------------------------------------------------------------------
 
+    def share(self) -> None:
+        """Take that someone types on a screen too."""
+        self.others_type = True
+
+    def end(self) -> None:
+        """Take that the input has ended."""
+        self.ended = True
+
     def receive(self, name: str, message: bytes) -> None:
         """Take a message of the inbox, or the name that ends the input."""
         if name == END_OF_INPUT:
-            self.ended = True
+            self.end()
         elif not self._is_claude:
             self.keys += message
         else:
@@ -213,7 +241,7 @@ class PromptTyper:
         if typed is None or report.prompt != typed.uuid:
             self._late = deque((p for p in self._late if p.uuid != report.prompt), _MAX_LATE)
         elif report.state == "queued":
-            typed.queued = True
+            typed.queue()
         else:
             self._last_status, self._stale_until = typed.status_before, now + _STALE_STATUS
             self._finish_typing()
@@ -253,7 +281,7 @@ class PromptTyper:
 
     def _type(self, prompt: _PendingPrompt, status: ClaudeStatus, now: float) -> None:
         self._typed = prompt
-        prompt.status_before, prompt.since = status, now
+        prompt.type(status, now)
         self._next_press, self._tries = 0.0, 0
         self.keys += paste_keys(prompt.text)
 
@@ -270,16 +298,16 @@ class PromptTyper:
         elif self._is_late(prompt, now):
             self._take_back(prompt, "refused", now)
         elif status.status == IDLE and _may_enter(prompt, now, shown):
-            prompt.entered = now
+            prompt.enter(now)
             self.keys += ENTER
 
     def _take_hint(self, prompt: _PendingPrompt, status: ClaudeStatus, now: float) -> None:
         """Handle a status that is not idle: Claude may have the prompt, or may ask the user."""
-        prompt.since = now
+        prompt.wait_from(now)
         if self._interrupting:
             self._interrupt(status, now)
         elif status.status == BUSY and prompt.entered and not prompt.queued:
-            prompt.queued = True
+            prompt.queue()
             self._note(prompt.uuid, "queued")
         elif status.status == WAITING and prompt.words.startswith("/") and prompt.entered:
             self._note(prompt.uuid, "started")  # a command that opens a dialog leaves no line
@@ -290,7 +318,7 @@ class PromptTyper:
         return self._timeout is not None and now >= since + self._timeout
 
     def _take_back(self, prompt: _PendingPrompt, state: str, now: float) -> None:
-        prompt.taken_back_at, prompt.taken_back_state = now, state
+        prompt.take_back(state, now)
         self.keys += CTRL_C
 
     def _wait_after_take_back(
@@ -309,10 +337,10 @@ class PromptTyper:
 
     def _wait_for_start(self, prompt: _PendingPrompt, now: float, shown: float) -> None:
         """Report once that Claude asks a question of its first start; refuse prompts in time."""
-        if prompt.since is None:
-            prompt.since = now
+        since = now if prompt.since is None else prompt.since
+        prompt.wait_from(since)
         reason = "Claude waits at a question of its first start"
-        if not self._reported_first_start and now >= max(shown, prompt.since) + _FIRST_QUESTION:
+        if not self._reported_first_start and now >= max(shown, since) + _FIRST_QUESTION:
             self._reported_first_start = True
             message = f"{reason}: `claude-mpm attach {self._session}` shows it"
             state = {"state": WAITING, "status": "first start", "message": message}

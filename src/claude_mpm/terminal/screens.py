@@ -55,6 +55,21 @@ class Screen:
         self.unsent = bytearray()
         self.reader = FrameReader()
 
+    def resize(self, size: Size) -> None:
+        """Take its size."""
+        self.size = size
+
+    def send(self, message: bytes) -> None:
+        """Send a message, as far as its socket has room; the rest stays unsent.
+
+        Raises:
+            OSError: the screen is gone.
+            BlockingIOError: some of it is unsent.
+        """
+        self.unsent += message
+        while self.unsent:
+            del self.unsent[: self.connection.send(self.unsent[:_CHUNK])]
+
 
 class Screens:
     """Accepts screens, and passes bytes between them and the program.
@@ -68,8 +83,7 @@ class Screens:
 
     Attributes:
         typed: bytes from the screens; the host clears it once it has passed them on.
-        joined: whether a screen has connected; the host resets it.
-        continued: whether a screen asks to continue a stopped program; the host resets it.
+        continued: whether a screen asks to continue a stopped program.
     """
 
     def __init__(
@@ -77,8 +91,8 @@ class Screens:
     ) -> None:
         self.path = path
         self.typed = bytearray()
-        self.joined = False
         self.continued = False
+        self._joined = False
         self._selector = selector
         self._mode_sequences = mode_sequences
         self._screens: list[Screen] = []
@@ -101,6 +115,15 @@ class Screens:
         if not sizes:
             return None
         return Size(min(size.rows for size in sizes), min(size.columns for size in sizes))
+
+    def take_joined(self) -> bool:
+        """Return whether a screen has connected since the last call."""
+        joined, self._joined = self._joined, False
+        return joined
+
+    def note_running(self) -> None:
+        """Take that the program runs, so that nobody asks for that any more."""
+        self.continued = False
 
     def show(self, data: bytes) -> None:
         """Send the program's output to all screens."""
@@ -164,17 +187,15 @@ class Screens:
             self.typed += data
         elif kind == RESIZED:
             if screen.size is None:
-                self.joined = True
+                self._joined = True
                 self._send(screen, frame(DATA, self._mode_sequences()))
-            screen.size = read_size(data)
+            screen.resize(read_size(data))
         elif kind == CONTINUED:
             self.continued = True
 
     def _send(self, screen: Screen, message: bytes) -> None:
-        screen.unsent += message
         try:
-            while screen.unsent:
-                del screen.unsent[: screen.connection.send(screen.unsent[:_CHUNK])]
+            screen.send(message)
         except BlockingIOError:
             if len(screen.unsent) > _MAX_UNSENT:
                 self._drop(screen)

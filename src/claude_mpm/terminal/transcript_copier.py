@@ -51,6 +51,27 @@ class _Progress(msgspec.Struct):
     copying: str = ""
     journal: int = 0
 
+    def begin(self, copying: str, journal: int) -> None:
+        """Take that a transcript is about to be copied; none, where `copying` is empty."""
+        self.copying, self.journal = copying, journal
+
+    def settle(self, journal: int) -> None:
+        """Count what the journal has grown by to the transcript that was being copied.
+
+        Args:
+            journal: its size now, in bytes.
+        """
+        name = self.copying
+        if name in self.again:  # read again: lines that the journal has are left out
+            self.read[name] = 0
+        elif name:
+            self.read[name] = self.read.get(name, 0) + journal - self.journal
+        self.copying = ""
+
+    def go_on_with(self, conversation: str) -> None:
+        """Take which conversation is the last."""
+        self.conversation = conversation
+
 
 class TranscriptChunk(msgspec.Struct, frozen=True):
     """Whole lines of a transcript that the journal does not have.
@@ -111,7 +132,7 @@ class TranscriptCopier:
     def follow(self, conversation: str) -> None:
         """Copy the transcript of this conversation too from now on."""
         if conversation and conversation != self._progress.conversation:
-            self._progress.conversation = conversation
+            self._progress.go_on_with(conversation)
             self._save_progress()
 
     def follow_file(self, conversation: str, path: Path) -> None:
@@ -169,19 +190,12 @@ class TranscriptCopier:
             progress = msgspec.json.decode(data, type=_Progress)
         except (FileNotFoundError, *NOT_JSON):
             return _Progress()
-        name = progress.copying
-        if name in progress.again:  # read again: lines that the journal has are left out
-            progress.read[name] = 0
-        elif name:
-            copied = os.fstat(self._journal).st_size - progress.journal
-            progress.read[name] = progress.read.get(name, 0) + copied
-        progress.copying = ""
+        progress.settle(os.fstat(self._journal).st_size)
         self._journal_lines.clear()
         return progress
 
     def _save_progress(self, copying: str = "") -> None:
-        self._progress.copying = copying
-        self._progress.journal = os.fstat(self._journal).st_size
+        self._progress.begin(copying, os.fstat(self._journal).st_size)
         self._folder.write(self._folder.transcripts, msgspec.json.encode(self._progress))
 
     def _transcript(self, conversation: str) -> Path | None:

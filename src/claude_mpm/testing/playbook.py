@@ -57,6 +57,11 @@ class _Scene:
     message: ScriptedMessage
     attempts: int = 0
 
+    def attempt(self) -> int:
+        """Count an attempt, and return its number."""
+        self.attempts += 1
+        return self.attempts
+
 
 class Playbook:
     """The scripts of a model and how far each has come; safe to use from several threads."""
@@ -82,9 +87,8 @@ class Playbook:
         """Return what this attempt at a request gets, and note how the script goes on."""
         scene = self._scene(request)
         with self._lock:
-            scene.attempts += 1
             number = next(self._replies)
-            outcome = _attempt(scene.message, scene.attempts, request.stream)
+            outcome = _attempt(scene.message, scene.attempt(), request.stream)
             if isinstance(outcome, Fail):
                 return outcome
             return self._reply(request, outcome, number)

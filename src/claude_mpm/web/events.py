@@ -53,12 +53,11 @@ def read_page(
     place = since if since is not None else size if before is None else before
     if not 0 <= place <= size:
         raise UsageError(f"the journal has {size} bytes, and none at {place}")
-    taken = _Taken(WIRES[folder.read_meta().wire], max(1, min(limit, MOST_EVENTS)), pieces)
+    at = _end_of_lines(folder, place) if since is None else since
+    taken = _Taken(WIRES[folder.read_meta().wire], max(1, min(limit, MOST_EVENTS)), pieces, at)
     if since is None:
-        taken.begin = taken.end = _end_of_lines(folder, place)
         taken.take_backwards(newest_lines(folder.journal, 0, taken.end))
     else:
-        taken.begin = taken.end = since
         taken.take(_behind(folder, since))
     return EventPage(
         events=taken.events,
@@ -76,6 +75,7 @@ class _Taken:
         wire: how the journal is read.
         most: how many lines at most.
         pieces: whether pieces of a message in the making count.
+        at: where it begins to look, in bytes.
 
     Attributes:
         begin: where the first line begins that was looked at.
@@ -83,9 +83,9 @@ class _Taken:
         making: where the messages begin that are in the making, by who says them.
     """
 
-    def __init__(self, wire: Wire, most: int, pieces: bool) -> None:
+    def __init__(self, wire: Wire, most: int, pieces: bool, at: int) -> None:
         self.events: list[EventView] = []
-        self.begin = self.end = 0
+        self.begin = self.end = at
         self.making: dict[str | None, int] = {}
         self._wire = wire
         self._most = most

@@ -40,6 +40,14 @@ class _Held:
         self.claude = claude
         self.open = 0  # turns; guarded by the lock of `Steering`
 
+    def begin(self) -> None:
+        """Count one more turn."""
+        self.open += 1
+
+    def end(self) -> None:
+        """Count one less."""
+        self.open -= 1
+
 
 class Steering:
     """Acts on sessions in the place of a person at a terminal; every method may wait.
@@ -75,7 +83,7 @@ class Steering:
             held = self._followed(folder)
             turn = held.claude.ask(text, command=command)
             with self._lock:
-                held.open += 1
+                held.begin()
         threading.Thread(
             target=self._follow, args=(name, held, turn), name=f"web-{name[:8]}", daemon=True
         ).start()
@@ -103,7 +111,7 @@ class Steering:
         """Wait for the end of a turn, and release the session with the last one."""
         turn.wait()
         with self._lock:
-            held.open -= 1
+            held.end()
             if held.open:
                 return
             if self._held.get(name) is held:

@@ -22,6 +22,10 @@ class Bell:
         self._event = asyncio.Event()
         self.polls = False  # whether nothing rings it, so that one has to look
 
+    def hang(self, *, polls: bool) -> None:
+        """Take whether nothing rings it."""
+        self.polls = polls
+
     def ring(self) -> None:
         """End the wait, or the next one at once."""
         self._event.set()
@@ -83,7 +87,7 @@ class Watches:
         if watch is None:
             watch = self._watches[folder] = _Watch(folder, asyncio.get_running_loop())
         with self.plain(own) as bell:
-            bell.polls = watch.polls
+            bell.hang(polls=watch.polls)
             watch.bells.add(bell)
             try:
                 yield bell

@@ -102,9 +102,13 @@ class LineBuffer:
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self.allow(limit)
         self._rest = bytearray()
         self._searched = 0
+
+    def allow(self, limit: int) -> None:
+        """Take another limit for the lines that follow, in bytes."""
+        self.limit = limit
 
     @property
     def held(self) -> int:

@@ -75,6 +75,12 @@ class _Pending:
     lines: list[str] = field(default_factory=list)
     length: int = 0
 
+    def add_line(self, text: str) -> None:
+        """Take a line of the description, unless that is too long already."""
+        if text and self.length + len(text) <= _MAX_DESCRIPTION:
+            self.lines.append(text)
+            self.length += len(text)
+
     def drop_last(self) -> None:
         """Discard the ticket to which the lines belong, since they deny it."""
         del self.tickets[-1:]
@@ -246,7 +252,7 @@ def _continues(pending: _Pending, line: str) -> bool:
     if deeper and not match and says_done(_LIST_ITEM.sub("", line, count=1).strip()):
         pending.drop_last()
     elif deeper or (pending.opens_list and _LIST_ITEM.match(line)):
-        _add_text(pending, line.strip())
+        pending.add_line(line.strip())
     else:
         return False
     return True
@@ -262,16 +268,10 @@ def _set_field(pending: _Pending, key: str, value: str) -> bool:
         return False
     last = pending.tickets[-1]
     if name in ("description", "details"):
-        _add_text(pending, value)
+        pending.add_line(value)
     elif name in ("priority", "severity"):
         pending.tickets[-1] = replace(last, priority=priority_of(value) or last.priority)
     elif name in ("tags", "labels"):
         names = (name.strip(" `\"'#[]") for name in value.split(","))
         pending.tickets[-1] = replace(last, tags=last.tags + tuple(filter(None, names)))
     return True
-
-
-def _add_text(pending: _Pending, text: str) -> None:
-    if text and pending.length + len(text) <= _MAX_DESCRIPTION:
-        pending.lines.append(text)
-        pending.length += len(text)
