@@ -94,9 +94,11 @@ def run_prompt(app: App, prompt: str, *, command: bool = False) -> int:
     check_prompt(prompt)
     signal.signal(signal.SIGTERM, leave)
     asks = sys.stdin.isatty() and app.settings.permissions == "ask"
-    with app.orchestrator() as claude:
+    claude = app.orchestrator()
+    claude.begin_with(prompt, timeout=app.settings.timeout, command=command)
+    with claude:
         app.know(claude.store.folder(claude.session_id))
-        turn = claude.ask(prompt, timeout=app.settings.timeout, command=command)
+        turn = claude.first_turn()
         show_turn(app, turn, asks=asks)
         turn.wait()
     turn.cut_off()
@@ -115,8 +117,10 @@ def run_detached(app: App, prompt: str, *, command: bool = False) -> int:
         OutputLost: the session's id could not be printed, so the session is stopped.
     """
     check_prompt(prompt)
-    with app.orchestrator(linger=STAY) as claude:
-        turn = claude.ask(prompt, command=command)
+    claude = app.orchestrator(linger=STAY)
+    claude.begin_with(prompt, command=command)
+    with claude:
+        turn = claude.first_turn()
         state = acknowledged(app, claude.session_id, turn.uuid)
         try:
             if app.json:

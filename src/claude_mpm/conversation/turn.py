@@ -280,6 +280,13 @@ class Turn:
         """Whether it waits for the rate limit."""
         return self._waiting is not None
 
+    def limit(self, timeout: float | None) -> None:
+        """Start the turn's clock again, with the seconds that the turn may take from now on."""
+        with self._changed:
+            self._timeout = timeout
+            self.begin()
+            self._notify()  # who waits has to wake at another time
+
     def begin(self) -> None:
         """Start the turn's clock."""
         if self._timeout is not None:

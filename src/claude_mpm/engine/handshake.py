@@ -39,6 +39,23 @@ class Handshake(Observer):
         self._says_more = False  # its first answer has something: a stand-in's may be empty
         self._ended = False
 
+    @property
+    def lets_prompts_through(self) -> bool:
+        """Whether a prompt may follow the request before it is answered.
+
+        Not where the answer may show that this Claude is refused, nor where the request has the
+        agents in it: without them, the prompt must not be run.
+        """
+        return not (self._asks or self._live.gives_agents_at_first)
+
+    def begin(self) -> None:
+        """Send the request, and what is asked beside it."""
+        live = self._live
+        with suppress(SessionEnded):  # how it ended is looked at in `wait`
+            live.begin_input(self._request_id)
+            if self._asks:
+                live.input.control("get_binary_version", self._version_id)
+
     def wait(self, timeout: float) -> None:
         """Wait for Claude's first answer.
 
@@ -48,10 +65,6 @@ class Handshake(Observer):
             ClaudeTooOld: this Claude cannot be served honestly.
         """
         live = self._live
-        with suppress(SessionEnded):  # how it ended is looked at below
-            live.begin_input(self._request_id)
-            if self._asks:
-                live.input.control("get_binary_version", self._version_id)
         if not self._settled.wait(timeout):
             raise LaunchError(
                 f"Claude did not answer within {timeout:g} seconds; see {live.folder.errors}"

@@ -75,6 +75,10 @@ class Input:
         else:
             self._write(self._inbox.read(name))
 
+    def take_back(self, name: str) -> None:
+        """Remove a message from the inbox of a session without a host."""
+        self._inbox.remove(name)
+
     def control(self, subtype: str, request_id: str | None = None, **fields: Any) -> None:
         """Send a control request of ours, such as `interrupt`."""
         self.send(_STREAM_JSON.control(request_id or new_request_id(), subtype, **fields))

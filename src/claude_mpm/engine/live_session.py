@@ -40,8 +40,9 @@ from claude_mpm.journal.lease import Lease, Ownership
 from claude_mpm.journal.recorder import Recorder
 from claude_mpm.printable import exact_line
 from claude_mpm.processors.usage import SUM_REQUEST
+from claude_mpm.sessions.delivery import Fate
 from claude_mpm.sessions.state import MOST, SessionState
-from claude_mpm.sessions.status import held_version
+from claude_mpm.sessions.status import held_version, prompt_fates
 from claude_mpm.validation import disk_is_full, error_line, is_text
 from claude_mpm.wire import WIRES, PlainLines, Wire
 
@@ -282,6 +283,16 @@ class LiveSession:
             self.logger.error("prompt not delivered: %s", error)
             turn.finish(ended=True, stderr=str(error))
 
+    def take_back(self, turn: Turn) -> None:
+        """Take back the prompt of a start that failed, unless Claude has acknowledged it.
+
+        Else a later start of the session would run what its user was told has failed.
+        """
+        if turn.name and not self.folder.has_host():
+            known = prompt_fates(self.folder, self.store.index)
+            if any(p.uuid == turn.uuid and fate is Fate.UNDELIVERED for p, fate in known):
+                self.input.take_back(turn.name)
+
     def admit(self) -> None:
         """Let a prompt in.
 
@@ -362,7 +373,7 @@ class LiveSession:
             self._host.wait(self.options.stop_timeout)
         self._start(framework, (cut,))
         self.state.expect_start(self.begin)
-        if self.folder.agents.exists() and not self.negotiation.build.can("agents_by_file"):
+        if self.gives_agents_at_first:
             self.begin_input()
         else:
             self.ask_sum()
@@ -436,6 +447,11 @@ class LiveSession:
         meta.starts[-1] = stamped(meta.starts[-1], self.negotiation.build)
         self.folder.write_meta(meta)
 
+    @property
+    def gives_agents_at_first(self) -> bool:
+        """Whether Claude gets its agents with `initialize`, as its build reads no file of them."""
+        return self.folder.agents.exists() and not self.negotiation.build.can("agents_by_file")
+
     def begin_input(self, request_id: str | None = None) -> None:
         """Send Claude what it is to know before the first prompt, and ask what is to be known.
 
@@ -445,10 +461,9 @@ class LiveSession:
         Raises:
             SessionEnded: Claude takes no input.
         """
-        build, agents = self.negotiation.build, self.folder.agents
         fields: dict[str, Any] = {}
-        if agents.exists() and not build.can("agents_by_file"):
-            fields["agents"] = msgspec.json.decode(agents.read_bytes())
+        if self.gives_agents_at_first:
+            fields["agents"] = msgspec.json.decode(self.folder.agents.read_bytes())
         self.input.control("initialize", request_id, **fields)
         self.ask_sum()
 

@@ -75,6 +75,15 @@ class Inbox:
             raise FileNotFoundError(errno.ENOENT, "no message", name)
         return (self._folder.inbox / name).read_bytes()
 
+    def remove(self, name: str) -> None:
+        """Remove a message that no host may read any more; one that is gone is fine.
+
+        Raises:
+            StorageError: it cannot be removed.
+        """
+        with storage_errors(self._folder.inbox):
+            (self._folder.inbox / name).unlink(missing_ok=True)
+
     def open_before_host(self) -> None:
         """Hold the feed open so that names can be announced before the host has started."""
         with self._using_feed:

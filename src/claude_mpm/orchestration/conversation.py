@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from claude_mpm.engine.command_line import asks_for_value, describe_left_out, le
 from claude_mpm.engine.live_session import LiveSession
 from claude_mpm.engine.resume import end_session
 from claude_mpm.engine.supervision.supervisor import Supervisor
-from claude_mpm.errors import LaunchError, MPMError, SessionEnded, SettingsError
+from claude_mpm.errors import LaunchError, MPMError, SessionEnded, SettingsError, UsageError
 from claude_mpm.orchestration.place_settings import recorded
 from claude_mpm.sessions.store import Store
 from claude_mpm.validation import check_prompt
@@ -65,6 +65,18 @@ class _Asking(threading.local):
             self.command = False
 
 
+class _Opening(msgspec.Struct, frozen=True):
+    """The prompt that a start is to give Claude.
+
+    Args:
+        timeout: seconds that its turn may take, from when Claude has answered; None for no limit.
+    """
+
+    prompt: str
+    timeout: float | None
+    command: bool
+
+
 class Conversation(ABC):
     """What can be said to a session, and what it answers; its life is the orchestrator's.
 
@@ -86,6 +98,8 @@ class Conversation(ABC):
         self.running = False
         self.store = Store(options.state_dir)
         self._asking = _Asking()
+        self._opening: _Opening | None = None
+        self._first: Turn | None = None  # of the opening, once that was given
 
     @abstractmethod
     def stop(self) -> None:
@@ -185,6 +199,65 @@ class Conversation(ABC):
         if is_read and not turn.name:
             live.turns.add(turn)
         return turn
+
+    def begin_with(
+        self, prompt: str, timeout: float | None = None, *, command: bool = False
+    ) -> None:
+        """Have the next start give Claude a prompt, whose turn is that of `first_turn`.
+
+        Claude gets it sooner than from `ask`: where nothing hangs on the answer to the first
+        request, right behind that. A start that fails takes it back, unless Claude has acknowledged
+        it; then a resume goes on with it.
+
+        Args:
+            prompt, command: as for `ask`.
+            timeout: seconds after which the turn is interrupted, counted from the end of the start.
+
+        Raises:
+            UsageError: the prompt is empty.
+        """
+        check_prompt(prompt)
+        self._opening, self._first = _Opening(prompt, timeout, command), None
+
+    def first_turn(self) -> Turn:
+        """Return the turn of the prompt of `begin_with`, which is given now if it was not yet.
+
+        Raises:
+            UsageError: there was no such prompt.
+            MPMError: as from `ask`.
+        """
+        if self._first is None:
+            if self._opening is None:
+                raise UsageError(f"{self.name}: no prompt was set with begin_with()")
+            given = self._opening
+            self._first = self.ask(given.prompt, given.timeout, command=given.command)
+        return self._first
+
+    def _open_conversation(self) -> None:
+        """Give Claude the opening while it starts, where no more than one start is tried."""
+        given, options = self._opening, self.options
+        kind = type(self)  # an override may need what there is only after the start
+        is_ours = kind.send_input is Conversation.send_input and kind.ask is Conversation.ask
+        if given is None or not is_ours or options.resume or options.start_retries:
+            return
+        with suppress(SessionEnded):  # the start says how
+            self._first = self.ask(given.prompt, command=given.command)
+
+    def _limit_opening(self) -> None:
+        """Start the clock of the turn that was begun with the start."""
+        if self._first is not None and self._opening is not None:
+            self._first.limit(self._opening.timeout)
+
+    def _take_back_opening(self) -> None:
+        """Take back the prompt that a start which failed had given already."""
+        first, self._first = self._first, None
+        if first is None:
+            return
+        first.finish(ended=True)
+        try:
+            self._live.take_back(first)
+        except MPMError as error:
+            self.logger.warning("a later start may run the prompt: %s", error)
 
     def interrupt(self) -> None:
         """Ask Claude to stop what it is doing; the conversation goes on with the next prompt."""

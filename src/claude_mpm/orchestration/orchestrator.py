@@ -136,8 +136,12 @@ class MPMOrchestrator(Reading, AsyncFace):
             live.input.host_is_there()  # its place has waited for it
         self._start_io_threads()
         if handshake is not None and self._reader is not None:
+            handshake.begin()
+            if handshake.lets_prompts_through:
+                self._open_conversation()
             handshake.wait(self.options.start_timeout)
             live.watch_start(None)
+            self._limit_opening()
         if not live.life.finish_start() and self.process.poll() is None:
             self._end_late()
         live.watch_resources()
@@ -166,6 +170,7 @@ class MPMOrchestrator(Reading, AsyncFace):
     def _abandon(self) -> None:
         if self._live.process is not None:
             self._live.end(None)
+            self._take_back_opening()
         self._live.release()
         self._live.life.fail_start()
         self.running = False
@@ -266,7 +271,13 @@ class MPMOrchestrator(Reading, AsyncFace):
         Raises:
             MPMError: it did not start.
         """
-        self.start_or_raise()
+        try:
+            self.start_or_raise()
+        except MPMError:
+            raise
+        except BaseException:  # Ctrl-C: `__exit__` is not called, and Claude may have a prompt
+            self.stop()
+            raise
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
