@@ -276,14 +276,10 @@ class App:
 
 def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict[str, Any]:
     """Return the keyword arguments of an orchestrator for the settings."""
-    names = (
-        "cwd", "model", "permission_mode", "permissions", "question_timeout", "allowed_tools",
-        "disallowed_tools", "max_turns", "max_budget_usd", "background",
-        "claude_path", "state_dir", "linger", "start_timeout", "stop_timeout", "tickets",
-        "ticket_markers", "use_framework", "resume_lost", "durability",
-        "turn_cost_limit_usd", "turn_token_limit", "session_cost_limit_usd", "session_token_limit",
-        "day_cost_limit_usd", "day_token_limit", "wait_for_rate_limit",
-    )  # fmt: skip
+    from claude_mpm.engine.options import Options
+
+    # A setting and an option of the same name are the same.
+    names = [name for name in settings.__struct_fields__ if name in Options.__struct_fields__]
     arguments = {name: getattr(settings, name) for name in names}
     return {**arguments, "claude_args": [*settings.claude_args, *claude_args]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.config.fields import PREFIX, Setting, Settings, describe
+from claude_mpm.config.fields import PREFIX, InProject, Setting, Settings, describe
 from claude_mpm.config.trust import is_trusted, real
 from claude_mpm.errors import SettingsError
 from claude_mpm.folders import config_file, config_folder, of_others
@@ -41,27 +42,10 @@ __all__ = [
 ]
 
 PROJECT_FILE = ".claude-mpm.toml"
-_PATHS = frozenset({"framework", "agents_dir", "cwd", "claude_path", "state_dir", "log_dir"})
 # Variables with the prefix of settings that are not settings.
 _NOT_SETTINGS = frozenset({"CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN"})
 _RULES = ("allowed_tools", "disallowed_tools")
-# A project's file comes with a cloned repository. Without trust, it may set only the keys of the
-# next four lists, each with its own rule; any other key is refused.
-_FREE_FOR_PROJECTS = frozenset({"model", "use_framework", "tickets", "ticket_markers", "log_level"})
 _FRAMEWORK = frozenset({"framework", "agents_dir"})
-_INSIDE_A_PROJECT = _FRAMEWORK | {"cwd"}  # paths, which must be in its folder
-# The smaller of the project's and the user's value applies.
-_SMALLER = frozenset((
-    "timeout", "question_timeout", "start_timeout", "stop_timeout", "linger", "wait_for_rate_limit",
-    "max_turns", "max_budget_usd", "turn_cost_limit_usd", "turn_token_limit",
-    "session_cost_limit_usd", "session_token_limit", "resume_lost", "background",
-))  # fmt: skip
-# The value further to the left applies: the more restrictive, or the safer. None is the last.
-_NARROWER = {
-    "permission_mode": ("plan", "dontAsk"),
-    "permissions": ("deny", "ask"),
-    "durability": ("event", "turn", "none"),
-}
 
 
 @dataclass(frozen=True)
@@ -149,6 +133,12 @@ def _folders_of_project(start: Path) -> list[Path]:
     folders = [start, *start.parents]
     ends = [n for n, folder in enumerate(folders) if folder == home or exists(folder / ".git")]
     return folders[: ends[0] + 1 if ends else 1]
+
+
+@functools.cache
+def _setting(key: str) -> Setting:
+    """Return the row of a setting; a start without a settings file needs none."""
+    return next(each for each in describe() if each.key == key)
 
 
 def _start(cwd: object) -> Path | None:
@@ -280,26 +270,27 @@ def _writable_by_others(path: Path, start: Path) -> str:
 
 def _is_free(key: str, value: _Value, folder: Path) -> bool:
     """Return whether a project may set a key to any value."""
-    if key in _INSIDE_A_PROJECT:
+    if _setting(key).in_project is InProject.INSIDE:
         return real(Path(str(value.value)).expanduser()).is_relative_to(real(folder))
-    return key in _FREE_FOR_PROJECTS
+    return _setting(key).in_project is InProject.ANY
 
 
 def _is_bounded(key: str, value: _Value) -> bool:
     """Return whether a project may set a key within the user's own value."""
-    return key in _SMALLER or value.value in _NARROWER.get(key, ())
+    setting = _setting(key)
+    return setting.in_project is InProject.SMALLER or value.value in setting.order
 
 
 def _is_less(key: str, value: Any, ours: Any) -> bool:
-    if key in _SMALLER:
+    order = _setting(key).order
+    if not order:
         return ours is None or bool(value < ours)
-    order = _NARROWER[key]
     return ours not in order or order.index(value) < order.index(ours)
 
 
 def _refusal(path: Path, key: str) -> str:
     line = _line(read_text(path, SettingsError), key)
-    where = " outside of its folder" if key in _INSIDE_A_PROJECT else ""
+    where = " outside of its folder" if _setting(key).in_project is InProject.INSIDE else ""
     return (
         f"{_shown(path)}{line}: `{key}`{where} gives a project power over what is run or spent;"
         f" set it in {user_settings_file()}, or trust the folder: {_to_trust(path.parent)}"
@@ -342,7 +333,7 @@ def _file_layer(path: Path) -> _Layer:
 
 def _located(key: str, value: object, folder: Path) -> object:
     """Return a value, relative paths resolved from the folder of the file."""
-    if key not in _PATHS or not isinstance(value, str):
+    if not _setting(key).is_path or not isinstance(value, str):
         return value
     return value if value.startswith("~") else str(folder / value)
 
