@@ -194,17 +194,24 @@ class App:
         self.flags["orchestrator"] = name
         self._resolved = None
 
-    def recall(self, folder: SessionFolder) -> None:
+    def recall(self, folder: SessionFolder, *, elsewhere: bool = False) -> None:
         """Use the settings with which a session was started; flags have priority.
+
+        Args:
+            elsewhere: whether without those of the place that it was started in.
 
         Raises:
             StorageError: its record is damaged, or may have been written by others.
         """
         folder.check()
         meta = folder.read_meta()
-        recorded = {**meta.options, "orchestrator": meta.orchestrator}
+        recorded = dict(meta.options)
+        if elsewhere:
+            recorded.pop("claude_path", None)
+        else:
+            recorded["orchestrator"] = meta.orchestrator
         confined = {name: recorded.pop(name) for name in ("confined_to",) if name in recorded}
-        if meta.cwd:
+        if meta.cwd and not elsewhere:
             recorded["cwd"] = meta.cwd
         if meta.starts:
             last = meta.starts[-1]
@@ -212,7 +219,8 @@ class App:
             if last.framework_source.startswith("/"):  # a path, not "none" or the packaged one
                 recorded["framework"] = last.framework_source
         self.flags = {**recorded, **self.flags}
-        self.options = {**meta.place, **confined, **self.options}
+        place = {} if elsewhere else meta.place
+        self.options = {**place, **confined, **self.options}
         self._resolved = None
 
     def _log_level(self) -> str:
@@ -307,19 +315,30 @@ def _keep_attribute(name: str) -> Callable[[click.Context, click.Parameter, Any]
     return callback
 
 
-def _keep_options(context: click.Context, _: click.Parameter, argument: tuple[str, ...]) -> None:
-    for pair in argument:
+def named_values(pairs: Iterable[str]) -> dict[str, Any]:
+    """Return the values of NAME=VALUE; one that is JSON is what that says.
+
+    Raises:
+        click.BadParameter: one is something else.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
         if not is_text(pair):
             raise click.BadParameter(f"{exact_line(pair)} is not UTF-8")
         try:
-            context.ensure_object(App).options[name] = json.loads(value)
+            found[name] = json.loads(value)
         except ValueError:
-            context.ensure_object(App).options[name] = value
+            found[name] = value
         except RecursionError as error:
             raise click.BadParameter(f"the value of {name!r} is nested too deeply") from error
+    return found
+
+
+def _keep_options(context: click.Context, _: click.Parameter, argument: tuple[str, ...]) -> None:
+    context.ensure_object(App).options.update(named_values(argument))
 
 
 def _option(*names: str, key: str, value: Any = None, **rest: Any) -> Callable[[Command], Command]:

@@ -10,7 +10,7 @@ import click
 
 from claude_mpm.cli.app import App, common_options
 from claude_mpm.cli.output import echo_answer, echo_json
-from claude_mpm.cli.session_arg import pick_session, status_now
+from claude_mpm.cli.session_arg import pick_session
 from claude_mpm.cli.turn_view import summary
 
 if TYPE_CHECKING:
@@ -87,37 +87,10 @@ def wait(context: click.Context, session: str | None) -> None:
     deadline = float("inf") if given is None else time.monotonic() + given
     with closing(app.store()) as store:
         folder = pick_session(store, session)
+        from claude_mpm.engine.follow import settled
+
         status = settled(store, folder, deadline)
         context.exit(_outcome(app, store, folder, status))
-
-
-def settled(
-    store: Store, folder: SessionFolder, deadline: float, *, look: float | None = None
-) -> Status:
-    """Wait until a session neither starts nor works, or the time is up; return what it does.
-
-    Args:
-        deadline: on the monotonic clock.
-        look: seconds after which it is looked whether a permission request is open, with which
-            the wait ends, too; None for not at all.
-    """
-    from claude_mpm.engine.follow import read_turn
-    from claude_mpm.journal.folder_watch import subscribe
-    from claude_mpm.sessions.reader import LIVENESS_INTERVAL
-    from claude_mpm.sessions.status import State
-
-    at_once = 1e9 if look is None else look  # seconds; what a wait can take
-    with closing(subscribe(folder.exchange)) as changes:
-        while True:
-            status = status_now(store, folder)
-            left = min(deadline - time.monotonic(), at_once)
-            asks = look is not None and status.questions
-            if status.state in (State.IDLE, State.ENDED, State.LOST) or asks or left <= 0:
-                return status
-            if status.begun and status.state is not State.PARKED:
-                read_turn(folder, store, status, timeout=left)
-            else:
-                changes.wait(min(left, LIVENESS_INTERVAL))
 
 
 def _outcome(app: App, store: Store, folder: SessionFolder, status: Status) -> int:

@@ -36,6 +36,7 @@ _COMMANDS = {
     "stop": "sessions",
     "wait": "follow",
     "resume": "resume",
+    "move": "move",
     "tickets": "tickets",
     "delegations": "delegations",
     "orchestrators": "orchestrators",

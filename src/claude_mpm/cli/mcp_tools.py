@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.cli.follow import settled
 from claude_mpm.cli.session_arg import end_session, status_now, taken_up
 from claude_mpm.conversation.question import input_of
+from claude_mpm.engine.follow import settled
 from claude_mpm.errors import QuestionOver, SessionEnded, UnknownSession, UsageError
 from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.sessions.status import State

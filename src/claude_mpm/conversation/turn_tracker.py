@@ -109,6 +109,16 @@ class TurnTracker(Observer):
                 if not turn.watched:
                     turn.wait(max(0.0, deadline - time.monotonic()))
 
+    def wait_for_all(self) -> None:
+        """Wait until every turn is over, also those that are asked for meanwhile."""
+        while True:
+            with self._lock:
+                turns = self._all()
+            if all(turn.done for turn in turns):
+                return
+            for turn in turns:
+                turn.wait()
+
     def look(self) -> bool:
         """Return whether a turn has ended by itself, or its time is up."""
         turn = self.active

@@ -10,8 +10,10 @@ from claude_mpm.conversation.turn import Turn
 from claude_mpm.conversation.turn_tracker import TurnTracker
 from claude_mpm.engine.command_line import asks_for_value
 from claude_mpm.engine.resume import find_prompt
+from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.sessions.reader import LIVENESS_INTERVAL, open_beside
 from claude_mpm.sessions.state import SessionState
+from claude_mpm.sessions.status import State, read_status
 from claude_mpm.wire.text_lines import LineAssembler
 
 if TYPE_CHECKING:
@@ -94,6 +96,31 @@ def wait_for_acknowledgement(
             if said := state.delivery(uuid):
                 return said
     return ""
+
+
+def settled(
+    store: Store, folder: SessionFolder, deadline: float, *, look: float | None = None
+) -> Status:
+    """Wait until a session neither starts nor works, or the time is up; return what it does.
+
+    Args:
+        deadline: on the monotonic clock.
+        look: seconds after which it is looked whether a permission request is open, with which
+            the wait ends, too; None for not at all.
+    """
+    at_once = 1e9 if look is None else look  # seconds; what a wait can take
+    with closing(subscribe(folder.exchange)) as changes:
+        while True:
+            store.catch_up(folder)
+            status = read_status(folder, store.index)
+            left = min(deadline - time.monotonic(), at_once)
+            asks = look is not None and status.questions
+            if status.state in (State.IDLE, State.ENDED, State.LOST) or asks or left <= 0:
+                return status
+            if status.begun and status.state is not State.PARKED:
+                read_turn(folder, store, status, timeout=left)
+            else:
+                changes.wait(min(left, LIVENESS_INTERVAL))
 
 
 def read_to_end(folder: SessionFolder, store: Store) -> None:

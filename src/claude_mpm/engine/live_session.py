@@ -85,6 +85,7 @@ class LiveSession:
         process: the host, or the process with pipes that a subclass started.
         session: reads the journal.
         hosted: whether the process is a host.
+        kind, place: as given.
         begin: where in the journal Claude's last start begins, in bytes; 0 where it was started by
             another controller.
         state: what the session's events say; each is applied before anybody observes it.
@@ -109,8 +110,8 @@ class LiveSession:
         self.store = store
         self.logger = logger
         self.loader = loader
-        self._kind = kind
-        self._place = place
+        self.kind = kind
+        self.place = place
         self._asked = options
         self.state = SessionState(most=MOST)
         self.life = Lifecycle()
@@ -164,9 +165,9 @@ class LiveSession:
         return SessionRecord(
             self.folder,
             self.options,
-            orchestrator=self._kind,
+            orchestrator=self.kind,
             environment=self.environment.name,
-            place=self._place,
+            place=self.place,
         )
 
     def supervise(self, supervision: Supervision) -> None:

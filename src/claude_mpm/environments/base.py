@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from claude_mpm.environments.order import HostProcess, Order
+    from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.journal.layout import SessionFolder
 
 _PATIENCE = 30.0  # seconds for a small question to a place
@@ -198,6 +199,26 @@ class Environment(ABC):
         """Send a signal to a process of the place; one that is gone already is no error."""
         command = f"kill -s {signal.Signals(signum).name[3:]} {pid} 2>/dev/null || :"
         self.run(["sh", "-c", command])
+
+    def records(self, folder: SessionFolder, environ: Mapping[str, str]) -> RecordStore:
+        """Return where Claude keeps its records of conversations, so that one can be moved.
+
+        Args:
+            folder: the folder of the session that is moved; its Claude does not run.
+            environ: Claude's environment, as `environ` returns it.
+
+        Raises:
+            LaunchError: nobody else can reach them.
+        """
+        from claude_mpm.environments.record_store import CommandRecords, LocalRecords
+
+        config = environ.get("CLAUDE_CONFIG_DIR", "")
+        home = environ.get("HOME", "")
+        if self.shares_files:
+            return LocalRecords(Path(config or Path(home or "/nowhere", ".claude")))
+        if self.runs_commands and self.keeps_files:
+            return CommandRecords(self, config, home)
+        raise LaunchError(f"{self.name}: a conversation can be moved neither there nor from there")
 
     def reach(self) -> None:
         """Make sure that the place answers, with as little as that takes.

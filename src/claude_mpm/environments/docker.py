@@ -14,6 +14,7 @@ from claude_mpm.environments.base import Environment
 from claude_mpm.environments.container import Recipe
 from claude_mpm.environments.container_host import ContainerHost, check_container, start_container
 from claude_mpm.environments.engine import Engine, bind, hide, words_of
+from claude_mpm.environments.linked import probe
 from claude_mpm.environments.local import Local
 from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError, UsageError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from claude_mpm.environments.order import HostProcess, Order
+    from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.journal.layout import SessionFolder
 
 # Folders that are the image's own: this machine's in their place would take its programs away.
@@ -217,6 +219,19 @@ class Docker(Environment):
             raise LaunchError(f"{self.name}: which of the containers has process {pid}?")
         for container in filter(None, containers):
             self._engine.signal(container.id, pid, signum)
+
+    def records(self, folder: SessionFolder, environ: Mapping[str, str]) -> RecordStore:
+        """Return where Claude keeps its records: for a new container, beside its session."""
+        if self._container:
+            return super().records(folder, environ)
+        from claude_mpm.environments.record_store import CommandRecords, OwnRecords
+
+        if self.shares_files:
+            folder.create()
+            own = folder.claude.path
+            return OwnRecords(own / "projects", own, folder.path / "record-before")
+        kept = probe(self._inside, "", "").removesuffix("/far")
+        return CommandRecords(self._inside, f"{kept}/claude/{folder.path.name}")
 
     def _hidden(self, state: Path) -> list[str]:
         """Return where a folder that is mounted by request would show the state folder inside.

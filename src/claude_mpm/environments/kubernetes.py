@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from claude_mpm.environments.order import Order
+    from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.journal.layout import SessionFolder
 
 _PULL = ("", "Always", "IfNotPresent", "Never")
@@ -171,6 +172,14 @@ class Kubernetes(Environment):
             )
         return self._host_and_user(f"{self._pod} does not run commands: it said")
 
+    def records(self, folder: SessionFolder, environ: Mapping[str, str]) -> RecordStore:
+        """Return where Claude keeps its records: of a new pod, the copy that is kept here."""
+        if self._pod:
+            return super().records(folder, environ)
+        from claude_mpm.environments.record_store import OwnRecords
+
+        return OwnRecords(folder.records, folder.records, folder.path / "record-before")
+
     def start(self, order: Order) -> Any:
         """Start the host in the pod that there is, or make one for it."""
         if self._pod:
@@ -184,8 +193,7 @@ class Kubernetes(Environment):
         try:
             inside = self._inside(pod)
             order.folder.expect_place({**inside.expected(), **self.expected()})
-            if not self._recipe.claim:
-                restore(inside, order.folder, CONFIG)
+            restore(inside, order.folder, CONFIG)
             return inside._start_in(pod, order, owned=True)
         except BaseException:
             self.kubectl.delete(pod)

@@ -16,6 +16,8 @@ mkdir -p "${1%/*}" && { [ "$2" -gt 0 ] || : >"$1"; } || exit
 head -c "$2" "$1" >"$1.new" && head -c "$3" >>"$1.new" && mv "$1.new" "$1"
 [ "$(wc -c <"$1")" -eq "$(($2 + $3))" ]"""
 
+_SIZE = """[ ! -f "$1" ] || echo "$(($(wc -c <"$1")))\""""
+
 
 def restore(place: Environment, folder: SessionFolder, config: str) -> None:
     """Bring the record of a session's conversation to where Claude looks for it.
@@ -29,8 +31,11 @@ def restore(place: Environment, folder: SessionFolder, config: str) -> None:
         LaunchError: it did not arrive.
     """
     root = folder.records
-    for file in sorted(root.rglob("*.jsonl")):
+    for file in sorted(each for each in root.rglob("*") if each.is_file()):
         target = f"{config}/projects/{file.relative_to(root)}"
+        there = place.run(["sh", "-c", _SIZE, "size", target]).strip()
+        if there.isdigit() and int(there) >= file.stat().st_size:
+            continue  # a claim has kept it
         with file.open("rb") as record:
             offset = 0
             while piece := record.read(_PIECE):

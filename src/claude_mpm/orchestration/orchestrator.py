@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.conversation.turn import Turn
     from claude_mpm.engine.live_session import LiveSession
+    from claude_mpm.engine.move import Move
     from claude_mpm.engine.output import ClaudeOutput
     from claude_mpm.engine.shared_reader import Reader
     from claude_mpm.environments.base import Environment
@@ -83,6 +84,7 @@ class MPMOrchestrator(Reading, AsyncFace):
         self.turns_before: list[Turn] = []
         self._reader: Reader | None = None
         self._output: ClaudeOutput | None = None
+        self._move: Move | None = None  # that brings the session here, while it is started
 
     @classmethod
     def place(cls) -> type[Environment]:
@@ -150,6 +152,8 @@ class MPMOrchestrator(Reading, AsyncFace):
             self._save_session_metadata()
 
     def _take_over(self, live: LiveSession) -> None:
+        if self._move is not None:
+            self._move.carry(live)
         taken = take_over(live)
         live.questions.skip(taken.over)
         self.attached = taken.attached
@@ -258,6 +262,76 @@ class MPMOrchestrator(Reading, AsyncFace):
             self._reader.join(self.options.stop_timeout)
         self.running = False
         self._let_go()
+
+    # --- another place ----------------------------------------------------------------------
+
+    def move_to(self, there: MPMOrchestrator, *, now: bool = False) -> Move:
+        """End this session's Claude, and go on with the session in another place.
+
+        Claude's record of the conversation goes along; the files of the folder that it works in
+        do not. The session stays one: its turns, cost and tickets go on in the same journal.
+
+        Args:
+            there: an orchestrator of the other place, not started; it takes up this session, and
+                is started. Without `cwd`, it works in the same folder as here.
+            now: whether a turn that runs is interrupted; else its end is waited for.
+
+        Raises:
+            MPMError: the session is not moved, and has ended here, or still runs; it can be
+                resumed here.
+        """
+        from claude_mpm.engine.move import Move
+
+        there._join(self)
+        move = Move(self._live, there._live)
+        move.check()
+        self._come_to_rest(now=now)
+        there._move = move
+        try:
+            there.start_or_raise()
+        except BaseException:
+            there.stop()
+            move.undo()
+            raise
+        finally:
+            there._move = None
+        move.keep()
+        return move
+
+    def _join(self, here: MPMOrchestrator) -> None:
+        """Take up another orchestrator's session, before anything of this one was used.
+
+        Raises:
+            UsageError: this one keeps its sessions elsewhere, or runs.
+        """
+        if self.running or self.store.path != here.store.path or self is here:
+            raise UsageError(
+                f"{self.name}: a session is moved to an orchestrator that was not started, with"
+                f" the same state_dir, {here.store.path}"
+            )
+        place, cwd = self.environment, self.options.cwd
+        folder = here.store.folder(here.session_id)
+        if cwd is None and folder.meta_file.exists() and (place.shares_files or place.keeps_files):
+            cwd = folder.read_meta().cwd or None
+        self.session_id = here.session_id
+        self.options = msgspec.structs.replace(self.options, resume=True, cwd=cwd)
+        vars(self).pop("_live", None)
+
+    def _come_to_rest(self, *, now: bool) -> None:
+        """End Claude, when its turn is over or at once, whoever started it."""
+        if self.running:
+            if not now:
+                self._live.turns.wait_for_all()
+            self.stop()
+            return
+        from claude_mpm.engine.follow import settled
+
+        folder = self.store.folder(self.session_id)
+        if not now:
+            settled(self.store, folder, float("inf"))
+        if folder.exit_status() is None and not folder.has_ended():
+            self.end_session()
+        self.stop()
 
     def _end_foreign(self) -> None:
         """End a process that a subclass set and never gave to `_start_io_threads`."""

@@ -1,0 +1,472 @@
+"""Where Claude keeps its record of a conversation, so that it can be taken to another place.
+
+A record is the transcript of a conversation, `projects/PROJECT/UUID.jsonl` below Claude's
+configuration folder, and what lies in the folder `UUID` beside it: those of subagents, and long
+outputs of tools. PROJECT is made from the folder that Claude works in. All of it was written by
+Claude, or by whatever ran in the place: a name of it is used only if it looks like one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from claude_mpm.errors import LaunchError, StorageError
+from claude_mpm.journal.exchange import ExchangeFile
+from claude_mpm.journal.storage import give_to_owner, remove_tree, storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from claude_mpm.environments.order import Reachable
+
+LARGEST = 1 << 28  # bytes of one file
+MOST = 1000  # files
+_PIECE = 1 << 20  # bytes at once
+_LONGEST_PROJECT = 200
+_PROJECT = re.compile(r"[\w-]{1,255}", re.ASCII)
+_SIZE = re.compile(r"[0-9]{1,12}")
+_BESIDE = re.compile(r"(subagents|tool-results)/[\w-][\w.-]{0,127}", re.ASCII)
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class RecordFile(msgspec.Struct, frozen=True):
+    """One file of a record.
+
+    Args:
+        project: the name of the project folder that it is in.
+        name: of the file, below the project folder.
+        size: in bytes.
+    """
+
+    project: str
+    name: str
+    size: int
+
+
+def is_name(name: str, conversation: str) -> bool:
+    """Return whether a file below a project folder may be of a conversation's record."""
+    if name == f"{conversation}.jsonl":
+        return True
+    folder, _, beside = name.partition("/")
+    return folder == conversation and bool(_BESIDE.fullmatch(beside))
+
+
+def project_name(cwd: str) -> str:
+    """Return what Claude Code calls the project folder of a folder that it works in.
+
+    Every character but letters and digits of ASCII is a hyphen; of a long name, what is cut off is
+    replaced by a hash. (Observed: Claude Code 2.1.332.)
+    """
+    units = [
+        int.from_bytes(pair, "little") for pair in _pairs(cwd.encode("utf-16-le", "surrogatepass"))
+    ]
+    name = re.sub(r"[^a-zA-Z0-9]", "-", "".join(map(chr, units)))
+    if len(name) <= _LONGEST_PROJECT:
+        return name
+    number = 0
+    for unit in units:
+        number = ((number << 5) - number + unit) & 0xFFFFFFFF
+    number = abs(number - (1 << 32) if number >> 31 else number)
+    return f"{name[:_LONGEST_PROJECT]}-{_base36(number)}"
+
+
+def _pairs(data: bytes) -> Iterator[bytes]:
+    return (data[at : at + 2] for at in range(0, len(data), 2))
+
+
+def _base36(number: int) -> str:
+    text = ""
+    while number:
+        number, digit = divmod(number, 36)
+        text = _DIGITS[digit] + text
+    return text or "0"
+
+
+class RecordStore(ABC):
+    """The records of one place; what is put there is undone unless it is kept."""
+
+    @abstractmethod
+    def files(self, conversation: str) -> list[RecordFile]:
+        """Return the files of a conversation's record, those of the project written last first.
+
+        Raises:
+            MPMError: the place does not answer, or has damaged them.
+        """
+
+    @abstractmethod
+    def pieces(self, file: RecordFile) -> Iterator[bytes]:
+        """Yield what a file holds, piece by piece.
+
+        Raises:
+            MPMError: the place does not answer, or it is no file.
+        """
+
+    @abstractmethod
+    def real_folder(self, cwd: str) -> str:
+        """Return a folder that Claude is to work in by the path that Claude finds it under.
+
+        Raises:
+            MPMError: the place does not answer, or has no such folder.
+        """
+
+    @abstractmethod
+    def put(self, file: RecordFile, source: BinaryIO) -> None:
+        """Write a file; one that is there and says something else is kept as `NAME.kept`.
+
+        Raises:
+            MPMError: it did not arrive.
+        """
+
+    @abstractmethod
+    def undo(self) -> None:
+        """Remove what was put, as far as the place can be reached."""
+
+    def keep(self, conversation: str, project: str) -> None:  # noqa: B027 -- most have no more
+        """Let what was put be the record from now on.
+
+        Args:
+            conversation: whose record it is.
+            project: the only project folder that is to have it; older copies elsewhere go.
+        """
+
+    def leave(self, new: RecordStore | None) -> None:  # noqa: B027 -- a user's own files stay
+        """Drop the record where it is the session's alone, as another store keeps it from now on.
+
+        Args:
+            new: that store; None where there was no record.
+        """
+
+
+class LocalRecords(RecordStore):
+    """Claude's configuration folder on this machine.
+
+    Args:
+        config: the folder.
+    """
+
+    def __init__(self, config: Path) -> None:
+        self._projects = config / "projects"
+        self._made: list[Path] = []
+
+    def files(self, conversation: str) -> list[RecordFile]:
+        """Return the files of a conversation's record."""
+        found = []
+        for main in self._transcripts(conversation):
+            beside = (main, *sorted(main.with_suffix("").glob("*/*")))
+            for path in beside:
+                name = str(path.relative_to(main.parent))
+                if is_name(name, conversation) and path.is_file() and not path.is_symlink():
+                    found.append(RecordFile(main.parent.name, name, path.stat().st_size))
+        return found
+
+    def _transcripts(self, conversation: str) -> list[Path]:
+        paths = [each for each in self._projects.glob(f"*/{conversation}.jsonl") if each.is_file()]
+        return sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
+
+    def pieces(self, file: RecordFile) -> Iterator[bytes]:
+        """Yield what a file holds."""
+        project = Path(os.path.realpath(self._projects / file.project))
+        return ExchangeFile(project, file.name).chunks()
+
+    def real_folder(self, cwd: str) -> str:
+        """Return the folder without links."""
+        return os.path.realpath(cwd)
+
+    def put(self, file: RecordFile, source: BinaryIO) -> None:
+        """Write a file."""
+        target = self._projects / file.project / file.name
+        with storage_errors(target):
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft = target.with_name(f"{target.name}.moving")
+            copy_to(draft, source)
+            if target.exists() and not _begins_with(draft, target):
+                target.replace(_kept(target))
+            if not target.exists():
+                self._made.append(target)
+            draft.replace(target)
+
+    def undo(self) -> None:
+        """Remove what was put, and put back what was kept; a longer record stays."""
+        for path in self._made:
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
+                if _kept(path).exists():
+                    _kept(path).rename(path)
+            with suppress(OSError):  # there is more in it
+                path.parent.rmdir()
+        self._made.clear()
+
+    def keep(self, conversation: str, project: str) -> None:
+        """Remove older copies in other project folders, if the one that was put has all of them."""
+        self._made.clear()
+        new = self._projects / project / f"{conversation}.jsonl"
+        for path in self._transcripts(conversation):
+            if path != new and _begins_with(new, path):
+                path.unlink()
+
+
+def copy_to(path: Path, source: BinaryIO) -> None:
+    """Write a file of its owner alone with all that another holds.
+
+    Raises:
+        OSError: the disk did not take it.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o600), "wb") as target:
+        give_to_owner(target.fileno(), path.parent)
+        while piece := source.read(_PIECE):
+            target.write(piece)
+
+
+def _kept(path: Path) -> Path:
+    """Return where a file is kept that says something else than the one in its place."""
+    return path.with_name(f"{path.name}.kept")
+
+
+def _begins_with(long: Path, short: Path) -> bool:
+    """Return whether a file has all of another at its beginning."""
+    with long.open("rb") as whole, short.open("rb") as part:
+        while piece := part.read(_PIECE):
+            if whole.read(len(piece)) != piece:
+                return False
+    return True
+
+
+class OwnRecords(RecordStore):
+    """Records in the session's own folder: of containers, or of pods that are made for a start.
+
+    What is there is set aside while another record is put, and goes when that is kept.
+
+    Args:
+        folder: which has PROJECT/UUID.jsonl; the place may have written all of it.
+        top: the part of it that is replaced as a whole; no place writes its parent's names while
+            no Claude runs.
+        aside: where that is set aside; on the same file system, and seen by no place.
+    """
+
+    def __init__(self, folder: Path, top: Path, aside: Path) -> None:
+        self._folder = folder
+        self._top = top
+        self._aside = aside
+        self._fresh = False
+
+    def files(self, conversation: str) -> list[RecordFile]:
+        """Return the files of a conversation's record."""
+        found: list[tuple[float, RecordFile]] = []
+        for project in filter(_PROJECT.fullmatch, self._names("")):
+            changed = 0.0
+            for name in self._beside(project, conversation):
+                file = self._file(f"{project}/{name}")
+                if is_name(name, conversation) and file.exists() and not file.wrong():
+                    changed = changed or file.changed_at()
+                    found.append((changed, RecordFile(project, name, file.size())))
+        return [file for _, file in sorted(found, key=lambda each: each[0], reverse=True)]
+
+    def _beside(self, project: str, conversation: str) -> list[str]:
+        """Return what may belong to a conversation, the transcript first."""
+        main = f"{conversation}.jsonl"
+        if not self._file(f"{project}/{main}").exists():
+            return []
+        kinds = ("subagents", "tool-results")
+        below = [f"{conversation}/{kind}" for kind in kinds]
+        return [main, *(f"{at}/{name}" for at in below for name in self._names(f"{project}/{at}"))]
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            return sorted(self._file(folder).names())
+        except FileNotFoundError:
+            return []
+
+    def _file(self, name: str) -> ExchangeFile:
+        below = self._folder.relative_to(self._top.parent)
+        return ExchangeFile(self._top.parent, f"{below}/{name}".rstrip("/"))
+
+    def pieces(self, file: RecordFile) -> Iterator[bytes]:
+        """Yield what a file holds."""
+        return self._file(f"{file.project}/{file.name}").chunks()
+
+    def real_folder(self, cwd: str) -> str:
+        """Return the folder as it is named."""
+        return cwd
+
+    def put(self, file: RecordFile, source: BinaryIO) -> None:
+        """Write a file into a folder that is made anew, where no place can have put anything."""
+        with storage_errors(self._top):
+            if not self._fresh:
+                self._set_aside()
+            target = self._folder / file.project / file.name
+            for path in reversed(target.relative_to(self._top).parents):
+                self._make(self._top / path)
+            copy_to(target, source)
+
+    def _set_aside(self) -> None:
+        _remove(self._aside)
+        with suppress(FileNotFoundError):
+            self._top.rename(self._aside)
+        self._fresh = True
+
+    def _make(self, folder: Path) -> None:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                give_to_owner(descriptor, folder.parent)
+            finally:
+                os.close(descriptor)
+
+    def undo(self) -> None:
+        """Put back what was set aside."""
+        if self._fresh:
+            with storage_errors(self._top):
+                _remove(self._top)
+                with suppress(FileNotFoundError):
+                    self._aside.rename(self._top)
+            self._fresh = False
+
+    def keep(self, conversation: str, project: str) -> None:
+        """Remove what was set aside."""
+        self._fresh = False
+        with storage_errors(self._aside):
+            _remove(self._aside)
+
+    def leave(self, new: RecordStore | None) -> None:
+        """Remove the record, and with it all that the place's Claude had beside it."""
+        if not (isinstance(new, OwnRecords) and new._top == self._top):
+            with storage_errors(self._top):
+                _remove(self._top)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, or what a place has put there instead."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    with suppress(FileNotFoundError):
+        remove_tree(folder)
+
+
+class CommandRecords(RecordStore):
+    """Records that are reached by commands in a place.
+
+    Args:
+        place: where they are.
+        config: Claude's configuration folder there; empty for that of its environment.
+        home: whose configuration folder it is by default; empty for that of the environment.
+    """
+
+    def __init__(self, place: Reachable, config: str = "", home: str = "") -> None:
+        self._place = place
+        self._where = (config, home)
+        self._made: list[str] = []
+
+    def files(self, conversation: str) -> list[RecordFile]:
+        """Return the files of a conversation's record."""
+        return list(_listed(self._run(_LIST, conversation), conversation))
+
+    def pieces(self, file: RecordFile) -> Iterator[bytes]:
+        """Yield what a file holds."""
+        for offset in range(0, file.size, _PIECE):
+            size = min(_PIECE, file.size - offset)
+            words = (f"{file.project}/{file.name}", str(offset + 1), str(size))
+            piece = self._run(_READ, *words)
+            if len(piece) != size:
+                raise LaunchError(f"{self._place.name}: {file.name} did not come whole")
+            yield piece
+
+    def real_folder(self, cwd: str) -> str:
+        """Return the folder without links."""
+        said = self._run(_FOLDER, cwd).decode("utf-8", "surrogateescape").removesuffix("\n")
+        if not said.startswith("/") or len(said) > _PIECE:
+            raise LaunchError(f"{self._place.name}: its folder to work in is no path")
+        return said
+
+    def put(self, file: RecordFile, source: BinaryIO) -> None:
+        """Write a file."""
+        name, offset = f"{file.project}/{file.name}", 0
+        while piece := source.read(_PIECE):
+            self._run(_PUT, name, str(offset), str(len(piece)), data=piece)
+            offset += len(piece)
+        if offset and self._run(_SETTLE, name, str(offset)) == b"made\n":
+            self._made.append(name)
+
+    def undo(self) -> None:
+        """Remove what was put where nothing was."""
+        if self._made:
+            self._run(_REMOVE, *self._made)
+        self._made.clear()
+
+    def keep(self, conversation: str, project: str) -> None:
+        """Remove older copies in other project folders, if the one that was put has all of them."""
+        self._made.clear()
+        self._run(_KEEP, f"{project}/{conversation}.jsonl", f"{conversation}.jsonl")
+
+    def _run(self, script: str, *words: str, data: bytes = b"") -> bytes:
+        command = ["sh", "-c", _CONFIG + script, "record", *self._where, *words]
+        return self._place.run(command, data=data)
+
+
+def _listed(said: bytes, conversation: str) -> Iterator[RecordFile]:
+    """Yield what a place has listed: a size and a path in each line, of which none is believed."""
+    for line in said.decode("utf-8", "replace").splitlines()[:MOST]:
+        size, _, path = line.partition(" ")
+        project, _, name = path.partition("/")
+        if _PROJECT.fullmatch(project) and is_name(name, conversation) and _SIZE.fullmatch(size):
+            yield RecordFile(project, name, int(size))
+
+
+def check_sizes(files: Iterable[RecordFile], whose: str) -> None:
+    """Refuse a record that is too large to be one.
+
+    Raises:
+        StorageError: it is.
+    """
+    for file in files:
+        if file.size > LARGEST:
+            raise StorageError(
+                f"{whose}: {file.name} has {file.size} bytes, and a record is moved up to"
+                f" {LARGEST}; begin a new session there, or /compact and begin a new conversation"
+            )
+
+
+_CONFIG = """config=${1:-${CLAUDE_CONFIG_DIR:-${2:-${HOME:-/nowhere}}/.claude}}/projects
+shift 2
+umask 077
+"""
+_LIST = """cd "$config" 2>/dev/null || exit 0
+for main in $(ls -1td -- */"$1.jsonl" 2>/dev/null); do
+    project=${main%%/*}
+    for file in "$main" "$project/$1"/subagents/* "$project/$1"/tool-results/*; do
+        [ ! -f "$file" ] || [ -L "$file" ] || echo "$(($(wc -c <"$file"))) $file"
+    done
+done"""
+_READ = """tail -c "+$2" "$config/$1" | head -c "$3\""""
+_FOLDER = """cd -- "${1:-${HOME:-/}}" && pwd -P"""
+_PUT = """file=$config/$1.moving
+mkdir -p "${file%/*}" || exit
+[ "$2" -gt 0 ] || : >"$file"
+[ "$(wc -c <"$file")" -eq "$2" ] && head -c "$3" >>"$file" || exit
+[ "$(wc -c <"$file")" -eq "$(($2 + $3))" ]"""
+_SETTLE = """file=$config/$1
+[ "$(wc -c <"$file.moving")" -eq "$2" ] || exit
+if [ -f "$file" ]; then
+    head -c "$(wc -c <"$file")" "$file.moving" | cmp -s - "$file" || mv "$file" "$file.kept"
+fi
+[ -e "$file" ] || echo made
+mv "$file.moving" "$file\""""
+_REMOVE = """for name; do
+    file=$config/$name
+    rm -f "$file"
+    [ ! -f "$file.kept" ] || mv "$file.kept" "$file"
+    rmdir "${file%/*}" 2>/dev/null || :
+done"""
+_KEEP = """for other in "$config"/*/"$2"; do
+    if [ "$other" != "$config/$1" ] && [ -f "$other" ]; then
+        ! head -c "$(wc -c <"$other")" "$config/$1" | cmp -s - "$other" || rm -f "$other"
+    fi
+done"""
