@@ -122,7 +122,7 @@ def readers_ssh(reader: ScriptedModel, sshd: SSHServer, home: Path) -> None:
     command.chmod(0o755)
 
 
-NEEDS = {"docker.md": "readers_docker", "ssh.md": "readers_ssh"}
+NEEDS = {"docker.md": "readers_docker", "moving.md": "readers_ssh", "ssh.md": "readers_ssh"}
 
 
 @pytest.mark.timeout(300)  # a page may start Claude a dozen times, each a second of a processor

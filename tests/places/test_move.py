@@ -2,74 +2,205 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from claude_mpm import create_orchestrator
-from claude_mpm.engine.move import Move
-from claude_mpm.environments.record_store import project_name
-from claude_mpm.errors import MPMError
+from claude_mpm.environments import kubernetes
+from claude_mpm.errors import LaunchError, MPMError, UsageError
+from claude_mpm.testing import Stall
+from claude_mpm.testing.fake_kubectl import install
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from claude_mpm import MPMOrchestrator
     from claude_mpm.testing import ScriptedModel
+    from command import Command
     from conftest import MakeClaude
     from real_places import Engine, SSHServer
 
 SECONDS = 60.0
 WORD = "PLUM-4711"
+TELL = f"the word is {WORD}"
+Places = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
 def told(model: ScriptedModel) -> None:
-    """The model says whether it was told the word; it is asked so in each place."""
-    model.on(f"the word is {WORD}", "TICKET: keep the word")
-
-
-def tell(claude: MPMOrchestrator) -> None:
-    claude.ask(f"the word is {WORD}", timeout=SECONDS).check()
-
-
-def assert_knows(claude: MPMOrchestrator, model: ScriptedModel, place: str) -> None:
-    """Ask something new, and look whether the model gets the word with it."""
-    claude.ask(f"and in {place}?", timeout=SECONDS).check()
-    request = model.wait_for_request(f"and in {place}?")
-    assert WORD in str(request.body)
+    model.on(TELL, "TODO: keep the word")
 
 
 @pytest.fixture
-def places(docker: Engine, sshd: SSHServer, tmp_path: Path) -> dict[str, dict[str, Any]]:
+def places(docker: Engine, sshd: SSHServer, tmp_path: Path) -> Places:
     """What an orchestrator of each place is made with."""
+    (tmp_path / "local").mkdir()
     return {
         "ssh": {
             "host": sshd.host, "config": sshd.config, "claude_path": sshd.claude, "cwd": "/tmp",
         },
         "docker": {
-            "image": docker.image, "network": "host", "claude_path": "claude",
-            "mounts": [f"{docker.claude}:/usr/local/bin/claude:ro"], "cwd": "/opt",
+            "image": docker.image, "network": "host", "claude_path": "claude", "cwd": "/opt",
+            "mounts": [f"{docker.claude}:/usr/local/bin/claude:ro"],
         },
-        "local": {"cwd": str(tmp_path)},
+        "local": {"cwd": str(tmp_path / "local")},
     }  # fmt: skip
 
 
+def words(name: str, options: dict[str, Any]) -> list[str]:
+    """Return the words of a command line that name a place."""
+    given = {key: value for key, value in options.items() if key != "cwd"}
+    pairs = [
+        f"{key}={value if type(value) is str else json.dumps(value)}"
+        for key, value in given.items()
+    ]
+    line = ["--orchestrator", name, "--cwd", options["cwd"]]
+    return line + [word for pair in pairs for word in ("-o", pair)]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def knows(model: ScriptedModel, prompt: str) -> bool:
+    """Return whether the model got the word with a prompt."""
+    return WORD in str(model.wait_for_request(prompt).body["messages"])
+
+
+def ask(claude: MPMOrchestrator, model: ScriptedModel, prompt: str) -> bool:
+    """Ask something new; return whether the model got the word with it."""
+    claude.ask(prompt, timeout=SECONDS).check()
+    return knows(model, prompt)
+
+
 def test_a_conversation_goes_over_ssh_into_a_container_and_back(
-    make_claude: MakeClaude, model: ScriptedModel, places: dict[str, dict[str, Any]]
+    command: Command, model: ScriptedModel, places: Places, claude_path: str
 ) -> None:
+    command.environ["DOCKER_HOST"] = os.environ["DOCKER_HOST"]
+    command("run", TELL)
+    name = command.session().path.name
+    places["local"]["claude_path"] = claude_path
+    for place in ("ssh", "docker", "local"):
+        moved = command("move", name[:8], *words(place, places[place]))
+        assert f"is in {place} now, and works in {places[place]['cwd']}" in moved.stderr
+        assert "its files did not move" in moved.stderr
+        command("resume", name, f"and in {place}?")
+        assert knows(model, f"and in {place}?"), place
+        assert command.json("show", name)["orchestrator"] == place
+    shown = command.json("show", name)
+    assert [ticket["title"] for ticket in shown["tickets"]] == ["keep the word"]
+    assert len(shown["turns"]) == 4
+    assert len({prompt for turn in shown["turns"] for prompt in turn["prompts"]}) == 4
+    assert shown["cost_usd"] == pytest.approx(sum(turn["cost_usd"] for turn in shown["turns"]))
+    assert shown["cwd"] == places["local"]["cwd"]
+    asked = [request for request in model.requests if request.prompt == TELL]
+    assert len(asked) == 1
+
+
+def test_a_session_that_runs_is_left_running_in_the_other_place(
+    command: Command, model: ScriptedModel, places: Places
+) -> None:
+    command.environ["DOCKER_HOST"] = os.environ["DOCKER_HOST"]
+    command("run", "--detach", TELL)
+    name = command.session().path.name
+    moved = command("move", name, "--json", *words("docker", places["docker"]))
+    told = json.loads(moved.stdout)
+    assert (told["from"], told["to"], told["running"]) == ("local", "docker", True)
+    assert command.json("ps")[0]["state"] == "idle"
+    command("send", name, "and now?", "--wait")
+    assert knows(model, "and now?")
+    command("stop", name)
+
+
+def test_the_end_of_a_turn_is_waited_for_unless_it_is_to_be_now(
+    make_claude: MakeClaude, model: ScriptedModel, tmp_path: Path
+) -> None:
+    model.on("take long", "so", Stall(), "far")
     here = make_claude()
     here.start_or_raise()
-    tell(here)
-    for name in ("ssh", "docker", "local"):
-        there = make_claude(name, **places[name])
+    turn = here.ask("take long")
+    model.wait_for_stall()
+    there = make_claude(cwd=str(tmp_path))
+    here.move_to(there, now=True)
+    assert str(turn.wait(SECONDS).verdict.outcome) == "interrupted"
+    assert there.turns_before == []
+    assert there.ask("go on", timeout=SECONDS).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("ssh", {"host": "no-such-host"}, "no-such-host"),
+        ("ssh", {"claude_path": "no-such-claude"}, "no command no-such-claude there"),
+        ("ssh", {"cwd": "/no/such/folder"}, "no folder /no/such/folder to work in there"),
+        ("docker", {"image": "no-such-image"}, "no-such-image"),
+        ("docker", {"mounts": []}, "no command claude in the image"),
+        ("local", {"claude_path": "/no/such/claude"}, "/no/such/claude"),
+    ],
+)
+def test_a_move_that_fails_leaves_the_session_where_it_was(
+    name: str, options: dict[str, Any], said: str,
+    make_claude: MakeClaude, model: ScriptedModel, places: Places,
+) -> None:  # fmt: skip
+    here = make_claude()
+    here.start_or_raise()
+    here.ask(TELL, timeout=SECONDS).check()
+    folder = here.store.folder(here.session_id)
+    before = folder.read_meta()
+    there = make_claude(name, **{**places[name], **options})
+    with pytest.raises(MPMError, match=said):
         here.move_to(there)
-        assert_knows(there, model, name)
-        assert there.store.folder(there.session_id).read_meta().orchestrator == name
+    here.stop()
+    after = folder.read_meta()
+    assert (after.orchestrator, after.cwd, after.place) == ("local", before.cwd, before.place)
+    assert not folder.claude.exists()
+    again = make_claude(session_id=here.session_id, resume=True)
+    again.start_or_raise()
+    assert ask(again, model, "are you there?")
+
+
+def test_a_conversation_goes_into_a_pod_and_back(
+    make_claude: MakeClaude, model: ScriptedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = tmp_path / "cluster"
+    install(cluster)
+    monkeypatch.setenv("PATH", f"{cluster}{os.pathsep}{os.environ['PATH']}")
+    for part in ("CONFIG", "SECRETS", "WORK"):
+        (cluster / part).mkdir()
+        monkeypatch.setattr(kubernetes, part, str(cluster / part))
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(cluster / "CONFIG"))  # as the pod has it
+    here = make_claude()
+    here.start_or_raise()
+    here.ask(TELL, timeout=SECONDS).check()
+    for name, options in (("kubernetes", {"image": "some"}), ("local", {"cwd": str(tmp_path)})):
+        there = make_claude(name, **options)
+        here.move_to(there)
+        assert ask(there, model, f"and in {name}?"), name
         here = there
     here.stop()
-    turns = here.store.index.turns(here.session_id)
-    assert [turn.prompts for turn in turns if len(turn.prompts) != 1] == []
-    assert len(turns) == 4
-    (ticket,) = here.store.index.tickets(here.session_id)
-    assert ticket.title == "keep the word"
+    assert len(here.store.index.turns(here.session_id)) == 3
+    assert not here.store.folder(here.session_id).records.exists()
+
+
+def test_what_cannot_be_meant_is_refused(make_claude: MakeClaude, tmp_path: Path) -> None:
+    here = make_claude()
+    with pytest.raises(UsageError, match="there is no session"):
+        here.move_to(make_claude())
+    with pytest.raises(UsageError, match="the same state_dir"):
+        here.move_to(make_claude(state_dir=str(tmp_path / "another")))
+    with pytest.raises(UsageError, match="was not started"):
+        here.move_to(here)
+
+
+def test_a_record_that_is_gone_is_not_moved(
+    make_claude: MakeClaude, home: Path, tmp_path: Path
+) -> None:
+    here = make_claude()
+    with here:
+        here.ask(TELL, timeout=SECONDS).check()
+    for record in tmp_path.rglob(f"{here.session_id}.jsonl"):
+        record.unlink()
+    with pytest.raises(LaunchError, match=r"record of session .* is not there"):
+        here.move_to(make_claude(cwd=str(tmp_path)))

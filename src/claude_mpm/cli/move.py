@@ -13,6 +13,7 @@ from claude_mpm.cli.attach import show_turns_before
 from claude_mpm.cli.run import STAY, leave
 from claude_mpm.cli.session_arg import pick_session, status_now
 from claude_mpm.errors import MPMError, UsageError
+from claude_mpm.sessions.status import State
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
@@ -52,8 +53,11 @@ def move(context: click.Context, session: str, now: bool, from_options: tuple[st
     here.recall(folder)
     app.recall(folder, elsewhere=True)
     app.know(folder)
-    if state.runs and not now:
-        app.note(f"session {folder.path.name[:8]} is {state}; it moves when that is over")
+    if state in (State.STARTING, State.WORKING, State.WAITING) and not now:
+        app.note(
+            f"session {folder.path.name[:8]} is {state}: it moves when its turn is over;"
+            " --now interrupts it"
+        )
     context.exit(_move(app, here, folder, now=now, stays=state.runs))
 
 

@@ -220,6 +220,20 @@ class Docker(Environment):
         for container in filter(None, containers):
             self._engine.signal(container.id, pid, signum)
 
+    def reach(self) -> None:
+        """Make sure that the engine answers, and has the container or the image.
+
+        Raises:
+            LaunchError: it does not.
+        """
+        if self._container:
+            super().reach()
+        elif self._pull == "never":
+            words = ("image", "inspect", "--format", "ok", self._image)
+            self._engine.run(*words, subject=self._image)
+        else:
+            self._engine.run("version")
+
     def records(self, folder: SessionFolder, environ: Mapping[str, str]) -> RecordStore:
         """Return where Claude keeps its records: for a new container, beside its session."""
         if self._container:
@@ -229,7 +243,7 @@ class Docker(Environment):
         if self.shares_files:
             folder.create()
             own = folder.claude.path
-            return OwnRecords(own / "projects", own, folder.path / "record-before")
+            return OwnRecords(own / "projects", own, folder.record_before)
         kept = probe(self._inside, "", "").removesuffix("/far")
         return CommandRecords(self._inside, f"{kept}/claude/{folder.path.name}")
 

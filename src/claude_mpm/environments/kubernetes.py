@@ -178,7 +178,7 @@ class Kubernetes(Environment):
             return super().records(folder, environ)
         from claude_mpm.environments.record_store import OwnRecords
 
-        return OwnRecords(folder.records, folder.records, folder.path / "record-before")
+        return OwnRecords(folder.records, folder.records, folder.record_before)
 
     def start(self, order: Order) -> Any:
         """Start the host in the pod that there is, or make one for it."""

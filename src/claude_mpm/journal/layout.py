@@ -189,6 +189,7 @@ class SessionFolder:
     terminal = PrivatePath("terminal.json")  # a terminal host's launch specification, until read
     screen = PrivatePath("screen")  # the path of that host's socket for screens
     records = PrivatePath("records")  # transcripts of a place that does not keep them
+    record_before = PrivatePath("record-before")  # set aside while another record is moved here
     transcripts = PrivatePath("transcripts.json")  # how much it has copied of Claude's transcripts
     # Readable by the place.
     inbox = GivenPath("inbox")
