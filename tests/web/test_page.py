@@ -614,3 +614,28 @@ def test_first_text_is_seen_soon_after_the_journal_has_it(page: OpenedPage, ente
     seen = tab.evaluate("window.seen")
     delays = sorted(seen[text] - at for text, at in times.items())
     assert delays[len(delays) // 2] < 1, [f"{1000 * delay:.0f} ms" for delay in delays]
+
+
+def test_sessions_of_other_machines_are_listed_below_with_their_age(
+    page: OpenedPage, home: Path, enter: Enter
+) -> None:
+    settings = home / ".config" / "claude-mpm" / "settings.toml"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text('[places.odd]\norchestrator = "ssh"\n')
+    session = {
+        "place": "odd", "session": "c41b77d0-1", "key": "k", "state": "working",
+        "seen_at": time.time() - 300, "prompt": EVIL, "cwd": "/srv/api",
+    }  # fmt: skip
+    seen = {"place": "odd", "sessions": [session], "seen_at": session["seen_at"]}
+    page.state.mkdir(mode=0o700, exist_ok=True)
+    (page.state / "elsewhere").mkdir(mode=0o700)
+    (page.state / "elsewhere" / "odd.json").write_text(json.dumps(seen))
+    page.start()
+    tab = enter("sessions")
+    row = tab.locator("#elsewhere tbody tr")
+    expect(row).to_have_count(1)
+    expect(row).to_contain_text("onerror")
+    expect(row).to_contain_text("5 min")
+    expect(row.locator("img")).to_have_count(0)
+    expect(tab.locator(".elsewhere-problem")).to_contain_text("odd does not answer: ")
+    assert tab.evaluate("window.pwned") is None

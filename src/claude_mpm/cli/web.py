@@ -116,12 +116,15 @@ def _serve(
 ) -> None:
     import asyncio
 
+    from claude_mpm.cli.elsewhere import named_places
     from claude_mpm.web.application import Page
+    from claude_mpm.web.elsewhere import Elsewhere
     from claude_mpm.web.running import listed
     from claude_mpm.web.serving import serve
 
     store, tokens, url = app.store(), _tokens(app), _url(listener, place)
-    page = Page(store, tokens, place, _Sessions(app), app.redactor)
+    elsewhere = Elsewhere(store, named_places(app), app.settings.plugins)
+    page = Page(store, tokens, place, _Sessions(app), app.redactor, elsewhere)
     link = f"{url}/#{tokens.make_link_code(role)}"
 
     def ready() -> None:

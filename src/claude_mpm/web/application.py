@@ -18,6 +18,7 @@ from claude_mpm.errors import UnknownSession, UsageError
 from claude_mpm.web import models
 from claude_mpm.web.api import Operation, description, number, routes, streamed, waiting
 from claude_mpm.web.batches import read_batch, read_batches
+from claude_mpm.web.elsewhere import Elsewhere
 from claude_mpm.web.events import read_page
 from claude_mpm.web.fleet import Fleet
 from claude_mpm.web.guard import LOGIN, Guard
@@ -56,6 +57,7 @@ class Page:
         place: where it is reached.
         take_up: makes orchestrators of sessions.
         redactor: takes what is secret here out of errors.
+        elsewhere: knows the sessions of other machines.
 
     Attributes:
         visited: set as soon as a browser has been let in; others wait for it.
@@ -68,12 +70,14 @@ class Page:
         place: Place,
         take_up: TakesUp,
         redactor: Redactor,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._store = store
         self._tokens = tokens
         self._place = place
         self._redactor = redactor
         self.visited = threading.Event()
+        self._elsewhere = elsewhere or Elsewhere(store, (), ())
         self._watches = Watches()
         self.fleet = Fleet(store, self._watches)
         self.steering = Steering(store, take_up)
@@ -109,6 +113,10 @@ class Page:
     async def sessions(self, request: Request, _: None) -> models.SessionList:
         """List the sessions."""
         return models.SessionList(sessions=self.fleet.rows(), complete=self.fleet.complete)
+
+    async def elsewhere(self, request: Request, _: None) -> models.ElsewhereList:
+        """List the sessions of other machines."""
+        return await self._elsewhere.known()
 
     async def session_changes(self, request: Request, _: None) -> Response:
         """Stream the rows that change."""
@@ -292,6 +300,8 @@ def _looks(page: Page) -> list[Operation]:
         Operation("GET", "/api/whoami", "whoami", "Who asks", page.whoami, gives=models.Whoami),
         Operation("GET", "/api/sessions", "sessions", "All sessions", page.sessions,
                   gives=models.SessionList),
+        Operation("GET", "/api/elsewhere", "elsewhere", "Sessions of other machines, as seen last",
+                  page.elsewhere, gives=models.ElsewhereList),
         Operation("GET", "/api/session-changes", "sessionChanges",
                   "The rows of all sessions, and then those that change, as they change",
                   page.session_changes, media=events),

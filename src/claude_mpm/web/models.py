@@ -62,6 +62,58 @@ class SessionList(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
+class PlaceView(msgspec.Struct, frozen=True, kw_only=True):
+    """A named place in which other machines may have sessions.
+
+    Args:
+        seen_at: when it answered last, in seconds since the epoch; None where it never has.
+        reason: why it did not answer when it was asked last; empty where it has.
+        more: how many sessions there are that are not listed.
+    """
+
+    place: str
+    seen_at: float | None
+    reason: str
+    more: int
+
+
+class ElsewhereRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that another machine has started in a named place, as it was seen last.
+
+    Args:
+        session: its name there.
+        state: what it did then.
+        seen_at: when that was, in seconds since the epoch.
+        created_at: when it was started; None where the place does not say.
+        cost_usd: in all; None where it is not known.
+        refusal: why it cannot be followed from here; empty where it can.
+    """
+
+    place: str
+    session: str
+    state: str
+    seen_at: float
+    created_at: float | None
+    cwd: str
+    cost_usd: float | None
+    tickets: int
+    permission_requests: int
+    prompt: str
+    refusal: str
+
+
+class ElsewhereList(msgspec.Struct, frozen=True, kw_only=True):
+    """Sessions of other machines.
+
+    Args:
+        looking: whether the places are being asked now.
+    """
+
+    places: list[PlaceView]
+    sessions: list[ElsewhereRow]
+    looking: bool
+
+
 class PermissionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What Claude waits for an answer to.
 

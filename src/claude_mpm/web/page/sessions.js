@@ -1,5 +1,6 @@
 // All sessions: a table that stays quick with a thousand rows, since only what changed is drawn again.
 import { empty, h, pill, replace } from "./dom.js";
+import { elsewhereSection } from "./elsewhere.js";
 import { fleet, onFleet } from "./fleet.js";
 import { age, exact, money, oneLine } from "./text.js";
 
@@ -30,11 +31,13 @@ export function sessionsView(main) {
   const body = h("tbody");
   const table = h("table", { class: "rows all" }, h("thead", {}, h("tr", {}, COLUMNS.map((name) => h("th", { scope: "col" }, name)))), body);
   const place = h("div", { class: "table-place" }, table);
+  const others = h("section", { class: "table-place", hidden: true });
   search.addEventListener("input", () => {
     kept.search = search.value;
     draw();
   });
-  replace(main, h("div", { class: "page" }, h("h1", {}, "All sessions"), h("div", { class: "tools" }, search, shown, order, sum), place));
+  replace(main, h("div", { class: "page" }, h("h1", {}, "All sessions"), h("div", { class: "tools" }, search, shown, order, sum), place, others));
+  const leaveOthers = elsewhereSection(others);
 
   let most = AT_ONCE;
   const draw = () => {
@@ -83,6 +86,7 @@ export function sessionsView(main) {
   });
   return () => {
     clearInterval(ages);
+    leaveOthers();
     unsubscribe();
   };
 }
