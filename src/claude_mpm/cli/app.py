@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claude_mpm.config.settings import Resolved, Settings
+    from claude_mpm.engine.notification import Notify
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
     from claude_mpm.redaction import Redactor
@@ -282,6 +283,32 @@ class App:
         console.print(table)
 
 
+def notify_of(settings: Settings) -> Notify | None:
+    """Return who is told when a session needs a person; None for nobody.
+
+    Raises:
+        UsageError: the setting is no command, or no URL.
+    """
+    if not (settings.notify or settings.notify_desktop or settings.notify_webhook):
+        return None
+    import shlex
+
+    from claude_mpm.engine.notification import Notify
+
+    try:
+        words = shlex.split(settings.notify or "")
+    except ValueError as error:
+        raise UsageError(f"`notify` is no command: {error}; close the quotation") from error
+    notify = Notify(
+        command=tuple(words),
+        desktop=settings.notify_desktop,
+        webhook=settings.notify_webhook or "",
+        secret_file=settings.notify_secret_file or "",
+    )
+    notify.check()
+    return notify
+
+
 def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict[str, Any]:
     """Return the keyword arguments of an orchestrator for the settings."""
     from claude_mpm.engine.options import Options
@@ -289,6 +316,7 @@ def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict
     # A setting and an option of the same name are the same.
     names = [name for name in settings.__struct_fields__ if name in Options.__struct_fields__]
     arguments = {name: getattr(settings, name) for name in names}
+    arguments["notify"] = notify_of(settings)
     return {**arguments, "claude_args": [*settings.claude_args, *claude_args]}
 
 

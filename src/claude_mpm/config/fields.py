@@ -248,6 +248,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         _meaning("Whether spans and metrics of new sessions go to an OpenTelemetry collector."),
     ] = False
+    notify: Annotated[
+        _Text | None,
+        _meaning("The command that is run when a session needs a person; no shell reads it."),
+    ] = None
+    notify_desktop: Annotated[
+        bool,
+        _meaning("Whether the desktop shows, by `notify-send`, that a session needs a person."),
+    ] = False
+    notify_webhook: Annotated[
+        _Text | None, _meaning("The URL to which it is posted that a session needs a person.")
+    ] = None
+    notify_secret_file: Annotated[
+        _Text | None,
+        _meaning("The file with the secret that signs what is posted there.", path=True),
+    ] = None
     log_level: Annotated[
         Literal["OFF", "DEBUG", "INFO", "WARNING", "ERROR"],
         _meaning("What is logged.", InProject.ANY),

@@ -43,7 +43,10 @@ __all__ = [
 
 PROJECT_FILE = ".claude-mpm.toml"
 # Variables with the prefix of settings that are not settings.
-_NOT_SETTINGS = frozenset({"CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN"})
+_NOT_SETTINGS = frozenset((
+    "CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN",
+    "CLAUDE_MPM_NOTIFY_SECRET",
+))  # fmt: skip
 _RULES = ("allowed_tools", "disallowed_tools")
 _FRAMEWORK = frozenset({"framework", "agents_dir"})
 

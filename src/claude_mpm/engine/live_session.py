@@ -267,6 +267,8 @@ class LiveSession:
 
     def announce(self, turn: Turn) -> None:
         """Give a turn's prompt to Claude; called when those before it have ended."""
+        if self.supervision is not None:
+            self.supervision.watch(turn)
         if not turn.name:
             if self.supervision is not None:
                 self.supervision.take_up(turn)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claude_mpm.conversation.question import Question
+    from claude_mpm.engine.notification import Notify
     from claude_mpm.environments.base import Environment
     from claude_mpm.journal.durability import Durability
     from claude_mpm.wire.events import Event
@@ -83,6 +84,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             leaves that to the operating system, "turn" has each prompt there before Claude hears of
             it, and the journal at the end of each turn, "event" the journal before anything of it
             is handed on.
+        notify: who is told when the session needs a person; None for nobody.
         start_retries: how often a start that failed is tried again.
         retry_backoff: seconds before the first new try; doubled before each further one.
         batch_size: how many lines are handed on together; 1 for each at once.
@@ -139,6 +141,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     wait_for_rate_limit: float | None = None
     resume_lost: int = 0
     durability: Durability = "turn"
+    notify: Notify | None = None
     start_retries: int = 0
     retry_backoff: float = 1.0
     batch_size: int = 1
@@ -212,6 +215,10 @@ def make_options(given: Mapping[str, Any]) -> Options:
     for name, values in _VALUES.items():
         if name in given and given[name] not in values:
             raise UsageError(f"{name} is one of {', '.join(values)}, not {given[name]!r}")
+    if given.get("notify") is not None:
+        from claude_mpm.engine.notification import check_notify
+
+        check_notify(given["notify"])
     return Options(**given)
 
 

@@ -40,6 +40,9 @@ class Supervision(Protocol):
             BudgetExceeded: that of the session or of the day is used up.
         """
 
+    def watch(self, turn: Turn) -> None:
+        """Watch a turn whose prompt is about to be given to Claude; nothing in it may wait."""
+
     def parks(self, turn: Turn) -> bool:
         """Let a turn wait for the rate limit that seems to be over; return whether it waits."""
 

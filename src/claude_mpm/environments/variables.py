@@ -120,7 +120,10 @@ _FOR_ITS_TOOLS = {
 }
 # What claude-mpm itself has set, and what is none of Claude's business: whoever has the token may
 # use the server.
-_OURS = frozenset(("CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN"))
+_OURS = frozenset((
+    "CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN",
+    "CLAUDE_MPM_NOTIFY_SECRET",
+))  # fmt: skip
 _TEMPORARY = "mpm."  # how the folders of temporary files begin that a session of ours has
 
 

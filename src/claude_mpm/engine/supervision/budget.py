@@ -238,6 +238,25 @@ class Budget(Observer):
     def _has(self, span: str) -> bool:
         return any(each == span for each, _ in self._limits)
 
+    def near(self, part: float) -> list[tuple[str, str]]:
+        """Return the spans of which so much of a budget is used, with how much; it reads nothing.
+
+        Args:
+            part: of the budget, as in 0.8.
+        """
+        found = []
+        for (span, kind), limit in self._limits.items():
+            if span not in self._before:
+                continue  # what was used before is looked up with the next message
+            used = self._before[span] + self._running()
+            amount = used.cost_usd if kind == "cost" else used.tokens
+            if amount >= part * limit:
+                said = (
+                    f"${amount:.4f} of ${limit:g}" if kind == "cost" else f"{amount} of {limit:g}"
+                )
+                found.append((span, said if kind == "cost" else f"{said} tokens"))
+        return found
+
     def _used_up(self, span: str) -> str:
         """Say that the budget of a span is used up; empty where it is not."""
         used = self._before.get(span, Spending()) + self._running()

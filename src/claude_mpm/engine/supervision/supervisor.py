@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from claude_mpm.conversation.observer import Observer
     from claude_mpm.conversation.turn import Turn
     from claude_mpm.engine.live_session import LiveSession
+    from claude_mpm.engine.supervision.attention import Attention
     from claude_mpm.engine.supervision.budget import Budget
     from claude_mpm.engine.supervision.resources import ResourceWatch, Usage
 
@@ -37,7 +38,13 @@ class Supervisor:
 
             self._budget = budget.Budget(live)
         budgets = [self._budget] if self._budget is not None else []
-        self._observers = (Watchdog(live), self._rate_limit, *budgets, Revival(live))
+        self._attention: Attention | None = None
+        if live.options.notify is not None:
+            from claude_mpm.engine.supervision import attention
+
+            self._attention = attention.Attention(live, live.options.notify, self._budget)
+        told = [self._attention] if self._attention is not None else []
+        self._observers = (Watchdog(live), self._rate_limit, *budgets, *told, Revival(live))
 
     @property
     def observers(self) -> Sequence[Observer]:
@@ -66,6 +73,11 @@ class Supervisor:
         if self._budget is not None:
             self._budget.admit()
 
+    def watch(self, turn: Turn) -> None:
+        """Watch a turn whose prompt is about to be given to Claude."""
+        if self._attention is not None:
+            self._attention.watch(turn)
+
     def parks(self, turn: Turn) -> bool:
         """Let a turn wait for the rate limit that seems to be over; return whether it waits."""
         return self._rate_limit.parks(turn)
@@ -87,6 +99,8 @@ class Supervisor:
         self._rate_limit.close(keep=keep)
         if self._resources is not None:
             self._resources.close()
+        if self._attention is not None:
+            self._attention.close()
 
     # --- what the watch over the use of the machine asks for ---------------------------------
 

@@ -18,9 +18,13 @@ class LoopbackHttp(ABC):
 
     Args:
         tls: what makes it HTTPS; None for HTTP.
+
+    Attributes:
+        headers: those of the last request, by their names in small letters.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.headers: dict[str, str] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         if tls is not None:
             self._server.socket = tls.wrap_socket(
@@ -70,6 +74,7 @@ def _handler(server: LoopbackHttp) -> type[BaseHTTPRequestHandler]:
             return body
 
         def _answer(self, body: bytes) -> None:
+            server.headers = {name.lower(): value for name, value in self.headers.items()}
             status, said = server.answer(self.command, self.path, body)
             data = b"" if said is None else json.dumps(said).encode()
             self.send_response(status)

@@ -1,0 +1,156 @@
+"""Somebody is told when a session needs a person: an observer that finds out when."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from datetime import date
+from typing import TYPE_CHECKING
+
+from claude_mpm.conversation.observer import Observer
+from claude_mpm.conversation.question import input_of
+from claude_mpm.conversation.verdict import Outcome
+from claude_mpm.engine.lifecycle import Phase
+from claude_mpm.engine.notification import Notification, Notifications
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from claude_mpm.conversation.turn import Turn
+    from claude_mpm.conversation.verdict import Verdict
+    from claude_mpm.engine.live_session import LiveSession
+    from claude_mpm.engine.notification import Kind, Notify
+    from claude_mpm.engine.supervision.budget import Budget
+    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.wire.events import Event
+
+NEAR = 0.8  # of a budget
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_LONGEST = 200  # characters of what a tool gets
+# What somebody has wanted, or what is no trouble.
+_WANTED = frozenset({Outcome.COMPLETED, Outcome.INTERRUPTED})
+
+
+class Attention(Observer):
+    """Tells of permission requests, of turns that ended badly, and of budgets that are near.
+
+    What it finds is told in a thread of its own, so nothing here waits.
+
+    Args:
+        live: the session.
+        notify: who is told.
+        budget: the session's budgets, if it has any.
+    """
+
+    def __init__(self, live: LiveSession, notify: Notify, budget: Budget | None) -> None:
+        self._live = live
+        self._notify = notify
+        self._budget = budget
+        # The reader looks, and so does who closes the session: guards what both take out of
+        # `_turns`, those that have begun and were not seen to end.
+        self._looking = threading.Lock()
+        self._turns: deque[Turn] = deque()
+        self._notifications: Notifications | None = None
+
+    def observe(self, event: Event) -> None:
+        """Take an event, after the questions, the turns and the budgets have taken it."""
+        if event.kind == "control_request" and not callable(self._live.options.permissions):
+            asked = self._live.state.asked.get(event.data.request_id)
+            if asked is not None:
+                self._tell(**of_request(self._live.folder, asked.request_id, asked.request))
+        self._look_at_turns()
+        if self._budget is not None and event.kind in ("assistant", "control_response", "turn"):
+            self._look_at_budget(self._budget)
+
+    def act(self) -> None:
+        """Look whether the turn has ended otherwise than by an event, such as by its deadline."""
+        self._look_at_turns()
+
+    def end(self) -> None:
+        """Look at the turn with which the session has ended."""
+        self._look_at_turns()
+
+    def close(self) -> None:
+        """Wait until all has been told."""
+        self._look_at_turns()
+        if self._notifications is not None:
+            self._notifications.close()
+
+    def watch(self, turn: Turn) -> None:
+        """Watch a turn; called by whoever gives its prompt to Claude."""
+        self._turns.append(turn)
+
+    def _look_at_turns(self) -> None:
+        if self._live.life.phase is Phase.DETACHED:  # it goes on, and others look at it
+            return
+        ended = []
+        with self._looking:
+            while self._turns and self._turns[0].done:  # in the order in which they begin
+                ended.append(self._turns.popleft())
+        for turn in ended:
+            if found := of_verdict(self._live.folder, turn.uuid, turn.verdict):
+                self._tell(**found)
+
+    def _look_at_budget(self, budget: Budget) -> None:
+        turn = self._live.turns.active
+        for span, found in budget.near(NEAR):
+            identity = {
+                "turn": f"turn {turn.uuid if turn is not None else ''}",
+                "session": "session",
+                "day": f"day {date.today().isoformat()}",
+            }[span]
+            name = self._live.folder.path.name[:8]
+            self._tell(
+                event="budget-near",
+                id=identity,
+                reason=f"the budget of this {span} is nearly used up: {found}",
+                command=f"claude-mpm show {name}",
+            )
+
+    def _tell(self, event: Kind, id: str, reason: str, command: str, tool: str = "") -> None:
+        if self._notifications is None:
+            self._notifications = Notifications(self._live.folder, self._notify)
+        self._notifications.tell(
+            Notification(
+                event=event,
+                id=id,
+                session=self._live.folder.path.name,
+                environment=self._live.environment.name,
+                cwd=self._live.options.cwd or "",
+                reason=reason,
+                command=command,
+                at=time.time(),
+                tool=tool,
+            )
+        )
+
+
+def of_request(folder: SessionFolder, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told of a permission request; its words are Claude's own."""
+    session, tool = folder.path.name[:8], str(request.get("tool_name", ""))
+    given = " ".join(str(value) for value in input_of(dict(request)).values())[:_LONGEST]
+    question = name[:8] if _PLAIN.fullmatch(name[:8]) else ""
+    answers = f"claude-mpm answer {session} {question} allow|deny"
+    return {
+        "event": "permission-request",
+        "id": name,
+        "reason": f"Claude asks whether it may use {tool}: {given}",
+        "command": answers if question else f"claude-mpm questions {session}",
+        "tool": tool,
+    }
+
+
+def of_verdict(folder: SessionFolder, turn: str, verdict: Verdict) -> dict[str, Any]:
+    """Return what is told of a turn that ended badly; nothing of one that did not."""
+    if verdict.outcome in _WANTED and "budget" not in verdict.reason:
+        return {}
+    session = folder.path.name[:8]
+    return {
+        "event": "ended-badly",
+        "id": turn or verdict.reason,
+        "reason": f"the turn {verdict}",
+        "command": f"claude-mpm resume {session}",
+    }
