@@ -9,9 +9,10 @@ import click
 import msgspec
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.elsewhere import asked_places, everywhere_option, pick_anywhere
 from claude_mpm.cli.output import echo
 from claude_mpm.cli.question_view import can_ask, confirmed, main_argument, question_line
-from claude_mpm.cli.session_arg import pick_session, status_now, taken_up
+from claude_mpm.cli.session_arg import status_now, taken_up
 from claude_mpm.conversation.question import CHOICE, input_of
 from claude_mpm.errors import QuestionOver, SessionEnded, UsageError
 from claude_mpm.journal.answers import read_answers
@@ -42,6 +43,7 @@ _SHORT = 100  # characters of a question in an error
     help="What you choose, where Claude asks you to; once for each choice.",
 )  # fmt: skip
 @click.option("--interrupt", is_flag=True, help="End the turn with the refusal.")
+@everywhere_option
 @common_options
 @click.pass_context
 def answer(
@@ -65,8 +67,9 @@ def answer(
     if len(question) > 1:
         raise UsageError("one question at a time: claude-mpm answer ID [QUESTION] allow|deny")
     _check(decision, options)
+    places = asked_places(app, everywhere=options["everywhere"])
     with closing(app.store()) as store:
-        folder = pick_session(store, session)
+        folder = pick_anywhere(app, store, session, places)
         app.know(folder)
         request = _pick(folder, status_now(store, folder), *question)
     name = request.request_id

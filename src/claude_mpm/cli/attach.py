@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.elsewhere import asked_places, everywhere_option, pick_anywhere
 from claude_mpm.cli.native_screen import has_screen, show
 from claude_mpm.cli.run import leave
-from claude_mpm.cli.session_arg import leave_as_found, pick_session, status_now, taken_up
+from claude_mpm.cli.session_arg import leave_as_found, status_now, taken_up
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("session", required=False, metavar="[ID]")
+@everywhere_option
 @common_options
 @click.pass_context
-def attach(context: click.Context, session: str | None) -> None:
+def attach(context: click.Context, session: str | None, everywhere: bool) -> None:
     """Follow the session ID, or the newest one, and keep its Claude alive meanwhile.
 
     The turn that runs, or else the last one, is printed from its beginning. On a terminal it is
@@ -36,11 +38,15 @@ def attach(context: click.Context, session: str | None) -> None:
     that a dead controller left undelivered are given to Claude first. A session that was begun in
     Claude's own interface is shown in it again.
 
+    With --on PLACE or --everywhere, ID may be a session that another machine has started there:
+    it is then followed from here, too, and listed by `ps`.
+
     Ctrl-C interrupts the turn, twice leaves; to look on without being able to disturb: `logs -f`.
     """
     app = context.ensure_object(App)
+    places = asked_places(app, everywhere=everywhere)
     with closing(app.store()) as store:
-        folder = pick_session(store, session)
+        folder = pick_anywhere(app, store, session, places)
         status = status_now(store, folder)
         if not status.state.runs:
             context.exit(_show_ended(app, store, folder, status))

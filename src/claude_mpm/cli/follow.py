@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.elsewhere import asked_places, everywhere_option, pick_anywhere
 from claude_mpm.cli.output import echo_answer, echo_json
-from claude_mpm.cli.session_arg import pick_session
 from claude_mpm.cli.turn_view import summary
 
 if TYPE_CHECKING:
@@ -32,10 +32,16 @@ _TIME_IS_UP = 124
     "--since", type=click.IntRange(min=0), default=0, metavar="BYTE",
     help="Begin at this byte of the journal: the end of a line.",
 )  # fmt: skip
+@everywhere_option
 @common_options
 @click.pass_context
 def logs(
-    context: click.Context, session: str | None, follow: bool, events: bool, since: int
+    context: click.Context,
+    session: str | None,
+    follow: bool,
+    events: bool,
+    since: int,
+    everywhere: bool,
 ) -> None:
     """Print what Claude said in the session ID, or in the newest one.
 
@@ -44,8 +50,9 @@ def logs(
     from claude_mpm.sessions.reader import read_events
 
     app = context.ensure_object(App)
+    places = asked_places(app, everywhere=everywhere)
     with closing(app.store()) as store:
-        folder = pick_session(store, session)
+        folder = pick_anywhere(app, store, session, places)
         found = read_events(folder, store.index, since=since, follow=follow)
         if events or app.json:
             for raw in _raw_lines(found):
@@ -74,9 +81,10 @@ def _text_lines(events: Iterable[Event]) -> Iterator[str]:
 
 @click.command()
 @click.argument("session", required=False, metavar="[ID]")
+@everywhere_option
 @common_options
 @click.pass_context
-def wait(context: click.Context, session: str | None) -> None:
+def wait(context: click.Context, session: str | None, everywhere: bool) -> None:
     """Wait until the session ID, or the newest one, is idle or has ended.
 
     The exit status is that of its last turn: 0 done, 1 failed, 130 interrupted; 124 where
@@ -85,8 +93,9 @@ def wait(context: click.Context, session: str | None) -> None:
     app = context.ensure_object(App)
     given = app.flags.get("timeout")
     deadline = float("inf") if given is None else time.monotonic() + given
+    places = asked_places(app, everywhere=everywhere)
     with closing(app.store()) as store:
-        folder = pick_session(store, session)
+        folder = pick_anywhere(app, store, session, places)
         from claude_mpm.engine.follow import settled
 
         status = settled(store, folder, deadline)

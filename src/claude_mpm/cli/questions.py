@@ -10,11 +10,19 @@ import click
 import msgspec
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.elsewhere import (
+    asked_places,
+    everywhere_option,
+    look_in,
+    place_of,
+    sessions_of,
+    silent_places,
+)
 from claude_mpm.cli.list_commands import warn
 from claude_mpm.cli.question_view import arguments_line, proposals
 from claude_mpm.cli.session_arg import pick_session, status_now
 from claude_mpm.conversation.question import input_of
-from claude_mpm.errors import StorageError
+from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.processors.validated_numbers import time_of
 from claude_mpm.validation import local_time
@@ -22,11 +30,14 @@ from claude_mpm.validation import local_time
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from claude_mpm.fleet.elsewhere import OpenQuestion, SessionElsewhere
+    from claude_mpm.fleet.places import Place
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.redaction import Redactor
     from claude_mpm.sessions.state import Asked
     from claude_mpm.sessions.store import Store
 
+_COLUMNS = ("session", "question", "age", "tool", "input", "Claude proposes")
 _LONGEST = 4000  # characters of what a tool gets, in a table
 
 
@@ -45,12 +56,23 @@ class WaitingQuestion(msgspec.Struct, frozen=True, kw_only=True):
 @click.command()
 @click.argument("session", required=False, metavar="[ID]")
 @click.option("--answered", is_flag=True, help="Those that have their answer, with who gave it.")
+@everywhere_option
 @common_options
 @click.pass_context
-def questions(context: click.Context, session: str | None, answered: bool) -> None:
+def questions(
+    context: click.Context, session: str | None, answered: bool, everywhere: bool
+) -> None:
     """List what Claude waits for an answer to: in the session ID, or in all that run."""
     app = context.ensure_object(App)
+    places = asked_places(app, everywhere=everywhere)
+    if places is not None and (session or answered):
+        raise UsageError(
+            "--on and --everywhere list what waits in all sessions; leave the rest out"
+        )
     with closing(app.store()) as store:
+        if places is not None:
+            _list_everywhere(app, store, places, all_places=everywhere)
+            return
         folders = [pick_session(store, session)] if session else list(store.sessions())
         if answered:
             _list_answered(app, folders)
@@ -63,10 +85,44 @@ def _list_waiting(app: App, store: Store, folders: Sequence[SessionFolder]) -> N
     if app.json:
         app.print_json(waiting)
     elif waiting:
-        columns = ("session", "question", "age", "tool", "input", "Claude proposes")
-        app.print_table(columns, map(_cells, waiting))
+        app.print_table(_COLUMNS, map(_cells, waiting))
     else:
         app.note("no question waits")
+
+
+def _list_everywhere(app: App, store: Store, places: Sequence[Place], *, all_places: bool) -> None:
+    """List what waits here in places, and in the sessions of other machines there."""
+    rows: list[tuple[str, float, WaitingQuestion]] = []
+    for folder in store.sessions():
+        waiting = [*_waiting(store, folder)]
+        place = place_of(folder.read_meta(), places) if waiting else None
+        if place or all_places:
+            rows += [(place or "here", time.time(), each) for each in waiting]
+    seen = look_in(app, store, places)
+    for found in sessions_of(seen):
+        rows += [(found.place, found.seen_at, _far_row(found, each)) for each in found.questions]
+    if app.json:
+        known = [
+            {**msgspec.structs.asdict(row), "place": place, "seen_at": at}
+            for place, at, row in rows
+        ]
+        app.print_json([*known, *silent_places(seen)])
+    elif rows:
+        app.print_table(("place", *_COLUMNS), [(place, *_cells(row)) for place, _, row in rows])
+    else:
+        app.note("no question waits")
+
+
+def _far_row(found: SessionElsewhere, asked: OpenQuestion) -> WaitingQuestion:
+    return WaitingQuestion(
+        session=found.session,
+        question=asked.question,
+        asked_at=asked.asked_at,
+        tool=asked.tool,
+        input=asked.input,
+        description="",
+        suggestions=[],
+    )
 
 
 def _waiting(store: Store, folder: SessionFolder) -> Iterator[WaitingQuestion]:

@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from claude_mpm.cli.app import App
+    from claude_mpm.fleet.elsewhere import SessionElsewhere
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.records import TurnRecord
     from claude_mpm.sessions.store import Store
 
 COLUMNS = (
     "session", "state", "turns", "cost", "tickets", "age", "orchestrator", "folder", "last prompt",
+)  # fmt: skip
+COLUMNS_EVERYWHERE = (
+    "session", "place", "state", "cost", "tickets", "age", "known", "folder", "last prompt",
 )  # fmt: skip
 _PLACE, _PROMPT = 24, 40  # characters of a cell
 
@@ -89,6 +93,34 @@ def cells(row: SessionRow) -> tuple[object, ...]:
         _end(row.cwd, _PLACE),
         _begin(one_line(row.prompt), _PROMPT),
     )
+
+
+def near_cells(place: str, row: SessionRow) -> tuple[object, ...]:
+    """Return a row of this machine as text, beside those of others."""
+    session, state, _, cost, tickets, since, _, cwd, prompt = cells(row)
+    return (session, place, state, cost, tickets, since, "now", cwd, prompt)
+
+
+def far_cells(row: SessionElsewhere) -> tuple[object, ...]:
+    """Return the session of another machine as text."""
+    now = time.time()
+    return (
+        row.session[:8],
+        row.place,
+        row.state,
+        "" if row.cost_usd is None else f"${row.cost_usd:.4f}",
+        len(row.tickets),
+        "" if row.created_at is None else age(now - row.created_at),
+        f"{age(now - row.seen_at)} ago",
+        _end(row.cwd, _PLACE),
+        _begin(one_line(row.prompt), _PROMPT),
+    )
+
+
+def far_record(row: SessionElsewhere) -> dict[str, Any]:
+    """Return the session of another machine as `ps --json` prints it."""
+    fields = msgspec.structs.asdict(row)
+    return {**fields, "tickets": len(row.tickets), "questions": len(row.questions)}
 
 
 def _state(state: State, until: float | None) -> str:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.elsewhere import (
+    asked_places,
+    bring,
+    everywhere_option,
+    look_in,
+    pick_anywhere,
+    place_of,
+    sessions_of,
+    silent_places,
+)
 from claude_mpm.cli.list_commands import warn
 from claude_mpm.cli.output import echo
 from claude_mpm.cli.session_arg import end_session, pick_session, status_now
@@ -15,9 +27,10 @@ from claude_mpm.errors import MPMError, StorageError, UsageError
 from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from claude_mpm.cli.session_view import SessionRow
+    from claude_mpm.fleet.places import Place
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.store import Store
 
@@ -26,21 +39,57 @@ _RECENT = 5  # how many ended sessions `ps` lists without --all
 
 @click.command()
 @click.option("--all", "all_", is_flag=True, help="Also all that have ended.")
+@everywhere_option
 @common_options
 @click.pass_context
-def ps(context: click.Context, all_: bool) -> None:
-    """List the sessions that run, and the few that ended last."""
+def ps(context: click.Context, all_: bool, everywhere: bool) -> None:
+    """List the sessions that run, and the few that ended last.
+
+    With --on PLACE those in this place, and with --everywhere all: also sessions that other
+    machines have started in the named places. Each place has two seconds to answer; of one that
+    does not, what it said last is listed.
+    """
     from claude_mpm.cli.session_view import COLUMNS, cells
 
     app = context.ensure_object(App)
+    places = asked_places(app, everywhere=everywhere)
     with closing(app.store()) as store:
         rows = list(_rows(store, all_=all_))
+        if places is not None:
+            _list_everywhere(app, store, places, rows, all_places=everywhere)
+            return
     if app.json:
         app.print_json(rows)
     elif rows:
         app.print_table(COLUMNS, map(cells, rows))
     else:
         app.note('there is no session yet; claude-mpm run "…" starts one')
+
+
+def _list_everywhere(
+    app: App,
+    store: Store,
+    places: Sequence[Place],
+    rows: Sequence[SessionRow],
+    *,
+    all_places: bool,
+) -> None:
+    """List sessions of this machine in places, and those of others there."""
+    from claude_mpm.cli.session_view import COLUMNS_EVERYWHERE, far_cells, far_record, near_cells
+
+    found = [(place_of(store.folder(row.session).read_meta(), places), row) for row in rows]
+    near = [(place or "here", row) for place, row in found if place or all_places]
+    seen = look_in(app, store, places)
+    far = [*sessions_of(seen)]
+    if app.json:
+        now = time.time()
+        known = [{**msgspec.structs.asdict(r), "place": p, "seen_at": now} for p, r in near]
+        app.print_json([*known, *map(far_record, far), *silent_places(seen)])
+    elif near or far:
+        table = [near_cells(place, row) for place, row in near]
+        app.print_table(COLUMNS_EVERYWHERE, [*table, *map(far_cells, far)])
+    else:
+        app.note("there is no session there")
 
 
 def _rows(store: Store, *, all_: bool) -> Iterator[SessionRow]:
@@ -80,9 +129,10 @@ def show(context: click.Context, session: str | None) -> None:
 @click.command()
 @click.argument("sessions", nargs=-1, metavar="[ID]...")
 @click.option("--all", "all_", is_flag=True, help="Every session that runs.")
+@everywhere_option
 @common_options
 @click.pass_context
-def stop(context: click.Context, sessions: tuple[str, ...], all_: bool) -> None:
+def stop(context: click.Context, sessions: tuple[str, ...], all_: bool, everywhere: bool) -> None:
     """End the Claude of the sessions ID, or of the newest one.
 
     A turn is interrupted, then the input ended; only what does not listen is terminated. The
@@ -91,13 +141,9 @@ def stop(context: click.Context, sessions: tuple[str, ...], all_: bool) -> None:
     if sessions and all_:
         raise UsageError("name sessions or say --all, not both")
     app = context.ensure_object(App)
+    places = asked_places(app, everywhere=everywhere)
     with closing(app.store()) as store:
-        if all_:
-            folders = [folder for folder in store.folders() if _may_run(folder)]
-        elif sessions:
-            folders = [store.find_folder(name) for name in sessions]
-        else:
-            folders = [pick_session(store, None)]
+        folders = _chosen(app, store, sessions, places, all_=all_)
         failures: list[MPMError | OSError] = []
         ended = [_stop(app, store, folder, failures) for folder in folders]
     if app.json:
@@ -108,6 +154,27 @@ def stop(context: click.Context, sessions: tuple[str, ...], all_: bool) -> None:
         alone = len(folders) == 1
         context.exit(getattr(failures[0], "exit_status", 1) if alone else 1)
     context.exit(0 if all(each["ended"] for each in ended) else 1)
+
+
+def _chosen(
+    app: App,
+    store: Store,
+    sessions: tuple[str, ...],
+    places: Sequence[Place] | None,
+    *,
+    all_: bool,
+) -> list[SessionFolder]:
+    """Return the sessions to end; those of other machines are followed from here first."""
+    if places is None:
+        if all_:
+            return [folder for folder in store.folders() if _may_run(folder)]
+        return [store.find_folder(name) for name in sessions] or [pick_session(store, None)]
+    if not all_:
+        return [pick_anywhere(app, store, name, places) for name in sessions or (None,)]
+    running = [folder for folder in store.sessions() if _may_run(folder)]
+    near = [folder for folder in running if place_of(folder.read_meta(), places)]
+    far = [each for each in sessions_of(look_in(app, store, places)) if each.runs]
+    return [*near, *(bring(app, store, places, each) for each in far)]
 
 
 def _may_run(folder: SessionFolder) -> bool:

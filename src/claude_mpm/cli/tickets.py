@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
 from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.elsewhere import asked_places, everywhere_option, look_in, sessions_of
 from claude_mpm.cli.export import export as write_export
 from claude_mpm.cli.export import export_options
 from claude_mpm.cli.list_commands import (
@@ -26,6 +28,7 @@ from claude_mpm.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from claude_mpm.fleet.places import Place
     from claude_mpm.records import Ticket
     from claude_mpm.sessions.store import Store
 
@@ -55,14 +58,28 @@ def tickets() -> None:
 @_PROJECT_OPTION
 @_TYPE_OPTION
 @_state_option("open")
+@everywhere_option
 @common_options
 @click.pass_context
 def list_(
-    context: click.Context, session: str | None, project: str | None, type_: str | None, state: str
+    context: click.Context,
+    session: str | None,
+    project: str | None,
+    type_: str | None,
+    state: str,
+    everywhere: bool,
 ) -> None:
-    """List tickets, the open ones unless --state says otherwise."""
+    """List tickets, the open ones unless --state says otherwise.
+
+    With --on PLACE or --everywhere, those of other machines' sessions there, too: what stands at
+    the ends of their journals, and what was seen there before.
+    """
     app = context.ensure_object(App)
+    places = asked_places(app, everywhere=everywhere)
     with caught_up(app) as store:
+        if places is not None:
+            _list_everywhere(app, store, places, type_, state)
+            return
         records = _chosen(store, session, project, type_, state)
     if app.json:
         app.print_json(records)
@@ -132,6 +149,27 @@ def export(
 tickets.add_command(scan)
 tickets.add_command(push)
 tickets.add_command(pull)
+
+
+def _list_everywhere(
+    app: App, store: Store, places: Sequence[Place], type_: str | None, state: str
+) -> None:
+    """List tickets of all sessions here, and of other machines' sessions in places."""
+    from claude_mpm.fleet.elsewhere import LOOK
+
+    rows = [("here", ticket) for ticket in _chosen(store, None, None, type_, state)]
+    for found in sessions_of(look_in(app, store, places, end=LOOK)):
+        rows += [
+            (found.place, ticket)
+            for ticket in found.tickets
+            if state in ("all", ticket.state) and type_ in (None, ticket.type)
+        ]
+    if app.json:
+        app.print_json([{**msgspec.structs.asdict(t), "place": place} for place, t in rows])
+        return
+    columns = ("place", *_COLUMNS)
+    cells = [(p, t.key, t.state, t.type, t.priority, t.title, t.session[:8]) for p, t in rows]
+    app.print_table(columns, cells)
 
 
 def _columns(records: Sequence[Ticket]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from claude_mpm.environments.host_command import host_command
 from claude_mpm.environments.process import AdoptedHost
@@ -22,6 +22,7 @@ from claude_mpm.validation import is_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from claude_mpm.environments.far_sessions import FarSession, Listed
     from claude_mpm.environments.order import HostProcess, Order
     from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.journal.layout import SessionFolder
@@ -227,6 +228,34 @@ class Environment(ABC):
             MPMError: it does not.
         """
         self.run(["true"])
+
+    def far_sessions(self, end: int) -> Listed:
+        """Return the sessions that are laid in the place, whichever machine started them.
+
+        Those of a place that sees this machine's files are in a state folder of it.
+
+        Args:
+            end: how many bytes of each journal's end are read.
+
+        Raises:
+            LaunchError: the place does not answer.
+        """
+        from claude_mpm.environments.far_sessions import Listed, list_far
+
+        if self.shares_files or not self.runs_commands:
+            return Listed([])
+        return list_far(self, end)
+
+    def link_to(self, far: FarSession, reader: str) -> dict[str, Any]:
+        """Return the link's file for a session that another machine has started in the place.
+
+        Args:
+            far: as `far_sessions` returns it.
+            reader: how this machine is known there, in digits.
+        """
+        from claude_mpm.environments.far_sessions import shell_spec
+
+        return shell_spec(self, far, reader)
 
     def run(self, argv: Sequence[str], *, data: bytes = b"") -> bytes:
         """Run a short command in the place and return what it prints, and nothing else.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,6 +23,7 @@ from claude_mpm.validation import is_folder
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from claude_mpm.environments.far_sessions import FarSession, Listed
     from claude_mpm.environments.order import HostProcess, Order
     from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.journal.layout import SessionFolder
@@ -246,6 +247,22 @@ class Docker(Environment):
             return OwnRecords(own / "projects", own, folder.record_before)
         kept = probe(self._inside, "", "").removesuffix("/far")
         return CommandRecords(self._inside, f"{kept}/claude/{folder.path.name}")
+
+    def far_sessions(self, end: int) -> Listed:
+        """Return the sessions in the container that there is, or those with one of their own."""
+        from claude_mpm.environments.container_list import list_containers
+
+        if self._container:
+            return super().far_sessions(end)
+        if not self._inside.shares_files:
+            return self._inside.far_sessions(end)
+        return list_containers(self._engine, end)
+
+    def link_to(self, far: FarSession, reader: str) -> dict[str, Any]:
+        """Return the link's file for a session that another machine has started there."""
+        if self._container:
+            return super().link_to(far, reader)
+        return self._inside.link_to(far, reader)
 
     def _hidden(self, state: Path) -> list[str]:
         """Return where a folder that is mounted by request would show the state folder inside.

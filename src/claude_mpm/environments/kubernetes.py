@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +13,13 @@ import msgspec
 
 from claude_mpm.environments.base import Environment
 from claude_mpm.environments.engine import words_of
+from claude_mpm.environments.far_sessions import MOST, Listed
 from claude_mpm.environments.linked import probe, start_linked
 from claude_mpm.environments.pod import (
     CONFIG,
     CONTAINER,
     DEADLINE,
+    LABEL,
     SECRETS,
     WORK,
     PodRecipe,
@@ -32,12 +37,15 @@ from claude_mpm.validation import NOT_JSON
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from claude_mpm.environments.far_sessions import FarSession
     from claude_mpm.environments.order import Order
     from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.journal.layout import SessionFolder
 
 _PULL = ("", "Always", "IfNotPresent", "Never")
 _WAIT = 600.0  # seconds
+_AT_ONCE = 8  # pods that are asked side by side
+_logger = logging.getLogger("claude_mpm.kubernetes")
 
 
 class _Made(msgspec.Struct, frozen=True):
@@ -235,6 +243,49 @@ class Kubernetes(Environment):
             "config": CONFIG if owned else "",
         }
         return start_linked(self, order, secrets=SECRETS if owned else "", further=further)
+
+    def far_sessions(self, end: int) -> Listed:
+        """Return the sessions in the pod that there is, or in the pods that were made for one.
+
+        Raises:
+            LaunchError: the cluster does not answer.
+        """
+        if self._pod:
+            return super().far_sessions(end)
+        pods = self.kubectl.labelled(LABEL)
+        running = [pod for pod in pods if runs(pod)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            listed = [*pool.map(partial(self._sessions_in, end=end), running[:MOST])]
+        found = [session for each in listed for session in each]
+        return Listed(found[:MOST], max(0, len(running) - MOST))
+
+    def _sessions_in(self, pod: dict[str, Any], *, end: int) -> list[FarSession]:
+        """Return the sessions in a pod; none where it goes meanwhile."""
+        kubectl = self.kubectl.pinned(pod["metadata"]["namespace"])
+        place = Kubernetes(pod=pod["metadata"]["name"], container=CONTAINER)
+        place.kubectl = kubectl
+        reach = {
+            "kind": "kubernetes",
+            "kubectl": msgspec.to_builtins(kubectl),
+            "pod": pod["metadata"]["name"],
+            "uid": pod["metadata"]["uid"],
+            "owned": True,
+            "config": CONFIG,
+        }
+        try:
+            listed = place.far_sessions(end)
+        except LaunchError as error:
+            _logger.warning("%s", error)
+            return []
+        return [msgspec.structs.replace(each, reach=reach) for each in listed.sessions]
+
+    def link_to(self, far: FarSession, reader: str) -> dict[str, Any]:
+        """Return the link's file for a session that another machine has started there."""
+        if self._pod:
+            return super().link_to(far, reader)
+        place = Kubernetes(pod=far.reach["pod"], container=CONTAINER)
+        place.kubectl = msgspec.convert(far.reach["kubectl"], Kubectl)
+        return place.link_to(far, reader)
 
     def _check(self) -> None:
         """Refuse what cannot be meant.

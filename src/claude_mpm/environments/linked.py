@@ -39,17 +39,8 @@ _MOST_DEATHS = 5  # of a link that is started again and again
 _PATIENCE = 20.0  # seconds for a link to begin
 _KILLED = -9
 
-_PROBE = r"""
-claude=$1 cwd=$2
-shift 2
-fail() { echo "failed: $*"; exit 0; }
-missing=
-for tool; do command -v "$tool" >/dev/null || missing="$missing $tool"; done
-[ -z "$missing" ] || fail "these commands are missing there:$missing"
-[ -z "$claude" ] || command -v "$claude" >/dev/null || fail "there is no command $claude there"
-[ -z "$cwd" ] || [ -d "$cwd" ] || fail "there is no folder $cwd to work in there"
-sole() { # FOLDER MODES: makes it; whether it is a folder of ours, no link, of modes like these
-    (umask 077 && mkdir -p "$1") 2>/dev/null
+# For POSIX sh: whether a folder is this account's, no link, and of modes like these.
+IS_OURS = r"""is_ours() { # FOLDER MODES
     read -r modes _ owner _ <<END
 $(LC_ALL=C ls -ldn "$1" 2>/dev/null)
 END
@@ -58,10 +49,31 @@ END
     $2) ;;
     *) return 1 ;;
     esac
-}
-state=${XDG_STATE_HOME-} temporary=${TMPDIR-}
+}"""
+# For POSIX sh: the folders in which a place keeps sessions, in $state and $temporary.
+STATE = r"""state=${XDG_STATE_HOME-} temporary=${TMPDIR-}
 [ "$state" != "${state#/}" ] || state=${HOME:-/nowhere}/.local/state
-[ "$temporary" != "${temporary#/}" ] || temporary=/tmp
+[ "$temporary" != "${temporary#/}" ] || temporary=/tmp"""
+_PROBE = (
+    r"""
+claude=$1 cwd=$2
+shift 2
+fail() { echo "failed: $*"; exit 0; }
+missing=
+for tool; do command -v "$tool" >/dev/null || missing="$missing $tool"; done
+[ -z "$missing" ] || fail "these commands are missing there:$missing"
+[ -z "$claude" ] || command -v "$claude" >/dev/null || fail "there is no command $claude there"
+[ -z "$cwd" ] || [ -d "$cwd" ] || fail "there is no folder $cwd to work in there"
+"""
+    + IS_OURS
+    + r"""
+sole() { # FOLDER MODES: makes it; whether it is ours
+    (umask 077 && mkdir -p "$1") 2>/dev/null
+    is_ours "$1" "$2"
+}
+"""
+    + STATE
+    + r"""
 for base in "$state/claude-mpm" "$temporary/claude-mpm-$(id -u)" ''; do
     [ -n "$base" ] || base=$(umask 077 && mktemp -d "$temporary/claude-mpm.XXXXXX")
     sole "$base" 'd????-??-?' && sole "$base/far" 'd???--[S-]---' && break
@@ -70,6 +82,7 @@ done
 [ -n "$base" ] || fail "no folder of one's own can be made there: neither at home nor in $temporary"
 echo "folder $base/far"
 """
+)
 
 
 def start_linked(
@@ -101,7 +114,7 @@ def start_linked(
     spec = ShellSpec(
         place=place.name,
         shell=place.wrap(["sh", "-s"]),
-        far=place.wrap(["sh", "-c", _FAR, folder]),
+        far=place.wrap(["sh", "-c", FAR, folder]),
         folder=folder,
         cwd=order.cwd,
         host=host or _host(order, folder),
@@ -115,7 +128,7 @@ def start_linked(
 
 
 # The first line is the nonce of the marks; `read` takes no more of the input than that.
-_FAR = f"""read -r mark
+FAR = f"""read -r mark
 {BEGIN}"$mark"
 if [ -f "$0/far.sh" ]; then sh "$0/far.sh" "$0"; else echo gone; fi
 {END}"$mark" "$?\""""
@@ -145,9 +158,14 @@ def probe(place: Reachable, claude: str, cwd: str, needs: Sequence[str] = ()) ->
     word, _, rest = answer.decode("utf-8", "replace").rstrip("\n").partition(" ")
     if word != "folder":
         raise LaunchError(f"{place.name}: {error_line(rest[-1000:]) or 'no answer to a question'}")
-    if not _FOLDER.fullmatch(rest):  # it becomes part of a command there
+    if not is_far_folder(rest):
         raise LaunchError(f"{place.name}: its folder for sessions is no path: {rest[:200]!a}")
     return rest
+
+
+def is_far_folder(path: str) -> bool:
+    """Return whether a path that a place has named may become part of a command there."""
+    return bool(_FOLDER.fullmatch(path))
 
 
 def write_variables(order: Order) -> None:

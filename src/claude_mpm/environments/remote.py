@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import re
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from claude_mpm.environments.base import Environment
+from claude_mpm.environments.far_sessions import MOST, FarSession, Listed
 from claude_mpm.environments.linked import LinkedHost, launch_link
 from claude_mpm.errors import LaunchError, StorageError, UsageError
 from claude_mpm.link.connection import ServerAddress, ServerConnection
-from claude_mpm.link.far import FarFailed, LinkCut
+from claude_mpm.link.far import FarFailed, FarState, LinkCut
 from claude_mpm.link.remote import RemoteFar, RemoteSpec
 from claude_mpm.validation import NOT_JSON
-from claude_mpm.wire.remote import StartParameters
+from claude_mpm.wire.remote import InputMessage, SessionSummary, StartParameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from claude_mpm.environments.order import Order
     from claude_mpm.journal.layout import SessionFolder
 
+# What a client adds to the name of a session of its own.
+_OWN_PART = re.compile(r"-[0-9a-f]{8}$")
 TOKEN_VARIABLE = "CLAUDE_MPM_REMOTE_TOKEN"
 
 
@@ -95,6 +99,33 @@ class Remote(Environment):
             ServerConnection(self._server, f"reach-{os.urandom(4).hex()}").close()
         except (LinkCut, FarFailed, StorageError) as error:
             raise LaunchError(f"remote: {error}") from error
+
+    def far_sessions(self, end: int) -> Listed:
+        """Return the sessions of our token at the server.
+
+        Raises:
+            LaunchError: it does not answer.
+        """
+        found: list[FarSession] = []
+        try:
+            connection = ServerConnection(self._server, f"list-{os.urandom(4).hex()}")
+            with closing(connection):
+                while len(found) < MOST:
+                    asked = InputMessage(do="list", offset=len(found), size=end)
+                    sessions = connection.ask(asked).sessions
+                    if not sessions:
+                        return Listed(found)
+                    found += map(_far_session, sessions)
+                more = connection.ask(InputMessage(do="list", offset=MOST)).sessions or ()
+        except (LinkCut, FarFailed, StorageError) as error:
+            raise LaunchError(f"remote: {error}") from error
+        return Listed(found[:MOST], len(found[MOST:]) + len(more))
+
+    def link_to(self, far: FarSession, reader: str) -> dict[str, Any]:
+        """Return the link's file for a session that another machine has started there."""
+        start = StartParameters(folder="")
+        spec = RemoteSpec(server=self._server, session=far.key, start=start, reader=reader)
+        return msgspec.to_builtins(spec)  # type: ignore[no-any-return]
 
     def find_claude(self, asked: str | None) -> str:
         """Return the command that was asked for; empty leaves it to the server."""
@@ -184,6 +215,18 @@ def _start(order: Order) -> StartParameters:
         linger_limit=order.linger_limit,
         wire=wire,
         conversation=conversation,
+    )
+
+
+def _far_session(summary: SessionSummary) -> FarSession:
+    """Return what the server says of a session, whose name there has a part of its own."""
+    state = msgspec.structs.asdict(summary.state)
+    return FarSession(
+        name=_OWN_PART.sub("", summary.name),
+        key=summary.name,
+        state=FarState(**state),
+        age=min(max(summary.age, 0.0), 1e9),
+        end=summary.end,
     )
 
 

@@ -19,6 +19,7 @@ _CHOICE = re.compile(r"(?P<name>[^:]+?)(?::(?P<number>[0-9]{1,5}))?")
 # Not for a place to say: who runs Claude has a field of its own, and the rest is one session's.
 _NO_OPTIONS = frozenset(
     {"orchestrator", "places", "state_dir", "plugins", "session_id", "resume", "environment"}
+    | {"notify", "notify_desktop", "notify_webhook", "notify_secret_file"}
 )
 
 

@@ -6,8 +6,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from claude_mpm.journal.inbox import END_OF_INPUT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+TOO_OLD = (
+    "the session was started there by a release that lets no second machine follow it; end it and"
+    " resume it with this one"
+)
 
 
 class LinkCut(Exception):
@@ -30,6 +38,7 @@ class FarState(msgspec.Struct, frozen=True, kw_only=True):
         size: of the far journal, in bytes.
         place: the far host's statement of where it runs, line by line.
         heard: how many signs of life of each follower have arrived, by its name.
+        marked: whether this machine is noted there as one that reads a session of another's.
     """
 
     host: int = 0
@@ -40,6 +49,16 @@ class FarState(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     place: str = ""
     heard: dict[str, int] = {}
+    marked: bool = False
+
+
+def far_name(name: str, reader: str) -> str:
+    """Return what a message of the inbox is called on the far side, where each has one name.
+
+    Args:
+        reader: how this machine is known there; empty for the one that started the session.
+    """
+    return f"{reader}{name}" if name != END_OF_INPUT else name
 
 
 class Stream(Protocol):
@@ -105,5 +124,9 @@ class Far(Protocol):
         ...
 
     def remove(self) -> None:
-        """Remove the far folder, all of whose contents are here by now."""
+        """Remove the far folder, all of whose contents are here, once nobody else reads it."""
+        ...
+
+    def close(self) -> None:
+        """Close what this thread has kept open; safe to call twice."""
         ...

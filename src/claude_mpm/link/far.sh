@@ -16,21 +16,61 @@ patience=60 # seconds without a word from the other end, after which it is taken
 cd "$session" || exit
 exchange=$(pwd -P)/exchange
 
-state() { # what the folder says
-    pid=$(note pid | tr -cd '0-9 ')
-    [ -z "$pid" ] || echo "pid $pid"
-    ! is_made closed f || echo closed
-    note place 4096 | sed 's/^/place /'
+state() { # [READER]: what the folder says
+    # Another machine that reads on is noted each time, so that it is known when it has gone.
+    [ -z "$1" ] || { : >".reader-$1" && echo reader; }
     # It writes `exit` before it ends.
     [ -e exchange/exit ] || host_lives || [ -e exchange/exit ] || echo dead
-    [ ! -e exchange/exit ] || echo "exit $(note exit | tr -cd '0-9')"
-    size=0
-    ! reads 8 out.jsonl || size=$(wc -c <&8)
-    echo "size $size"
+    facts
     for file in .heard-*; do
         [ ! -f "$file" ] || echo "heard ${file#.heard-} $(cat "$file")"
     done
     echo ok
+}
+
+facts() { # what the folder says of itself, without a look at the host
+    pid=$(note pid | tr -cd '0-9 ')
+    [ -z "$pid" ] || echo "pid $pid"
+    ! is_made closed f || echo closed
+    note place 4096 | sed 's/^/place /'
+    [ ! -e exchange/exit ] || echo "exit $(note exit | tr -cd '0-9')"
+    size=0
+    ! reads 8 out.jsonl || size=$(wc -c <&8)
+    echo "size $size"
+}
+
+look() { # BYTES: the state at a glance, the newest messages, and the end of the journal, indented
+    host=$(note pid | tr -cd '0-9 ')
+    # Whose process ids are a container's own can be asked there alone.
+    [ -e exchange/exit ] || { is_made feed p && { [ -e container ] || seems_alive "${host%% *}"; }; } ||
+        [ -e exchange/exit ] || echo dead
+    facts
+    [ ! -e container ] || echo contained
+    laid=$(date -r given/host.sh +%s 2>/dev/null) && echo "age $(($(date +%s) - laid))"
+    for file in given/inbox/*; do
+        case ${file##*/} in *[!0-9]*) ;; *) printf '%s\n' "$file" ;; esac
+    done | tail -n 3 | while read -r file; do
+        [ ! -f "$file" ] || { head -c 4096 "$file" | sed 's/^/message /' && echo; }
+    done
+    ! reads 8 out.jsonl || { tail -c "$1" <&8 | head -c "$1" | sed 's/^/ /' && echo; }
+}
+
+seems_alive() { # PID: of the host; none where it is about to begin
+    [ -z "$1" ] || kill -0 "$1" 2>/dev/null
+}
+
+leave() { # [READER]: removes the folder once all that read it have read it to its end
+    if [ -n "$1" ]; then rm -f ".reader-$1"; else : >.left; fi
+    # One that has said nothing for a day does not count.
+    others=$(find . ! -name . -prune -name '.reader-*' -mtime -1)
+    if [ -n "$others" ] || [ ! -e .left ]; then echo kept && echo ok && return; fi
+    end_all 2>/dev/null # that it has ended may be the word of what runs on
+    cd / && rm -rf "$session" && echo ok
+    own=${session%/far/*}
+    case $own in # a folder that was made for this session
+    */claude-mpm.??????) rmdir "${session%/*}" "$own/far" "$own" ;;
+    *) rmdir "${session%/*}" ;;
+    esac 2>/dev/null
 }
 
 is_made() { # NAME TYPE: whether it is there, and is what it was made as: f a file, p a FIFO
@@ -173,19 +213,12 @@ records() { # how long Claude's records of the conversation are, and their names
 
 read -r verb first second
 case $verb in
-state) state ;;
+state) state "$first" ;;
+look) look "$first" ;;
 put) put "$first" "$second" ;;
 follow) follow "$first" "$second" ;;
 fetch) fetch "$first" "$second" ;;
 records) records ;;
 signal) send "$first" 2>/dev/null && echo ok ;;
-remove)
-    end_all 2>/dev/null # that it has ended may be the word of what runs on
-    cd / && rm -rf "$session" && echo ok
-    own=${session%/far/*}
-    case $own in # a folder that was made for this session
-    */claude-mpm.??????) rmdir "${session%/*}" "$own/far" "$own" ;;
-    *) rmdir "${session%/*}" ;;
-    esac 2>/dev/null
-    ;;
+remove | leave) leave "$first" ;;
 esac

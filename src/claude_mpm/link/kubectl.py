@@ -151,6 +151,15 @@ class Kubectl(msgspec.Struct, frozen=True, kw_only=True):
         """
         return parsed(self.run("get", "pod", name, "-o", "json"))
 
+    def labelled(self, label: str) -> list[dict[str, Any]]:
+        """Return the pods with a label, whatever its value.
+
+        Raises:
+            KubectlRefused: the API server does not say.
+        """
+        items = parsed(self.run("get", "pods", "-l", label, "-o", "json")).get("items")
+        return [pod for pod in items or () if isinstance(pod, dict) and pod.get("metadata")]
+
     def delete(self, pod: dict[str, Any]) -> None:
         """Delete a pod gracefully, and none that has taken its name; one that is gone is no error.
 

@@ -96,11 +96,13 @@ class PodFar(ShellFar):
                 self._bring(name, min(int(size), _LARGEST))
 
     def remove(self) -> None:
-        """Remove the far folder, and the pod that was made for it."""
+        """Remove the far folder, and the pod that was made for it, once no other machine reads."""
+        kept = False
         try:
-            super().remove()
+            kept = not self._leave()
         finally:
-            self._delete()
+            if not kept:
+                self._delete()
 
     def _bring(self, name: str, size: int) -> None:
         file: Path = self._records / name

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from claude_mpm.link.connection import ServerAddress, ServerConnection
-from claude_mpm.link.far import FarFailed, FarState, LinkCut
+from claude_mpm.link.far import TOO_OLD, FarFailed, FarState, LinkCut, far_name
 from claude_mpm.wire.remote import CHUNK, InputMessage, OutputMessage, StartParameters
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class RemoteSpec(msgspec.Struct, frozen=True, kw_only=True):
         server: the server that hosts it.
         session: its name there, under the client's token.
         start: the parameters of its start, without the contents of files and Claude's variables.
+        reader: how this machine is known there, in digits, where another one has started it.
         base: the offset of the far journal's first byte in the near journal.
     """
 
@@ -38,6 +39,7 @@ class RemoteSpec(msgspec.Struct, frozen=True, kw_only=True):
     session: str
     start: StartParameters
     base: int = 0
+    reader: str = ""
 
 
 def open_far(spec: dict[str, Any], folder: SessionFolder) -> RemoteFar:
@@ -85,6 +87,8 @@ class RemoteFar:
 
     def start(self) -> None:
         """Start the session."""
+        if self._spec.reader:
+            raise FarFailed(f"{self._spec.server.address}: the session has not begun there")
         start = msgspec.structs.replace(
             self._spec.start,
             framework=_content(self._folder.framework),
@@ -102,9 +106,12 @@ class RemoteFar:
 
     def state(self) -> FarState:
         """Return the state of the far folder."""
-        state = self._ask(InputMessage(do="state")).state
+        reader = self._spec.reader
+        state = self._ask(InputMessage(do="state", name=reader)).state
         if state is None:
             raise FarFailed(f"{self._spec.server.address} did not say how the session is")
+        if reader and not state.marked:
+            raise FarFailed(f"{self._spec.server.address}: {TOO_OLD}")
         return FarState(**msgspec.structs.asdict(state))
 
     def follow(self, offset: int) -> RemoteStream:
@@ -119,15 +126,15 @@ class RemoteFar:
 
     def put(self, name: str, message: bytes) -> None:
         """Deliver a message to Claude."""
-        self._ask(InputMessage(do="put", name=name), message)
+        self._ask(InputMessage(do="put", name=far_name(name, self._spec.reader)), message)
 
     def signal(self, signum: int) -> None:
         """Send the far host a signal."""
         self._ask(InputMessage(do="signal", signal=signum))
 
     def remove(self) -> None:
-        """Remove the far folder."""
-        self._ask(InputMessage(do="remove"))
+        """Remove the far folder, once no other machine reads it."""
+        self._ask(InputMessage(do="remove", name=self._spec.reader))
 
     def close(self) -> None:
         """Close this thread's connection; safe to call twice."""

@@ -18,7 +18,7 @@ import msgspec
 
 from claude_mpm.link.answer import BEGIN, END, MarkedOutput, last_line
 from claude_mpm.link.command import run_short
-from claude_mpm.link.far import FarFailed, FarState, LinkCut
+from claude_mpm.link.far import TOO_OLD, FarFailed, FarState, LinkCut, far_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,6 +51,7 @@ class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
         base: the byte of the near journal that is the first of the far one.
         secrets: a folder there that is in memory, for Claude's variables; empty for the session's.
         config: Claude's configuration folder there, whose records can be fetched; empty for none.
+        reader: how this machine is known there, in digits, where another one has laid the session.
     """
 
     kind: str = "shell"
@@ -65,6 +66,7 @@ class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
     base: int = 0
     secrets: str = ""
     config: str = ""
+    reader: str = ""
 
 
 def open_far(spec: dict[str, Any], folder: SessionFolder) -> ShellFar:
@@ -96,7 +98,11 @@ class ShellFar:
 
     def state(self) -> FarState:
         """Return what the far folder says."""
-        return _state_of(self._ask("state").decode("utf-8", "replace").splitlines())
+        answer = self._ask(f"state {self._spec.reader}".rstrip())
+        state = state_of(answer.decode("utf-8", "replace").splitlines())
+        if self._spec.reader and not state.marked:
+            raise FarFailed(f"{self._spec.place}: {TOO_OLD}")
+        return state
 
     def follow(self, offset: int) -> ShellStream:
         """Read the far journal from a byte on."""
@@ -144,15 +150,23 @@ class ShellFar:
 
     def put(self, name: str, message: bytes) -> None:
         """Give Claude a message."""
-        self._ask(f"put {name} {len(message)}", message)
+        self._ask(f"put {far_name(name, self._spec.reader)} {len(message)}", message)
 
     def signal(self, signum: int) -> None:
         """Send the far host a signal."""
         self._ask(f"signal {signal.Signals(signum).name[3:]}")
 
     def remove(self) -> None:
-        """Remove the far folder."""
-        self._ask("remove")
+        """Remove the far folder, once no other machine reads it."""
+        self._leave()
+
+    def close(self) -> None:
+        """Close nothing: each question has a command of its own."""
+
+    def _leave(self) -> bool:
+        """Remove the far folder, and return whether it is gone: others may read it still."""
+        reader = self._spec.reader
+        return self._ask(f"leave {reader}" if reader else "remove") != b"kept\n"
 
     def _ask(self, question: str, data: bytes = b"") -> bytes:
         marks = MarkedOutput()
@@ -180,7 +194,7 @@ class ShellFar:
         return said
 
 
-def _state_of(lines: Sequence[str]) -> FarState:
+def state_of(lines: Sequence[str]) -> FarState:
     """Return what an answer says; of its numbers, those that can be meant."""
     fields: dict[str, Any] = {}
     place: list[str] = []
@@ -196,6 +210,8 @@ def _state_of(lines: Sequence[str]) -> FarState:
                 fields["exit"] = _number(rest, 256)
             case "closed" | "dead":
                 fields[word] = True
+            case "reader":
+                fields["marked"] = True
             case "size":
                 fields["size"] = _number(rest, _LARGEST)
             case "place":

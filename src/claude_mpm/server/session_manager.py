@@ -29,7 +29,7 @@ from claude_mpm.server.quota import ByteQuota
 from claude_mpm.server.roots import Roots
 from claude_mpm.validation import error_line
 from claude_mpm.wire import WIRES
-from claude_mpm.wire.remote import CHUNK, FolderState, StartParameters
+from claude_mpm.wire.remote import CHUNK, FolderState, SessionSummary, StartParameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 # The files of a session that its client may read.
 _READABLE = frozenset({"out.jsonl", "err.log", "host.log", "place", "exit"})
 _FATAL_SIGNALS = (signal.SIGTERM, signal.SIGKILL)
+_SUMMARIES = 2 * CHUNK  # bytes of journals in one list; base64 makes them longer
+_SUMMARY = 1 << 12  # bytes of one session beside them, at most
+_MOST_SUMMARIES = 30  # of one list
+_LONGEST_END = CHUNK // 2  # bytes of one journal
 _HOST_TIMEOUT = 60.0  # seconds for a host to report that it runs
 STARTER = "starter"  # holds a new session's lease until its first follower does
 
@@ -144,6 +148,23 @@ class SessionManager:
 
     def _sessions(self, token: Token) -> list[SessionFolder]:
         return [f for f in self.store.sessions() if f.path.name.endswith(f".{token.id}")]
+
+    def summaries(self, token: Token, skip: int, end: int) -> list[SessionSummary]:
+        """Return some of a token's sessions, the newest first; none behind the last.
+
+        Args:
+            skip: how many were returned already.
+            end: how many bytes of each journal's end are wanted.
+        """
+        found: list[SessionSummary] = []
+        left = _SUMMARIES
+        for folder in self._sessions(token)[skip : skip + _MOST_SUMMARIES]:
+            summary = _summary(folder, token, min(end, _LONGEST_END))
+            left -= len(summary.end) + _SUMMARY
+            if left < 0 and found:
+                break
+            found.append(summary)
+        return found
 
     def check_limit(self, token: Token) -> None:
         """Check that a token may start one more session.
@@ -278,8 +299,11 @@ def check_start(start: StartParameters) -> None:
         raise Refused(f"there is no wire {start.wire[:40]!r}; there are {', '.join(WIRES)}")
 
 
-def read_state(folder: SessionFolder) -> FolderState:
+def read_state(folder: SessionFolder, *, marked: bool = False) -> FolderState:
     """Return the state of a session, from its folder.
+
+    Args:
+        marked: whether who asks was noted as one that reads the session of another machine.
 
     Raises:
         Refused: there is no such session.
@@ -297,6 +321,19 @@ def read_state(folder: SessionFolder) -> FolderState:
         dead=ended and status is None,
         size=folder.journal.size(),
         place="\n".join(f"{key}={value}" for key, value in folder.read_place().items()),
+        marked=marked,
+    )
+
+
+def _summary(folder: SessionFolder, token: Token, end: int) -> SessionSummary:
+    state = read_state(folder)
+    file = ExchangeFile(folder.exchange, folder.journal.name)
+    started = folder.read_meta().last_start.at
+    return SessionSummary(
+        name=folder.path.name.removesuffix(f".{token.id}"),
+        state=state,
+        age=max(0.0, time.time() - started),
+        end=file.read(end, max(0, state.size - end)) if end and state.size else b"",
     )
 
 

@@ -11,6 +11,7 @@ from claude_mpm.server import session_manager
 from claude_mpm.server.client import Client, finish_in_thread, first_of
 from claude_mpm.server.journal_stream import stream_journal
 from claude_mpm.server.message_socket import Refused
+from claude_mpm.server.readers import leave, note_reader
 from claude_mpm.server.session_manager import STARTER
 from claude_mpm.server.uploads import MessageUpload, StartUpload, Upload
 from claude_mpm.wire.remote import (
@@ -124,14 +125,21 @@ class SessionProtocol:
                 if not await self._add_piece(request):
                     return None
             case "state":
-                return OutputMessage(id=request.id, state=session_manager.read_state(folder))
+                note_reader(folder, request.name)
+                state = session_manager.read_state(folder, marked=bool(request.name))
+                return OutputMessage(id=request.id, state=state)
+            case "list":
+                listing = partial(self._sessions.summaries, self._client.token)
+                summaries = await asyncio.to_thread(listing, request.offset, request.size)
+                return OutputMessage(id=request.id, sessions=summaries)
             case "fetch":
                 data = session_manager.read_piece(folder, request.name, request.offset)
                 return OutputMessage(id=request.id, data=data)
             case "signal":
                 await asyncio.to_thread(self._sessions.signal, folder, request.signal)
             case "remove":
-                await asyncio.to_thread(session_manager.remove, folder)
+                if leave(folder, request.name):
+                    await asyncio.to_thread(session_manager.remove, folder)
             case "beat":
                 pass
             case _:

@@ -24,7 +24,17 @@ _Offset = Annotated[int, msgspec.Meta(ge=0)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 # The requests of our client, besides prompts.
 Verb = Literal[
-    "prompt", "start", "state", "put", "fetch", "signal", "remove", "hold", "release", "beat"
+    "prompt",
+    "start",
+    "state",
+    "put",
+    "fetch",
+    "signal",
+    "remove",
+    "hold",
+    "release",
+    "beat",
+    "list",
 ]
 
 
@@ -96,9 +106,11 @@ class InputMessage(_TaggedMessage, frozen=True, tag="input"):
         text, timestamp: the guide's: a prompt, and when it was written.
         id: the number of a request, repeated in its response, and in all pieces of an upload.
         do: the kind of request.
-        name: of a file, or of a message of the inbox.
+        name: of a file, or of a message of the inbox; of the machine that asks, in digits, where
+            another one has started the session.
         data, offset, size: a piece of an uploaded message or of a `StartParameters`, its offset,
-            and the size of the whole, in bytes. `fetch` reads from `offset`.
+            and the size of the whole, in bytes. `fetch` reads from `offset`. `list` begins behind
+            `offset` sessions, and returns `size` bytes of each journal's end.
         signal: the number of a signal.
     """
 
@@ -123,6 +135,22 @@ class FolderState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     dead: bool = False
     size: int = 0
     place: str = ""
+    marked: bool = False
+
+
+class SessionSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A session of the token that asks, as `list` returns it.
+
+    Args:
+        name: its name, as its client gave it.
+        age: seconds since it was started.
+        end: the last bytes of its journal.
+    """
+
+    name: str
+    state: FolderState
+    age: float = 0.0
+    end: bytes = b""
 
 
 class OutputMessage(_TaggedMessage, frozen=True, tag="output"):
@@ -136,6 +164,7 @@ class OutputMessage(_TaggedMessage, frozen=True, tag="output"):
         ended: whether the journal is complete.
         data: a piece of a file; empty at its end.
         state: the state of the session's folder.
+        sessions: some of the token's sessions, the newest first; none behind the last.
     """
 
     text: str | None = None
@@ -146,6 +175,7 @@ class OutputMessage(_TaggedMessage, frozen=True, tag="output"):
     ended: bool = False
     data: bytes = b""
     state: FolderState | None = None
+    sessions: list[SessionSummary] | None = None
 
 
 class ErrorMessage(_TaggedMessage, frozen=True, tag="error"):
