@@ -20,6 +20,7 @@ SRC = Path(claude_mpm.__file__).parents[1]
 # without an orchestrator, and everything without the command.
 LAYERS = (
     ("errors",),
+    ("patterns",),
     ("folders",),
     ("own_python", "printable", "records", "redaction", "validation"),
     ("claude_binary", "config", "wire"),

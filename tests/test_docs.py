@@ -16,7 +16,7 @@ import pytest
 import claude_mpm
 from claude_mpm import MPMOrchestrator, errors
 from claude_mpm.cli.app import App
-from claude_mpm.cli.main import cli
+from claude_mpm.cli.commands import cli
 from claude_mpm.config.settings import describe
 from claude_mpm.conversation.question import Question
 from claude_mpm.conversation.turn import Turn
@@ -206,7 +206,7 @@ def test_every_verb_is_in_the_reference() -> None:
     by_the_tracker = {"begin", "add_line", "add_question", "add_event", "finish", "keep_time"}
     by_the_tracker |= {"withdraw", "told_when_over"}
     by_the_tracker |= {"add_stray", "is_due", "kept_as", "note", "park", "set_aside"}
-    by_the_tracker |= {"unpark"}
+    by_the_tracker |= {"unpark", "limit"}
     for cls in (MPMOrchestrator, Turn, Question, Verdict):
         verbs = {*_public(cls)} - by_the_tracker - {*HOOKS}
         assert not _missing(verbs, PAGES["api.md"]), cls
@@ -235,7 +235,7 @@ def test_every_command_has_a_row_and_its_options_are_generated() -> None:
     commands = [f"claude-mpm {name}" for name in cli.list_commands(context)]
     assert not _missing(commands, _rows("commands.md"))
     assert (
-        "::: mkdocs-click\n    :module: claude_mpm.cli.main\n    :command: cli\n"
+        "::: mkdocs-click\n    :module: claude_mpm.cli.commands\n    :command: cli\n"
         in (PAGES["commands.md"])
     )
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import ClaudeNotFound
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.printable import exact_line
 from claude_mpm.validation import exists, is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")
+_VERSION = lazy_pattern(r"\d{1,6}\.\d{1,6}\.\d{1,6}")
 
 
 _LONGEST_FIRST_LINE = 256  # bytes of a script's first line that Linux reads (execve(2))
@@ -95,10 +96,13 @@ def _installed(version: str, name: str) -> Path:
 
 
 def _on_path(environ: Mapping[str, str]) -> Path | None:
-    import shutil
-
-    found = shutil.which("claude", path=environ.get("PATH", os.defpath))
-    return Path(found).absolute() if found else None
+    # As `shutil.which`, which takes longer to import than the rest of the search.
+    path = environ.get("PATH", os.defpath)
+    for folder in path.split(os.pathsep) if path else ():
+        file = os.path.join(folder, "claude")  # noqa: PTH118
+        if os.path.isfile(file) and os.access(file, os.X_OK):  # noqa: PTH113 -- it never raises
+            return Path(file).absolute()
+    return None
 
 
 def in_wheel() -> Path | None:

@@ -7,10 +7,10 @@ import functools
 import logging
 import os
 import stat
-import tempfile
+import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from claude_mpm.errors import LaunchError, SettingsError, StorageError
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("claude_mpm.folders")
 
+_OURS = "claude-mpm"
+# As the XDG Base Directory Specification names them: the variable, and what counts without it.
+_FOLDERS = {
+    "config": ("XDG_CONFIG_HOME", ".config"),
+    "state": ("XDG_STATE_HOME", ".local/state"),
+}
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # The longest path of a socket in bytes: macOS and BSD have 104 with the NUL, Linux 108 (unix(7)).
@@ -30,12 +36,30 @@ _LONGEST_NAME = 40 + 17
 _NOT_FOR_SSH = frozenset('"\\$\n\r')
 
 
-def config_folder() -> Path | None:
-    """Return this user's folder for what is set; None where the user has no home."""
+def user_folder(kind: Literal["config", "state"]) -> Path:
+    """Return this user's folder for what is set, or for what is kept.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    name, usual = _FOLDERS[kind]
+    if sys.platform == "linux":  # what platformdirs does there, which takes long to import
+        named, home = os.environ.get(name, ""), os.environ.get("HOME", "")
+        if named.startswith("/"):
+            return Path(named, _OURS)
+        if home.startswith("/"):
+            return Path(home, usual, _OURS)
     import platformdirs
 
+    if kind == "config":
+        return platformdirs.user_config_path(_OURS, appauthor=False)
+    return platformdirs.user_state_path(_OURS, appauthor=False)
+
+
+def config_folder() -> Path | None:
+    """Return this user's folder for what is set; None where the user has no home."""
     try:
-        return Path(platformdirs.user_config_dir("claude-mpm", appauthor=False))
+        return user_folder("config")
     except RuntimeError:  # neither HOME nor an entry in the list of users says where it is
         return None
 
@@ -230,7 +254,9 @@ def _problem(base: Path, folder: Path) -> str:
             return f"cannot be used: {folder} is no folder; remove it"
         if reason := _of_others(status, _OTHERS, (os.geteuid(),)):
             return f"cannot be used: {folder} {reason}; remove it"
-        os.rmdir(tempfile.mkdtemp(dir=folder))  # noqa: PTH106 -- it may be read-only, or full
+        probe = folder / f".{os.urandom(6).hex()}"
+        probe.mkdir(mode=0o700)  # it may be read-only, or full
+        probe.rmdir()
     except OSError as error:
         return f"cannot be used: {base}: {error.strerror}"
     return ""

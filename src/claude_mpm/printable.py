@@ -8,8 +8,13 @@ there, marks that turn the direction of writing, and characters without a width 
 from __future__ import annotations
 
 import logging
-import re
 import unicodedata
+from typing import TYPE_CHECKING
+
+from claude_mpm.patterns import lazy_pattern
+
+if TYPE_CHECKING:
+    import re
 
 # C0 but for line breaks and tabs, DEL, C1, and what Unicode has of the kind: categories Cf, Zl, Zp
 # and Cs without the visible signs among them, fillers, and selectors of variants but for emoji.
@@ -18,12 +23,12 @@ _STEERING = (
     "\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb"
     "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-_UNFIT = re.compile(f"[{_STEERING}]")
+_UNFIT = lazy_pattern(f"[{_STEERING}]")
 # Where each character counts, also what looks like a blank, or is drawn over its neighbour.
-_DECEIVING = re.compile(
+_DECEIVING = lazy_pattern(
     f"[{_STEERING}\t\xa0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000\ufe0e\ufe0f]"
 )
-_BREAKS = re.compile("\r\n|[\n\t]")
+_BREAKS = lazy_pattern("\r\n|[\n\t]")
 _VISIBLE = 0xA0  # where the control characters of Latin-1 end
 _MOST_MARKS = 2  # on one letter, in the languages that need them
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 import re
 from collections import Counter
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
+
+from claude_mpm.patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,11 +32,11 @@ _SHAPE = 12  # bytes of a secret that its shape is made of: two bits each
 _NAMED = (
     r"PASS(?:W(?:OR)?D|PHRASE|CODE)?|PWD|SECRET|TOKEN|KEY|CREDENTIAL|COOKIE|DSN|AUTH|DATABASE_URL"
 )
-_SECRET_NAME = re.compile(rf"(?:{_NAMED})S?(?![A-Z])")
-_PLACE_NAME = re.compile(r"^(?:OLD|INIT_)?PWD$|_(?:SOCK|FILE|PATH|DIR)$")
-_PLACE = re.compile(r"~?/[^\s:]*\.[^\s:]*")  # a path: no base64 has a point in it
+_SECRET_NAME = lazy_pattern(rf"(?:{_NAMED})S?(?![A-Z])")
+_PLACE_NAME = lazy_pattern(r"^(?:OLD|INIT_)?PWD$|_(?:SOCK|FILE|PATH|DIR)$")
+_PLACE = lazy_pattern(r"~?/[^\s:]*\.[^\s:]*")  # a path: no base64 has a point in it
 # One word, or one number: it would be taken out of prose that says something else.
-_WORD = re.compile(r"[^\W\d_]{,15}|[\d.,:+-]{,15}|true|false")
+_WORD = lazy_pattern(r"[^\W\d_]{,15}|[\d.,:+-]{,15}|true|false")
 
 # --- what is secret by its form ---------------------------------------------------------------
 
@@ -93,8 +95,8 @@ _AUTHORIZED = (
     r"(?P<name>(?i:\b(?:Bearer|Basic|Authorization[\"']?[ \t]{0,3}[:=][ \t]{0,3}[\"']?"
     r"(?:(?:Bearer|Basic|Digest|Token|ApiKey)\b)?)))[ \t]{0,3}(?P<value>[A-Za-z0-9._~+/=-]{8,4096})"
 )
-_NAMES = re.compile(r"[A-Za-z]+|[vV]?\d{1,3}|")  # the parts of what is a name and no key
-_PARTS = re.compile(r"[-_./:+@]")
+_NAMES = lazy_pattern(r"[A-Za-z]+|[vV]?\d{1,3}|")  # the parts of what is a name and no key
+_PARTS = lazy_pattern(r"[-_./:+@]")
 _RUN = r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{32,}+={0,2}(?![A-Za-z0-9])"
 # What a record is known by; without it, it would be another's, or nobody's.
 _IDENTITY = frozenset({"session", "key", "prompts", "framework"})
@@ -155,7 +157,7 @@ def _forms_of(secret: str) -> Iterator[bytes]:
     data = secret.encode("utf-8", "surrogatepass")
     yield data
     for before in range(3):
-        whole = base64.b64encode(bytes(before) + data)
+        whole = binascii.b2a_base64(bytes(before) + data, newline=False)
         inner = whole[ceil(before * 4 / 3) : (before + len(data)) * 4 // 3]
         if len(inner) >= _LEAST:
             yield inner

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from claude_mpm.errors import UsageError
+from claude_mpm.patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,11 +101,11 @@ def _read_regular(path: Path, largest: int | None) -> bytes:
 
 # Lines around an error message: source code, the stack, the error's fields, and the version of the
 # runtime, such as Bun, with which Claude is compiled.
-_AROUND = re.compile(
+_AROUND = lazy_pattern(
     r"\d+ \|.*|[\^~ ]+|at\s.*|(?:syscall|errno|code|path|dest): .*"
     r"|Bun v[\d.]+ \(.*\)|Node\.js v[\d.]+"
 )
-_ERROR = re.compile(
+_ERROR = lazy_pattern(
     r"(?:error|fatal|panic|[A-Z]\w*(?:Error|Exception)|E[A-Z]{3,})\b", re.IGNORECASE
 )
 _MAX_MESSAGE = 400  # characters

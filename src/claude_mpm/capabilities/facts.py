@@ -6,16 +6,17 @@ the scripted model; `docs/claude-versions.md` has the results.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from claude_mpm.patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Version = tuple[int, int, int]
-_VERSION = re.compile(r"\s*v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?!\d)")
+_VERSION = lazy_pattern(r"\s*v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?!\d)")
 
 
 class Fact(msgspec.Struct, frozen=True):

@@ -6,7 +6,8 @@ import asyncio
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
+from claude_mpm.cli.options import common_options
 from claude_mpm.errors import SettingsError
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo, echo_answer
 from claude_mpm.cli.turn_view import count
 from claude_mpm.errors import MPMError, UsageError

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
 from claude_mpm.cli.elsewhere import asked_places, everywhere_option, pick_anywhere
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
 from claude_mpm.cli.question_view import can_ask, confirmed, main_argument, question_line
 from claude_mpm.cli.session_arg import status_now, taken_up

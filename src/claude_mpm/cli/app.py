@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import click
-
-from claude_mpm.cli.output import echo, echo_json
+from claude_mpm.cli.output import echo, echo_json, is_plain
 from claude_mpm.errors import UsageError
-from claude_mpm.printable import exact_line, one_line
-from claude_mpm.validation import is_text
+from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from claude_mpm.config.settings import Resolved, Settings
     from claude_mpm.engine.notification import Notify
@@ -23,8 +20,6 @@ if TYPE_CHECKING:
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
     from claude_mpm.redaction import Redactor
     from claude_mpm.sessions.store import Store
-
-    Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def json_text(value: Any) -> str:
@@ -37,19 +32,6 @@ def json_text(value: Any) -> str:
     except UnicodeEncodeError:  # also a file's name that is no text
         return json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=2)
     return text
-
-
-def is_plain() -> bool:
-    """Return whether to write no escape sequences: they are unwanted, or not supported."""
-    return bool(os.environ.get("NO_COLOR")) or is_dumb()
-
-
-def is_dumb() -> bool:
-    """Return whether the terminal is not known to do more than print lines.
-
-    That is one without a type, and terminfo's `dumb` and `unknown` (ncurses, terminfo.src).
-    """
-    return os.environ.get("TERM", "") in ("", "dumb", "unknown")
 
 
 class App:
@@ -259,6 +241,10 @@ class App:
         if not self.quiet:
             echo(self.redactor.text(text), err=True, **style)
 
+    def tell(self, message: str) -> None:
+        """Print an error as one line on standard error."""
+        echo(f"claude-mpm: {one_line(self.redactor.text(message))}", err=True)
+
     def print_json(self, value: Any) -> None:
         """Print a value as JSON on standard output."""
         echo_json(json_text(value))
@@ -318,131 +304,3 @@ def orchestrator_options(settings: Settings, claude_args: Sequence[str]) -> dict
     arguments = {name: getattr(settings, name) for name in names}
     arguments["notify"] = notify_of(settings)
     return {**arguments, "claude_args": [*settings.claude_args, *claude_args]}
-
-
-def _keep(key: str, value: Any = None) -> Callable[[click.Context, click.Parameter, Any], None]:
-    """Return a callback that stores a flag; `value` replaces a bare flag's True."""
-
-    def callback(context: click.Context, _: click.Parameter, argument: Any) -> None:
-        if argument is None or argument is False or argument == ():
-            return
-        flags = context.ensure_object(App).flags
-        if isinstance(argument, tuple):
-            flags[key] = [*flags.get(key, ()), *argument]
-        else:
-            flags[key] = argument if value is None else value[0]
-
-    return callback
-
-
-def _keep_attribute(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def callback(context: click.Context, _: click.Parameter, argument: Any) -> None:
-        if argument:
-            setattr(context.ensure_object(App), name, argument)
-
-    return callback
-
-
-def named_values(pairs: Iterable[str]) -> dict[str, Any]:
-    """Return the values of NAME=VALUE; one that is JSON is what that says.
-
-    Raises:
-        click.BadParameter: one is something else.
-    """
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
-        if not is_text(pair):
-            raise click.BadParameter(f"{exact_line(pair)} is not UTF-8")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-        except RecursionError as error:
-            raise click.BadParameter(f"the value of {name!r} is nested too deeply") from error
-    return found
-
-
-def _keep_options(context: click.Context, _: click.Parameter, argument: tuple[str, ...]) -> None:
-    context.ensure_object(App).options.update(named_values(argument))
-
-
-def _option(*names: str, key: str, value: Any = None, **rest: Any) -> Callable[[Command], Command]:
-    return click.option(*names, callback=_keep(key, value), expose_value=False, **rest)
-
-
-_COMMON = (
-    _option("--orchestrator", key="orchestrator", metavar="NAME", help="What runs Claude."),
-    click.option(
-        "--on", multiple=True, metavar="PLACE", callback=_keep_attribute("on"), expose_value=False,
-        help="The place, by its name in the settings.",
-    ),
-    _option("--model", key="model", metavar="MODEL", help="The model."),
-    _option("--framework", key="framework", metavar="PATH", help="Framework file or folder."),
-    _option("--agents-dir", key="agents_dir", metavar="DIR", help="A folder of agent files."),
-    _option(
-        "--no-framework", key="use_framework", value=(False,), is_flag=True, help="No framework."
-    ),
-    _option("--no-tickets", key="tickets", value=(False,), is_flag=True, help="Take no tickets."),
-    _option(
-        "--permission-mode", key="permission_mode", metavar="MODE", help="As Claude's own option."
-    ),
-    _option(
-        "--permissions", key="permissions", metavar="deny|ask", help="What becomes of a question."
-    ),
-    _option(
-        "--question-timeout", key="question_timeout", type=float, metavar="SECONDS",
-        help="Limit of the wait for an answer.",
-    ),
-    _option(
-        "--allowed-tools", key="allowed_tools", multiple=True, metavar="RULE",
-        help="What Claude may do without asking.",
-    ),
-    _option(
-        "--disallowed-tools", key="disallowed_tools", multiple=True, metavar="RULE",
-        help="What Claude may not do at all.",
-    ),
-    _option("--cwd", key="cwd", metavar="DIR", help="The folder Claude works in."),
-    _option("--timeout", key="timeout", type=float, metavar="SECONDS", help="Limit of a turn."),
-    _option("--max-turns", key="max_turns", type=int, metavar="N", help="Limit of model calls."),
-    _option(
-        "--max-budget-usd", key="max_budget_usd", type=float, metavar="USD", help="Limit of cost."
-    ),
-    _option("--plugin", key="plugins", multiple=True, metavar="MODULE", help="Import a plugin."),
-    click.option(
-        "-o", "--option", multiple=True, metavar="NAME=VALUE", callback=_keep_options,
-        expose_value=False, help="A further argument of the orchestrator.",
-    ),
-    click.option(
-        "--json", is_flag=True, callback=_keep_attribute("json"), expose_value=False,
-        help="Print JSON.",
-    ),
-    click.option(
-        "--quiet", is_flag=True, callback=_keep_attribute("quiet"), expose_value=False,
-        help="Print nothing but the result.",
-    ),
-    click.option(
-        "-v", "--verbose", count=True, callback=_keep_attribute("verbose"), expose_value=False,
-        help="Log to standard error; twice for more.",
-    ),
-)  # fmt: skip
-
-
-def state_dir_option(help_: str) -> Callable[[Command], Command]:
-    """Return the option for the state folder."""
-    return _option("--state-dir", key="state_dir", metavar="DIR", help=help_)
-
-
-as_command = click.option(
-    "--as-command", "command", is_flag=True,
-    help="Take /WORD and @PATH in the prompt as Claude Code takes what is typed.",
-)  # fmt: skip
-
-
-def common_options(command: Command) -> Command:
-    """Add the options that all commands have."""
-    for option in reversed(_COMMON):
-        command = option(command)
-    return command

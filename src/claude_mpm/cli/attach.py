@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
 from claude_mpm.cli.elsewhere import asked_places, everywhere_option, pick_anywhere
 from claude_mpm.cli.native_screen import has_screen, show
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.run import leave
 from claude_mpm.cli.session_arg import leave_as_found, status_now, taken_up
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record

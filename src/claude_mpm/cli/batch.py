@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from claude_mpm.cli.app import App, common_options, orchestrator_options
+from claude_mpm.cli.app import App, orchestrator_options
 from claude_mpm.cli.batch_view import LiveView, counts_line, print_results, status_of
 from claude_mpm.cli.list_commands import ListGroup
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
 from claude_mpm.errors import LaunchError, UsageError
 from claude_mpm.printable import one_line

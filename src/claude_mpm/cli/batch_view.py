@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from claude_mpm.cli.app import is_plain
 from claude_mpm.cli.export import render
-from claude_mpm.cli.output import age, echo, echo_export, echo_json
+from claude_mpm.cli.output import age, echo, echo_export, echo_json, is_plain
 from claude_mpm.fleet.ledger import Began, Ended, Halted, Ledger, Paused, Resumed, current_runner
 from claude_mpm.fleet.snapshot import read_snapshot
 from claude_mpm.journal.rate_limited import clock

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 import click
 
-from claude_mpm.cli.app import common_options
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
 from claude_mpm.errors import UsageError
 

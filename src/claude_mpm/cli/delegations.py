@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
 from claude_mpm.cli.export import export as write_export
 from claude_mpm.cli.export import export_options
 from claude_mpm.cli.list_commands import (
@@ -18,6 +18,7 @@ from claude_mpm.cli.list_commands import (
     session_id,
     show_fields,
 )
+from claude_mpm.cli.options import common_options
 from claude_mpm.errors import UsageError
 from claude_mpm.sessions.index_tables import UNFINISHED
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
 from claude_mpm.cli.demo_script import PROMPT, demo_model, write_project
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo, styled
 from claude_mpm.cli.run import leave
 from claude_mpm.cli.turn_view import show_turn, turn_record

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
 
 

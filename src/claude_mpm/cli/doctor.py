@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
 from claude_mpm.cli.list_commands import warn
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo, styled
 from claude_mpm.errors import SettingsError, StorageError
 

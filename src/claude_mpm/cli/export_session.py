@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.session_arg import pick_session, status_now
 from claude_mpm.cli.turn_view import count
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
 from claude_mpm.cli.elsewhere import asked_places, everywhere_option, pick_anywhere
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo_answer, echo_json
 from claude_mpm.cli.turn_view import summary
 

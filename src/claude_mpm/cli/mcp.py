@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from claude_mpm.cli.app import App, common_options, json_text
+from claude_mpm.cli.app import App, json_text
 from claude_mpm.cli.mcp_tools import LONGEST_CALL, Profile, Rights, SessionTools
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
 from claude_mpm.errors import MPMError, SettingsError, UsageError
 from claude_mpm.folders import check_secret

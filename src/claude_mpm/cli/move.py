@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.cli.app import App, common_options, named_values
+from claude_mpm.cli.app import App
 from claude_mpm.cli.attach import show_turns_before
+from claude_mpm.cli.options import common_options, named_values
 from claude_mpm.cli.run import STAY, leave
 from claude_mpm.cli.session_arg import pick_session, status_now
 from claude_mpm.errors import MPMError, UsageError

@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from claude_mpm.cli.app import is_dumb
+from claude_mpm.cli.output import is_dumb
 from claude_mpm.errors import SessionEnded
 from claude_mpm.wire import Transcript
 

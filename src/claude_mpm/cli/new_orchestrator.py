@@ -8,7 +8,8 @@ from string import Template
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
+from claude_mpm.cli.options import common_options
 from claude_mpm.errors import UsageError
 
 _TEMPLATES = Path(__file__).with_name("plugin_template")

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
 from claude_mpm.cli.check_orchestrator import check
 from claude_mpm.cli.list_commands import ListGroup
 from claude_mpm.cli.new_orchestrator import new
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
 from claude_mpm.printable import one_line
 

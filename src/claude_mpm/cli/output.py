@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from claude_mpm.printable import LineFormatter, printable, printable_json
 
 if TYPE_CHECKING:
     from typing import TextIO
 
+INTERRUPTED = 130  # the exit status after Ctrl-C
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
+
+
+def is_plain() -> bool:
+    """Return whether to write no escape sequences: they are unwanted, or not supported."""
+    return bool(os.environ.get("NO_COLOR")) or is_dumb()
+
+
+def is_dumb() -> bool:
+    """Return whether the terminal is not known to do more than print lines.
+
+    That is one without a type, and terminfo's `dumb` and `unknown` (ncurses, terminfo.src).
+    """
+    return os.environ.get("TERM", "") in ("", "dumb", "unknown")
 
 
 class Styled(str):
@@ -23,6 +36,8 @@ class Styled(str):
 
 def styled(text: object, **style: Any) -> Styled:
     """Return text as text, in colours: `style` is as for `click.style`."""
+    import click  # here and below: not every command prints so, and it takes time to import
+
     return Styled(click.style(printable(str(text)), **style))
 
 
@@ -39,7 +54,10 @@ def echo(
         style: of the whole line, as for `click.style`.
     """
     text = "".join(part if isinstance(part, Styled) else printable(part) for part in parts)
-    click.echo(click.style(text, **style) if style else text, file=file, err=err, nl=nl)
+    import click
+
+    text = click.style(text, **style) if style else text
+    click.echo(text, file=file, err=err, nl=nl, color=False if is_plain() else None)
 
 
 def echo_answer(line: str) -> None:
@@ -51,6 +69,8 @@ def echo_answer(line: str) -> None:
 
 def echo_json(text: str | bytes) -> None:
     """Print JSON; on a terminal, what would steer it is escaped as JSON has it."""
+    import click
+
     if isinstance(text, bytes):
         if not sys.stdout.isatty():
             click.echo(text)

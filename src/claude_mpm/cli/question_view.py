@@ -10,7 +10,6 @@ import termios
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
 import msgspec
 
 from claude_mpm.cli.output import echo
@@ -271,7 +270,7 @@ def _read(question: Question, asks: str, screen: TextIO) -> str:
 
     Raises:
         QuestionOver: somebody else has answered meanwhile, or Claude no longer asks.
-        click.Abort: the input is at its end.
+        KeyboardInterrupt: the input is at its end, which means the same as Ctrl-C.
     """
     echo(asks, nl=False, file=screen)
     screen.flush()
@@ -286,7 +285,7 @@ def _read(question: Question, asks: str, screen: TextIO) -> str:
         raise QuestionOver
     line = sys.stdin.readline()
     if not line:
-        raise click.Abort
+        raise KeyboardInterrupt
     return line.strip()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
 from claude_mpm.cli.elsewhere import (
     asked_places,
     everywhere_option,
@@ -19,6 +19,7 @@ from claude_mpm.cli.elsewhere import (
     silent_places,
 )
 from claude_mpm.cli.list_commands import warn
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.question_view import arguments_line, proposals
 from claude_mpm.cli.session_arg import pick_session, status_now
 from claude_mpm.conversation.question import input_of

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.cli.app import App, as_command, common_options
+from claude_mpm.cli.app import App
 from claude_mpm.cli.attach import end_turn, show_turns_before
 from claude_mpm.cli.native_screen import has_screen, show
+from claude_mpm.cli.options import as_command, common_options
 from claude_mpm.cli.run import given_prompt, leave
 from claude_mpm.cli.session_arg import leave_as_found, pick_session, status_now, taken_up
 from claude_mpm.errors import UsageError

@@ -7,9 +7,6 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import click
-
-from claude_mpm.cli.app import App, as_command, common_options
 from claude_mpm.cli.output import echo
 from claude_mpm.cli.session_arg import attend
 from claude_mpm.cli.streams import OutputLost
@@ -21,41 +18,39 @@ from claude_mpm.validation import as_text, check_prompt
 if TYPE_CHECKING:
     from types import FrameType
 
+    from claude_mpm.cli.app import App
+
 STAY = 1e9  # seconds: Claude waits for the next follower until it is stopped
 _ACKNOWLEDGED = 10.0  # seconds to wait until Claude acknowledges a prompt
 
 
-@click.command()
-@click.argument("prompt", required=False)
-@click.option("-i", "--input", "text", metavar="PROMPT", help="The prompt.")
-@click.option("--session", metavar="ID", help="Name the session.")
-@click.option(
-    "--detach", is_flag=True, help="Print the session's id and leave Claude running until `stop`."
-)
-@as_command
-@common_options
-@click.pass_context
-def run(
-    context: click.Context,
-    prompt: str | None,
-    text: str | None,
-    session: str | None,
-    detach: bool,
-    command: bool,
-) -> None:
-    """Give Claude one PROMPT; "-" reads it from standard input.
+def run_given(
+    app: App,
+    prompt: str | None = None,
+    text: str | None = None,
+    session: str | None = None,
+    *,
+    detach: bool = False,
+    command: bool = False,
+) -> int:
+    """Give Claude a prompt as `claude-mpm run` does, and return the exit status.
 
-    The answer goes to standard output, everything else to standard error. The model gets the prompt
-    as it is, unless --as-command is given.
+    Args:
+        prompt, text: the argument, and the value of `-i`; one of them at most.
+        session: the session's name; None for a new one.
+        detach: whether Claude is left running.
+        command: whether Claude Code takes the prompt as typed.
+
+    Raises:
+        UsageError: there is no prompt, or there are two.
     """
     prompt_text = given_prompt(prompt, text)
     if prompt_text is None:
         raise UsageError('there is no prompt: claude-mpm run "what Claude is to do"')
-    app = context.ensure_object(App)
     if session is not None:
         app.options["session_id"] = session
     start = run_detached if detach else run_prompt
-    context.exit(start(app, prompt_text, command=command))
+    return start(app, prompt_text, command=command)
 
 
 def given_prompt(prompt: str | None, text: str | None) -> str | None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
+from claude_mpm.cli.options import common_options
 from claude_mpm.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claude_mpm.cli.app import App, as_command, common_options
+from claude_mpm.cli.app import App
 from claude_mpm.cli.attach import end_turn
+from claude_mpm.cli.options import as_command, common_options
 from claude_mpm.cli.output import echo
 from claude_mpm.cli.run import acknowledged, given_prompt, leave
 from claude_mpm.cli.session_arg import pick_session, status_now, taken_up

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
 from claude_mpm.cli.elsewhere import (
     asked_places,
     bring,
@@ -21,6 +21,7 @@ from claude_mpm.cli.elsewhere import (
     silent_places,
 )
 from claude_mpm.cli.list_commands import warn
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
 from claude_mpm.cli.session_arg import end_session, pick_session, status_now
 from claude_mpm.errors import MPMError, StorageError, UsageError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
 from claude_mpm.cli.elsewhere import asked_places, everywhere_option, look_in, sessions_of
 from claude_mpm.cli.export import export as write_export
 from claude_mpm.cli.export import export_options
@@ -20,6 +20,7 @@ from claude_mpm.cli.list_commands import (
     session_id,
     show_fields,
 )
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.scan import scan
 from claude_mpm.cli.trackers import pull, push
 from claude_mpm.config.trust import real

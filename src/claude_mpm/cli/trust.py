@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from claude_mpm.cli.app import App, common_options
+from claude_mpm.cli.app import App
+from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
 from claude_mpm.config.trust import (
     acts_of,

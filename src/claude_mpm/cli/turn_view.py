@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from claude_mpm.cli.output import echo_answer
 from claude_mpm.cli.question_view import ask_person, main_argument, question_line
 from claude_mpm.cli.streams import OutputLost, ReaderGone
@@ -48,7 +46,7 @@ def show_turn(app: App, turn: Turn, *, asks: bool = False) -> None:
             _show(app, item, activity, asks=asks)
         except OutputLost as error:
             lost = lost or error
-        except (KeyboardInterrupt, click.Abort):  # the second is Ctrl-C at a question
+        except KeyboardInterrupt:  # also the end of input at a question
             if interrupted:
                 raise
             interrupted = True

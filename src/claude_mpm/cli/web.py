@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from claude_mpm.cli.app import App, common_options, state_dir_option
+from claude_mpm.cli.app import App
+from claude_mpm.cli.options import common_options, state_dir_option
 from claude_mpm.cli.output import echo, log_to_stderr, minute
 from claude_mpm.errors import UsageError
 

@@ -15,6 +15,7 @@ import msgspec
 
 from claude_mpm.config.front_matter import Head, HeadError, read_head, split_head
 from claude_mpm.errors import FrameworkError
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.validation import explain, nearest, read_text
 
 if TYPE_CHECKING:
@@ -148,10 +149,10 @@ _LISTS = ("tools", "disallowedTools", "skills")
 _NEVER_EMPTY = frozenset({"name", "description", "tools", "disallowedTools"})
 _SWITCHES = frozenset({"background", "omitClaudeMd", "observeSubagents", "observeToolResults"})
 _NUMBERS = frozenset({"maxTurns", "autoCompactWindow", "effort"})
-_LIKE_A_HEAD = re.compile(r"^(?:name|description)[ \t]*:", re.MULTILINE)
+_LIKE_A_HEAD = lazy_pattern(r"^(?:name|description)[ \t]*:", re.MULTILINE)
 # Line ends, and characters that change the direction of a text; joiners are part of some scripts.
-_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
-_TORN = re.compile(r"[\[\]{}\"']")
+_INVISIBLE = lazy_pattern(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
+_TORN = lazy_pattern(r"[\[\]{}\"']")
 _NAME_RULE = "begin with a letter or digit, then use only letters, digits, `-`, `_` and `.`"
 
 # What people write instead of `tools` and `disallowedTools`: one of these before or after "tool".

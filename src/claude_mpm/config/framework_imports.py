@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import FrameworkError
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.validation import exists, read_text
 
 if TYPE_CHECKING:
@@ -16,14 +17,14 @@ _MAX_DEPTH = 5  # of imports in imported files, as in Claude Code (2.1.330)
 _MAX_FILE = 1 << 20  # bytes
 _MAX_TOTAL = 4 << 20  # characters of all imported files
 # Where Claude Code searches for a path, and how a path may begin.
-_IMPORT = re.compile(r"(?:^|\s)@((?:[^\s\\]|\\ )+)")
-_BEGIN = re.compile(r"\./|~/|/.|[A-Za-z0-9._-]")
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_FENCE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})([^\n]*)")
-_SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
-_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
+_IMPORT = lazy_pattern(r"(?:^|\s)@((?:[^\s\\]|\\ )+)")
+_BEGIN = lazy_pattern(r"\./|~/|/.|[A-Za-z0-9._-]")
+_COMMENT = lazy_pattern(r"<!--.*?-->", re.DOTALL)
+_FENCE = lazy_pattern(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})([^\n]*)")
+_SPAN = lazy_pattern(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
+_ITEM = lazy_pattern(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 # Only these are reported if they are missing: `@engineer` and `@scope/package` are names.
-_IS_FILE = re.compile(
+_IS_FILE = lazy_pattern(
     r"(?:\./|~/|/).+|.+\.(?:md|mdx|markdown|txt|rst|json|ya?ml|toml|xml|html?|csv)"
 )
 

@@ -12,6 +12,8 @@ import itertools
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from claude_mpm.patterns import lazy_pattern
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,12 +24,12 @@ _ADVICE = (
 )
 # The white space of JavaScript, which Claude accepts between a field and its value.
 _BLANK = r"[\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]"
-_FIELD = re.compile(rf"([a-zA-Z_-]+):{_BLANK}+((?!{_BLANK}).+)")
-_SIGNS = re.compile(r"[{}\[\]*&#!|>%@`]|: ")
-_EASE = re.compile(r"^,|\t")
-_TABS = re.compile(r"^\t+", re.MULTILINE)
+_FIELD = lazy_pattern(rf"([a-zA-Z_-]+):{_BLANK}+((?!{_BLANK}).+)")
+_SIGNS = lazy_pattern(r"[{}\[\]*&#!|>%@`]|: ")
+_EASE = lazy_pattern(r"^,|\t")
+_TABS = lazy_pattern(r"^\t+", re.MULTILINE)
 # Front matter without any character or word that has a special meaning in YAML.
-_PLAIN = re.compile(r"(name|description|tools|model): ([A-Za-z](?:[\w ,.;()/!?*'-]*[\w.)!?*'])?)")
+_PLAIN = lazy_pattern(r"(name|description|tools|model): ([A-Za-z](?:[\w ,.;()/!?*'-]*[\w.)!?*'])?)")
 _NO_TEXTS = frozenset({"yes", "no", "true", "false", "on", "off", "null"})
 # What YAML 1.2 does not read as a string (its "core schema").
 _CORE = {

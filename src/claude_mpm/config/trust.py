@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from claude_mpm.errors import SettingsError
 from claude_mpm.folders import config_file, config_folder, locked, make_private, of_others
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.printable import exact_line
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ _HARMLESS_FRONT_MATTER = frozenset((
     "category", "title",
 ))  # fmt: skip
 _WITH_FRONT_MATTER = ("agents", "commands", "skills")
-_KEY = re.compile(r"([A-Za-z][\w-]*):(\s|$)")
+_KEY = lazy_pattern(r"([A-Za-z][\w-]*):(\s|$)")
 
 
 def trusted_file() -> Path:

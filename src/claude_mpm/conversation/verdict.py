@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.validation import error_line
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ _LIMITS = {
 }
 # What the model's side says of a Claude Code that it takes no more; of older ones, the words alone.
 _TOO_OLD = "claude_code_version_too_old"
-_SAYS_TOO_OLD = re.compile(
+_SAYS_TOO_OLD = lazy_pattern(
     r"Claude Code \S+ (?:does not support this model; version \S+ or"
     r" newer is required|is older than the minimum version required)"
     r"|or later is required for your organization"

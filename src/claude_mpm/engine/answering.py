@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from claude_mpm.conversation.question import Question
-from claude_mpm.sessions.status import read_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +22,8 @@ def reach(live: LiveSession) -> Iterator[list[Question]]:
     Raises:
         MPMError: the session has ended, or cannot be reached.
     """
+    from claude_mpm.sessions.status import read_status
+
     folder = live.folder
     try:
         live.rejoin()

@@ -40,9 +40,7 @@ from claude_mpm.journal.lease import Lease, Ownership
 from claude_mpm.journal.recorder import Recorder
 from claude_mpm.printable import exact_line
 from claude_mpm.processors.usage import SUM_REQUEST
-from claude_mpm.sessions.delivery import Fate
 from claude_mpm.sessions.state import MOST, SessionState
-from claude_mpm.sessions.status import held_version, prompt_fates
 from claude_mpm.validation import disk_is_full, error_line, is_text
 from claude_mpm.wire import WIRES, PlainLines, Wire
 
@@ -291,10 +289,11 @@ class LiveSession:
 
         Else a later start of the session would run what its user was told has failed.
         """
-        if turn.name and not self.folder.has_host():
-            known = prompt_fates(self.folder, self.store.index)
-            if any(p.uuid == turn.uuid and fate is Fate.UNDELIVERED for p, fate in known):
-                self.input.take_back(turn.name)
+        from claude_mpm.sessions.status import was_taken
+
+        gone = turn.name and not self.folder.has_host()
+        if gone and not was_taken(self.folder, self.store.index, turn.uuid):
+            self.input.take_back(turn.name)
 
     def admit(self) -> None:
         """Let a prompt in.
@@ -433,7 +432,11 @@ class LiveSession:
         if self.wire.name == PlainLines.name:
             return ASSUMED
         starts = self.folder.read_meta().starts if self.folder.meta_file.exists() else []
-        told = (starts[-1].claude_version or held_version(self.folder)) if starts else ""
+        told = ""
+        if starts:
+            from claude_mpm.sessions.status import held_version
+
+            told = starts[-1].claude_version or held_version(self.folder)
         build = self.negotiation.begin(self.environment, claude, environ, told)
         return build.less(self.negotiation.unused)
 

@@ -8,14 +8,13 @@ own, `--plugin-dir`, whose agents have its name in front. (Observed: Claude Code
 from __future__ import annotations
 
 import logging
-import re
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from claude_mpm.folders import make_private
 from claude_mpm.journal.storage import storage_errors, write_whole
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.records import NATIVE_PREFIX
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ _logger = logging.getLogger("claude_mpm.launch")
 # Claude Code leaves these out of what a plugin brings.
 _NOT_OF_A_PLUGIN = ("hooks", "mcpServers", "permissionMode")
 # What JSON leaves as it is and YAML takes for the end of a line or for nothing that may be there.
-_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_ESCAPED = lazy_pattern("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def lay_agents(folder: SessionFolder) -> Path:
@@ -39,6 +38,8 @@ def lay_agents(folder: SessionFolder) -> Path:
     Raises:
         StorageError: it cannot be written.
     """
+    import shutil  # here, since most starts lay none
+
     agents: dict[str, dict[str, Any]] = msgspec.json.decode(folder.agents.read_bytes())
     plugin = folder.given / "native"
     about = {"name": NATIVE_PREFIX[:-1], "version": "1.0.0", "description": "This session's agents"}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from claude_mpm.capabilities.facts import ASSUMED, Capabilities, by_version
 from claude_mpm.capabilities.memory import Memory, check_fit, known_build, probed_build, refusal
+from claude_mpm.patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ _logger = logging.getLogger("claude_mpm.capabilities")
 # What a build that nobody could ask is not given, since an older one would end at it.
 _NOT_UNASKED = frozenset({"agents_by_file", "permission_prompts"})
 # What a build says that is given what another of its version would take.
-_NOT_TAKEN = re.compile(
+_NOT_TAKEN = lazy_pattern(
     r"unknown option '--(system-prompt-snapshot|permission-prompts)'|Invalid --agents configuration"
 )
 

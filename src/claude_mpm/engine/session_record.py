@@ -15,7 +15,6 @@ from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.journal.layout import Meta, Start
 from claude_mpm.journal.secrets import secrets_key
 from claude_mpm.redaction import fingerprints, secrets_of
-from claude_mpm.sessions.status import has_conversation, held_conversation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +96,8 @@ class SessionRecord:
         conversation = meta.claude_session_id
         goes_on = False
         if meta.starts:
+            from claude_mpm.sessions.status import held_conversation
+
             conversation = (wire.greets and held_conversation(self._folder)) or conversation
             goes_on = self._goes_on(meta, conversation, index, record)
         start = self._start(known, framework, resumed=goes_on)
@@ -132,6 +133,8 @@ class SessionRecord:
         is_first = conversation == meta.claude_session_id
         if is_first and any(turn.prompts for turn in index.newest_turns(meta.session_id)):
             return True
+        from claude_mpm.sessions.status import has_conversation
+
         if not has_conversation(self._folder, index):
             return False
         known = record.has_conversation(conversation) if record is not None else None

@@ -6,16 +6,16 @@ Their names are those of https://code.claude.com/docs/en/env-vars and of Claude 
 from __future__ import annotations
 
 import os
-import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import UsageError
+from claude_mpm.patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # POSIX.1-2024, 8.1, and what a shell exports
+_NAME = lazy_pattern(r"[A-Za-z_][A-Za-z0-9_]*")  # POSIX.1-2024, 8.1, and what a shell exports
 # What goes to another machine unasked: what configures Claude, how it pays, and the language. Each
 # by its name: what the next release adds may be a secret of this machine's.
 _CONFIGURES = """

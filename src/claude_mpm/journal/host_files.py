@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from claude_mpm.journal.orphans import temporary_base
+from claude_mpm.patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
 _MOUNTS = "/proc/self/mountinfo"
-_CONTAINER = re.compile(rb"containers/([0-9a-f]{64})/.*hostname ")
+_CONTAINER = lazy_pattern(rb"containers/([0-9a-f]{64})/.*hostname ")
 _TRIES = 100  # names for a folder, until one is free
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import SessionEnded
-from claude_mpm.journal.storage import give_to_owner, storage_errors, sync_path
+from claude_mpm.journal.storage import give_to_owner, new_draft, storage_errors, sync_path
 
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
@@ -46,7 +45,7 @@ class Inbox:
         """
         inbox = self._folder.inbox
         with storage_errors(inbox):
-            descriptor, draft = tempfile.mkstemp(dir=self._folder.path, prefix=".message-")
+            descriptor, draft = new_draft(self._folder.path, ".message-")
             try:
                 with open(descriptor, "wb") as stream:
                     give_to_owner(descriptor, inbox)

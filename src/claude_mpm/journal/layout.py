@@ -27,6 +27,7 @@ from claude_mpm.journal.orphans import (
     temporary_base,
 )
 from claude_mpm.journal.storage import storage_errors, write_whole
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.printable import exact_line
 from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
 from claude_mpm.validation import NOT_JSON, error_line
@@ -36,12 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_NUMBER = re.compile(rb"-?[0-9]{1,10}")
+_NUMBER = lazy_pattern(rb"-?[0-9]{1,10}")
 _KILLED_STATUS = 128 + signal.SIGKILL
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SAFE_NAME = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NUMBERS = 64  # bytes that are read of a file with numbers
 # What a shell prefixes to the reason why it cannot run a command: its script, and the line.
-_SCRIPT_PREFIX = re.compile(r"^\S*host\.sh: (?:line )?\d+: (?:exec: )?", re.MULTILINE)
+_SCRIPT_PREFIX = lazy_pattern(r"^\S*host\.sh: (?:line )?\d+: (?:exec: )?", re.MULTILINE)
 _EXIT_DELAY = 10.0  # seconds that a host may need between removing its files and `exit`
 
 

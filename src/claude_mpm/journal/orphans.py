@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import stat
-import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.errors import StorageError
 from claude_mpm.journal.storage import remove_tree
+from claude_mpm.patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 MARK = b"CLAUDE_MPM_FOLDER="
 _PROC = Path("/proc")
 _HOST = b"/host.sh"
-_TEMPORARY = re.compile(r"mpm\.[A-Za-z0-9_]{6,12}")
+_TEMPORARY = lazy_pattern(r"mpm\.[A-Za-z0-9_]{6,12}")
 _GRACE = 3.0  # seconds for Claude to end its tools on its own
 _PAUSE = 0.05
 
@@ -116,13 +115,19 @@ def remove_temporary(note: ExchangeFile, base: str) -> bool:
 
 def _is_temporary(folder: Path, base: str) -> bool:
     """Return whether a folder is one that a host makes, and so may be removed, and not a link."""
-    bases = {base} if base else {tempfile.gettempdir(), "/tmp"}
+    bases = {base} if base else {_default_base(), "/tmp"}
     try:
         status = folder.lstat()
     except OSError:
         return False
     is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
     return is_ours and bool(_TEMPORARY.fullmatch(folder.name)) and str(folder.parent) in bases
+
+
+def _default_base() -> str:
+    import tempfile  # of use to hardly any start
+
+    return tempfile.gettempdir()
 
 
 def remove_socket(note: Path) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import StorageError
 from claude_mpm.folders import make_private
-from claude_mpm.journal.storage import give_to_owner, storage_errors
+from claude_mpm.journal.storage import give_to_owner, new_draft, storage_errors
 from claude_mpm.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -72,11 +70,11 @@ def _make(file: Path) -> bytes:
     """Make the key and return it; empty if another process was faster."""
     with storage_errors(file):
         make_private(file.parent)
-        descriptor, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{_NAME}.")
+        descriptor, draft = new_draft(file.parent, f".{_NAME}.")
         try:
             with open(descriptor, "wb") as stream:
                 give_to_owner(descriptor, file.parent)
-                key = secrets.token_bytes(_SIZE)
+                key = os.urandom(_SIZE)
                 stream.write(key)
                 stream.flush()
                 os.fsync(descriptor)

@@ -52,6 +52,18 @@ def write_whole(file: Path, data: bytes) -> None:
         raise
 
 
+def new_draft(folder: Path, prefix: str) -> tuple[int, str]:
+    """Make a file of a new name, readable by its owner alone; return its descriptor and its path.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    while True:
+        path = f"{folder}/{prefix}{os.urandom(6).hex()}"
+        with contextlib.suppress(FileExistsError):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o600), path
+
+
 def sync_path(path: Path) -> None:
     """Sync a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -6,7 +6,7 @@ between marks with a nonce, which cannot be known in advance.
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class MarkedOutput:
     """
 
     def __init__(self) -> None:
-        self.nonce = secrets.token_hex(16)
+        self.nonce = os.urandom(16).hex()
         self.begun = False
         self.status: int | None = None
         self.before = b""

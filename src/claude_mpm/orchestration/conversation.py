@@ -15,7 +15,6 @@ from claude_mpm.conversation.turn import Turn
 from claude_mpm.engine.answering import reach
 from claude_mpm.engine.command_line import asks_for_value, describe_left_out, left_out
 from claude_mpm.engine.live_session import LiveSession
-from claude_mpm.engine.resume import end_session
 from claude_mpm.engine.supervision.supervisor import Supervisor
 from claude_mpm.errors import LaunchError, MPMError, SessionEnded, SettingsError, UsageError
 from claude_mpm.orchestration.place_settings import recorded
@@ -268,6 +267,8 @@ class Conversation(ABC):
 
         `stop` ends the one that this object started or follows.
         """
+        from claude_mpm.engine.resume import end_session
+
         return end_session(self._live)
 
     def questions(self) -> list[Question]:

@@ -11,7 +11,6 @@ import msgspec
 from claude_mpm.config.framework import FrameworkLoader
 from claude_mpm.engine.handshake import Handshake
 from claude_mpm.engine.options import make_options
-from claude_mpm.engine.resume import take_over, turns_of
 from claude_mpm.environments.local import Local
 from claude_mpm.errors import LaunchError, MPMError, UsageError
 from claude_mpm.orchestration.asyncio_api import AsyncFace
@@ -152,6 +151,8 @@ class MPMOrchestrator(Reading, AsyncFace):
             self._save_session_metadata()
 
     def _take_over(self, live: LiveSession) -> None:
+        from claude_mpm.engine.resume import take_over, turns_of  # of no use to a first start
+
         if self._move is not None:
             self._move.carry(live)
         taken = take_over(live)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets.markdown import BlockTracker
 
 _PHRASE = "elegating to "
-_LINE = re.compile(
+_LINE = lazy_pattern(
     r"""\s{0,12}(?:(?:[-+•]|\*(?=\s)|\d{1,3}[.)])\s{1,4})?(?:(?:→|➡|➜|🤝|[-=]>)\ufe0f?\s{0,2})?
     (?P<bold>\*{1,3}|_{1,3})?[Dd]elegating\ to\ (?:the\ )?(?P<sign>[`@*_]{0,3})
     (?P<agent>[^\W_][\w-]{0,40}(?:\ [\w-]{1,40}){0,2}?)(?:\ [Aa]gent)?[`*_]{0,3}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.delegation_text import DelegationFinder
 from claude_mpm.processors.dispatch import ByKind, derived
 from claude_mpm.processors.identities import Identities
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 AGENT_TOOLS = frozenset({"Task", "Agent"})
 # The tool's result for an agent that continues in the background (Claude Code 2.1).
 _LAUNCHED = "Async agent launched"
-_REPORTED = re.compile(r"<(tool-use-id|status|summary|result|duration_ms)>(.*?)</\1>", re.DOTALL)
-_DIGITS = re.compile(r"[0-9]{1,15}")
+_REPORTED = lazy_pattern(r"<(tool-use-id|status|summary|result|duration_ms)>(.*?)</\1>", re.DOTALL)
+_DIGITS = lazy_pattern(r"[0-9]{1,15}")
 _ENDS = {"completed": "completed", "failed": "failed", "stopped": "stopped", "killed": "stopped"}
 
 

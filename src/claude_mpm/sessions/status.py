@@ -131,6 +131,12 @@ def prompt_fates(folder: SessionFolder, index: Index) -> list[tuple[Prompt, Fate
     return fates(folder, answered, start=start, runs=runs, recall=recall, since=since)
 
 
+def was_taken(folder: SessionFolder, index: Index, uuid: str) -> bool:
+    """Return whether Claude has acknowledged a prompt; as `read_status`."""
+    known = prompt_fates(folder, index)
+    return any(p.uuid == uuid and fate is not Fate.UNDELIVERED for p, fate in known)
+
+
 def undelivered(folder: SessionFolder, index: Index) -> list[Prompt]:
     """Return the prompts to give to Claude: those it never heard of, and those that were cut."""
     wanted = (Fate.UNDELIVERED, Fate.CUT)

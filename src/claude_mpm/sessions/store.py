@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from claude_mpm.errors import SettingsError, StorageError, UnknownSession
-from claude_mpm.folders import check_private
+from claude_mpm.folders import check_private, user_folder
 from claude_mpm.journal.layout import Meta, SessionFolder, session_path
 from claude_mpm.journal.storage import storage_errors
 from claude_mpm.sessions.index import Index
@@ -35,10 +35,8 @@ def default_state_dir() -> Path:
         SettingsError: it is below the home of a user who has none.
     """
     asked = os.environ.get("CLAUDE_MPM_STATE_DIR")
-    from platformdirs import user_state_path
-
     try:
-        return Path(asked).expanduser() if asked else user_state_path("claude-mpm", appauthor=False)
+        return Path(asked).expanduser() if asked else user_folder("state")
     except RuntimeError as error:
         raise SettingsError(
             "there is no home folder for sessions: set HOME, or CLAUDE_MPM_STATE_DIR"

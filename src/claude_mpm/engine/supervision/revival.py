@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from claude_mpm.conversation.observer import Observer
-from claude_mpm.engine.resume import find_prompt
 from claude_mpm.errors import MPMError
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ class Revival(Observer):
         live, turn = self._live, self._live.turns.active
         if turn is None or not self._is_lost(turn):
             return False
+        from claude_mpm.engine.resume import find_prompt
+
         prompt = find_prompt(live.folder, turn.uuid)
         with live.life.alone():
             if not prompt.name or live.life.ends or not live.claim():

@@ -8,6 +8,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets import words
 from claude_mpm.processors.tickets.line import Marker, MarkerPattern
 from claude_mpm.processors.tickets.markdown import BlockTracker
@@ -38,17 +39,17 @@ DEFAULT_MARKERS: Mapping[str, str] = MappingProxyType(
 # A description is the text below a ticket, and not a whole document.
 _MAX_DESCRIPTION = 4000  # characters
 
-_FIELD = re.compile(
+_FIELD = lazy_pattern(
     r"\s*(?:(?:[-*+•]|\d{1,3}[.)])\s+)?[*_]{0,3}(?P<key>[^\W\d_][^:：*_|()\n]{1,24}?)"
     r"[*_]{0,3}\s?(?:[:：][*_]{0,3}(?=\s|$)|：)(?P<value>.*)"
 )
 # What follows a "Feature:" of Gherkin, the language of acceptance tests.
-_SCENARIO = re.compile(r"\s*(?:(?:Scenario|Background|Rule|Example)s?\b[^:]{0,20}:|Given\s)")
+_SCENARIO = lazy_pattern(r"\s*(?:(?:Scenario|Background|Rule|Example)s?\b[^:]{0,20}:|Given\s)")
 _STATUS = word_set(words.STATUS)
 _FIELDS = word_set(words.FIELDS) | _STATUS
 # People write no tickets in longer lines; data has some, and takes time.
 _LONGEST_LINE = 20_000
-_LIST_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
+_LIST_ITEM = lazy_pattern(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets.markdown import EMOJI, protected_spans
 from claude_mpm.processors.tickets.prefix import (
     CLOSING,
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from claude_mpm.processors.tickets.markdown import Span
 
 # "Issue #14538:" cites a tracker, "Bug #2:" counts findings.
-_CITED = re.compile(r"\s?[#№]\d{3,}")
+_CITED = lazy_pattern(r"\s?[#№]\d{3,}")
 _CLOSINGS = "]】）"
 _DEFECTS = ("BUG", "FIXME", "ISSUE")
-_JOINT = re.compile(r"[\s,/*_]{0,8}(?:and|or)?[\s*_]{0,8}")
+_JOINT = lazy_pattern(r"[\s,/*_]{0,8}(?:and|or)?[\s*_]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class MarkerPattern:
         for word in ordered:
             self._needles.setdefault(word[:1].upper()[:1], []).append(word.lower())
         alternatives = "|".join(re.escape(word) for word in ordered) or r"(?!)"
-        self._pattern = re.compile(
+        self._pattern = lazy_pattern(
             rf"""(?<![A-Za-z0-9\u00c0-\u052f@$\#/\\=&?.'’-])(?P<word>{alternatives})
             (?P<close_word>\*{{1,3}}|_{{1,3}}|[\]】）])?
             (?:[ ]?\((?!s\))(?P<owner>[^()\n]{{1,80}})\)|[ ]?\[(?P<owner2>[^\[\]\n]{{1,40}})\])?

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets.state import names_a_section, section_of
 
 if TYPE_CHECKING:
@@ -18,22 +19,22 @@ EMOJI = (
     "\u20e3\U0001f000-\U0001faff]"
 )
 
-_FENCE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+(`{3,}|~{3,})([^\n]*)")
-_FENCE_END = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*")
-_TOKEN = re.compile(r"`+|[\"“«「『]")
+_FENCE = lazy_pattern(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+(`{3,}|~{3,})([^\n]*)")
+_FENCE_END = lazy_pattern(r"[ \t]*(`{3,}|~{3,})[ \t]*")
+_TOKEN = lazy_pattern(r"`+|[\"“«「『]")
 # Each length of back-tick signs is searched for at most once in vain; this bounds the lengths.
 _LONGEST_CODE_SIGN = 16
 _CLOSING_QUOTE = {'"': '"', "“": "”", "«": "»", "「": "」", "『": "』"}
-_QUOTE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+>")
-_HEADING = re.compile(r" {0,3}#{1,6}[ \t]")
+_QUOTE = lazy_pattern(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+>")
+_HEADING = lazy_pattern(r" {0,3}#{1,6}[ \t]")
 # A line that may be a label over what is done: "Fixed:".
 _COLONS = frozenset(":：")
 _LONGEST_LABEL = 60
-_LIST_ITEM = re.compile(r"[-*+•◦▪–]\s|\d{1,3}[.)]\s|[☐☑☒✓✔✅]|\[[ xX]\]\s")
+_LIST_ITEM = lazy_pattern(r"[-*+•◦▪–]\s|\d{1,3}[.)]\s|[☐☑☒✓✔✅]|\[[ xX]\]\s")
 # Comments of code and of Markdown that go over several lines: how they begin, how they end.
 _COMMENTS = {"/*": "*/", "<!--": "-->", "{-": "-}", "--[[": "]]", '"""': '"""', "'''": "'''"}
 # Claude Code's own screen, copied into a text: the call of a tool, its result, and boxes.
-_CALL = re.compile(
+_CALL = lazy_pattern(
     r"[⏺●]\s+(?:[\w.-]+ - [\w.-]+ \(MCP\)|[A-Z][\w.:-]*)\((?![^()\n]{0,80}\)\s?[:：])"
 )
 _RESULT_SIGN = "⎿"

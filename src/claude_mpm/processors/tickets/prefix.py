@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets import words
 from claude_mpm.processors.tickets.markdown import EMOJI
 from claude_mpm.processors.tickets.state import CHECK_SIGNS, word_set
@@ -13,7 +14,7 @@ from claude_mpm.processors.tickets.state import CHECK_SIGNS, word_set
 # How far a marker is looked at to the left, in characters; also bounds the work per marker.
 WINDOW = 120
 
-_PREFIX_TOKEN = re.compile(
+_PREFIX_TOKEN = lazy_pattern(
     rf"""(?P<check>\[[ xX~/-]\][ \t]*|[☐☑][ \t]*)
     |(?P<bullet>(?:[-*+]|[•◦▪‣·–—])[ \t]+)
     |(?P<number>(?:
@@ -28,12 +29,12 @@ _PREFIX_TOKEN = re.compile(
 )
 _OPENING = "*_~[【（"
 CLOSING = {"[": "]", "【": "】", "(": ")", "（": "）"}
-_EMOJI_TAIL = re.compile(rf"{EMOJI}+\s*$")
+_EMOJI_TAIL = lazy_pattern(rf"{EMOJI}+\s*$")
 _DONE_SIGNS = tuple(CHECK_SIGNS)
 
 # Whole lines that are output of a program, or a command: they quote, they do not say.
 _LEVEL = r"(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL|TRACE|NOTICE)"
-_OUTPUT = re.compile(
+_OUTPUT = lazy_pattern(
     rf"""\s*+(?:
       \[?\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d          # ISO time
     | [\[(]?[\w/.,+\ -]{{0,24}}?\d\d:\d\d:\d\d     # time of day
@@ -62,31 +63,31 @@ _OUTPUT = re.compile(
     )""",
     re.VERBOSE,
 )
-_EXAMPLE = re.compile(
+_EXAMPLE = lazy_pattern(
     r"\b(?:e\.g\.|i\.e\.|for example|for instance|such as|like)[,:]?\s*$", re.IGNORECASE
 )
-_CODE_COMMENT = re.compile(r"(?://+!?|/\*+|<!--|;;|(?<!\w)#+|[;)},]\s*--|\"\"\"|''')\s*$")
+_CODE_COMMENT = lazy_pattern(r"(?://+!?|/\*+|<!--|;;|(?<!\w)#+|[;)},]\s*--|\"\"\"|''')\s*$")
 
 _NEGATION, _FINISHED, _MENTION, _LEADING = map(
     word_set, (words.NEGATION, words.FINISHED, words.MENTION, words.LEADING)
 )
-_MENTION_AFTER = re.compile(
+_MENTION_AFTER = lazy_pattern(
     r"(?:is|are|was|were|and|or|to|comments?|markers?|lines?|items?|entry|entries|tags?"
     r"|prefix(?:es)?|sections?|headers?|blocks?|fields?|columns?|keywords?|format|syntax"
     r"|left|remains?|remaining|annotations?|labels?|notes?|in (?:the|this|that|any))\b",
     re.IGNORECASE,
 )
-_CLAUSE_END = re.compile(r"[.!?,;:…。，；：、！？]\s|[()|—–]|\s-{1,2}\s|[。，；：、！？]")
-_CLAUSE_START = re.compile(
+_CLAUSE_END = lazy_pattern(r"[.!?,;:…。，；：、！？]\s|[()|—–]|\s-{1,2}\s|[。，；：、！？]")
+_CLAUSE_START = lazy_pattern(
     r"(?:^|[.!?,;:…—–/|()\[。，；：、！？]|\s-{1,2}|[-=]>|→|\s\+|\t|\s\s|\b(?:and|also|plus|but|then|so|und|et|y))\s*$",
     re.IGNORECASE,
 )
-_ADJACENT = re.compile(
+_ADJACENT = lazy_pattern(
     r"[\s(\[—–,;!?…。，；：、！？（¿¡\u0590-\u05ff\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
     r"\uac00-\ud7af]"
 )
-_TICKED = re.compile(r"\s{0,20}(?:[-*+]\s{1,4})?(?:\[[xX]\]|[✅✔☑✓])")
-_ANOTHER = re.compile(r"\s{0,4}(?:and|or|,|/)\s{1,4}[A-Z]{3,}:")
+_TICKED = lazy_pattern(r"\s{0,20}(?:[-*+]\s{1,4})?(?:\[[xX]\]|[✅✔☑✓])")
+_ANOTHER = lazy_pattern(r"\s{0,4}(?:and|or|,|/)\s{1,4}[A-Z]{3,}:")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,26 +6,27 @@ import re
 import unicodedata
 from functools import cache
 
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets import words
 
 CHECK_SIGNS = "✅✔☑✓"
 
 # Signs that set off the last words of a title: "… — fixed in 1.2", "… → done".
-_SEPARATOR = re.compile(r"\s-{1,3}\s|\s*[—–]\s*|\s*(?:→|=>|->)\s*|[;；]\s*")
-_SENTENCE_END = re.compile(r"[.!?]\s+|[。！？]")
-_IN_BRACKETS = re.compile(r"[(\[（【]([^()\[\]（）【】]{1,200})[)\]）】]")
-_CHECKED = re.compile(rf"[\s*_]*(?:[{CHECK_SIGNS}]|\[[xX]\]\s)")
-_ENDS_CHECKED = re.compile(rf"[{CHECK_SIGNS}]\ufe0f?[\s)\]]*$")
+_SEPARATOR = lazy_pattern(r"\s-{1,3}\s|\s*[—–]\s*|\s*(?:→|=>|->)\s*|[;；]\s*")
+_SENTENCE_END = lazy_pattern(r"[.!?]\s+|[。！？]")
+_IN_BRACKETS = lazy_pattern(r"[(\[（【]([^()\[\]（）【】]{1,200})[)\]）】]")
+_CHECKED = lazy_pattern(rf"[\s*_]*(?:[{CHECK_SIGNS}]|\[[xX]\]\s)")
+_ENDS_CHECKED = lazy_pattern(rf"[{CHECK_SIGNS}]\ufe0f?[\s)\]]*$")
 # Chinese and Japanese say it at the end of a word: "已更新", "対応済み".
-_BECAME_DONE = re.compile(
+_BECAME_DONE = lazy_pattern(
     r"(?:已[\u4e00-\u9fff]{1,3}|[\u4e00-\u9fff\u30a0-\u30ff]済み?)[了。）)]?$"
 )
-_STRUCK = re.compile(r"[\s*_]*~~[^~]+~~[\s*_.,;:]*")
-_VERSION = re.compile(
+_STRUCK = lazy_pattern(r"[\s*_]*~~[^~]+~~[\s*_.,;:]*")
+_VERSION = lazy_pattern(
     r"(?:\S+\s+){0,2}?(?:\#?v?\d|[0-9a-f]{7,40}\b|commit|pr\b|version|release|this|(?:the )?last)"
 )
 # "Fixed the parser" is done, "Complete the parser" is to be done.
-_DONE_TO = re.compile(
+_DONE_TO = lazy_pattern(
     r"[\s*_]*(?:(?:already|now) )*(?:done|\w+ed) (?:already|the|a|an|this|that|these|both|all)\b",
     re.IGNORECASE,
 )
@@ -33,18 +34,18 @@ _REFERENCE = (
     r"(?:[\w.-]+/[\w.-]+)?\#\d+|[A-Z][A-Z0-9_]*-\d+|<?https?://\S+|!\d+"
     r"|!?\[[^\[\]]*\](?:\([^()\s]*\)|\[[^\[\]]*\])"
 )
-_REFERENCES = re.compile(
+_REFERENCES = lazy_pattern(
     rf"(?:(?:issue|bug|ticket|pr|task) )?(?:{_REFERENCE})"
     rf"(?:(?:, | and |,? ?& ?| )(?:{_REFERENCE}))*+",
     re.IGNORECASE,
 )
-_NO_WORDS = re.compile(r"<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|[\W\d_]*|(?:→|[-=]>).*")
+_NO_WORDS = lazy_pattern(r"<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|[\W\d_]*|(?:→|[-=]>).*")
 _NOUNS = ("DEFECT", "WORK")
 _SECTION = ("DONE", "DONE_SECTION", *_NOUNS, "BEFORE_DONE", "AFTER_DONE", "BESIDE_SECTION")
 _LONGEST_LABEL = 60  # characters
 _SIGNS = " \t*_`~!.,;:–—"
-_SIGNS_AT_BEGIN = re.compile(r"^[\W\d_]+")
-_SIGNS_AT_END = re.compile(r"[\W\d_]+$")
+_SIGNS_AT_BEGIN = lazy_pattern(r"^[\W\d_]+")
+_SIGNS_AT_END = lazy_pattern(r"[\W\d_]+$")
 _TO_BE_DONE = (["be"], ["not"], ["yet"], ["get"], ["nicht"], ["noch"], ["pas"], ["non"], ["не"])
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets.markdown import EMOJI
 
 _WRAPPERS = {
@@ -17,8 +16,10 @@ _WRAPPERS = {
     "『": "』",
 }
 _TRAILING = ".,;:…。，；：、"
-_TRAILING_WORD = re.compile(r"[\s(\[]*(?:[-–—/|+&•*_→>=]+|\b(?:and|also|plus|but|then|und|et|y))$")
-_SEVERITY_TAIL = re.compile(
+_TRAILING_WORD = lazy_pattern(
+    r"[\s(\[]*(?:[-–—/|+&•*_→>=]+|\b(?:and|also|plus|but|then|und|et|y))$"
+)
+_SEVERITY_TAIL = lazy_pattern(
     rf"\s(?:{EMOJI}+\s*[*_]*[(\[]?|[(\[])(?P<word>CRITICAL|HIGH|MEDIUM|LOW|BLOCKER|URGENT)"
     r"(?: (?:SEVERITY|PRIORITY))?[)\]]?[*_]*$"
 )
@@ -28,7 +29,7 @@ _PRIORITIES = {
     **dict.fromkeys(("medium", "normal", "moderate", "med", "p2"), "medium"),
     **dict.fromkeys(("low", "minor", "trivial", "p3", "p4"), "low"),
 }
-_WORD = re.compile(r"[a-z0-9]+")
+_WORD = lazy_pattern(r"[a-z0-9]+")
 
 
 def priority_of(text: str) -> str:
