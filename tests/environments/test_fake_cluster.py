@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,8 +20,12 @@ from claude_mpm.environments import kubernetes
 from claude_mpm.environments.kubernetes import Kubernetes
 from claude_mpm.environments.pod import PodRecipe, merged, pod_name
 from claude_mpm.errors import LaunchError, UsageError
+from claude_mpm.fleet.adopting import adopt
+from claude_mpm.fleet.elsewhere import SessionElsewhere
+from claude_mpm.fleet.places import Place
 from claude_mpm.link.kubectl import explained
 from claude_mpm.link.pod_status import fate, waits_for
+from claude_mpm.sessions.store import Store
 from claude_mpm.testing.fake_kubectl import (
     delete_pod,
     fail_pod,
@@ -29,6 +34,7 @@ from claude_mpm.testing.fake_kubectl import (
     read_pod,
     set_cluster,
 )
+from command import wait_until_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,6 +80,31 @@ def test_each_session_has_a_pod_of_its_own_which_goes_with_it(
     with make() as claude:
         assert claude.ask("one", timeout=SECONDS).check().text == "Claude heard: one"
         assert pods(cluster) == [pod_name(claude.session_id)]
+    assert pods(cluster) == []
+
+
+def test_another_machine_follows_a_session_in_a_pod_which_goes_with_the_last_of_them(
+    make: Callable[..., MPMOrchestrator], cluster: Path, tmp_path: Path
+) -> None:
+    claude = make()
+    claude.start_or_raise()
+    assert claude.ask("one", timeout=SECONDS).check().text == "Claude heard: one"
+    (found,) = Kubernetes("some").far_sessions(1 << 15).sessions
+    assert found.name == claude.session_id
+    assert b"Claude heard: one" in found.end
+    row = SessionElsewhere(
+        place="lab", session=found.name, key=found.key, state="idle", seen_at=0.0
+    )
+    place = Place(name="lab", orchestrator="kubernetes", options={"image": "some"})
+    with closing(Store(tmp_path / "near")) as store:
+        near = adopt(place, row, store)
+    other = claude.store.folder(claude.session_id)
+    assert near.journal.path.read_bytes() == other.journal.path.read_bytes()
+    claude.stop()
+    pids = near.pids()
+    wait_until_gone([pids[0]] if pids is not None else [])
+    assert near.exit_status() == other.exit_status() == 0
+    assert near.journal.path.read_bytes() == other.journal.path.read_bytes()
     assert pods(cluster) == []
 
 

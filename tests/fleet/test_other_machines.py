@@ -191,6 +191,20 @@ def test_what_is_laid_there_stays_while_the_machine_that_started_it_is_away(
     assert theirs.startswith(ours)
 
 
+def test_what_an_older_release_has_laid_is_listed_and_not_followed(
+    machines: Machines, capsys: Capture
+) -> None:
+    session, far = machines.start("one")
+    script = (far / "far.sh").read_text()
+    assert " && echo reader" in script
+    (far / "far.sh").write_text(script.replace(" && echo reader", ""))
+    assert [row["session"] for row in call(capsys, "ps", "--on", "one", "--json").json] == [session]
+    refused = call(capsys, "attach", "--on", "one", session[:8])
+    assert refused.status == 1
+    assert "by a release that lets no second machine follow it" in refused.err
+    assert list((machines.near / "sessions").iterdir()) == []
+
+
 def test_a_place_that_hangs_is_a_line_with_what_it_said_last(
     machines: Machines, home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
