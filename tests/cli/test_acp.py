@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import acp
 import pytest
-from acp.schema import AllowedOutcome, DeniedOutcome, RequestPermissionResponse
+from acp.schema import AllowedOutcome, ClientCapabilities, DeniedOutcome, RequestPermissionResponse
 from acp.stdio import spawn_agent_process
 
 from claude_mpm.bridges.acp_updates import UpdateFold
-from claude_mpm.testing import Call, Stall
+from claude_mpm.testing import Call, Stall, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,14 +77,19 @@ class Editor:
 
 
 @asynccontextmanager
-async def opened(command: Command, editor: Editor) -> AsyncIterator[tuple[Any, Any]]:
+async def opened(
+    command: Command, editor: Editor, *, terminals: bool = False
+) -> AsyncIterator[tuple[Any, Any]]:
     """Start the agent as an editor does; give the connection and the process."""
+    shows = ClientCapabilities(field_meta={"terminal_output": terminals})
     started = spawn_agent_process(
         editor,  # type: ignore[arg-type]
         sys.executable, "-c", START, "acp", env=command.environ,
     )  # fmt: skip
     async with started as (connection, process), asyncio.timeout(SECONDS):
-        made = await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
+        made = await connection.initialize(
+            protocol_version=acp.PROTOCOL_VERSION, client_capabilities=shows
+        )
         assert made.protocol_version == acp.PROTOCOL_VERSION
         assert made.agent_capabilities is not None and made.agent_capabilities.load_session
         yield connection, process
@@ -206,6 +211,120 @@ def test_two_editors_have_sessions_of_their_own(command: Command) -> None:
     asyncio.run(main())
 
 
+def test_two_editors_at_one_session_are_both_shown_all_of_it(
+    command: Command, model: ScriptedModel
+) -> None:
+    model.on("long", "One. ", Stall(), "Two.")
+
+    async def main() -> None:
+        one, two = Editor(), Editor()
+        async with opened(command, one) as (first, _), opened(command, two) as (second, _):
+            session = (await first.new_session(cwd=here())).session_id
+            turn = asyncio.create_task(ask(first, session, "long"))
+            await one.until(lambda: "One." in one.text)
+            await second.load_session(cwd=here(), session_id=session)
+            model.release()
+            assert (await turn).stop_reason == "end_turn"
+            await two.until(lambda: two.text == "One. Two.")
+            assert (await ask(second, session, "again")).stop_reason == "end_turn"
+            await one.until(lambda: one.text == "One. Two.Claude heard: again")
+            assert two.text == one.text
+
+    asyncio.run(main())
+
+
+def test_the_editor_chooses_claudes_permission_mode(command: Command, model: ScriptedModel) -> None:
+    files = [Path(f"{name}.txt").absolute() for name in ("one", "two")]
+    for file in files:
+        model.on(file.stem, Call("Write", file_path=str(file), content="new"), "Written.")
+
+    async def begin() -> str:
+        editor = Editor("deny")
+        async with opened(command, editor) as (connection, _):
+            made = await connection.new_session(cwd=here())
+            session: str = made.session_id
+            assert made.modes.current_mode_id == "default"
+            offered = [mode.id for mode in made.modes.available_modes]
+            assert offered == ["default", "acceptEdits", "plan", "dontAsk"]
+            await ask(connection, session, "one")
+            assert (len(editor.asked), files[0].exists()) == (1, False)
+            await connection.set_session_mode(session_id=session, mode_id="acceptEdits")
+            await ask(connection, session, "two")
+            assert (len(editor.asked), files[1].read_text()) == (1, "new")
+            changed = [update.current_mode_id for update in editor.of("current_mode_update")]
+            assert changed[-1] == "acceptEdits"
+            with pytest.raises(acp.RequestError) as error:
+                await connection.set_session_mode(session_id=session, mode_id="bypassPermissions")
+            assert "no mode 'bypassPermissions'" in str(error.value.data)
+        return session
+
+    async def go_on(session: str) -> None:
+        async with opened(command, Editor()) as (connection, _):
+            loaded = await connection.load_session(cwd=here(), session_id=session)
+            assert loaded.modes.current_mode_id == "acceptEdits"
+
+    asyncio.run(go_on(asyncio.run(begin())))
+
+
+def test_the_mode_of_the_settings_is_offered_as_well(command: Command) -> None:
+    command.environ["CLAUDE_MPM_PERMISSION_MODE"] = "auto"
+
+    async def main() -> None:
+        async with opened(command, Editor()) as (connection, _):
+            made = await connection.new_session(cwd=here())
+            assert made.modes.current_mode_id == "auto"
+            assert [mode.id for mode in made.modes.available_modes][-1] == "auto"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("terminals", [False, True])
+def test_a_command_is_shown_with_its_output_and_exit_status(
+    command: Command, model: ScriptedModel, terminals: bool
+) -> None:
+    model.on("run", Call("Bash", command="echo out; echo err >&2; exit 3"), "It failed.")
+
+    async def main() -> None:
+        editor = Editor()
+        async with opened(command, editor, terminals=terminals) as (connection, _):
+            session = (await connection.new_session(cwd=here())).session_id
+            await ask(connection, session, "run")
+            (begun,), (ended,) = editor.of("tool_call"), editor.of("tool_call_update")
+            assert (begun.kind, ended.status) == ("execute", "failed")
+            output = "Exit code 3\nout\nerr"
+            assert ended.raw_output == {"output": output, "exit_code": 3}
+            name = begun.tool_call_id
+            if not terminals:
+                assert begun.content is None
+                assert ended.content[0].content.text == f"```console\n{output}\n```"
+                return
+            assert (begun.content[0].type, begun.content[0].terminal_id) == ("terminal", name)
+            assert begun.field_meta == {"terminal_info": {"terminal_id": name, "cwd": here()}}
+            assert ended.content is None
+            assert ended.field_meta == {
+                "terminal_output": {"terminal_id": name, "data": output},
+                "terminal_exit": {"terminal_id": name, "exit_code": 3, "signal": None},
+            }
+
+    asyncio.run(main())
+
+
+def test_what_a_turn_used_is_shown(command: Command, model: ScriptedModel) -> None:
+    model.on("count", Usage(input_tokens=2400, output_tokens=160), "Counted.")
+
+    async def main() -> None:
+        editor = Editor()
+        async with opened(command, editor) as (connection, _):
+            session = (await connection.new_session(cwd=here())).session_id
+            done = await ask(connection, session, "count")
+            assert (done.usage.input_tokens, done.usage.output_tokens) == (2400, 160)
+            (used,) = editor.of("usage_update")
+            assert used.used == 2560 and used.size >= 200_000
+            assert used.cost.currency == "USD" and used.cost.amount > 0
+
+    asyncio.run(main())
+
+
 def test_what_is_wrong_is_an_error_with_a_text(command: Command) -> None:
     async def main() -> None:
         async with opened(command, Editor()) as (connection, _):
@@ -237,5 +356,6 @@ def test_a_session_that_was_recorded_is_shown_as_it_was_live(
     fold = UpdateFold()
     kinds = [update.session_update for event in events for update in fold.observe(event)]
     assert kinds == [
-        "agent_message_chunk", "tool_call", "tool_call_update", "agent_message_chunk",
+        "current_mode_update", "agent_message_chunk", "tool_call", "tool_call_update",
+        "agent_message_chunk",
     ]  # fmt: skip

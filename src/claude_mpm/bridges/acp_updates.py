@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import acp
 import msgspec
+from acp.schema import Cost, CurrentModeUpdate, SessionMode, SessionModeState, UsageUpdate
+
+from claude_mpm.processors.validated_numbers import USAGE, amount, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from acp.schema import PlanEntry
 
-    from claude_mpm.wire.events import Assistant, Block, Event, User
+    from claude_mpm.wire.events import Assistant, Block, Event, Result, User
 
 Kind = Literal["read", "edit", "delete", "move", "search", "execute", "think", "fetch", "other"]
 _KINDS: dict[str, Kind] = {
@@ -29,6 +33,22 @@ _STATES: dict[str, Literal["pending", "in_progress", "completed"]] = {
 _TITLE = 200  # characters
 _OUTPUT = 50_000  # characters of what a tool gave
 _MOST_STREAMED = 1000  # messages of which it is known that they were shown in pieces
+_MOST_COMMANDS = 1000  # uses of the shell whose end has not been seen
+_SHELL = "Bash"
+_EXIT = re.compile(r"Exit code (\d{1,3})(?:\n|$)")
+# Claude's permission modes that an editor may choose, with what Claude does in each.
+_MODES = {
+    "default": ("Ask", "Claude asks before it changes files or runs commands"),
+    "acceptEdits": ("Accept edits", "Claude changes files without asking, and asks for the rest"),
+    "plan": ("Plan", "Claude reads and plans, and changes nothing"),
+    "dontAsk": ("Don't ask", "Claude does what the rules allow, and is refused the rest"),
+}
+# These are listed where the session was started with one, or is in one.
+_FURTHER_MODES = {
+    "auto": ("Auto", "Claude Code decides what it has to ask for"),
+    "bypassPermissions": ("Bypass permissions", "Claude asks for nothing"),
+}
+_SAME_MODE = {"manual": "default"}  # another name of it, in the settings
 
 
 class UpdateFold:
@@ -40,12 +60,25 @@ class UpdateFold:
     Args:
         prompts: the text of each prompt by its uuid, to show when Claude begins with it; None
             for what the editor shows already.
+        terminals: whether the editor shows commands in terminals of its own that run nothing; an
+            extension of the protocol, `terminal_output` in the client's `_meta`.
+        cwd: the folder in which commands begin.
+
+    Attributes:
+        mode: Claude's permission mode, as far as it has said so; else empty.
     """
 
-    def __init__(self, prompts: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, prompts: Mapping[str, str] | None = None, *, terminals: bool = False, cwd: str = ""
+    ) -> None:
+        self.mode = ""
         self._prompts = prompts or {}
+        self._terminals = terminals
+        self._cwd = cwd
         self._streaming = ""  # the id of the message that comes in pieces
         self._streamed: dict[str, None] = {}
+        self._commands: dict[str, None] = {}  # the uses of the shell that run
+        self._context = 0  # tokens that the model was given, and said, the last time
 
     def observe(self, event: Event) -> list[Any]:
         """Return the updates that an event makes."""
@@ -62,7 +95,15 @@ class UpdateFold:
             case "assistant":
                 yield from self._message(event.data)
             case "user":
-                yield from _results(event.data)
+                yield from self._results(event.data)
+            case "system" if event.data.permissionMode in {**_MODES, **_FURTHER_MODES}:
+                if event.data.permissionMode != self.mode:
+                    self.mode = event.data.permissionMode
+                    yield CurrentModeUpdate(
+                        session_update="current_mode_update", current_mode_id=self.mode
+                    )
+            case "result":
+                yield from self._usage(event.data)
 
     def _piece(self, piece: dict[str, Any]) -> Iterator[Any]:
         """Take a piece of an answer in the making, as the model's API sends it."""
@@ -70,6 +111,8 @@ class UpdateFold:
             message = piece.get("message")
             self._streaming = str(message.get("id")) if isinstance(message, dict) else ""
         delta = piece.get("delta")
+        if piece.get("type") == "message_delta" and isinstance(piece.get("usage"), dict):
+            self._context = sum(count(piece["usage"].get(name)) for name in USAGE.values())
         if piece.get("type") != "content_block_delta" or not isinstance(delta, dict):
             return
         text, thought = delta.get("text"), delta.get("thinking")
@@ -92,7 +135,85 @@ class UpdateFold:
                 if not shown:
                     yield acp.update_agent_thought_text(block.thinking)
             elif block.type == "tool_use" and block.id:
-                yield from _call(block)
+                if block.name == _SHELL:
+                    if len(self._commands) >= _MOST_COMMANDS:
+                        del self._commands[next(iter(self._commands))]
+                    self._commands[block.id] = None
+                yield from self._call(block)
+
+    def _call(self, block: Block) -> Iterator[Any]:
+        for update in _call(block):
+            if self._terminals and block.name == _SHELL and block.id:
+                update.content = [acp.tool_terminal_ref(block.id)]
+                where = {"terminal_id": block.id, "cwd": self._cwd}
+                update.field_meta = {"terminal_info": where}
+            yield update
+
+    def _results(self, message: User) -> Iterator[Any]:
+        for block in message.message.blocks:
+            if block.type != "tool_result" or not block.tool_use_id:
+                continue
+            text = _text_of(block.content)
+            name, is_command = block.tool_use_id, block.tool_use_id in self._commands
+            self._commands.pop(name, None)
+            failed = bool(block.is_error)
+            update = acp.update_tool_call(name, status="failed" if failed else "completed")
+            if is_command:
+                update.raw_output = {"output": text, "exit_code": _exit_code(text, failed)}
+            if is_command and self._terminals:
+                ended = {"exit_code": _exit_code(text, failed), "signal": None}
+                update.field_meta = {
+                    "terminal_output": {"terminal_id": name, "data": text},
+                    "terminal_exit": {"terminal_id": name, **ended},
+                }
+            elif text:
+                shown = _as_console(text) if is_command else text
+                update.content = [acp.tool_content(acp.text_block(shown))]
+            yield update
+
+    def _usage(self, result: Result) -> Iterator[Any]:
+        """Return how full the model's context is, and what the session has cost."""
+        models = result.modelUsage if isinstance(result.modelUsage, dict) else {}
+        used = [model for model in models.values() if isinstance(model, dict)]
+        size = max((count(model.get("contextWindow")) for model in used), default=0)
+        if size and self._context:
+            cost = amount(result.total_cost_usd)
+            yield UsageUpdate(
+                session_update="usage_update",
+                used=self._context,
+                size=size,
+                cost=None if cost is None else Cost(amount=cost, currency="USD"),
+            )
+
+
+def modes_of(current: str, configured: str | None) -> SessionModeState:
+    """Return the permission modes that an editor may choose for a session.
+
+    Args:
+        current: the mode that it is in; empty for that with which it was started.
+        configured: the mode with which it was started; None for Claude's own choice.
+    """
+    begun = _SAME_MODE.get(configured or "", configured or "default")
+    now = current or begun
+    further = {name: each for name, each in _FURTHER_MODES.items() if name in (now, begun)}
+    modes = [
+        SessionMode(id=name, name=title, description=text)
+        for name, (title, text) in {**_MODES, **further}.items()
+    ]
+    return SessionModeState(current_mode_id=now, available_modes=modes)
+
+
+def _exit_code(text: str, failed: bool) -> int:
+    """Return the status that Claude Code names before a command's output, where it failed."""
+    found = _EXIT.match(text) if failed else None
+    return int(found[1]) if found else int(failed)
+
+
+def _as_console(text: str) -> str:
+    """Return output as a block of code, whose fence is longer than any in the output."""
+    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}console\n{text.rstrip()}\n{fence}"
 
 
 def _call(block: Block) -> Iterator[Any]:
@@ -142,18 +263,6 @@ def _plan(given: dict[str, Any]) -> list[PlanEntry]:
         for todo in (todos if isinstance(todos, list) else [])
         if isinstance(todo, dict)
     ]
-
-
-def _results(message: User) -> Iterator[Any]:
-    for block in message.message.blocks:
-        if block.type == "tool_result" and block.tool_use_id:
-            text = _text_of(block.content)
-            content = [acp.tool_content(acp.text_block(text))] if text else None
-            yield acp.update_tool_call(
-                block.tool_use_id,
-                status="failed" if block.is_error else "completed",
-                content=content,
-            )
 
 
 def _text_of(raw: msgspec.Raw) -> str:

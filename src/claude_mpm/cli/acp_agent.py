@@ -26,14 +26,16 @@ from acp.schema import (
     SessionCloseCapabilities,
     SessionInfo,
     SessionListCapabilities,
+    SessionModeState,
     SessionResumeCapabilities,
+    SetSessionModeResponse,
     StopReason,
     ToolCallUpdate,
     Usage,
 )
 
 from claude_mpm import __version__
-from claude_mpm.bridges.acp_updates import UpdateFold, changes_of, title_of
+from claude_mpm.bridges.acp_updates import UpdateFold, changes_of, modes_of, title_of
 from claude_mpm.cli.session_arg import taken_up
 from claude_mpm.conversation.verdict import Outcome
 from claude_mpm.errors import MPMError
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from claude_mpm.wire.events import Event
 
 _MOST_LISTED = 100  # sessions
+_PATIENCE = 30.0  # seconds for Claude to answer a request for another mode
+_TERMINALS = "terminal_output"  # in the `_meta` of an editor that shows commands in terminals
 _OPTIONS = [
     PermissionOption(option_id="allow", name="Allow once", kind="allow_once"),
     PermissionOption(option_id="deny", name="Deny", kind="reject_once"),
@@ -87,9 +91,38 @@ class EditorSession:
         self._loop = asyncio.get_running_loop()
         self._updates: asyncio.Queue[Any] = asyncio.Queue()
         self._pump = asyncio.create_task(self._send_updates())
+        self._responses: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._setting_mode = asyncio.Lock()  # held by the loop's tasks: one request at a time
+
+    @property
+    def modes(self) -> SessionModeState:
+        """The permission modes that the editor may choose, and the current one."""
+        return modes_of(self._fold.mode, self.claude.options.permission_mode)
+
+    async def set_mode(self, mode: str) -> None:
+        """Have Claude work in another permission mode.
+
+        Raises:
+            RequestError: Claude refused, or did not answer in time.
+            MPMError: it takes no input any more.
+        """
+        async with self._setting_mode:
+            name = await asyncio.to_thread(self.claude.set_permission_mode, mode)
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    while (response := await self._responses.get()).get("request_id") != name:
+                        pass
+            except TimeoutError as error:
+                message = f"Claude has not answered within {_PATIENCE:.0f} s"
+                raise protocol.RequestError(-32000, message) from error
+        if response.get("subtype") != "success":
+            raise protocol.RequestError.invalid_params({"error": str(response.get("error"))})
 
     def observe(self, event: Event) -> None:
         """Take an event; called by the thread that reads the session."""
+        if event.kind == "control_response" and self._setting_mode.locked():
+            response = event.data.response
+            self._loop.call_soon_threadsafe(self._responses.put_nowait, response)
         if event.end > self._shown:
             for update in self._fold.observe(event):
                 self._loop.call_soon_threadsafe(self._updates.put_nowait, update)
@@ -163,13 +196,18 @@ class AcpAgent:
         self._app = app
         self._client: Any = None
         self._open: dict[str, EditorSession] = {}
+        self._terminals = False
 
     def on_connect(self, conn: Any) -> None:
         """Take the connection to the editor."""
         self._client = conn
 
-    async def initialize(self, protocol_version: int, **_: Any) -> InitializeResponse:
+    async def initialize(
+        self, protocol_version: int, client_capabilities: Any = None, **_: Any
+    ) -> InitializeResponse:
         """Say which version of the protocol is spoken, and what there is."""
+        extensions = getattr(client_capabilities, "field_meta", None) or {}
+        self._terminals = extensions.get(_TERMINALS) is True
         return InitializeResponse(
             protocol_version=min(protocol_version, protocol.PROTOCOL_VERSION),
             agent_info=Implementation(name="claude-mpm", version=__version__),
@@ -189,25 +227,39 @@ class AcpAgent:
         _refuse_servers(given)
         app = self._app.copy()
         app.flags["cwd"] = cwd
-        session = EditorSession(self._client, UpdateFold())
+        fold = UpdateFold(terminals=self._terminals, cwd=cwd)
+        session = EditorSession(self._client, fold)
         with _as_errors():
             claude = app.orchestrator(
                 sinks=[session.observe], permissions=session.ask, partial=True
             )
             await self._begin(session, claude)
-        return NewSessionResponse(session_id=claude.session_id)
+        return NewSessionResponse(session_id=claude.session_id, modes=session.modes)
 
     async def load_session(self, session_id: str, **given: Any) -> LoadSessionResponse:
         """Show a session from its beginning, and go on with it where it stands."""
         _refuse_servers(given)
-        await self._take_up(session_id, shows=True)
-        return LoadSessionResponse()
+        session = await self._take_up(session_id, shows=True)
+        return LoadSessionResponse(modes=session.modes)
 
     async def resume_session(self, session_id: str, **given: Any) -> ResumeSessionResponse:
         """Go on with a session without showing what was."""
         _refuse_servers(given)
-        await self._take_up(session_id, shows=False)
-        return ResumeSessionResponse()
+        session = await self._take_up(session_id, shows=False)
+        return ResumeSessionResponse(modes=session.modes)
+
+    async def set_session_mode(
+        self, session_id: str, mode_id: str, **_: Any
+    ) -> SetSessionModeResponse:
+        """Have Claude work in another permission mode."""
+        session = self._session(session_id)
+        offered = [mode.id for mode in session.modes.available_modes]
+        if mode_id not in offered:
+            message = f"no mode {mode_id!r}; there are: {', '.join(offered)}"
+            raise protocol.RequestError.invalid_params({"error": message})
+        with _as_errors():
+            await session.set_mode(mode_id)
+        return SetSessionModeResponse()
 
     async def list_sessions(self, cwd: str | None = None, **_: Any) -> ListSessionsResponse:
         """List sessions, the newest first."""
@@ -261,7 +313,7 @@ class AcpAgent:
         await asyncio.to_thread(claude.start_or_raise)
         self._open[claude.session_id] = session
 
-    async def _take_up(self, session_id: str, *, shows: bool) -> None:
+    async def _take_up(self, session_id: str, *, shows: bool) -> EditorSession:
         if session_id in self._open:
             await self.close_session(session_id)
         with _as_errors():
@@ -269,7 +321,7 @@ class AcpAgent:
                 folder = store.find(session_id)
                 texts = {each.uuid: each.text for each in prompts(folder)}
                 shown = folder.journal.size()
-                fold = UpdateFold(texts)
+                fold = UpdateFold(texts, terminals=self._terminals, cwd=folder.read_meta().cwd)
                 session = EditorSession(self._client, fold, shown)
                 claude = taken_up(
                     self._app.copy(), folder, sinks=[session.observe], permissions=session.ask,
@@ -279,8 +331,11 @@ class AcpAgent:
                 while some := await asyncio.to_thread(_next_updates, events, fold):
                     for update in some if shows else ():
                         await self._client.session_update(session_id=session_id, update=update)
+            if folder.has_ended():
+                fold.mode = ""  # Claude is started again, in the mode that it had first
             await self._begin(session, claude)
             session.turn = next((turn for turn in claude.turns_before if not turn.done), None)
+        return session
 
     def _infos(self, cwd: str | None) -> list[SessionInfo]:
         found: list[SessionInfo] = []

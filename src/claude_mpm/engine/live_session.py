@@ -33,7 +33,14 @@ from claude_mpm.engine.negotiation import Negotiation
 from claude_mpm.engine.options import without_conversation
 from claude_mpm.engine.session_record import SessionRecord, stamped
 from claude_mpm.engine.shutdown import Shutdown, wait_for_host
-from claude_mpm.errors import BudgetExceeded, MPMError, SessionEnded, SettingsError, StorageError
+from claude_mpm.errors import (
+    BudgetExceeded,
+    MPMError,
+    SessionEnded,
+    SettingsError,
+    StorageError,
+    UsageError,
+)
 from claude_mpm.journal import orphans
 from claude_mpm.journal.answers import read_answers
 from claude_mpm.journal.lease import Lease, Ownership
@@ -316,6 +323,19 @@ class LiveSession:
         """Send Claude the request to stop what it is doing, where it can be sent one."""
         if self.process is not None and self.wire.structured:
             self.input.control("interrupt")
+
+    def send_permission_mode(self, mode: str) -> str:
+        """Send Claude the request to work in another permission mode; return the request's name.
+
+        Raises:
+            UsageError: it takes no requests.
+            SessionEnded: it takes no input any more.
+        """
+        if self.process is None or not self.wire.structured:
+            raise UsageError("the permission mode can be set in a running session alone")
+        request_id = new_request_id()
+        self.input.control("set_permission_mode", request_id, mode=mode)
+        return request_id
 
     def stop(self) -> None:
         """End the session, as its user would."""

@@ -262,6 +262,21 @@ class Conversation(ABC):
         """Ask Claude to stop what it is doing; the conversation goes on with the next prompt."""
         self._live.send_interrupt()
 
+    def set_permission_mode(self, mode: str) -> str:
+        """Ask Claude to work in another permission mode, and return the name of the request.
+
+        Claude answers it with a `control_response` of that name among the events. A Claude that is
+        started again has the mode that it was first started with.
+
+        Args:
+            mode: one that Claude Code knows, such as "plan".
+
+        Raises:
+            UsageError: the session does not run here, or takes no requests.
+            SessionEnded: Claude takes no input any more.
+        """
+        return self._live.send_permission_mode(mode)
+
     def end_session(self) -> str:
         """End the Claude of this session, whoever started it, and say in one line how it ended.
 
