@@ -33,14 +33,7 @@ from claude_mpm.engine.negotiation import Negotiation
 from claude_mpm.engine.options import without_conversation
 from claude_mpm.engine.session_record import SessionRecord, stamped
 from claude_mpm.engine.shutdown import Shutdown, wait_for_host
-from claude_mpm.errors import (
-    BudgetExceeded,
-    MPMError,
-    SessionEnded,
-    SettingsError,
-    StorageError,
-    UsageError,
-)
+from claude_mpm.errors import BudgetExceeded, MPMError, SessionEnded, SettingsError, StorageError
 from claude_mpm.journal import orphans
 from claude_mpm.journal.answers import read_answers
 from claude_mpm.journal.lease import Lease, Ownership
@@ -328,11 +321,10 @@ class LiveSession:
         """Send Claude the request to work in another permission mode; return the request's name.
 
         Raises:
-            UsageError: it takes no requests.
-            SessionEnded: it takes no input any more.
+            SessionEnded: it takes no requests, or no input any more.
         """
         if self.process is None or not self.wire.structured:
-            raise UsageError("the permission mode can be set in a running session alone")
+            raise SessionEnded("only a session that runs, and takes requests, has a mode to set")
         request_id = new_request_id()
         self.input.control("set_permission_mode", request_id, mode=mode)
         return request_id

@@ -272,8 +272,7 @@ class Conversation(ABC):
             mode: one that Claude Code knows, such as "plan".
 
         Raises:
-            UsageError: the session does not run here, or takes no requests.
-            SessionEnded: Claude takes no input any more.
+            SessionEnded: the session does not run here, or takes no requests or no input any more.
         """
         return self._live.send_permission_mode(mode)
 
