@@ -317,18 +317,6 @@ class LiveSession:
         if self.process is not None and self.wire.structured:
             self.input.control("interrupt")
 
-    def send_permission_mode(self, mode: str) -> str:
-        """Send Claude the request to work in another permission mode; return the request's name.
-
-        Raises:
-            SessionEnded: it takes no requests, or no input any more.
-        """
-        if self.process is None or not self.wire.structured:
-            raise SessionEnded("only a session that runs, and takes requests, has a mode to set")
-        request_id = new_request_id()
-        self.input.control("set_permission_mode", request_id, mode=mode)
-        return request_id
-
     def stop(self) -> None:
         """End the session, as its user would."""
         self.face.stop()

@@ -14,6 +14,7 @@ import msgspec
 from claude_mpm.conversation.turn import Turn
 from claude_mpm.engine.answering import reach
 from claude_mpm.engine.command_line import asks_for_value, describe_left_out, left_out
+from claude_mpm.engine.input import new_request_id
 from claude_mpm.engine.live_session import LiveSession
 from claude_mpm.engine.supervision.supervisor import Supervisor
 from claude_mpm.errors import LaunchError, MPMError, SessionEnded, SettingsError, UsageError
@@ -274,7 +275,12 @@ class Conversation(ABC):
         Raises:
             SessionEnded: the session does not run here, or takes no requests or no input any more.
         """
-        return self._live.send_permission_mode(mode)
+        live = self._live
+        if live.process is None or not live.wire.structured:
+            raise SessionEnded("only a session that runs, and takes requests, has a mode to set")
+        request_id = new_request_id()
+        live.input.control("set_permission_mode", request_id, mode=mode)
+        return request_id
 
     def end_session(self) -> str:
         """End the Claude of this session, whoever started it, and say in one line how it ended.
