@@ -11,6 +11,7 @@ import click
 from chaos.batches import batches
 from chaos.deaths import claudes_killed, controllers_killed
 from chaos.figures import Figures, report
+from chaos.fleet import fleet
 from chaos.pains import pains
 from chaos.rivals import rivals
 from chaos.stops import stops
@@ -30,6 +31,7 @@ SCENARIOS: dict[str, tuple[Callable[[int, Dice, float], Figures], float, float]]
     "rivals": (rivals, 0.2, 0.1),
     "faults": (troubles, 0.3, 0.1),
     "batch": (batches, 0.1, 0.0),
+    "fleet": (fleet, 0.1, 0.1),
     "pains": (pains, 1.0, 1.0),
     "volume": (volume, 2000.0, 0.0),
 }

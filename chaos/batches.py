@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from claude_mpm.testing.faults import Dice
 
 _NAME = "batch"
-_TASKS_PER_KILL, _AT_ONCE = 4, 8
+TASKS_PER_KILL, _AT_ONCE = 4, 8
 _COMMAND = "from claude_mpm.cli.main import main; main()"
 
 
@@ -43,47 +44,66 @@ def batches(number: int, dice: Dice, share: float) -> Figures:
     for make, kills in worlds(number, share):
         if kills:
             with make() as world:
-                _Batch(world, dice.part(make.kind), figures, kills).play()
+                KilledBatch(world, dice.part(make.kind), figures, kills).play()
                 world.keep = not figures.ok
-            figures.played[make.kind] += kills * _TASKS_PER_KILL
+            figures.played[make.kind] += kills * TASKS_PER_KILL
     figures.took = clock.seconds
     return figures
 
 
-class _Batch:
+class KilledBatch:
+    """A batch whose runner is killed so many times, and what is there in the end."""
+
     def __init__(self, world: World, dice: Dice, figures: Figures, kills: int) -> None:
-        self._world = world
-        self._dice = dice
-        self._figures = figures
+        self.world = world
+        self.dice = dice
+        self.figures = figures
         self._kills = kills
-        self._tasks = [f"t{n}" for n in range(kills * _TASKS_PER_KILL)]
-        self._slow = 4.0 if world.kind == "Claude Code" else 1.0
+        self._tasks = [f"t{n}" for n in range(kills * TASKS_PER_KILL)]
+        self.slow = 4.0 if world.kind == "Claude Code" else 1.0
+
+    def where(self) -> list[str]:
+        """Return the flags that name the places."""
+        return ["--on", f"local:{_AT_ONCE}"]
+
+    def settings(self) -> dict[str, str]:
+        """Return further variables of the runner."""
+        return {}
+
+    def trouble(self, moment: float | None) -> AbstractContextManager[object]:
+        """Return what else happens while the runner runs.
+
+        Args:
+            moment: the seconds after which the runner is killed; None where it is not.
+        """
+        return nullcontext()
 
     @property
-    def _folder(self) -> Path:
-        return batches_folder(self._world.state) / _NAME
+    def folder(self) -> Path:
+        """The batch's folder."""
+        return batches_folder(self.world.state) / _NAME
 
     def play(self) -> None:
         """Begin the batch, kill its runner, go on, and look at what is there in the end."""
-        file = self._world.path / "tasks.jsonl"
+        file = self.world.path / "tasks.jsonl"
         tasks = (
-            {"id": task, "prompt": f"step {n % 5}", "cwd": str(self._world.cwd(task))}
+            {"id": task, "prompt": f"step {n % 5}", "cwd": str(self.world.cwd(task))}
             for n, task in enumerate(self._tasks)
         )
         file.write_bytes(b"".join(msgspec.json.encode(task) + b"\n" for task in tasks))
         killed = 0
         for _ in range(self._kills):
-            begun = (self._folder / "batch.json").exists()
+            begun = (self.folder / "batch.json").exists()
             words = ["resume", _NAME] if begun else ["run", str(file), "--name", _NAME]
-            killed += self._run(words, self._dice.moment(0.2, 2.5) * self._slow)
-        self._figures.counts[f"kills, {self._world.kind}"] += killed
-        begun = (self._folder / "batch.json").exists()
+            killed += self._run(words, self.dice.moment(0.2, 2.5) * self.slow)
+        self.figures.counts[f"kills, {self.world.kind}"] += killed
+        begun = (self.folder / "batch.json").exists()
         self._run(["resume", _NAME] if begun else ["run", str(file), "--name", _NAME], None)
-        self._look()
+        self.look()
 
     def _run(self, words: list[str], moment: float | None) -> int:
         """Run the command, kill it after a moment, and return whether it was killed."""
-        words = [*words, "--on", f"local:{_AT_ONCE}", "--no-framework"]
+        words = [*words, *self.where(), "--no-framework"]
         words += ["--permission-mode", "bypassPermissions"] if words[0] == "run" else []
         process = subprocess.Popen(
             own_python("-c", _COMMAND, "batch", *words),
@@ -91,30 +111,35 @@ class _Batch:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            cwd=self._world.path,
+            cwd=self.world.path,
         )
-        patience = PATIENCE * self._slow if moment is None else moment + PATIENCE
-        with Killer(moment if moment is not None else patience, lambda: [process.pid]) as killer:
+        patience = PATIENCE * self.slow if moment is None else moment + PATIENCE
+        with (
+            Killer(moment if moment is not None else patience, lambda: [process.pid]) as killer,
+            self.trouble(moment),
+        ):
             _, said = process.communicate(timeout=patience + 10)
         if process.returncode > 0 or (moment is None and process.returncode):
-            self._figures.found("runners that failed", 1, said.decode("utf-8", "replace")[-400:])
+            self.figures.found("runners that failed", 1, said.decode("utf-8", "replace")[-400:])
         return killer.killed
 
     def _environ(self) -> dict[str, str]:
-        linger = "0.3" if self._dice.happens(0.5) else "30"
+        linger = "0.3" if self.dice.happens(0.5) else "30"
         ours = {
-            "CLAUDE_PATH": self._world.claude(),
-            "CLAUDE_MPM_STATE_DIR": str(self._world.state),
+            "CLAUDE_PATH": self.world.claude(),
+            "CLAUDE_MPM_STATE_DIR": str(self.world.state),
             "CLAUDE_MPM_LINGER": linger,
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            **self.settings(),
         }
-        return own_environ({**self._world.environ(), **ours})
+        return own_environ({**self.world.environ(), **ours})
 
     # --- the outcome --------------------------------------------------------------------
 
-    def _look(self) -> None:
-        ledger, figures, kind = Ledger(self._folder), self._figures, self._world.kind
-        store = Store(self._world.state)
+    def look(self) -> None:
+        """Look at what is there in the end."""
+        ledger, figures, kind = Ledger(self.folder), self.figures, self.world.kind
+        store = Store(self.world.state)
         begun = [began for state in ledger.tasks.values() for began in state.began]
         known = {began.session for began in begun}
         there = {folder.path.name for folder in store.folders()}
@@ -133,21 +158,21 @@ class _Batch:
         figures.found("costs that do not add up", int(gap), f"{spent} {ledger.total}")
         store.close()
         time_up = time.monotonic() + 10
-        while (left := self._left()) and time.monotonic() < time_up:
+        while (left := self.left()) and time.monotonic() < time_up:
             continue
         figures.found("processes left", len(left), str(left))
 
     def _count_runs(self, task: str, attempts: int) -> None:
         """Look into the folder of a task: its command adds a line each time that it is run."""
-        file = self._world.cwd(task) / "ran"
+        file = self.world.cwd(task) / "ran"
         runs = len(file.read_text().splitlines()) if file.exists() else 0
         where = f"{task}: {runs} runs, {attempts} attempts"
-        self._figures.found("prompts that ran twice", int(runs > attempts), where)
+        self.figures.found("prompts that ran twice", int(runs > attempts), where)
 
     def _cost(self, session: str) -> float:
         """Return what a session cost, by the results in its journal."""
         total, last = 0.0, 0.0
-        journal = self._world.folder(session).journal.path
+        journal = self.world.folder(session).journal.path
         lines = journal.read_bytes().splitlines() if journal.exists() else []
         for line in lines:
             event: dict[str, Any] = msgspec.json.decode(line)
@@ -157,7 +182,8 @@ class _Batch:
                 last = now
         return total
 
-    def _left(self) -> list[int]:
-        ours = self._world.state / "sessions"
+    def left(self) -> list[int]:
+        """Return the processes of the batch's sessions that are left."""
+        ours = self.world.state / "sessions"
         found = orphans.marked()
         return [pid for path, pids in found.items() if path.parent == ours for pid in pids]

@@ -64,7 +64,7 @@ def test_each_check_runs_where_its_session_is(
     container = Place(name="box", orchestrator="docker", at_once=2, options=inside)
     here = Place(name="here", at_once=1, options={"claude_path": str(claude_here)})
     assert all(answer.ok for answer in reach_places([here, far, container], patience=60))
-    check = 'test -f made && echo "$(id -u)@$(uname -n)"; exit 3'
+    check = 'test -f ran && echo "$(id -u)@$(uname -n)"; exit 3'
     results = run([{"prompt": "x", "check": check} for _ in range(7)], [here, far, container])
     assert {result.outcome for result in results.values()} == {Outcome.FAILED}
     assert {result.check for result in results.values()} == {3}
@@ -86,6 +86,6 @@ def test_a_checkout_is_made_where_the_task_runs(sshd: SSHServer, far: Place) -> 
     task = {"id": "a", "repository": f"{root}/shop", "worktree": True, "check": ["test", "-f", "a"]}
     (result,) = run([{"prompt": "x", **task}], [far]).values()
     assert result.ok, result
-    shown = host.run(["git", "-C", f"{root}/shop", "show", f"{result.branch}:made"])
+    shown = host.run(["git", "-C", f"{root}/shop", "show", f"{result.branch}:ran"])
     assert shown == b"x\n"
     assert host.run(["git", "-C", f"{root}/shop", "status", "--porcelain"]) == b""

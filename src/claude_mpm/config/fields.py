@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from dataclasses import dataclass
 from enum import Enum
@@ -283,6 +284,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = True
 
 
+@functools.cache
 def describe() -> tuple[Setting, ...]:
     """Return every setting, in the order of the documentation."""
     hints = typing.get_type_hints(Settings, include_extras=True)

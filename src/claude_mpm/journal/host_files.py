@@ -24,7 +24,8 @@ def make_host_files(folder: SessionFolder, environ: Mapping[str, str], cwd: str)
     """Make the FIFOs, the folder of temporary files and the statement of where the host runs.
 
     The host then needs no commands for them, each of which would be a process. Where no folder of
-    temporary files can be made, it is left to the host to report that.
+    temporary files can be made, or the host is expected elsewhere, it is left to the host to report
+    that.
 
     Args:
         folder: the session's; it is prepared, and no host runs.
@@ -34,13 +35,16 @@ def make_host_files(folder: SessionFolder, environ: Mapping[str, str], cwd: str)
     Raises:
         StorageError: the session's folder cannot be written.
     """
+    container = _container()
+    statement = _statement(container, environ, cwd).encode("utf-8", "surrogateescape")
+    if not folder.is_expected_at(statement):
+        return
     temporary = _make_temporary(folder, temporary_base(environ))
     if not temporary:
         return
     for fifo in (folder.stdin, folder.alive):
         fifo.make_fifo()
-    container = _container()
-    folder.place.write(_statement(container, environ, cwd).encode("utf-8", "surrogateescape"))
+    folder.place.write(statement)
     folder.write(folder.made, os.fsencode(f"{temporary}\n{container}\n"))
 
 

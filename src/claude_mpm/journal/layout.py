@@ -331,6 +331,14 @@ class SessionFolder:
         lines = "".join(f"{key}={value}\n" for key, value in expected.items())
         self.write(self.expected_place, lines.encode())
 
+    def is_expected_at(self, statement: bytes) -> bool:
+        """Return whether a statement of where the host runs contains what it must."""
+        try:
+            expected = self.expected_place.read_bytes().splitlines()
+        except FileNotFoundError:
+            return True
+        return set(expected) <= set(statement.splitlines())
+
     def read_place(self) -> dict[str, str]:
         """Return the host's statement of where it runs; empty if there is none."""
         try:
