@@ -86,7 +86,7 @@ bench: venv ## Measure everything beside the peers; write docs/benchmarks.md
 bench-quick: venv ## Measure a part of it, in two minutes
 	$(BIN)/python benchmarks/run.py --quick $(ARGS)
 
-chaos: venv ## Kill, stop and race on purpose; report what held: make chaos N=500 SEED=1
+chaos: places ## Kill, stop and race on purpose; report what held: make chaos N=500 SEED=1
 	$(BIN)/python -m chaos --number $(N) --seed $(SEED) \
 		$(addprefix --only ,$(ONLY)) --output reports/chaos.md
 

@@ -33,7 +33,7 @@ _PLACES = Path(__file__).parents[1] / ".places"
 _HOSTS = ("north", "south")
 _AT_ONCE = {"here": 2, "box": 2, "north": 2, "south": 2}
 _ATTEMPTS = 20  # of a task: every trouble of a place costs one
-_WORKS = "0.4"  # seconds that the stand-in takes for a prompt
+_WORKS = "2"  # seconds that the stand-in takes for a prompt
 
 
 def fleet(number: int, dice: Dice, share: float) -> Figures:
@@ -122,7 +122,7 @@ class _Fleet(KilledBatch):
 
     def __init__(self, world: World, dice: Dice, figures: Figures, kills: int) -> None:
         super().__init__(world, dice, figures, kills)
-        self.slow *= 3.0  # a place has to be reached, and a container to be made
+        self.slow *= 1.5  # a place has to be reached, and a container to be made
         self._docker, self._ssh = _place_env("docker"), _place_env("ssh")
         self._config = world.path / "ssh_config"
         hosts = Path(self._ssh["SSH_CONFIG"]).read_text("utf-8")

@@ -29,11 +29,14 @@ SESSION = "0b5c2ae4-6e0e-4bd2-8f0d-5b9a5a0f7c11"
     [
         ("controller", 3, 0.0), ("claude", 4, 0.0), ("stop", 6, 0.0), ("rivals", 3, 0.0),
         ("faults", 6, 0.0), ("volume", 4000, 0.0), ("batch", 3, 0.0),
+        ("fleet", 2, 0.5),
     ],
 )  # fmt: skip
-def test_what_is_promised_holds_where_a_stand_in_plays_claude(
-    name: str, cases: int, share: float
+def test_what_is_promised_holds(
+    request: pytest.FixtureRequest, name: str, cases: int, share: float
 ) -> None:
+    for place in ("docker", "sshd") if name == "fleet" else ():
+        request.getfixturevalue(place)
     figures = SCENARIOS[name][0](cases, Dice(SEED, name), share)
     assert figures.ok, figures.problems
 
