@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from session_server import server  # noqa: F401 - a fixture
 
 from claude_mpm.environments import kubernetes
 from claude_mpm.errors import LaunchError, MPMError, UsageError
@@ -15,6 +16,8 @@ from claude_mpm.testing.fake_kubectl import install
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from session_server import SessionServer
 
     from claude_mpm import MPMOrchestrator
     from claude_mpm.testing import ScriptedModel
@@ -114,7 +117,24 @@ def test_a_session_that_runs_is_left_running_in_the_other_place(
     command("stop", name)
 
 
-def test_the_end_of_a_turn_is_waited_for_unless_it_is_to_be_now(
+def test_the_end_of_a_turn_is_waited_for(
+    command: Command, model: ScriptedModel, tmp_path: Path
+) -> None:
+    model.on("take long", "so", Stall(), " far")
+    command("run", "--detach", "take long")
+    model.wait_for_stall()
+    name = command.session().path.name
+    moving = command.start("move", name, "--orchestrator", "local", "--cwd", str(tmp_path))
+    assert moving.stderr is not None
+    assert "is working: it moves when its turn is over" in moving.stderr.readline()
+    model.release()
+    assert moving.wait(SECONDS) == 0
+    (turn,) = command.json("show", name)["turns"]
+    assert (turn["outcome"], command.json("ps")[0]["state"]) == ("completed", "idle")
+    assert len([each for each in model.requests if each.prompt == "take long"]) == 1
+
+
+def test_a_turn_is_interrupted_where_it_is_to_be_now(
     make_claude: MakeClaude, model: ScriptedModel, tmp_path: Path
 ) -> None:
     model.on("take long", "so", Stall(), "far")
@@ -182,6 +202,29 @@ def test_a_conversation_goes_into_a_pod_and_back(
     here.stop()
     assert len(here.store.index.turns(here.session_id)) == 3
     assert not here.store.folder(here.session_id).records.exists()
+
+
+def test_a_conversation_goes_to_a_server_and_back(
+    make_claude: MakeClaude, model: ScriptedModel, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    served: SessionServer = request.getfixturevalue("server")
+    remote = {"address": served.address, "ca": served.ca, "token_file": served.token_file}
+    here = make_claude()
+    here.start_or_raise()
+    here.ask(TELL, timeout=SECONDS).check()
+    with pytest.raises(MPMError, match="may not work in /etc"):
+        here.move_to(make_claude("remote", cwd="/etc", claude_path="", **remote))
+    here = make_claude(session_id=here.session_id, resume=True)
+    for name, options in (
+        ("remote", {**remote, "cwd": "/usr", "claude_path": ""}),
+        ("local", {"cwd": str(tmp_path)}),
+    ):
+        there = make_claude(name, **options)
+        here.move_to(there)
+        assert ask(there, model, f"and in {name}?"), name
+        here = there
+    here.stop()
+    assert len(here.store.index.turns(here.session_id)) == 3
 
 
 def test_what_cannot_be_meant_is_refused(make_claude: MakeClaude, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ changed. Until Claude has started in the other place, everything can be undone.
 from __future__ import annotations
 
 import tempfile
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.journal.layout import Meta, SessionFolder
 
+_LOOK_AGAIN = 0.1  # seconds
 # What a transcript says of the place where it was written: a path, a right or a connection there.
 # It means nothing elsewhere, and what runs in a place must not choose it for another.
 _OF_THE_PLACE = frozenset((
@@ -102,8 +105,7 @@ class Move:
             LaunchError: the record is not where it should be, or did not arrive.
         """
         folder = live.folder
-        if not live.claim():
-            raise live.ownership.refusal()
+        _claim(live)
         if folder.has_host():
             raise LaunchError(f"session {folder.path.name} runs again; move it again")
         self.undo_put()
@@ -132,15 +134,13 @@ class Move:
 
     def _bring(self, store: RecordStore, file: RecordFile, draft: Path) -> RecordFile:
         """Bring one file here; of a transcript, what is no line of one stays behind."""
-        left = LARGEST
+        if file.size > LARGEST:
+            raise StorageError(
+                f"{self._from.environment.name}: {file.name} is larger than {LARGEST} bytes, so"
+                " the session is not moved"
+            )
         with draft.open("wb") as copy:
             for piece in store.pieces(file):
-                left -= len(piece)
-                if left < 0:
-                    raise StorageError(
-                        f"{self._from.environment.name}: {file.name} is larger than {LARGEST}"
-                        " bytes, so the session is not moved"
-                    )
                 copy.write(piece)
         if file.name.endswith(".jsonl"):
             self._sift(draft)
@@ -208,6 +208,19 @@ class Move:
         if store is not None:
             with suppress(MPMError):  # it cannot be reached, which may be why it is undone
                 store.undo()
+
+
+def _claim(live: LiveSession) -> None:
+    """Own the session, once another process has let go of it that sees to its end.
+
+    Raises:
+        NotOwner: it does not let go of it.
+    """
+    never, deadline = threading.Event(), time.monotonic() + live.options.stop_timeout
+    while not live.claim():
+        if time.monotonic() > deadline:
+            raise live.ownership.refusal()
+        never.wait(_LOOK_AGAIN)
 
 
 def _records(live: LiveSession) -> RecordStore:

@@ -11,18 +11,18 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from claude_mpm.errors import LaunchError, StorageError
+from claude_mpm.errors import LaunchError
 from claude_mpm.journal.exchange import ExchangeFile
 from claude_mpm.journal.storage import give_to_owner, remove_tree, storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from claude_mpm.environments.order import Reachable
 
@@ -31,6 +31,7 @@ MOST = 1000  # files
 _PIECE = 1 << 20  # bytes at once
 _LONGEST_PROJECT = 200
 _PROJECT = re.compile(r"[\w-]{1,255}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SIZE = re.compile(r"[0-9]{1,12}")
 _BESIDE = re.compile(r"(subagents|tool-results)/[\w-][\w.-]{0,127}", re.ASCII)
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -56,6 +57,14 @@ def is_name(name: str, conversation: str) -> bool:
         return True
     folder, _, beside = name.partition("/")
     return folder == conversation and bool(_BESIDE.fullmatch(beside))
+
+
+def is_file(path: str) -> bool:
+    """Return whether a path below `projects` may be a file of some conversation's record."""
+    project, _, name = path.partition("/")
+    conversation = name.partition("/")[0].removesuffix(".jsonl")
+    is_uuid = bool(_UUID.fullmatch(conversation))
+    return bool(_PROJECT.fullmatch(project)) and is_uuid and is_name(name, conversation)
 
 
 def project_name(cwd: str) -> str:
@@ -101,12 +110,25 @@ class RecordStore(ABC):
         """
 
     @abstractmethod
-    def pieces(self, file: RecordFile) -> Iterator[bytes]:
-        """Yield what a file holds, piece by piece.
+    def read(self, file: RecordFile, offset: int, size: int) -> bytes:
+        """Return bytes of a file from `offset` on, `size` of them; fewer at its end.
 
         Raises:
             MPMError: the place does not answer, or it is no file.
         """
+
+    def pieces(self, file: RecordFile) -> Iterator[bytes]:
+        """Yield what a file holds, up to the size that it was listed with.
+
+        Raises:
+            MPMError: the place does not answer, or the file has become shorter.
+        """
+        for offset in range(0, file.size, _PIECE):
+            size = min(_PIECE, file.size - offset)
+            piece = self.read(file, offset, size)
+            if len(piece) != size:
+                raise LaunchError(f"{file.name}, of Claude's record, did not come whole")
+            yield piece
 
     @abstractmethod
     def real_folder(self, cwd: str) -> str:
@@ -170,10 +192,11 @@ class LocalRecords(RecordStore):
         paths = [each for each in self._projects.glob(f"*/{conversation}.jsonl") if each.is_file()]
         return sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
 
-    def pieces(self, file: RecordFile) -> Iterator[bytes]:
-        """Yield what a file holds."""
+    def read(self, file: RecordFile, offset: int, size: int) -> bytes:
+        """Return bytes of a file."""
         project = Path(os.path.realpath(self._projects / file.project))
-        return ExchangeFile(project, file.name).chunks()
+        with _missing(file):
+            return ExchangeFile(project, file.name).read(size, offset)
 
     def real_folder(self, cwd: str) -> str:
         """Return the folder without links."""
@@ -210,6 +233,15 @@ class LocalRecords(RecordStore):
         for path in self._transcripts(conversation):
             if path != new and _begins_with(new, path):
                 path.unlink()
+
+
+@contextmanager
+def _missing(file: RecordFile) -> Iterator[None]:
+    """Say which file of a record is gone."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise LaunchError(f"{file.name}, of Claude's record, is gone") from error
 
 
 def copy_to(path: Path, source: BinaryIO) -> None:
@@ -288,9 +320,10 @@ class OwnRecords(RecordStore):
         below = self._folder.relative_to(self._top.parent)
         return ExchangeFile(self._top.parent, f"{below}/{name}".rstrip("/"))
 
-    def pieces(self, file: RecordFile) -> Iterator[bytes]:
-        """Yield what a file holds."""
-        return self._file(f"{file.project}/{file.name}").chunks()
+    def read(self, file: RecordFile, offset: int, size: int) -> bytes:
+        """Return bytes of a file."""
+        with _missing(file):
+            return self._file(f"{file.project}/{file.name}").read(size, offset)
 
     def real_folder(self, cwd: str) -> str:
         """Return the folder as it is named."""
@@ -367,17 +400,11 @@ class CommandRecords(RecordStore):
 
     def files(self, conversation: str) -> list[RecordFile]:
         """Return the files of a conversation's record."""
-        return list(_listed(self._run(_LIST, conversation), conversation))
+        return list(listed(self._run(_LIST, conversation), conversation))
 
-    def pieces(self, file: RecordFile) -> Iterator[bytes]:
-        """Yield what a file holds."""
-        for offset in range(0, file.size, _PIECE):
-            size = min(_PIECE, file.size - offset)
-            words = (f"{file.project}/{file.name}", str(offset + 1), str(size))
-            piece = self._run(_READ, *words)
-            if len(piece) != size:
-                raise LaunchError(f"{self._place.name}: {file.name} did not come whole")
-            yield piece
+    def read(self, file: RecordFile, offset: int, size: int) -> bytes:
+        """Return bytes of a file."""
+        return self._run(_READ, f"{file.project}/{file.name}", str(offset + 1), str(size))
 
     def real_folder(self, cwd: str) -> str:
         """Return the folder without links."""
@@ -411,27 +438,13 @@ class CommandRecords(RecordStore):
         return self._place.run(command, data=data)
 
 
-def _listed(said: bytes, conversation: str) -> Iterator[RecordFile]:
+def listed(said: bytes, conversation: str) -> Iterator[RecordFile]:
     """Yield what a place has listed: a size and a path in each line, of which none is believed."""
     for line in said.decode("utf-8", "replace").splitlines()[:MOST]:
         size, _, path = line.partition(" ")
         project, _, name = path.partition("/")
         if _PROJECT.fullmatch(project) and is_name(name, conversation) and _SIZE.fullmatch(size):
             yield RecordFile(project, name, int(size))
-
-
-def check_sizes(files: Iterable[RecordFile], whose: str) -> None:
-    """Refuse a record that is too large to be one.
-
-    Raises:
-        StorageError: it is.
-    """
-    for file in files:
-        if file.size > LARGEST:
-            raise StorageError(
-                f"{whose}: {file.name} has {file.size} bytes, and a record is moved up to"
-                f" {LARGEST}; begin a new session there, or /compact and begin a new conversation"
-            )
 
 
 _CONFIG = """config=${1:-${CLAUDE_CONFIG_DIR:-${2:-${HOME:-/nowhere}}/.claude}}/projects

@@ -21,9 +21,10 @@ from claude_mpm.validation import NOT_JSON
 from claude_mpm.wire.remote import InputMessage, SessionSummary, StartParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from claude_mpm.environments.order import Order
+    from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.journal.layout import SessionFolder
 
 # What a client adds to the name of a session of its own.
@@ -126,6 +127,12 @@ class Remote(Environment):
         start = StartParameters(folder="")
         spec = RemoteSpec(server=self._server, session=far.key, start=start, reader=reader)
         return msgspec.to_builtins(spec)  # type: ignore[no-any-return]
+
+    def records(self, folder: SessionFolder, environ: Mapping[str, str]) -> RecordStore:
+        """Return where the server keeps the records of this token's conversations."""
+        from claude_mpm.environments.remote_records import RemoteRecords
+
+        return RemoteRecords(self._server)
 
     def find_claude(self, asked: str | None) -> str:
         """Return the command that was asked for; empty leaves it to the server."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from claude_mpm.engine.shutdown import wait_for_host
 from claude_mpm.environments.order import Order
+from claude_mpm.environments.record_store import RecordFile, is_file
 from claude_mpm.environments.variables import wrong_name
 from claude_mpm.errors import UsageError
 from claude_mpm.journal import orphans
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from claude_mpm.environments.base import Environment
+    from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.server.tokens import Token
     from claude_mpm.sessions.store import Store
 
@@ -251,6 +253,19 @@ class SessionManager:
             starts=[StartRecord(at=now, offset=0)],
         )
 
+    def records(self, token: Token, folder: SessionFolder) -> RecordStore:
+        """Return where the conversations of a token's sessions are recorded.
+
+        Args:
+            folder: of a session, which need not exist.
+
+        Raises:
+            Refused: they are nowhere once a session has ended.
+        """
+        if not self._environment.keeps_files:
+            raise Refused("this server keeps no conversation whose session has ended")
+        return self._environment.records(folder, self._environ(token, {}))
+
     def restart_link(self, folder: SessionFolder) -> None:
         """Start the link process between a session's folder and its environment again, if it died.
 
@@ -349,6 +364,24 @@ def read_piece(folder: SessionFolder, name: str, offset: int) -> bytes:
         return ExchangeFile(folder.exchange, name).read(CHUNK, offset)
     except FileNotFoundError:
         return b""
+
+
+def list_records(records: RecordStore, conversation: str, offset: int) -> bytes:
+    """Return a piece of the list of a conversation's record: a size and a path in each line."""
+    lines = [f"{file.size} {file.project}/{file.name}\n" for file in records.files(conversation)]
+    return "".join(lines).encode()[offset : offset + CHUNK]
+
+
+def read_record(records: RecordStore, path: str, offset: int) -> bytes:
+    """Return a piece of one file of a record; empty at its end.
+
+    Raises:
+        Refused: it is no file of a record.
+    """
+    if not is_file(path):
+        raise Refused(f"{path[:40]!r} is no file of a conversation's record")
+    project, _, name = path.partition("/")
+    return records.read(RecordFile(project, name, 0), offset, CHUNK)
 
 
 def remove(folder: SessionFolder) -> None:

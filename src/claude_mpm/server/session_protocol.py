@@ -13,10 +13,11 @@ from claude_mpm.server.journal_stream import stream_journal
 from claude_mpm.server.message_socket import Refused
 from claude_mpm.server.readers import leave, note_reader
 from claude_mpm.server.session_manager import STARTER
-from claude_mpm.server.uploads import MessageUpload, StartUpload, Upload
+from claude_mpm.server.uploads import MessageUpload, RecordUpload, StartUpload, Upload
 from claude_mpm.wire.remote import (
     PATIENCE,
     PROTOCOL,
+    UPLOADS,
     ErrorMessage,
     InitMessage,
     InputMessage,
@@ -103,7 +104,7 @@ class SessionProtocol:
             await self._answer(message)
 
     async def _answer(self, request: InputMessage) -> None:
-        if request.do in ("start", "put") and request.id == self._failed:
+        if request.do in UPLOADS and request.id == self._failed:
             return
         try:
             response = await self._execute(request)
@@ -121,7 +122,7 @@ class SessionProtocol:
         """Execute a request and return the response; None while pieces of it are missing."""
         folder = self._folder
         match request.do:
-            case "start" | "put":
+            case "start" | "put" | "keep":
                 if not await self._add_piece(request):
                     return None
             case "state":
@@ -135,6 +136,8 @@ class SessionProtocol:
             case "fetch":
                 data = session_manager.read_piece(folder, request.name, request.offset)
                 return OutputMessage(id=request.id, data=data)
+            case "records" | "record":
+                return OutputMessage(id=request.id, data=await self._read_record(request))
             case "signal":
                 await asyncio.to_thread(self._sessions.signal, folder, request.signal)
             case "remove":
@@ -145,6 +148,14 @@ class SessionProtocol:
             case _:
                 raise Refused(f"{request.do} belongs on a connection that carries a journal")
         return OutputMessage(id=request.id)
+
+    async def _read_record(self, request: InputMessage) -> bytes:
+        """Return a piece of Claude's record of a conversation, or of the list of its files."""
+        records = self._sessions.records(self._client.token, self._folder)
+        read = (
+            session_manager.list_records if request.do == "records" else session_manager.read_record
+        )
+        return await asyncio.to_thread(read, records, request.name, request.offset)
 
     async def _add_piece(self, piece: InputMessage) -> bool:
         """Add a piece to its upload; return whether the upload is complete, and was executed."""
@@ -157,7 +168,7 @@ class SessionProtocol:
         match upload:
             case StartUpload() as upload:
                 await self._start(upload.start())
-            case MessageUpload() as upload:
+            case MessageUpload() | RecordUpload() as upload:
                 await asyncio.to_thread(upload.finish)
         self._discard_upload()
         return True
@@ -169,6 +180,9 @@ class SessionProtocol:
         upload: Upload
         if piece.do == "start":
             upload = StartUpload(piece, limit)
+        elif piece.do == "keep":
+            records = sessions.records(token, self._folder)
+            upload = RecordUpload(piece, limit, records, sessions.store.path)
         else:
             upload = MessageUpload(piece, limit, self._folder)
         try:

@@ -9,14 +9,22 @@ import threading
 from abc import ABC, abstractmethod
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from claude_mpm.environments.record_store import RecordFile, is_file
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
 from claude_mpm.journal.storage import storage_errors
 from claude_mpm.server.message_socket import Refused
-from claude_mpm.wire.remote import CHUNK, InputMessage, MalformedMessage, decode_start
+from claude_mpm.wire.remote import (
+    CHUNK,
+    UPLOADS,
+    InputMessage,
+    MalformedMessage,
+    decode_start,
+)
 
 if TYPE_CHECKING:
+    from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.wire.remote import RemoteMessage, StartParameters
 
@@ -64,7 +72,7 @@ class Upload(ABC):
         """Return whether a message is the next piece, and not smaller than necessary."""
         return (
             isinstance(message, InputMessage)
-            and message.do in ("start", "put")
+            and message.do in UPLOADS
             and (message.id, message.offset) == (self.id, self._received)
             and len(message.data) >= min(CHUNK, max(self._size - self._received, 1))
         )
@@ -168,3 +176,42 @@ class MessageUpload(Upload):
         with suppress(FileExistsError):
             os.link(marker, message)
         return True
+
+
+class RecordUpload(Upload):
+    """A file of Claude's record of a conversation, in a temporary file.
+
+    Args:
+        records: where it goes.
+        folder: for the temporary file.
+
+    Raises:
+        Refused: it is too large, or its name is none of a record.
+        StorageError: the file could not be made.
+    """
+
+    def __init__(self, first: InputMessage, limit: int, records: RecordStore, folder: Path) -> None:
+        super().__init__(first, limit)
+        if not is_file(first.name):
+            raise Refused(f"{first.name[:40]!r} is no file of a conversation's record")
+        project, _, name = first.name.partition("/")
+        self._target = RecordFile(project, name, first.size)
+        self._records = records
+        with storage_errors(folder):
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- `close` closes it
+
+    def finish(self) -> None:
+        """Put the complete file in its place. Called in a thread of the executor.
+
+        Raises:
+            MPMError: the place does not take it.
+        """
+        self._file.seek(0)
+        self._records.put(self._target, cast("BinaryIO", self._file))
+
+    def close(self) -> None:
+        """Discard the temporary file; safe to call twice."""
+        self._file.close()
+
+    def _store(self, data: bytes) -> None:
+        self._file.write(data)

@@ -24,18 +24,11 @@ _Offset = Annotated[int, msgspec.Meta(ge=0)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 # The requests of our client, besides prompts.
 Verb = Literal[
-    "prompt",
-    "start",
-    "state",
-    "put",
-    "fetch",
-    "signal",
-    "remove",
-    "hold",
-    "release",
-    "beat",
-    "list",
-]
+    "prompt", "start", "state", "put", "fetch", "signal", "remove", "hold", "release", "beat",
+    "list", "records", "record", "keep",
+]  # fmt: skip
+# Those of them that come in pieces.
+UPLOADS: tuple[Verb, ...] = ("start", "put", "keep")
 
 
 class MalformedMessage(ValueError):
