@@ -10,6 +10,7 @@ import pytest
 from session_server import server  # noqa: F401 - a fixture
 
 from claude_mpm.environments import kubernetes
+from claude_mpm.environments.record_store import LocalRecords, project_name
 from claude_mpm.errors import LaunchError, MPMError, UsageError
 from claude_mpm.testing import Stall
 from claude_mpm.testing.fake_kubectl import install
@@ -212,7 +213,7 @@ def test_a_conversation_goes_to_a_server_and_back(
     here = make_claude()
     here.start_or_raise()
     here.ask(TELL, timeout=SECONDS).check()
-    with pytest.raises(MPMError, match="may not work in /etc"):
+    with pytest.raises(MPMError, match="may not work in '/etc'"):
         here.move_to(make_claude("remote", cwd="/etc", claude_path="", **remote))
     here = make_claude(session_id=here.session_id, resume=True)
     for name, options in (
@@ -225,6 +226,24 @@ def test_a_conversation_goes_to_a_server_and_back(
         here = there
     here.stop()
     assert len(here.store.index.turns(here.session_id)) == 3
+
+
+def test_a_claude_that_does_not_find_its_record_is_no_success(
+    make_claude: MakeClaude, model: ScriptedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = make_claude()
+    here.start_or_raise()
+    here.ask(TELL, timeout=SECONDS).check()
+    elsewhere = {"environ": model.environment(tmp_path / "other"), "cwd": str(tmp_path)}
+    with monkeypatch.context() as lost, pytest.raises(MPMError, match="No conversation found"):
+        lost.setattr(LocalRecords, "put", lambda *_: None)
+        here.move_to(make_claude(**elsewhere))
+    here = make_claude(session_id=here.session_id, resume=True)
+    there = make_claude(**elsewhere)
+    here.move_to(there)
+    assert ask(there, model, "and in another home?")
+    (record,) = (tmp_path / "other").rglob(f"{here.session_id}.jsonl")
+    assert record.parent.name == project_name(str(tmp_path))
 
 
 def test_what_cannot_be_meant_is_refused(make_claude: MakeClaude, tmp_path: Path) -> None:
