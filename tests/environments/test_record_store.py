@@ -108,6 +108,18 @@ def test_what_somebody_else_has_written_is_kept(name: str, tmp_path: Path, proje
 
 
 @pytest.mark.parametrize("name", ["local", "shell"])
+def test_what_comes_back_without_the_words_of_the_place_replaces_what_is_there(
+    name: str, tmp_path: Path, projects: Path
+) -> None:
+    store = STORES[name](tmp_path / "config")
+    write(projects / "-work" / MAIN, LINE + b'{"type":"file-history-snapshot"}\n')
+    put(store, MAIN, LINE * 2)
+    store.keep(ID, "-work")
+    assert [path.name for path in (projects / "-work").iterdir()] == [MAIN]
+    assert (projects / "-work" / MAIN).read_bytes() == LINE * 2
+
+
+@pytest.mark.parametrize("name", ["local", "shell"])
 def test_an_older_copy_in_another_project_goes_and_another_story_stays(
     name: str, tmp_path: Path, projects: Path
 ) -> None:

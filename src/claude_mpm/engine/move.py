@@ -17,11 +17,17 @@ import msgspec
 
 from claude_mpm.engine.command_line import claude_environment
 from claude_mpm.engine.options import kept_options
-from claude_mpm.environments.record_store import LARGEST, MOST, RecordFile, project_name
+from claude_mpm.environments.record_store import (
+    LARGEST,
+    MOST,
+    OF_THE_PLACE,
+    RecordFile,
+    kind_of,
+    project_name,
+)
 from claude_mpm.errors import LaunchError, MPMError, StorageError, UsageError
 from claude_mpm.journal.lease import Ownership
 from claude_mpm.sessions.status import has_conversation, held_conversation
-from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,21 +38,6 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import Meta, SessionFolder
 
 _LOOK_AGAIN = 0.1  # seconds
-# What a transcript says of the place where it was written: a path, a right or a connection there.
-# It means nothing elsewhere, and what runs in a place must not choose it for another.
-_OF_THE_PLACE = frozenset((
-    "artifact-autoreact-ledger", "artifact-comment-monitor", "bridge-session", "dev-mods",
-    "file-history-snapshot", "frame-link", "permission-mode", "relocated", "worktree-state",
-))  # fmt: skip
-
-
-class _Line(msgspec.Struct):
-    """What every line of a transcript has."""
-
-    type: str
-
-
-_decode = msgspec.json.Decoder(_Line).decode
 
 
 class Move:
@@ -150,12 +141,9 @@ class Move:
         sifted = draft.with_suffix(".sifted")
         with draft.open("rb") as lines, sifted.open("wb") as kept:
             for line in lines:
-                try:
-                    stays = _decode(line).type in _OF_THE_PLACE
-                except NOT_JSON:
-                    stays = True
-                    self.dropped += 1
-                if not stays:
+                kind = kind_of(line)
+                self.dropped += kind is None
+                if kind is not None and kind not in OF_THE_PLACE:
                     kept.write(line if line.endswith(b"\n") else line + b"\n")
         sifted.replace(draft)
 

@@ -8,6 +8,7 @@ Claude, or by whatever ran in the place: a name of it is used only if it looks l
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from abc import ABC, abstractmethod
@@ -20,6 +21,7 @@ import msgspec
 from claude_mpm.errors import LaunchError
 from claude_mpm.journal.exchange import ExchangeFile
 from claude_mpm.journal.storage import give_to_owner, remove_tree, storage_errors
+from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +36,12 @@ _PROJECT = re.compile(r"[\w-]{1,255}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SIZE = re.compile(r"[0-9]{1,12}")
 _BESIDE = re.compile(r"(subagents|tool-results)/[\w-][\w.-]{0,127}", re.ASCII)
+# What a transcript says of the place where it was written: a path, a right or a connection there.
+# It means nothing elsewhere, and what runs in a place must not choose it for another.
+OF_THE_PLACE = frozenset((
+    "artifact-autoreact-ledger", "artifact-comment-monitor", "bridge-session", "dev-mods",
+    "file-history-snapshot", "frame-link", "permission-mode", "relocated", "worktree-state",
+))  # fmt: skip
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -49,6 +57,23 @@ class RecordFile(msgspec.Struct, frozen=True):
     project: str
     name: str
     size: int
+
+
+class _Line(msgspec.Struct):
+    """What every line of a transcript has."""
+
+    type: str
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def kind_of(line: bytes) -> str | None:
+    """Return what kind of line of a transcript a line is; None where it is none."""
+    try:
+        return _decode(line).type
+    except NOT_JSON:
+        return None
 
 
 def is_name(name: str, conversation: str) -> bool:
@@ -209,7 +234,7 @@ class LocalRecords(RecordStore):
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             draft = target.with_name(f"{target.name}.moving")
             copy_to(draft, source)
-            if target.exists() and not _begins_with(draft, target):
+            if target.exists() and _says_more(target, draft):
                 target.replace(_kept(target))
             if not target.exists():
                 self._made.append(target)
@@ -231,7 +256,7 @@ class LocalRecords(RecordStore):
         self._made.clear()
         new = self._projects / project / f"{conversation}.jsonl"
         for path in self._transcripts(conversation):
-            if path != new and _begins_with(new, path):
+            if path != new and not _says_more(path, new):
                 path.unlink()
 
 
@@ -262,13 +287,15 @@ def _kept(path: Path) -> Path:
     return path.with_name(f"{path.name}.kept")
 
 
-def _begins_with(long: Path, short: Path) -> bool:
-    """Return whether a file has all of another at its beginning."""
-    with long.open("rb") as whole, short.open("rb") as part:
-        while piece := part.read(_PIECE):
-            if whole.read(len(piece)) != piece:
-                return False
-    return True
+def _says_more(old: Path, new: Path) -> bool:
+    """Return whether a transcript has lines that another lacks, but for those of its place."""
+    with new.open("rb") as lines:
+        known = {hashlib.blake2b(line).digest() for line in lines}
+    with old.open("rb") as lines:
+        return any(
+            hashlib.blake2b(line).digest() not in known and kind_of(line) not in OF_THE_PLACE
+            for line in lines
+        )
 
 
 class OwnRecords(RecordStore):
@@ -465,11 +492,19 @@ mkdir -p "${file%/*}" || exit
 [ "$2" -gt 0 ] || : >"$file"
 [ "$(wc -c <"$file")" -eq "$2" ] && head -c "$3" >>"$file" || exit
 [ "$(wc -c <"$file")" -eq "$(($2 + $3))" ]"""
-_SETTLE = """file=$config/$1
+# Without the commands that it takes, nobody can tell, and nothing is thrown away.
+_SAYS_MORE = f"""says_more() {{ # OLD NEW: whether it has lines that the other lacks
+    command -v sort >/dev/null && command -v comm >/dev/null || return 0
+    LC_ALL=C sort "$1" >"$2.old" && LC_ALL=C sort "$2" >"$2.new" || return 0
+    LC_ALL=C comm -23 "$2.old" "$2.new" | grep -qEv '"type":"({"|".join(sorted(OF_THE_PLACE))})"'
+    set -- "$2" $?
+    rm -f "$1.old" "$1.new"
+    return "$2"
+}}
+"""
+_SETTLE = f"""{_SAYS_MORE}file=$config/$1
 [ "$(wc -c <"$file.moving")" -eq "$2" ] || exit
-if [ -f "$file" ]; then
-    head -c "$(wc -c <"$file")" "$file.moving" | cmp -s - "$file" || mv "$file" "$file.kept"
-fi
+[ ! -f "$file" ] || ! says_more "$file" "$file.moving" || mv "$file" "$file.kept"
 [ -e "$file" ] || echo made
 mv "$file.moving" "$file\""""
 _REMOVE = """for name; do
@@ -478,8 +513,8 @@ _REMOVE = """for name; do
     [ ! -f "$file.kept" ] || mv "$file.kept" "$file"
     rmdir "${file%/*}" 2>/dev/null || :
 done"""
-_KEEP = """for other in "$config"/*/"$2"; do
+_KEEP = f"""{_SAYS_MORE}for other in "$config"/*/"$2"; do
     if [ "$other" != "$config/$1" ] && [ -f "$other" ]; then
-        ! head -c "$(wc -c <"$other")" "$config/$1" | cmp -s - "$other" || rm -f "$other"
+        says_more "$other" "$config/$1" || rm -f "$other"
     fi
 done"""
