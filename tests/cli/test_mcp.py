@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -22,7 +24,6 @@ from claude_mpm.sessions.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
 SECONDS = 60.0
 pytestmark = pytest.mark.usefixtures("state")
@@ -149,6 +150,84 @@ def test_what_is_wrong_is_one_line_for_the_client(
             assert (await call(connected, "list"))["sessions"] == []
 
     anyio.run(main)
+
+
+def test_a_client_starts_sessions_in_the_named_places_that_it_is_offered(
+    home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    config = home / ".config" / "claude-mpm"
+    config.mkdir(parents=True)
+    (config / "settings.toml").write_text(
+        "[places.near]\norchestrator = 'local'\n[places.near.options]\nmodel = 'small'\n"
+        f"[places.other]\n[places.other.options]\ncwd = '{tmp_path / 'elsewhere'}'\n"
+        "[places.secret]\n"
+    )
+
+    async def main() -> None:
+        async with client("--place", "near", "--place", "other") as connected:
+            assert "Places for start: near, other" in str(connected.instructions)
+            session = (await call(connected, "start", prompt="one"))["session"]
+            await answered(connected, session)
+            (row,) = (await call(connected, "list"))["sessions"]
+            assert (row["cwd"], row["orchestrator"]) == (str(Path.cwd()), "local")
+            second = (await call(connected, "start", prompt="two", place="other"))["session"]
+            await answered(connected, second)
+            rows = {row["session"]: row for row in (await call(connected, "list"))["sessions"]}
+            assert rows[second]["cwd"] == str(tmp_path / "elsewhere")
+            for place, cwd, said in (
+                ("other", ".", "has a folder of its own"), ("secret", "", "no place 'secret'"),
+                ("local", "", "there are: near, other"),
+            ):  # fmt: skip
+                error = await call(connected, "start", prompt="x", place=place, cwd=cwd)
+                assert said in error
+            for each in (session, second):
+                assert (await call(connected, "stop", session=each))["ended"]
+
+    anyio.run(main)
+
+
+def test_a_place_that_is_not_there_is_named_at_once() -> None:
+    code = "from claude_mpm.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "mcp", "--place", "nowhere"], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "there is no place 'nowhere'" in done.stderr
+
+
+def test_what_a_client_that_was_killed_had_started_ends_after_the_linger_time(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client and its server are killed together, in the middle of a turn."""
+    monkeypatch.setenv("CLAUDE_MPM_LINGER", "0.5")
+    code = "from claude_mpm.cli.main import main; main()"
+    server = subprocess.Popen(
+        [sys.executable, "-c", code, "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert server.stdin is not None and server.stdout is not None
+    named = {"name": "a test", "version": "1"}
+    for message in (
+        {"id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": named}},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": {
+            "name": "start", "arguments": {"prompt": "hello"}}},
+    ):  # fmt: skip
+        server.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        server.stdin.flush()
+    answers = (json.loads(line) for line in server.stdout)
+    started = next(answer for answer in answers if answer.get("id") == 2)
+    session = json.loads(started["result"]["content"][0]["text"])["session"]
+    server.kill()
+    server.wait(SECONDS)
+    server.stdin.close()
+    server.stdout.close()
+    store = Store(state)
+    with closing(store):
+        folder = store.find(session)
+        read_to_end(folder, store)
+        assert folder.has_ended()
+        assert not [path for path in orphans.marked() if path == folder.path]
 
 
 def test_own_rights_show_no_session_of_others(state: Path) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.config.settings import Resolved, Settings
     from claude_mpm.engine.notification import Notify
+    from claude_mpm.fleet.places import Place
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
     from claude_mpm.redaction import Redactor
@@ -175,6 +176,12 @@ class App:
     def choose_orchestrator(self, name: str) -> None:
         """Choose an orchestrator, as its flag does."""
         self.flags["orchestrator"] = name
+        self._resolved = None
+
+    def choose_place(self, place: Place) -> None:
+        """Choose a place; flags have priority over its settings, but for the orchestrator."""
+        self.options = {**place.arguments(), **self.options}
+        self.flags = {**place.settings(), **self.flags, "orchestrator": place.orchestrator}
         self._resolved = None
 
     def recall(self, folder: SessionFolder, *, elsewhere: bool = False) -> None:

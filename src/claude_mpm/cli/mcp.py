@@ -16,6 +16,7 @@ from claude_mpm.cli.mcp_tools import LONGEST_CALL, Profile, Rights, SessionTools
 from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
 from claude_mpm.errors import MPMError, SettingsError, UsageError
+from claude_mpm.fleet.places import Place, find_place
 from claude_mpm.folders import check_secret
 from claude_mpm.orchestration.factory import find_orchestrator, load_plugins
 
@@ -48,7 +49,8 @@ _GUIDE = (
     "places",
     multiple=True,
     metavar="NAME",
-    help="An orchestrator that clients may start sessions with; again for more.",
+    help="A place of the settings, or an orchestrator, where clients may start sessions; again for"
+    " more.",
 )
 @click.option(
     "--root",
@@ -96,10 +98,7 @@ def mcp(
     """  # fmt: skip
     app = context.ensure_object(App)
     load_plugins(app.settings.plugins)
-    offered = places or (app.settings.orchestrator,)
-    for place in offered:
-        find_orchestrator(place)
-    profile = Profile(Rights(rights), offered, _folders(roots), name)
+    profile = Profile(Rights(rights), _offered(app, places), _folders(roots), name)
     if (port is None) != (token_file is None):
         raise UsageError("--http and --token-file go together: without a token anybody could call")
     token = _read_token(token_file) if token_file is not None else ""
@@ -136,7 +135,8 @@ def make_server(tools: SessionTools) -> MCPServer[Any]:
                 for row in rows
             ]
 
-    server = Server("claude-mpm", instructions=_GUIDE, log_level="ERROR")
+    guide = f"{_GUIDE} Places for start: {', '.join(tools.places)}; the first is the default."
+    server = Server("claude-mpm", instructions=guide, log_level="ERROR")
     for tool in (
         tools.start, tools.send, tools.wait, tools.read, tools.questions, tools.answer,
         tools.stop, tools.tickets,
@@ -184,6 +184,14 @@ async def _in_thread(work: Callable[..., Any], *args: Any, **arguments: Any) -> 
         return await anyio.to_thread.run_sync(
             functools.partial(work, *args, **arguments), abandon_on_cancel=True
         )
+
+
+def _offered(app: App, names: tuple[str, ...]) -> tuple[Place, ...]:
+    """Return the places that are offered: those that are named, or the one of the settings."""
+    if names:
+        return tuple(find_place(name, app.settings.places) for name in names)
+    configured = app.settings.orchestrator
+    return (Place(name=configured, orchestrator=find_orchestrator(configured).name),)
 
 
 def _folders(names: tuple[str, ...]) -> tuple[Path, ...]:

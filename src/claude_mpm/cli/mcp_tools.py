@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from claude_mpm.cli.app import App
     from claude_mpm.conversation.question import Question
     from claude_mpm.conversation.turn import Turn
+    from claude_mpm.fleet.places import Place
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
     from claude_mpm.redaction import Redactor
@@ -56,13 +57,13 @@ class Profile:
 
     Args:
         rights: which sessions they see and steer. With OWN they see no others.
-        places: the orchestrators with which they may start sessions; the first is the default.
+        places: where they may start sessions; the first is the default.
         roots: the folders in which, and below which, Claude may work.
         name: the owner of the sessions that they start; a server with the same name sees them.
     """
 
     rights: Rights
-    places: tuple[str, ...]
+    places: tuple[Place, ...]
     roots: tuple[Path, ...]
     name: str
 
@@ -86,20 +87,30 @@ class SessionTools:
         self._live: dict[str, MPMOrchestrator] = {}
         self._lock = threading.Lock()
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The names of the places where sessions may be started."""
+        return tuple(place.name for place in self._profile.places)
+
     def start(self, prompt: str, place: str = "", cwd: str = "", model: str = "") -> dict[str, Any]:
         """Start a session on a prompt and return its id; it goes on while you do other things.
 
         Args:
             prompt: what Claude is to do; it reaches the model as it is.
             place: where it runs, of the places that this server offers; empty for the first.
-            cwd: the folder it works in, below the folders that this server offers.
+            cwd: the folder it works in, below the folders that this server offers; empty for the
+                first of them, or for the place's own.
             model: the model; empty for the configured one.
         """
         self._check_may_start()
         check_prompt(prompt)
+        chosen = self._offered_place(place)
         app = self._app.copy()
-        app.choose_orchestrator(self._offered_place(place))
-        app.flags["cwd"] = str(self._offered_folder(cwd))
+        app.choose_place(chosen)
+        if "cwd" not in chosen.options:
+            app.flags["cwd"] = str(self._offered_folder(cwd))
+        elif cwd:
+            raise UsageError(f"place {chosen.name!r} has a folder of its own; leave cwd empty")
         if model:
             app.flags["model"] = model
         options: dict[str, Any] = {"metadata": {_OWNER_KEY: self._profile.name}}
@@ -289,15 +300,15 @@ class SessionTools:
         if self._profile.rights is Rights.READ:
             raise UsageError("this server only reads: it was started with --rights read")
 
-    def _offered_place(self, name: str) -> str:
-        places = self._profile.places
+    def _offered_place(self, name: str) -> Place:
+        places = {place.name: place for place in self._profile.places}
         if not name:
-            return places[0]
+            return self._profile.places[0]
         if name not in places:
             near = nearest(name, places)
             hint = f"did you mean {near!r}? " if near else ""
             raise UsageError(f"no place {name!r}; {hint}there are: {', '.join(places)}")
-        return name
+        return places[name]
 
     def _offered_folder(self, cwd: str) -> Path:
         """Return the folder that is meant, with links followed, if it lies below a root."""
