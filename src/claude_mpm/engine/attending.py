@@ -86,14 +86,17 @@ def attend(folder: SessionFolder, store: Store, notify: Notify) -> None:
 
 
 def _attend(folder: SessionFolder, store: Store, notifications: Notifications) -> None:
-    told, nobody = "", threading.Event()
+    told, seen, nobody = "", (-1, False), threading.Event()
     with closing(subscribe(folder.exchange)) as changes:
         while True:
-            store.catch_up(folder)
-            status = read_status(folder, store.index)
-            told = _look(folder, store, status, notifications, told)
-            if not status.state.runs:
-                return
+            stamp = (folder.journal.size(), folder.has_ended())
+            if stamp != seen:  # else nothing is read: a session can rest for days
+                seen = stamp
+                store.catch_up(folder)
+                status = read_status(folder, store.index)
+                told = _look(folder, store, status, notifications, told)
+                if not status.state.runs:
+                    return
             nobody.wait(_PAUSE)
             changes.wait(LIVENESS_INTERVAL)
 

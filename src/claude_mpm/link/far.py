@@ -37,8 +37,8 @@ class FarState(msgspec.Struct, frozen=True, kw_only=True):
         dead: whether the far host was killed, so that there is no exit status.
         size: of the far journal, in bytes.
         place: the far host's statement of where it runs, line by line.
-        heard: how many signs of life of each follower have arrived, by its name.
         marked: whether this machine is noted there as one that reads a session of another's.
+        heard: how many signs of life of each follower have arrived, by its name.
     """
 
     host: int = 0
@@ -48,8 +48,8 @@ class FarState(msgspec.Struct, frozen=True, kw_only=True):
     dead: bool = False
     size: int = 0
     place: str = ""
-    heard: dict[str, int] = {}
     marked: bool = False
+    heard: dict[str, int] = {}
 
 
 def far_name(name: str, reader: str) -> str:
