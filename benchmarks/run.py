@@ -22,6 +22,7 @@ import peers
 import starting
 from harness import HERE, Figure, World
 
+import fleet
 from claude_mpm.claude_binary import find_claude
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ MEASURES: dict[str, Callable[[World], Iterator[Figure]]] = {
     **starting.FIGURES,
     **flowing.FIGURES,
     **keeping.FIGURES,
+    **fleet.FIGURES,
 }
 # The rows that a measure with a name of its own yields.
 _ROWS = {"ef": "ef", "gh": "gh", "jk": "jk"}
