@@ -279,7 +279,7 @@ def test_a_markdown_file_is_a_tracker_too(
     ("to", "said"),
     [
         ("github:x", "names no repository"), ("github:a/b/c", "names no repository"),
-        ("github:-x/y", "names no repository"), ("githb:a/b", "did you mean github:"),
+        ("github:-x/y", "names no repository"), ("githb:a/b", "did you mean github?"),
         ("file:", "there are github:OWNER/REPO"), ("", "there are"),
     ],
 )  # fmt: skip

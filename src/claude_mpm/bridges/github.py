@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from typing import Any
 
+from claude_mpm.bridges.program import call_program
 from claude_mpm.bridges.trackers import (
     LABEL,
     Filed,
     Issue,
     Tracker,
-    TrackerFailed,
     fingerprint_in,
 )
 from claude_mpm.errors import UsageError
-from claude_mpm.printable import one_line
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
-_PATIENCE = 60.0  # seconds for one call
 _MOST_ISSUES = 5000
 _PAGE = 100
 
@@ -77,27 +74,9 @@ class GitHub(Tracker):
         Raises:
             TrackerFailed: `gh` is missing, the API refused, or there is no answer.
         """
-        command = ["gh", "api", "-X", method, path, *(["--input", "-"] if data else [])]
-        try:
-            done = subprocess.run(
-                command,
-                input=json.dumps(data) if data else None,
-                stdin=None if data else subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=_PATIENCE,
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise TrackerFailed(
-                "there is no gh; install GitHub's command, then gh auth login"
-            ) from error
-        except subprocess.TimeoutExpired as error:
-            raise TrackerFailed(f"gh has not answered for {_PATIENCE:.0f} s; push again") from error
-        if done.returncode:
-            said = one_line(done.stderr.strip() or f"exit status {done.returncode}")
-            raise TrackerFailed(f"{self.address}: {said}; what was filed stays, push again")
-        try:
-            return json.loads(done.stdout)
-        except ValueError as error:
-            raise TrackerFailed(f"{self.address}: gh printed no JSON; push again") from error
+        return call_program(
+            ["gh", "api", "-X", method, path, *(["--input", "-"] if data else [])],
+            json.dumps(data) if data else None,
+            of=self.address,
+            install="install GitHub's command, then gh auth login",
+        )

@@ -15,7 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import msgspec
 
@@ -50,12 +50,15 @@ class Issue:
 
     Args:
         fingerprint: the same for the same ticket, in whatever session it was said.
+        body: the description, with priority and tags as text.
+        priority: the ticket's, such as "high"; empty for none.
     """
 
     fingerprint: str
     title: str
     body: str
     type: str
+    priority: str = ""
 
     @property
     def marked_body(self) -> str:
@@ -87,7 +90,12 @@ class Tracker(ABC):
 
     Args:
         target: what stands behind the name in `--to NAME:TARGET`.
+
+    Attributes:
+        default_target: the target of `--to NAME` alone; None where one has to be given.
     """
+
+    default_target: ClassVar[str | None] = None
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -239,7 +247,8 @@ def issue_of(ticket: Ticket, redactor: Redactor, folders: Mapping[str, str]) -> 
     normal = f"{ticket.type}\0{' '.join(ticket.title.split()).casefold()}"
     fingerprint = hashlib.sha256(normal.encode("utf-8", "replace")).hexdigest()[:16]
     body = "\n\n".join(filter(None, parts))
-    return Issue(fingerprint, title[:_MOST_TITLE], _MARK.sub("", body), ticket.type)
+    priority = ticket.priority or ""
+    return Issue(fingerprint, title[:_MOST_TITLE], _MARK.sub("", body), ticket.type, priority)
 
 
 def _without_paths(text: str, folders: Mapping[str, str]) -> str:

@@ -32,7 +32,7 @@ _DONE = {**_WORDS, "create": "filed", "comment": "commented on"}
 _ENTRY_POINT_GROUP = "claude_mpm.trackers"
 
 _to = click.option(
-    "--to", required=True, metavar="TRACKER", help="github:OWNER/REPO, or file:PATH.md."
+    "--to", required=True, metavar="TRACKER", help="github:OWNER/REPO, beads, or file:PATH.md."
 )
 
 
@@ -110,19 +110,24 @@ def _tracker(to: str) -> Tracker:
     """
     from importlib.metadata import entry_points
 
+    from claude_mpm.bridges.beads import Beads
     from claude_mpm.bridges.github import GitHub
     from claude_mpm.bridges.markdown_file import MarkdownFile
 
     name, colon, target = to.partition(":")
-    known: dict[str, type[Tracker]] = {"github": GitHub, "file": MarkdownFile}
+    known: dict[str, type[Tracker]] = {"github": GitHub, "beads": Beads, "file": MarkdownFile}
     if name not in known:
         for entry in entry_points(group=_ENTRY_POINT_GROUP):
             if entry.name == name:
                 known[name] = entry.load()
-    if name not in known or not (colon and target):
+    target = target if colon or name not in known else known[name].default_target or ""
+    if name not in known or not target:
         near = nearest(name, known)
-        hint = f"did you mean {near}:…? " if near else ""
-        raise UsageError(f"no tracker {to!r}; {hint}there are github:OWNER/REPO and file:PATH.md")
+        hint = f"did you mean {near}? " if near else ""
+        raise UsageError(
+            f"no tracker {to!r}; {hint}there are github:OWNER/REPO, beads or beads:FOLDER, and"
+            " file:PATH.md"
+        )
     return known[name](target)
 
 

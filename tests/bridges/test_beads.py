@@ -1,0 +1,150 @@
+"""Tickets in Beads, each once, by a stand-in for its program."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from claude_mpm.bridges.beads import Beads
+from claude_mpm.bridges.trackers import Issue, TrackerFailed
+from claude_mpm.errors import UsageError
+
+if TYPE_CHECKING:
+    from claude_mpm.testing import ScriptedModel
+    from command import Command
+
+TO = ("--to", "beads")
+STAND_IN = Path(__file__).with_name("bd_stand_in.py")
+
+
+class Project:
+    """A folder with Beads in it, which is the current one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.beads = folder / ".beads"
+        self.beads.mkdir()
+
+    @property
+    def issues(self) -> list[dict[str, Any]]:
+        file = self.beads / "issues.json"
+        found: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
+        return found
+
+    def close(self, number: int) -> None:
+        issues = self.issues
+        issues[number]["status"] = "closed"
+        (self.beads / "issues.json").write_text(json.dumps(issues))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A path on which `bd` is."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    program = folder / "bd"
+    words = shlex.join([sys.executable, "-I", str(STAND_IN)])
+    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    program.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.fixture
+def command(command: Command, path: str) -> Command:
+    command.environ["PATH"] = path
+    return command
+
+
+@pytest.fixture
+def project(command: Command) -> Project:
+    return Project(Path.cwd())
+
+
+def tickets(command: Command, model: ScriptedModel, number: int, word: str = "go") -> None:
+    model.on(word, "\n".join(f"TODO: clean room {n}" for n in range(number)))
+    command("run", word)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_tickets_are_filed_once_and_what_is_closed_there_is_closed_here(
+    command: Command, model: ScriptedModel, project: Project, bare: bool
+) -> None:
+    if bare:
+        command.environ["BD_BARE"] = "1"
+    tickets(command, model, 3)
+    assert "--yes does it" in command("tickets", "push", *TO).stderr
+    assert project.issues == []
+    did = command("tickets", "push", *TO, "--yes").stdout.splitlines()
+    assert did == [f"filed shop-00{n} task: clean room {n}" for n in range(3)]
+    assert [issue["labels"] for issue in project.issues] == [["claude-mpm"]] * 3
+    command("tickets", "push", *TO, "--yes")
+    tickets(command, model, 3, "again")
+    command("tickets", "push", *TO, "--yes")
+    assert len(project.issues) == 3
+    said = [[each["text"] for each in issue["comments"]] for issue in project.issues]
+    assert said == [["This was named again in another session."]] * 3
+    project.close(1)
+    command("tickets", "pull", *TO)
+    still = {ticket["title"] for ticket in command.json("tickets")}
+    assert still == {"clean room 0", "clean room 2"}
+
+
+def test_more_than_one_page_and_what_is_closed_is_known_without_the_ledger(
+    command: Command, model: ScriptedModel, project: Project
+) -> None:
+    tickets(command, model, 60)
+    command("tickets", "push", *TO, "--yes", "--max", "99")
+    project.close(0)
+    for file in (command.state / "trackers").iterdir():
+        file.unlink()
+    command("tickets", "push", *TO, "--yes", "--max", "99")
+    assert len(project.issues) == 60
+
+
+def test_a_create_that_failed_after_it_was_taken_is_filed_once(
+    command: Command, model: ScriptedModel, project: Project
+) -> None:
+    tickets(command, model, 2)
+    (project.beads / "failing").touch()
+    failed = command("tickets", "push", *TO, "--yes", status=1)
+    assert "database is locked" in failed.stderr and len(failed.stderr.splitlines()) == 1
+    command("tickets", "push", *TO, "--yes")
+    assert sorted(issue["title"] for issue in project.issues) == ["clean room 0", "clean room 1"]
+
+
+def test_type_priority_and_a_title_like_an_option_arrive(
+    project: Project, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", path)
+    tracker = Beads(".")
+    for n, (kind, priority) in enumerate(
+        [("bug", "critical"), ("enhancement", ""), ("security, x", "odd"), ("docs", "low")]
+    ):
+        tracker.create(Issue(f"{n:016x}", "--all, -h", "Why", kind, priority))
+    found = [(each["issue_type"], each["priority"], each["labels"]) for each in project.issues]
+    assert found == [
+        ("bug", 0, ["claude-mpm"]), ("feature", 2, ["claude-mpm", "enhancement"]),
+        ("task", 2, ["claude-mpm"]), ("task", 3, ["claude-mpm", "docs"]),
+    ]  # fmt: skip
+    assert {each["title"] for each in project.issues} == {"--all, -h"}
+    assert tracker.filed().keys() == {f"{n:016x}" for n in range(4)}
+
+
+def test_the_folder_above_is_the_same_tracker(project: Project, tmp_path: Path) -> None:
+    Path("below").mkdir()
+    assert Beads("below").address == Beads(".").address == f"beads:{project.beads}"
+    with pytest.raises(UsageError, match="bd init"):
+        Beads(str(tmp_path / "programs"))
+
+
+def test_without_bd_the_error_says_what_to_install(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(TrackerFailed, match="there is no bd; install Beads"):
+        Beads(".").filed()
