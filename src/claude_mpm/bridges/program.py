@@ -38,17 +38,7 @@ def call_program(
     """
     name = command[0]
     try:
-        done = subprocess.run(
-            command,
-            input=data,
-            stdin=None if data is not None else subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=PATIENCE,
-            check=False,
-            cwd=cwd,
-        )
+        done = _run(command, data, cwd)
     except FileNotFoundError as error:
         raise TrackerFailed(f"there is no {name}; {install}") from error
     except OSError as error:
@@ -62,6 +52,22 @@ def call_program(
         return json.loads(done.stdout)
     except (ValueError, RecursionError) as error:
         raise TrackerFailed(f"{of}: {name} printed no JSON; push again") from error
+
+
+def _run(
+    command: Sequence[str], data: str | None, cwd: Path | None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        input=data,
+        stdin=None if data is not None else subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=PATIENCE,
+        check=False,
+        cwd=cwd,
+    )
 
 
 def _error_in(text: str) -> str:
