@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from calls import call
 from claude_mpm import MPMOrchestrator
 from claude_mpm.cli.doctor_kubernetes import sweep_pods
 from claude_mpm.conversation.verdict import Outcome
-from claude_mpm.environments import kubernetes
+from claude_mpm.environments import kubernetes, pod_network
 from claude_mpm.environments.kubernetes import Kubernetes
 from claude_mpm.environments.pod import PodRecipe, merged, pod_name
 from claude_mpm.errors import LaunchError, UsageError
@@ -266,6 +267,9 @@ def test_a_pod_that_is_evicted_says_so(make: Callable[..., MPMOrchestrator], clu
 @pytest.mark.parametrize(
     "options",
     [{}, {"image": "a", "pod": "b"}, {"pod": "b", "cpu": 1}, {"image": "a", "pull": "often"},
+     {"pod": "b", "network": "none"}, {"image": "a", "network": "-x"},
+     {"image": "a", "network_probe": "host:1"},
+     {"image": "a", "network": "none", "network_probe": "host"},
      {"pod": "-x"}, {"image": "a", "labels": "x"}, {"image": "a", "template": "/no/such"}],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused(options: dict[str, Any]) -> None:
@@ -328,6 +332,43 @@ def test_nothing_but_records_of_conversations_is_brought_here(
         folder = claude.store.folder(claude.session_id)
     found = {str(each.relative_to(folder.records)) for each in folder.records.rglob("*.jsonl")}
     assert found == {"-work/0-1.jsonl"}
+
+
+@pytest.fixture
+def listener() -> Iterator[str]:
+    """An address of this machine that answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("network", ["none", "model-only"])
+def test_a_policy_that_holds_lets_the_session_start(
+    network: str, make: Callable[..., MPMOrchestrator], cluster: Path, listener: str
+) -> None:
+    set_cluster(cluster, enforces=True)
+    with make({"image": "some", "network": network, "network_probe": listener}) as claude:
+        assert claude.ask("one", timeout=SECONDS).check().text == "Claude heard: one"
+
+
+def test_a_policy_that_no_network_enforces_is_found_out(
+    make: Callable[..., MPMOrchestrator],
+    cluster: Path,
+    listener: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pod_network, "_TO_HOLD", 1.0)
+    with pytest.raises(LaunchError, match="the network policy none does not hold"):
+        make({"image": "some", "network": "none", "network_probe": listener}).start_or_raise()
+    assert pods(cluster) == []
+
+
+def test_a_policy_that_cannot_be_checked_is_not_believed(
+    make: Callable[..., MPMOrchestrator], cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(LaunchError, match="cannot be seen from inside: no address to try"):
+        make({"image": "some", "network": "none"}).start_or_raise()
+    assert pods(cluster) == []
 
 
 def test_doctor_says_which_verb_is_missing(

@@ -27,6 +27,7 @@ from claude_mpm.environments.pod import (
     owner_of,
     read_template,
 )
+from claude_mpm.environments.pod_network import check_address, restrict
 from claude_mpm.environments.records import restore
 from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError, UsageError
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.journal.layout import SessionFolder
 
+_UNSET = {"network": "", **msgspec.structs.asdict(PodRecipe(image=""))}
 _PULL = ("", "Always", "IfNotPresent", "Never")
 _WAIT = 600.0  # seconds
 _AT_ONCE = 8  # pods that are asked side by side
@@ -76,6 +78,9 @@ class Kubernetes(Environment):
         service_account: * whose policies apply; the pod gets no token of it.
         labels: * further labels, such as "kueue.x-k8s.io/queue-name=agents".
         claim: * a volume claim that keeps the folder to work in and the conversation.
+        network: * "none" for a network policy that lets nothing out, or the name of one of the
+            namespace that selects pods with the label claude-mpm/network=NAME.
+        network_probe: * what the policy closes, "HOST:PORT"; the API server's address by default.
         template: * a file with a pod, merged over the one that is made here.
         deadline: * seconds after which the cluster ends the pod, whatever happens here.
         wait: * seconds that the pod may wait for a node, and an earlier one may take to go.
@@ -105,6 +110,8 @@ class Kubernetes(Environment):
         service_account: str = "",
         labels: str | Sequence[str] = (),
         claim: str = "",
+        network: str = "",
+        network_probe: str = "",
         template: str = "",
         deadline: int = DEADLINE,
         wait: float = _WAIT,
@@ -112,7 +119,7 @@ class Kubernetes(Environment):
         kubectl: str = "kubectl",
     ) -> None:
         self._pod, self._container = pod, container
-        self._wait = float(wait)
+        self._wait, self._network = float(wait), (network, network_probe)
         self._variables = checked(variables or {}, self.name)
         self.kubectl = Kubectl(
             command=tuple(words_of(kubectl)), context=context, namespace=namespace
@@ -200,6 +207,8 @@ class Kubernetes(Environment):
         pod = make_pod(self.kubectl, manifest, self._wait)
         try:
             inside = self._inside(pod)
+            if self._network[0]:
+                restrict(self.kubectl, inside, pod, *self._network)
             order.folder.expect_place({**inside.expected(), **self.expected()})
             restore(inside, order.folder, CONFIG)
             return inside._start_in(pod, order, owned=True)
@@ -299,9 +308,11 @@ class Kubernetes(Environment):
                 "kubernetes: name either an image for a new pod, as in -o image=NAME,"
                 " or a pod that runs, as in -o pod=NAME"
             )
-        names = (self._pod, self._container, self.kubectl.context, self.kubectl.namespace)
+        network, probed = self._network
+        names = (self._pod, self._container, self.kubectl.context, self.kubectl.namespace, network)
         if any(name.startswith("-") for name in names):
             raise UsageError("kubernetes: a name does not begin with a hyphen")
+        check_address(network, probed)
         if recipe.pull not in _PULL:
             known = ", ".join(_PULL[1:])
             raise UsageError(f"kubernetes: pull is one of {known}, not {recipe.pull!r}")
@@ -309,8 +320,9 @@ class Kubernetes(Environment):
             if self._container:
                 raise UsageError("kubernetes: container is of a pod that runs; leave it out")
             return
-        for name, value in msgspec.structs.asdict(PodRecipe(image="")).items():
-            if getattr(recipe, name) != value:
+        given = {"network": network, **msgspec.structs.asdict(recipe)}
+        for name, value in given.items():
+            if value != _UNSET[name]:
                 raise UsageError(
                     f"kubernetes: {name} is set when a pod is made, and {self._pod} is there"
                     " already; leave one of the two out"

@@ -121,7 +121,9 @@ def _exec(folder: Path, pod: dict[str, Any], argv: list[str]) -> int:
             f"error: cannot exec into a container in a completed pod; current phase is {phase}"
         )
     uid = pod["metadata"]["uid"]
-    environ = {**os.environ, "HOME": str(folder / "pods" / uid), "FAKE_POD": uid}
+    path = f"{folder / 'closed'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    home = str(folder / "pods" / uid)
+    environ = {**os.environ, "HOME": home, "FAKE_POD": uid, "PATH": path}
     command = subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, start_new_session=True
     )
@@ -195,6 +197,10 @@ def main(folder: Path, words: list[str]) -> int:
             _print(json.dumps({"items": pods}))
         case ["create"]:
             _print(json.dumps(_create(folder, json.load(sys.stdin))))
+        case ["get", "networkpolicy", name]:
+            _print(f"networkpolicy.networking.k8s.io/{name}")
+        case ["label", "pod", _, _]:
+            _close_network(folder)
         case ["delete"]:
             _delete(folder, before[before.index("--raw") + 1].rpartition("/")[2])
         case ["auth", "can-i", verb, what]:
@@ -217,8 +223,8 @@ def _cluster(folder: Path) -> dict[str, Any]:
 
 
 def set_cluster(folder: Path, **what: Any) -> None:
-    """Set of a cluster what it answers to everything (`refusal`), what new pods are (`status`), and
-    what may not be done (`forbidden`).
+    """Set of a cluster what it answers to everything (`refusal`), what new pods are (`status`),
+    what may not be done (`forbidden`), and whether its network enforces policies (`enforces`).
     """
     (folder / "cluster.json").write_text(json.dumps(what))
 
@@ -229,10 +235,22 @@ def _refuse(folder: Path) -> None:
 
 
 def _create(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    if manifest["kind"] == "NetworkPolicy":
+        _close_network(folder)
+        return manifest
     name = manifest["metadata"]["name"]
     if (folder / "pods" / f"{name}.json").exists():
         sys.exit(_EXISTS.format(name))
     return make_pod(folder, name, manifest)
+
+
+def _close_network(folder: Path) -> None:
+    """Let `bash`, by which a pod tries its network, wait as for an answer that is dropped."""
+    if _cluster(folder).get("enforces"):
+        (folder / "closed").mkdir(exist_ok=True)
+        bash = folder / "closed" / "bash"
+        bash.write_text("#!/bin/sh\nexec tail -f /dev/null\n")
+        bash.chmod(0o755)
 
 
 def _delete(folder: Path, name: str) -> None:
