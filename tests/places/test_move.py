@@ -12,7 +12,7 @@ from session_server import server  # noqa: F401 - a fixture
 from claude_mpm.environments import kubernetes
 from claude_mpm.environments.record_store import LocalRecords, project_name
 from claude_mpm.errors import LaunchError, MPMError, UsageError
-from claude_mpm.testing import Stall
+from claude_mpm.testing import Delegate, Stall
 from claude_mpm.testing.fake_kubectl import install
 
 if TYPE_CHECKING:
@@ -226,6 +226,26 @@ def test_a_conversation_goes_to_a_server_and_back(
         here = there
     here.stop()
     assert len(here.store.index.turns(here.session_id)) == 3
+
+
+def test_what_subagents_have_said_goes_along(
+    make_claude: MakeClaude, model: ScriptedModel, places: Places, tmp_path: Path
+) -> None:
+    model.on("Ship it", Delegate("qa", "Check the release", does=["All green"]), "It is checked.")
+    here = make_claude()
+    here.start_or_raise()
+    here.ask("Ship it", timeout=SECONDS).check()
+    there = make_claude("docker", **places["docker"])
+    here.move_to(there)
+    claude = there.store.folder(there.session_id).claude.path
+    (said,) = claude.glob(f"projects/-opt/{there.session_id}/subagents/agent-*.jsonl")
+    assert "All green" in said.read_text()
+    there.ask("and now?", timeout=SECONDS).check()
+    home = make_claude(environ=model.environment(tmp_path / "third"), cwd=str(tmp_path))
+    there.move_to(home)
+    (copy,) = (tmp_path / "third").rglob(said.name)
+    assert "All green" in copy.read_text()
+    assert not claude.exists()
 
 
 def test_a_claude_that_does_not_find_its_record_is_no_success(
