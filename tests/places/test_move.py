@@ -98,6 +98,9 @@ def test_a_conversation_goes_over_ssh_into_a_container_and_back(
     assert len(shown["turns"]) == 4
     assert len({prompt for turn in shown["turns"] for prompt in turn["prompts"]}) == 4
     assert shown["cost_usd"] == pytest.approx(sum(turn["cost_usd"] for turn in shown["turns"]))
+    ran_in = [start["orchestrator"] for start in shown["starts"]]
+    assert list(dict.fromkeys(ran_in[:-2])) == ["local", "ssh", "docker"]
+    assert ran_in[-2:] == ["local", "local"]
     assert shown["cwd"] == places["local"]["cwd"]
     asked = [request for request in model.requests if request.prompt == TELL]
     assert len(asked) == 1
@@ -182,8 +185,13 @@ def test_a_move_that_fails_leaves_the_session_where_it_was(
     assert ask(again, model, "are you there?")
 
 
+@pytest.mark.parametrize("pod", [{"image": "some"}, {"image": "some", "claim": "kept"}])
 def test_a_conversation_goes_into_a_pod_and_back(
-    make_claude: MakeClaude, model: ScriptedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pod: dict[str, Any],
+    make_claude: MakeClaude,
+    model: ScriptedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cluster = tmp_path / "cluster"
     install(cluster)
@@ -195,7 +203,7 @@ def test_a_conversation_goes_into_a_pod_and_back(
     here = make_claude()
     here.start_or_raise()
     here.ask(TELL, timeout=SECONDS).check()
-    for name, options in (("kubernetes", {"image": "some"}), ("local", {"cwd": str(tmp_path)})):
+    for name, options in (("kubernetes", pod), ("local", {"cwd": str(tmp_path)})):
         there = make_claude(name, **options)
         here.move_to(there)
         assert ask(there, model, f"and in {name}?"), name

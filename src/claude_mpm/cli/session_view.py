@@ -209,10 +209,10 @@ def print_record(app: App, record: dict[str, Any]) -> None:
         ("cost", f"${record['cost_usd']:.4f} in {len(record['turns'])} turns"),
     )
     starts = [
-        (local_time(s.at), s.offset, "yes" if s.resumed else "no", s.framework_source, _hash(s))
+        (local_time(s.at), s.offset, s.orchestrator, _yes(s.resumed), s.framework_source, _hash(s))
         for s in record["starts"]
     ]
-    _section(app, "start", ("at", "byte", "resumed", "framework", "sha256"), starts)
+    _section(app, "start", ("at", "byte", "in", "resumed", "framework", "sha256"), starts)
     columns = ("byte", "outcome", "cost", "seconds", "refused", "reason")
     _section(app, "turn", columns, _turns(record))
     left = [(p.name, _begin(one_line(p.text), 2 * _PROMPT)) for p in record["undelivered"]]
@@ -254,6 +254,10 @@ def _turns(record: dict[str, Any]) -> list[tuple[object, ...]]:
         )
         for t in record["turns"]
     ]
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _hash(start: Any) -> str:

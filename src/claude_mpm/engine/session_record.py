@@ -120,6 +120,7 @@ class SessionRecord:
             framework_sha256=framework.sha256 if framework else "",
             framework_source=framework.source if framework else "",
             agents_source=framework.agents_source if framework else "",
+            orchestrator=self._orchestrator,
         )
 
     def _goes_on(

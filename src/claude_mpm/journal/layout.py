@@ -57,6 +57,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         framework_sha256: hash of the instructions and agents that Claude was given.
         framework_source: where they came from.
         agents_source: the folder of additional agents; empty if there was none.
+        orchestrator: that started it; empty in records of earlier releases.
         claude_version: of Claude Code, as known at the start or soon after; empty if unknown.
         claude_limits: the promises that this build does not keep, in one line.
     """
@@ -69,6 +70,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     framework_sha256: str = ""
     framework_source: str = ""
     agents_source: str = ""
+    orchestrator: str = ""
     claude_version: str = ""
     claude_limits: str = ""
 
