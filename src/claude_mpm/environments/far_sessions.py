@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.environments.order import Reachable
 
-MOST = 50  # sessions of one place
+MOST = 30  # sessions of one place; to look at one takes some 20 ms of a processor there
 _LARGEST = 3 << 20  # bytes of the ends of all journals of one place
 _LONGEST_ANSWER = 1 << 22  # bytes of a place; it sends no more
 _LAID = Path(__file__).parents[1] / "link" / "far.sh"
@@ -39,6 +39,7 @@ done | while read -r folder; do
     echo "session $folder"
     printf 'look %s\\n' "$bytes" | sh -c "$far" far.sh "$folder"
 done
+echo "now $(date +%s)"
 echo done"""
 
 
@@ -51,7 +52,7 @@ class FarSession(msgspec.Struct, frozen=True, kw_only=True):
         state: what its folder says.
         age: seconds since it was started; None where the place does not say.
         end: the last bytes of its journal.
-        messages: the newest messages of its inbox, oldest first; they may be cut short.
+        messages: the newest messages of its inbox, the newest first; they may be cut short.
         reach: further fields of the link's file, beside those that all links of the place share.
         word: what it does, in a word, where its journal cannot be read.
         refusal: why it cannot be followed from this machine; empty where it can.
@@ -103,10 +104,11 @@ def read_list(place: str, answer: bytes) -> Listed:
     if b"done" not in lines[-2:]:
         raise LaunchError(f"{place}: its list of sessions is cut short")
     sessions: dict[str, FarSession] = {}
+    now = next((n for line in lines[-3:] if (n := _number(line, b"now")) is not None), None)
     for folder, said in _blocks(lines):
         name = folder.rpartition("/")[2]
         if len(sessions) < MOST and _NAME.fullmatch(name) and is_far_folder(folder):
-            sessions[folder] = _session(name, folder, said)
+            sessions[folder] = _session(name, folder, said, now)
     return Listed([*sessions.values()], lines.count(b"more"))
 
 
@@ -123,16 +125,16 @@ def _blocks(lines: Sequence[bytes]) -> Iterator[tuple[str, list[bytes]]]:
             said.append(line)
 
 
-def _session(name: str, folder: str, said: Sequence[bytes]) -> FarSession:
+def _session(name: str, folder: str, said: Sequence[bytes], now: int | None) -> FarSession:
     journal = [line[1:] for line in said if line.startswith(b" ")]
     journal += [b""] if journal and said[-1] == b"" else []  # the last line was whole
     words = [line.decode("utf-8", "replace") for line in said if not line.startswith(b" ")]
-    ages = [word.removeprefix("age ") for word in words if word.startswith("age ")]
+    began = next((n for line in said if (n := _number(line, b"began")) is not None), None)
     return FarSession(
         name=name,
         key=folder,
         state=state_of(words),
-        age=_age(ages[0]) if ages else None,
+        age=None if began is None or now is None else float(min(max(now - began, 0), _OLDEST)),
         end=b"\n".join(journal),
         messages=tuple(
             line.removeprefix(b"message ") for line in said if line.startswith(b"message ")
@@ -140,9 +142,10 @@ def _session(name: str, folder: str, said: Sequence[bytes]) -> FarSession:
     )
 
 
-def _age(text: str) -> float | None:
-    digits = text.isascii() and text.isdigit() and len(text) < 12
-    return float(min(int(text), _OLDEST)) if digits else None
+def _number(line: bytes, word: bytes) -> int | None:
+    """Return the number behind a word; None where the line is another, or that is none."""
+    first, _, rest = line.partition(b" ")
+    return int(rest) if first == word and rest.isdigit() and len(rest) < 12 else None
 
 
 def shell_spec(place: Reachable, far: FarSession, reader: str) -> dict[str, Any]:

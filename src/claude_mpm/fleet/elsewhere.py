@@ -46,7 +46,7 @@ GLANCE = 1 << 15  # bytes of the end of each journal: enough for what a session 
 LOOK = 1 << 20  # as much as there may be, where tickets are looked for
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_MOST = 50  # sessions of one place
+_MOST = 30  # sessions of one place
 _MOST_TICKETS, _MOST_QUESTIONS = 200, 20  # of one session
 _LONGEST = 4000  # characters of one text
 _LONGEST_KEY = 1200  # characters
@@ -313,7 +313,7 @@ def _question(redactor: Redactor, name: str, request: dict[str, Any], at: str) -
 
 def _prompt(messages: Sequence[bytes]) -> str:
     """Return the newest prompt among messages; empty where there is none, or it is cut short."""
-    for message in reversed(messages):
+    for message in messages:
         try:
             content = msgspec.json.decode(message, type=_Prompt).message.content
         except NOT_JSON:

@@ -28,8 +28,8 @@ state() { # [READER]: what the folder says
     echo ok
 }
 
-facts() { # what the folder says of itself, without a look at the host
-    pid=$(note pid | tr -cd '0-9 ')
+facts() { # [PIDS]: what the folder says of itself, without a look at the host
+    pid=${1-$(note pid | tr -cd '0-9 ')}
     [ -z "$pid" ] || echo "pid $pid"
     ! is_made closed f || echo closed
     note place 4096 | sed 's/^/place /'
@@ -40,18 +40,20 @@ facts() { # what the folder says of itself, without a look at the host
 }
 
 look() { # BYTES: the state at a glance, the newest messages, and the end of the journal, indented
-    host=$(note pid | tr -cd '0-9 ')
+    pids=$(note pid | tr -cd '0-9 ')
     # Whose process ids are a container's own can be asked there alone.
-    [ -e exchange/exit ] || { is_made feed p && { [ -e container ] || seems_alive "${host%% *}"; }; } ||
+    [ -e exchange/exit ] || { is_made feed p && { [ -e container ] || seems_alive "${pids%% *}"; }; } ||
         [ -e exchange/exit ] || echo dead
-    facts
-    [ ! -e container ] || echo contained
-    laid=$(date -r given/host.sh +%s 2>/dev/null) && echo "age $(($(date +%s) - laid))"
+    facts "$pids"
+    began=$(date -r given/host.sh +%s 2>/dev/null) && echo "began $began"
+    newest=/dev/null before=/dev/null
     for file in given/inbox/*; do
-        case ${file##*/} in *[!0-9]*) ;; *) printf '%s\n' "$file" ;; esac
-    done | tail -n 3 | while read -r file; do
-        [ ! -f "$file" ] || { head -c 4096 "$file" | sed 's/^/message /' && echo; }
+        case ${file##*/} in
+        *[!0-9]*) ;;
+        *) before=$newest newest=$file ;;
+        esac
     done
+    cat "$newest" "$before" 2>/dev/null | head -c 8192 | sed 's/^/message /' && echo
     ! reads 8 out.jsonl || { tail -c "$1" <&8 | head -c "$1" | sed 's/^/ /' && echo; }
 }
 
