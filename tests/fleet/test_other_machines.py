@@ -18,6 +18,7 @@ from calls import call, journal
 from chaos.world import StandInWorld
 from claude_mpm import create_orchestrator
 from claude_mpm.config.settings import load_settings
+from claude_mpm.conversation.question import Question
 from claude_mpm.fleet import elsewhere
 from claude_mpm.fleet.places import find_place
 from claude_mpm.journal.storage import remove_tree
@@ -170,6 +171,22 @@ def test_a_session_is_followed_from_here_and_stays_until_both_have_read_it(
     assert not far.exists()
     assert near.exit_status() == other.exit_status() == 0
     assert near.journal.path.read_bytes() == other.journal.path.read_bytes()
+
+
+def test_a_question_is_answered_from_a_machine_that_did_not_start_the_session(
+    machines: Machines, capsys: Capture
+) -> None:
+    session = str(uuid.uuid4())
+    with machines.orchestrator("one", session, permissions="ask") as claude:
+        turn = claude.ask("ask")
+        asked = next(each for each in turn.stream() if isinstance(each, Question))
+        (row,) = call(capsys, "questions", "--everywhere", "--json").json
+        assert (row["session"], row["question"]) == (session, asked.request_id)
+        words = ("--everywhere", session[:8], asked.request_id, "allow")
+        done = call(capsys, "answer", *words)
+        assert done.status == 0, done.err
+        assert turn.wait(SECONDS).verdict.ok
+        assert call(capsys, "questions", "--everywhere", "--json").json == []
 
 
 def test_what_is_laid_there_stays_while_the_machine_that_started_it_is_away(

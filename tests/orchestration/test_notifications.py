@@ -16,7 +16,8 @@ from calls import call
 from claude_mpm import create_orchestrator
 from claude_mpm.cli.app import notify_of
 from claude_mpm.config.settings import load_settings
-from claude_mpm.engine.notification import SIGNATURE, Notify
+from claude_mpm.engine.notification import SECRET_VARIABLE, SIGNATURE, Notify
+from claude_mpm.environments.variables import carried, inherited
 from claude_mpm.errors import UsageError
 from claude_mpm.sessions.store import Store
 from loopback_http import LoopbackHttp
@@ -226,6 +227,11 @@ def test_a_webhook_is_https_or_of_this_machine(url: str) -> None:
     settings = load_settings({"notify_webhook": url}, environ={}).settings
     with pytest.raises(UsageError, match="notify_webhook is an https URL"):
         notify_of(settings)
+
+
+def test_the_secret_reaches_no_claude() -> None:
+    environ = {SECRET_VARIABLE: "only-for-the-webhook", "LANG": "C"}
+    assert inherited(environ) == carried(environ) == {"LANG": "C"}
 
 
 def test_the_setting_is_words_and_no_shell_reads_it() -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _PAUSE = 1.0  # seconds between two looks, however much is written meanwhile
 _LOG = "notify.log"
+_MARKS = ("CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER")
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +55,13 @@ def attend_from_now(folder: SessionFolder, store: Store, notify: Notify) -> None
     Raises:
         OSError: it cannot be started.
     """
+    # It outlives the session in which this process may run, and must not count as a part of it.
+    environ = {name: value for name, value in own_environ().items() if name not in _MARKS}
     watched = Watched(folder=str(folder.path), state=str(store.path), notify=notify)
     with open(folder.path / _LOG, "ab", opener=_open_privately) as log:
         process = subprocess.Popen(
             own_python("-m", "claude_mpm.engine.attending"),
-            env=own_environ(),
+            env=environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=log,
