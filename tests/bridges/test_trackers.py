@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from importlib.metadata import EntryPoint, EntryPoints
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,8 @@ from git_hub import GitHubStandIn
 from claude_mpm.bridges import trackers
 from claude_mpm.bridges.github import GitHub
 from claude_mpm.bridges.trackers import Filed, Issue, Ledger, Tracker, TrackerFailed, plan, push
-from claude_mpm.errors import StorageError
+from claude_mpm.cli.trackers import tracker_of
+from claude_mpm.errors import StorageError, UsageError
 from command import SECONDS, Command
 
 if TYPE_CHECKING:
@@ -285,6 +287,26 @@ def test_a_markdown_file_is_a_tracker_too(
 )  # fmt: skip
 def test_a_tracker_that_is_none_is_said(command: Command, to: str, said: str) -> None:
     assert said in command("tickets", "push", "--to", to, status=2).stderr
+
+
+def test_a_tracker_of_a_package_is_found_by_its_entry_point(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = EntryPoint("memory", "test_trackers:OfAPackage", "claude_mpm.trackers")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: EntryPoints([entry]))
+    assert tracker_of("memory:here").target == "here"
+    with pytest.raises(UsageError, match="no tracker 'memory'"):
+        tracker_of("memory")
+    with pytest.raises(UsageError, match="did you mean memory"):
+        tracker_of("memry:x")
+
+
+class OfAPackage(Memory):
+    """A tracker that a package brings."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        self.target = target
 
 
 def test_without_gh_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from acp.schema import AllowedOutcome, ClientCapabilities, DeniedOutcome, RequestPermissionResponse
 from acp.stdio import spawn_agent_process
 
-from claude_mpm.bridges.acp_updates import UpdateFold
+from claude_mpm.bridges.acp_updates import PromptBegun, UpdateFold
 from claude_mpm.testing import Call, Stall, Usage
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ class Editor:
             for update in self.updates
             if update.session_update == "agent_message_chunk"
         )
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompts that it was shown."""
+        return [update.content.text for update in self.of("user_message_chunk")]
 
     def of(self, kind: str) -> list[Any]:
         """Return the updates of a kind."""
@@ -191,8 +196,7 @@ def test_an_editor_killed_in_mid_answer_finds_everything_once(
             model.release()
             await editor.until(lambda: editor.text.endswith("Three."))
             assert editor.text == "Claude heard: beforeOne. Two. Three."
-            prompts = [update.content.text for update in editor.of("user_message_chunk")]
-            assert prompts == ["before", "long"]
+            assert editor.prompts == ["before", "long"]
             assert len(editor.of("tool_call")) == len(editor.of("tool_call_update")) == 1
             assert (await ask(connection, session, "after")).stop_reason == "end_turn"
 
@@ -229,6 +233,9 @@ def test_two_editors_at_one_session_are_both_shown_all_of_it(
             assert (await ask(second, session, "again")).stop_reason == "end_turn"
             await one.until(lambda: one.text == "One. Two.Claude heard: again")
             assert two.text == one.text
+            # Each shows what was prompted elsewhere; its own prompts an editor shows itself.
+            await one.until(lambda: one.prompts == ["again"])
+            assert two.prompts == ["long"]
 
     asyncio.run(main())
 
@@ -354,8 +361,10 @@ def test_a_session_that_was_recorded_is_shown_as_it_was_live(
     events = list(read_events(command.session(), store.index))
     store.close()
     fold = UpdateFold()
-    kinds = [update.session_update for event in events for update in fold.observe(event)]
-    assert kinds == [
+    updates = [update for event in events for update in fold.observe(event)]
+    begun, *shown = sorted(updates, key=lambda update: not isinstance(update, PromptBegun))
+    assert isinstance(begun, PromptBegun)
+    assert [update.session_update for update in shown] == [
         "current_mode_update", "agent_message_chunk", "tool_call", "tool_call_update",
         "agent_message_chunk",
     ]  # fmt: skip

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import acp
 import msgspec
@@ -51,6 +51,16 @@ _FURTHER_MODES = {
 _SAME_MODE = {"manual": "default"}  # another name of it, in the settings
 
 
+class PromptBegun(NamedTuple):
+    """In the place of an update: Claude has begun with a prompt whose text the fold does not have.
+
+    Args:
+        uuid: of the prompt.
+    """
+
+    uuid: str
+
+
 class UpdateFold:
     """Makes the updates of one session from its events, in the order of the journal.
 
@@ -58,8 +68,7 @@ class UpdateFold:
     thread at a time.
 
     Args:
-        prompts: the text of each prompt by its uuid, to show when Claude begins with it; None
-            for what the editor shows already.
+        prompts: the text of each prompt by its uuid, to show when Claude begins with it.
         terminals: whether the editor shows commands in terminals of its own that run nothing; an
             extension of the protocol, `terminal_output` in the client's `_meta`.
         cwd: the folder in which commands begin.
@@ -81,7 +90,7 @@ class UpdateFold:
         self._context = 0  # tokens that the model was given, and said, the last time
 
     def observe(self, event: Event) -> list[Any]:
-        """Return the updates that an event makes."""
+        """Return the updates that an event makes, and `PromptBegun` for a prompt without text."""
         return list(self._updates(event))
 
     def _updates(self, event: Event) -> Iterator[Any]:
@@ -90,6 +99,8 @@ class UpdateFold:
                 text = self._prompts.get(event.data.command_uuid)
                 if text:
                     yield acp.update_user_message_text(text)
+                elif text is None:
+                    yield PromptBegun(event.data.command_uuid)
             case "stream_event" if not event.data.parent_tool_use_id:
                 yield from self._piece(event.data.event)
             case "assistant":

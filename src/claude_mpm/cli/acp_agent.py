@@ -35,7 +35,13 @@ from acp.schema import (
 )
 
 from claude_mpm import __version__
-from claude_mpm.bridges.acp_updates import UpdateFold, changes_of, modes_of, title_of
+from claude_mpm.bridges.acp_updates import (
+    PromptBegun,
+    UpdateFold,
+    changes_of,
+    modes_of,
+    title_of,
+)
 from claude_mpm.cli.session_arg import taken_up
 from claude_mpm.conversation.verdict import Outcome
 from claude_mpm.errors import MPMError
@@ -93,6 +99,9 @@ class EditorSession:
         self._pump = asyncio.create_task(self._send_updates())
         self._responses: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._setting_mode = asyncio.Lock()  # held by the loop's tasks: one request at a time
+        # Held while a prompt is put, until it is known to be this editor's, which shows it already.
+        self._asking = asyncio.Lock()
+        self._own: set[str] = set()  # the uuids of its prompts that Claude has not begun with
 
     @property
     def modes(self) -> SessionModeState:
@@ -161,6 +170,18 @@ class EditorSession:
         await handed_over
         await self._updates.join()
 
+    async def prompt(self, text: str) -> PromptResponse:
+        """Give Claude a prompt; return what the editor is told of its turn.
+
+        Raises:
+            MPMError: Claude takes no prompt.
+            RequestError: the turn failed.
+        """
+        async with self._asking:
+            turn = await asyncio.to_thread(self.claude.ask, text)
+            self._own.add(turn.uuid)
+        return await self.finish(turn)
+
     async def finish(self, turn: Turn) -> PromptResponse:
         """Wait for the end of a turn, and return what the editor is told of it."""
         self.turn = turn
@@ -180,9 +201,23 @@ class EditorSession:
         while True:
             update = await self._updates.get()
             try:
-                await self._client.session_update(session_id=self.claude.session_id, update=update)
+                if isinstance(update, PromptBegun):
+                    update = await self._prompt_of_others(update.uuid)
+                if update is not None:
+                    name = self.claude.session_id
+                    await self._client.session_update(session_id=name, update=update)
             finally:
                 self._updates.task_done()
+
+    async def _prompt_of_others(self, uuid: str) -> Any:
+        """Return the update with a prompt of others; None for one of the editor's."""
+        async with self._asking:
+            if uuid in self._own:
+                self._own.discard(uuid)
+                return None
+        folder = self.claude.store.folder(self.claude.session_id)
+        known = await asyncio.to_thread(lambda: {each.uuid: each.text for each in prompts(folder)})
+        return protocol.update_user_message_text(known[uuid]) if known.get(uuid) else None
 
 
 class AcpAgent:
@@ -270,8 +305,7 @@ class AcpAgent:
         """Give Claude a prompt; the answer comes as updates, and this ends with the turn."""
         session = self._session(session_id)
         with _as_errors():
-            turn = await asyncio.to_thread(session.claude.ask, text_of(prompt))
-            return await session.finish(turn)
+            return await session.prompt(text_of(prompt))
 
     async def cancel(self, session_id: str, **_: Any) -> None:
         """Interrupt the turn at work."""
@@ -369,7 +403,8 @@ def _as_errors() -> Iterator[None]:
 def _next_updates(events: Iterator[Event], fold: UpdateFold) -> list[Any]:
     """Return the updates of the next events that make any; none at their end."""
     for event in events:
-        if updates := fold.observe(event):
+        updates = [each for each in fold.observe(event) if not isinstance(each, PromptBegun)]
+        if updates:
             return updates
     return []
 

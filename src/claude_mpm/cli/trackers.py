@@ -63,7 +63,7 @@ def push(
     from claude_mpm.bridges.trackers import plan
 
     app = context.ensure_object(App)
-    tracker = _tracker(to)
+    tracker = tracker_of(to)
     with caught_up(app) as store:
         tickets = _issues(store, store.index.tickets(session_id(store, session), "open"))
         with _ledger(store, tracker) as ledger:
@@ -88,7 +88,7 @@ def pull(context: click.Context, to: str, session: str | None) -> None:
     from claude_mpm.bridges.trackers import pull as closed_in
 
     app = context.ensure_object(App)
-    tracker = _tracker(to)
+    tracker = tracker_of(to)
     with caught_up(app) as store:
         tickets = _issues(store, store.index.tickets(session_id(store, session), "open"))
         found = closed_in(tickets, tracker.filed())
@@ -102,7 +102,7 @@ def pull(context: click.Context, to: str, session: str | None) -> None:
         app.note("no ticket has been closed there")
 
 
-def _tracker(to: str) -> Tracker:
+def tracker_of(to: str) -> Tracker:
     """Return the tracker that `NAME:TARGET` names.
 
     Raises:
@@ -116,17 +116,17 @@ def _tracker(to: str) -> Tracker:
 
     name, colon, target = to.partition(":")
     known: dict[str, type[Tracker]] = {"github": GitHub, "beads": Beads, "file": MarkdownFile}
-    if name not in known:
-        for entry in entry_points(group=_ENTRY_POINT_GROUP):
-            if entry.name == name:
-                known[name] = entry.load()
+    registered = {entry.name: entry for entry in entry_points(group=_ENTRY_POINT_GROUP)}
+    if name in registered and name not in known:
+        known[name] = registered[name].load()
     target = target if colon or name not in known else known[name].default_target or ""
     if name not in known or not target:
-        near = nearest(name, known)
+        near = nearest(name, {**registered, **known}) if name not in known else None
         hint = f"did you mean {near}? " if near else ""
+        others = "".join(f", {each}:…" for each in sorted(registered))
         raise UsageError(
             f"no tracker {to!r}; {hint}there are github:OWNER/REPO, beads or beads:FOLDER, and"
-            " file:PATH.md"
+            f" file:PATH.md{others}"
         )
     return known[name](target)
 
