@@ -207,6 +207,25 @@ def test_a_plugin_and_an_orchestrator_that_are_not_there(capsys: Capture) -> Non
     assert_problem(ended, "orchestrators", "did you mean 'local'", "claude-mpm orchestrators")
 
 
+def test_what_is_to_tell_somebody_is_looked_at_and_shows_no_secret(
+    capsys: Capture, claude: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "notify  " not in call(capsys, "doctor", "--quiet").out
+    monkeypatch.setenv("CLAUDE_MPM_NOTIFY", "sh -c true")
+    monkeypatch.setenv("CLAUDE_MPM_NOTIFY_WEBHOOK", "https://hooks.example/T0/hidden-word")
+    ended = call(capsys, "doctor", "--json")
+    assert check(ended, "notify")["found"] == "sh, a webhook, not signed"
+    assert "hidden-word" not in ended.out + ended.err
+    secret = tmp_path / "secret"
+    secret.touch(0o644)
+    monkeypatch.setenv("CLAUDE_MPM_NOTIFY_SECRET_FILE", str(secret))
+    assert_problem(call(capsys, "doctor", "--json"), "notify", str(secret), "settings.toml")
+    secret.chmod(0o600)
+    monkeypatch.setenv("CLAUDE_MPM_NOTIFY", "no-such-command-here")
+    ended = call(capsys, "doctor", "--json")
+    assert_problem(ended, "notify", "there is no command no-such-command-here", "settings.toml")
+
+
 def test_without_inotify_it_goes_on_by_looking(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

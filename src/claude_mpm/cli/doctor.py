@@ -106,6 +106,7 @@ def _checks(resolved: Resolved) -> list[Check]:
         look.check_framework(resolved),
         *look.check_plugins(resolved),
         *look.check_orchestrators(resolved),
+        *look.check_notify(resolved),
         look.check_watching(),
     ]
 

@@ -360,6 +360,36 @@ def check_plugins(resolved: Resolved) -> Iterator[Check]:
             yield Check("plugin", "ok", module)
 
 
+def check_notify(resolved: Resolved) -> Iterator[Check]:
+    """Whether what is to tell somebody can do so; nothing is told."""
+    import shutil
+
+    from claude_mpm.cli.app import notify_of
+    from claude_mpm.engine.notification import read_secret
+
+    try:
+        notify = notify_of(resolved.settings)
+        if notify is None:
+            return
+        signed = bool(notify.webhook and read_secret(notify))
+    except MPMError as error:
+        yield Check("notify", "problem", str(error), "${EDITOR:-vi} " + _user_file())
+        return
+    programs = [*notify.command[:1], *(["notify-send"] if notify.desktop else [])]
+    if missing := [program for program in programs if shutil.which(program) is None]:
+        found = f"there is no command {', '.join(missing)}: nobody is told by it"
+        yield Check("notify", "problem", found, "${EDITOR:-vi} " + _user_file())
+        return
+    hook = f"a webhook, {'signed' if signed else 'not signed'}"
+    yield Check("notify", "ok", ", ".join([*programs, *([hook] if notify.webhook else [])]))
+
+
+def _user_file() -> str:
+    from claude_mpm.config.settings import user_settings_file
+
+    return shlex.quote(str(user_settings_file()))
+
+
 def check_orchestrators(resolved: Resolved) -> Iterator[Check]:
     """Whether the orchestrator of the settings is there, and those of installed packages load."""
     from claude_mpm.orchestration import factory
@@ -391,9 +421,16 @@ def check_watching() -> Check:
 
 
 def settings_rows(resolved: Resolved) -> list[dict[str, Any]]:
-    """Return every setting with its value and where that came from; of places, no options."""
+    """Return every setting with its value and where that came from.
+
+    What may be secret is left out: the options of places, and the path of a webhook.
+    """
     values = msgspec.structs.asdict(resolved.settings)
     values["places"] = {name: place.orchestrator for name, place in values["places"].items()}
+    if hook := values["notify_webhook"]:
+        scheme, _, rest = hook.partition("://")
+        host = rest.partition("/")[0].rpartition("@")[2]
+        values["notify_webhook"] = f"{scheme}://{host}/…"
     return [
         {"setting": key, "value": value, "from": resolved.origin[key]}
         for key, value in values.items()

@@ -257,14 +257,14 @@ def _post(notify: Notify, notification: Notification) -> None:
 
     data = msgspec.json.encode(notification)
     headers = {"Content-Type": "application/json", "User-Agent": "claude-mpm"}
-    if secret := _secret(notify):
+    if secret := read_secret(notify):
         headers[SIGNATURE] = "sha256=" + hmac.new(secret, data, hashlib.sha256).hexdigest()
     request = Request(notify.webhook, data=data, headers=headers, method="POST")
     with build_opener(NoRedirects).open(request, timeout=_ANSWERING):
         pass
 
 
-def _secret(notify: Notify) -> bytes:
+def read_secret(notify: Notify) -> bytes:
     """Return what signs a post; empty for none.
 
     Raises:
