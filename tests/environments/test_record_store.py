@@ -223,7 +223,7 @@ def test_what_is_no_line_of_a_transcript_stays_behind(hostile: Any) -> None:
 
 
 def test_a_record_without_end_is_refused(hostile: Any) -> None:
-    with pytest.raises((StorageError, LaunchError), match="bytes, so the session is not moved"):
+    with pytest.raises((StorageError, LaunchError), match="begin a new session there"):
         hostile(b"", 1 << 40)
     with pytest.raises(LaunchError, match="did not come whole"):
         hostile(LINE, 1000)

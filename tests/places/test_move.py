@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +14,12 @@ from session_server import server  # noqa: F401 - a fixture
 from claude_mpm.environments import kubernetes
 from claude_mpm.environments.record_store import LocalRecords, project_name
 from claude_mpm.errors import LaunchError, MPMError, UsageError
+from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.testing import Delegate, Stall
 from claude_mpm.testing.fake_kubectl import install
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from session_server import SessionServer
 
@@ -254,6 +257,42 @@ def test_what_subagents_have_said_goes_along(
     (copy,) = (tmp_path / "third").rglob(said.name)
     assert "All green" in copy.read_text()
     assert not claude.exists()
+
+
+@pytest.mark.parametrize("point", ["fetched", "noted", "started"])
+def test_a_move_that_is_killed_leaves_the_session_in_one_of_the_two(
+    point: str, command: Command, model: ScriptedModel, tmp_path: Path
+) -> None:
+    command("run", TELL)
+    folder = command.session()
+    name, before = folder.path.name, folder.read_meta()
+    project = project_name(str(tmp_path))
+    target = Path(command.environ["CLAUDE_CONFIG_DIR"], "projects", project)
+    draft = target / f"{before.claude_session_id}.jsonl.moving"
+    if point == "fetched":  # nobody reads it, so that the move stands still there
+        target.mkdir()
+        os.mkfifo(draft)
+    points: dict[str, Callable[[], bool]] = {
+        "fetched": lambda: any(folder.path.glob("moving-*")),
+        "noted": lambda: folder.read_meta().cwd != before.cwd,
+        "started": lambda: len(folder.read_meta().starts) > 1 and folder.has_host(),
+    }
+    moving = command.start("move", name, "--orchestrator", "local", "--cwd", str(tmp_path))
+    with closing(subscribe(folder.path)) as changes:
+        while not points[point]():
+            assert moving.poll() is None
+            changes.wait(0.02)
+    moving.kill()
+    moving.wait()
+    draft.unlink(missing_ok=True)
+    command("resume", name, "are you there?")
+    assert knows(model, "are you there?")
+    shown = command.json("show", name)
+    assert len(shown["turns"]) == 2
+    if point != "fetched":
+        assert shown["cwd"] == str(tmp_path)
+    command("move", name, "--orchestrator", "local", "--cwd", before.cwd)
+    assert not [*folder.path.glob("moving-*")]
 
 
 def test_a_claude_that_does_not_find_its_record_is_no_success(

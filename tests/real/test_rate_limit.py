@@ -252,6 +252,25 @@ def test_whoever_takes_the_session_up_waits_on(
     assert prompts(model) == ["go", "go"]
 
 
+@pytest.mark.parametrize("linger", [0.0, SECONDS], ids=["Claude has ended", "Claude runs"])
+def test_a_prompt_that_waits_goes_to_another_place_with_its_session(
+    make: MakeClaude, model: ScriptedModel, wall: Clock, linger: float, tmp_path: Path
+) -> None:
+    model.on("go", Limit("Done."))
+    here = make(linger=linger)
+    here.start_or_raise()
+    parked(here)
+    here.detach()
+    until(lambda: folder_of(here).has_ended() or linger)
+    there = make(cwd=str(tmp_path))
+    make(session_id=here.session_id, resume=True).move_to(there)
+    (taken_up,) = there.turns_before
+    until(lambda: taken_up.parked)
+    wall.ahead = HOUR + 1
+    assert taken_up.wait(SECONDS).text == "Done."
+    assert prompts(model) == ["go", "go"]
+
+
 def test_several_sessions_wait_each_on_its_own(
     make: MakeClaude, model: ScriptedModel, wall: Clock
 ) -> None:

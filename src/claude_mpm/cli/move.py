@@ -14,6 +14,7 @@ from claude_mpm.cli.options import common_options, named_values
 from claude_mpm.cli.run import STAY, leave
 from claude_mpm.cli.session_arg import pick_session, status_now
 from claude_mpm.errors import MPMError, UsageError
+from claude_mpm.journal.rate_limited import read_parked
 from claude_mpm.sessions.status import State
 
 if TYPE_CHECKING:
@@ -76,10 +77,12 @@ def _move(app: App, here: App, folder: SessionFolder, *, now: bool, stays: bool)
             f" claude-mpm resume {name[:8]} goes on with it"
         )
         raise
+    waits = read_parked(folder) is not None
     try:
-        show_turns_before(app, there, asks=False)
+        if not waits:
+            show_turns_before(app, there, asks=False)
     finally:
-        _leave(there, stays=stays)
+        _leave(there, stays=stays or waits)
     meta = folder.read_meta()
     if app.json:
         app.print_json(

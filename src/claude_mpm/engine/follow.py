@@ -17,13 +17,15 @@ from claude_mpm.sessions.status import State, read_status
 from claude_mpm.wire.text_lines import LineAssembler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.reader import Session
     from claude_mpm.sessions.status import Status
     from claude_mpm.sessions.store import Store
     from claude_mpm.wire.events import Event
+
+SETTLED = frozenset((State.IDLE, State.ENDED, State.LOST))
 
 
 def read_turn(
@@ -99,7 +101,12 @@ def wait_for_acknowledgement(
 
 
 def settled(
-    store: Store, folder: SessionFolder, deadline: float, *, look: float | None = None
+    store: Store,
+    folder: SessionFolder,
+    deadline: float,
+    *,
+    look: float | None = None,
+    over: Collection[State] = SETTLED,
 ) -> Status:
     """Wait until a session neither starts nor works, or the time is up; return what it does.
 
@@ -107,6 +114,7 @@ def settled(
         deadline: on the monotonic clock.
         look: seconds after which it is looked whether a permission request is open, with which
             the wait ends, too; None for not at all.
+        over: the states with which it ends.
     """
     at_once = 1e9 if look is None else look  # seconds; what a wait can take
     with closing(subscribe(folder.exchange)) as changes:
@@ -115,7 +123,7 @@ def settled(
             status = read_status(folder, store.index)
             left = min(deadline - time.monotonic(), at_once)
             asks = look is not None and status.questions
-            if status.state in (State.IDLE, State.ENDED, State.LOST) or asks or left <= 0:
+            if status.state in over or asks or left <= 0:
                 return status
             if status.begun and status.state is not State.PARKED:
                 read_turn(folder, store, status, timeout=left)

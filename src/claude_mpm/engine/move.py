@@ -27,6 +27,7 @@ from claude_mpm.environments.record_store import (
 )
 from claude_mpm.errors import LaunchError, MPMError, StorageError, UsageError
 from claude_mpm.journal.lease import Ownership
+from claude_mpm.journal.storage import remove_tree
 from claude_mpm.sessions.status import has_conversation, held_conversation
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.journal.layout import Meta, SessionFolder
 
+_DRAFT = "moving-"  # how the folder begins in which a record lies meanwhile
 _LOOK_AGAIN = 0.1  # seconds
 
 
@@ -103,7 +105,9 @@ class Move:
         self._before = before = self._before or folder.read_meta()
         live.store.catch_up(folder)
         conversation = held_conversation(folder) or before.claude_session_id
-        with tempfile.TemporaryDirectory(dir=folder.path, prefix="moving-") as draft:
+        for left in folder.path.glob(f"{_DRAFT}*"):  # by one that was killed
+            remove_tree(left)
+        with tempfile.TemporaryDirectory(dir=folder.path, prefix=_DRAFT) as draft:
             files = self._fetch(conversation, before, Path(draft))
             if not files and has_conversation(folder, live.store.index):
                 raise LaunchError(
@@ -120,16 +124,26 @@ class Move:
         used = project_name(store.real_folder(meta.cwd)) if found and meta.cwd else ""
         names = [file.project for file in found]
         project = used if used in names else next(iter(names), "")
-        chosen = [file for file in found if file.project == project][:MOST]
+        chosen = [file for file in found if file.project == project]
+        self._check_size(chosen)
         return [self._bring(store, file, draft / str(at)) for at, file in enumerate(chosen)]
+
+    def _check_size(self, files: Sequence[RecordFile]) -> None:
+        """Refuse more than a record has; the place may say anything.
+
+        Raises:
+            StorageError: it is more.
+        """
+        size = sum(file.size for file in files)
+        if len(files) > MOST or size > LARGEST:
+            raise StorageError(
+                f"{self._from.environment.name}: Claude's record of the conversation has"
+                f" {len(files)} files and {size} bytes, and no more than {MOST} and {LARGEST} are"
+                " moved; begin a new session there"
+            )
 
     def _bring(self, store: RecordStore, file: RecordFile, draft: Path) -> RecordFile:
         """Bring one file here; of a transcript, what is no line of one stays behind."""
-        if file.size > LARGEST:
-            raise StorageError(
-                f"{self._from.environment.name}: {file.name} is larger than {LARGEST} bytes, so"
-                " the session is not moved"
-            )
         with draft.open("wb") as copy:
             for piece in store.pieces(file):
                 copy.write(piece)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from claude_mpm.environments.order import Reachable
 
-LARGEST = 1 << 28  # bytes of one file
+LARGEST = 1 << 29  # bytes of one record
 MOST = 1000  # files
 _PIECE = 1 << 20  # bytes at once
 _LONGEST_PROJECT = 200
@@ -467,7 +467,7 @@ class CommandRecords(RecordStore):
 
 def listed(said: bytes, conversation: str) -> Iterator[RecordFile]:
     """Yield what a place has listed: a size and a path in each line, of which none is believed."""
-    for line in said.decode("utf-8", "replace").splitlines()[:MOST]:
+    for line in said.decode("utf-8", "replace").splitlines()[: MOST + 1]:
         size, _, path = line.partition(" ")
         project, _, name = path.partition("/")
         if _PROJECT.fullmatch(project) and is_name(name, conversation) and _SIZE.fullmatch(size):

@@ -325,11 +325,12 @@ class MPMOrchestrator(Reading, AsyncFace):
                 self._live.turns.wait_for_all()
             self.stop()
             return
-        from claude_mpm.engine.follow import settled
+        from claude_mpm.engine.follow import SETTLED, settled
+        from claude_mpm.sessions.status import State
 
         folder = self.store.folder(self.session_id)
         if not now:
-            settled(self.store, folder, float("inf"))
+            settled(self.store, folder, float("inf"), over=SETTLED | {State.PARKED})
         if folder.exit_status() is None and not folder.has_ended():
             self.end_session()
         self.stop()
