@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import workload
@@ -112,4 +116,41 @@ def _long_session(state: object, emitter: str, part: object, size: int) -> int:
     return int(found["cursor"])
 
 
-FIGURES = {"gh": many, "i": memory, "jk": rebuild}
+def store(world: World) -> Iterator[Figure]:
+    """n, o: the commands, and the index again, over many small sessions."""
+    sessions, tickets = world.pick(10_000, 2000, 20), world.pick(100_000, 20_000, 100)
+    state = world.fresh() / "state"
+    script("our_store", state, sessions, tickets)
+    runs = interleave(world.pick(3, 2, 1), it=lambda: script("our_rebuild", state))["it"]
+    each = [{"each": run["seconds"] / sessions} for run in runs]
+    yield Figure(
+        "o", f"the index rebuilt from {sessions:,} sessions, for each",
+        *alone(each, "each", 1e3), 1.5, unit=" ms",
+        sides={"tickets found": f"{median(runs, 'tickets'):,.0f}"},
+        note="One turn each, which names ten tickets.",
+    )  # fmt: skip
+    for command, target in (("ps", 0.3), ("ps --all --json", 1.0), ("tickets", 1.0)):
+        run = command_over(state, command.split())
+        run()  # what is looked at for the first time is remembered
+        found = interleave(world.pick(7, 5, 1), it=run)["it"]
+        yield Figure(
+            "n", f"`claude-mpm {command}` over {sessions:,} sessions with {tickets:,} tickets",
+            *alone(found, "seconds"), target, unit=" s",
+        )  # fmt: skip
+
+
+def command_over(state: Path, words: list[str]) -> Callable[[], Numbers]:
+    """Return a side that runs a command over a state folder to its end."""
+    program = str(Path(sys.executable).parent / "claude-mpm")
+    home = str(state.parent)
+    env = {"PATH": os.environ["PATH"], "HOME": home, "CLAUDE_MPM_STATE_DIR": str(state)}
+
+    def run() -> Numbers:
+        begun = time.perf_counter()
+        subprocess.run([program, *words], env=env, cwd=home, capture_output=True, check=True)
+        return {"seconds": time.perf_counter() - begun}
+
+    return run
+
+
+FIGURES = {"gh": many, "i": memory, "jk": rebuild, "no": store}

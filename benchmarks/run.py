@@ -36,7 +36,7 @@ MEASURES: dict[str, Callable[[World], Iterator[Figure]]] = {
     **fleet.FIGURES,
 }
 # The rows that a measure with a name of its own yields.
-_ROWS = {"ef": "ef", "gh": "gh", "jk": "jk"}
+_ROWS = {"ef": "ef", "gh": "gh", "jk": "jk", "no": "no"}
 _QUICK = ("a", "b", "b2", "c", "d", "ef", "i2", "l")
 
 

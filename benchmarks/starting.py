@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -56,6 +57,11 @@ def whole_process(world: World) -> Iterator[Figure]:
         bars={name.replace("`", ""): seconds for name, seconds in took.items()},
         note="Real Claude Code, one prompt, a model that answers at once. Ours also gives Claude"
         " the default framework and keeps the journal and the index.",
+    )  # fmt: skip
+    yield Figure(
+        "a (cpu)", "… and processor time, of all processes",
+        *ratio(runs["ours"], runs["bare"], "cpu"), 1.2,
+        sides={name: say(median(runs[side], "cpu")) for name, side in said.items() if side in runs},
     )  # fmt: skip
     for side, what in (("sdk", "claude-agent-sdk `query()`"), ("ancestor", "the index's release")):
         if side in runs:
@@ -132,6 +138,7 @@ def _process(command: list[str], env: dict[str, str], said: str = "") -> Callabl
     folder.mkdir(parents=True, exist_ok=True)
 
     def run() -> Numbers:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         begun = time.perf_counter()
         done = subprocess.run(
             command,
@@ -143,9 +150,11 @@ def _process(command: list[str], env: dict[str, str], said: str = "") -> Callabl
             check=False,
         )
         took = time.perf_counter() - begun
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if done.returncode or said not in done.stdout:
             raise RuntimeError(f"{command}: {done.returncode}: {done.stdout}{done.stderr}")
-        return {"seconds": took}
+        user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+        return {"seconds": took, "cpu": user + system}
 
     return run
 

@@ -45,6 +45,8 @@ def one_line(value: object, *, shows: bool = True) -> str:
         shows: whether control characters are shown; else they are replaced by blanks.
     """
     text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if text.isascii() and text.isprintable() and "  " not in text:  # as most texts are
+        return text.strip(" ")
     text = _BREAKS.sub(" ", text)
     return " ".join((printable(text) if shows else _UNFIT.sub(" ", text)).split())
 

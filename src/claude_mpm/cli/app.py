@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.cli.output import echo, echo_json, is_plain
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
     from claude_mpm.redaction import Redactor
     from claude_mpm.sessions.store import Store
+
+
+_LINES = 1000  # of a table that are printed together
 
 
 def json_text(value: Any) -> str:
@@ -259,9 +264,10 @@ class App:
     def print_table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print rows: with colours and borders on a terminal, tab-separated in a pipe."""
         if not sys.stdout.isatty():
-            echo("\t".join(columns))
-            for row in rows:
-                echo("\t".join(one_line(cell, shows=False) for cell in row))
+            cells = (map(partial(one_line, shows=False), row) for row in rows)
+            lines = map("\t".join, chain([columns], cells))
+            while piece := [*islice(lines, _LINES)]:
+                echo("\n".join(piece))
             return
         from rich.console import Console
         from rich.table import Table

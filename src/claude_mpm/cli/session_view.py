@@ -17,7 +17,7 @@ from claude_mpm.journal.rate_limited import clock
 from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.printable import one_line
 from claude_mpm.sessions.status import State, Status, read_status, undelivered
-from claude_mpm.validation import local_time
+from claude_mpm.validation import NOT_JSON, local_time
 from claude_mpm.wire import StreamJson
 
 if TYPE_CHECKING:
@@ -71,13 +71,21 @@ def read_row(store: Store, folder: SessionFolder) -> SessionRow:
         until=status.until,
         turns=position.turns,
         cost_usd=position.cost_usd,
-        tickets=len(store.index.tickets(meta.session_id)),
+        tickets=store.index.ticket_count(meta.session_id),
         created_at=meta.created_at,
         orchestrator=meta.orchestrator,
         environment=meta.environment,
         cwd=meta.cwd,
         prompt=redactor_of(folder, meta).text(prompt.text) if prompt else "",
     )
+
+
+def kept_row(kept: bytes) -> SessionRow | None:
+    """Return a row that was kept as JSON; None where it is none, as of another release."""
+    try:
+        return msgspec.json.decode(kept, type=SessionRow)
+    except NOT_JSON:
+        return None
 
 
 def cells(row: SessionRow) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,14 +26,15 @@ from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
 from claude_mpm.cli.session_arg import end_session, pick_session, status_now
 from claude_mpm.errors import MPMError, StorageError, UsageError
+from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.printable import one_line
+from claude_mpm.sessions.settled import Settled, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from claude_mpm.cli.session_view import SessionRow
     from claude_mpm.fleet.places import Place
-    from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.store import Store
 
 _RECENT = 5  # how many ended sessions `ps` lists without --all
@@ -95,19 +97,34 @@ def _list_everywhere(
 
 def _rows(store: Store, *, all_: bool) -> Iterator[SessionRow]:
     """Yield the sessions; one that is damaged is named on standard error and left out."""
-    from claude_mpm.cli.session_view import read_row
+    from claude_mpm.cli.session_view import kept_row, read_row
 
     ended = 0
-    store.index.position("")  # raises here: an index that is damaged is no session's fault
-    for folder in store.sessions():
-        runs = not folder.has_ended()
-        if runs or all_ or ended < _RECENT:
-            try:
-                yield read_row(store, folder)
-            except StorageError as error:
-                warn(folder, error)
-                continue
-            ended += not runs
+    settled = Settled(store.index)  # a damaged index raises here, and is no session's fault
+    for entry in store.entries():
+        stamped = stamp(entry)
+        kept = settled.row(entry, stamped)
+        if kept is not None and not all_ and ended >= _RECENT:
+            continue
+        if kept and (row := kept_row(kept)) is not None:
+            yield row
+            ended += 1
+            continue
+        folder = SessionFolder(Path(entry.path))
+        if not folder.meta_file.exists():
+            continue
+        runs = kept is None and not folder.has_ended()
+        try:
+            if runs or all_ or ended < _RECENT:
+                row = read_row(store, folder)
+                yield row
+                settled.note(folder, stamped, msgspec.json.encode(row))
+                ended += not runs
+            else:
+                settled.note(folder, stamped)
+        except StorageError as error:
+            warn(folder, error)
+    settled.save()
 
 
 @click.command()

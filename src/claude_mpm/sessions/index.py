@@ -22,6 +22,7 @@ from claude_mpm.sessions.index_tables import (
     IS_UNFINISHED,
     PUT_DELEGATION,
     PUT_HEARD,
+    PUT_SETTLED,
     PUT_SPENDING,
     PUT_TICKET,
     PUT_TURN,
@@ -33,7 +34,7 @@ from claude_mpm.sessions.state import ANSWERED
 from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from claude_mpm.wire.events import Event
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Found = TypeVar("Found", Ticket, Delegation)
 _BUSY_SECONDS = 30.0
+_LONGEST = 0.5  # seconds that others wait who write to it while many sessions are read
 _RUNNING = -1  # the offset of what a turn has used that runs
 _encode = msgspec.json.Encoder().encode
 _decode_turn = msgspec.json.Decoder(TurnRecord).decode
@@ -89,6 +91,8 @@ class Index:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.holders = 0
+        self._open_until = 0.0  # when a transaction of several stores ends, of time.monotonic()
+        self._lost = False  # whether one of them was rolled back
         # Held for each use of the connection, by whichever threads share the index.
         self._lock = threading.Lock()
         try:
@@ -161,18 +165,48 @@ class Index:
         Args:
             heard: what Claude has said of prompts and requests.
         """
-        with self._lock:
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                self._store_all(list(found))
-                self._database.executemany(PUT_HEARD, [_heard_in(session, each) for each in heard])
-                self._advance(session, position)
-                self._database.execute("COMMIT")
-            except _REFUSED as error:
+        with self._lock, self._transaction():
+            self._store_all(list(found))
+            self._database.executemany(PUT_HEARD, [_heard_in(session, each) for each in heard])
+            self._advance(session, position)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Keep all that is written meanwhile, or nothing; called with the lock held."""
+        database = self._database
+        try:
+            if not database.in_transaction:  # else it belongs to a longer one
+                database.execute("BEGIN IMMEDIATE")
+            yield
+            if time.monotonic() >= self._open_until:
+                database.execute("COMMIT")
+                self._open_until += _LONGEST if self._open_until else 0.0
+        except BaseException as error:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+                self._lost = bool(self._open_until)
+            if isinstance(error, _REFUSED):
                 raise self._refusal(error) from error
-            finally:
+            raise
+
+    @contextmanager
+    def in_few_transactions(self) -> Iterator[None]:
+        """Let what is stored meanwhile share transactions, of half a second each.
+
+        Raises:
+            StorageError: something could not be written, and with it others were lost that had
+                been: what is in the journals has to be read again.
+        """
+        self._open_until, self._lost = time.monotonic() + _LONGEST, False
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open_until = 0.0
                 if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
+                    self._database.execute("COMMIT")
+        if self._lost:
+            raise self._refusal(sqlite3.OperationalError("a part of it was not written"))
 
     def _store_all(self, found: Sequence[Event]) -> None:
         put = self._database.executemany
@@ -262,6 +296,22 @@ class Index:
         row = self._run(f"SELECT {columns} FROM spending WHERE {condition}", values)[0]
         return self._decoded(_as_spending, row)
 
+    def settled(self) -> dict[str, tuple[str, bytes]]:
+        """Return what is kept of sessions that have ended: a stamp, and what `ps` says of each."""
+        rows = self._run("SELECT session, stamp, row FROM settled", ())
+        return {session: (str(stamp), bytes(row)) for session, stamp, row in rows}
+
+    def settle(self, known: Mapping[str, tuple[str, bytes]]) -> None:
+        """Keep that sessions have ended, each with its stamp and what `ps` says of it."""
+        rows = [(session, *kept) for session, kept in known.items()]
+        with self._lock, self._transaction():
+            self._database.executemany(PUT_SETTLED, rows)
+
+    def ticket_count(self, session: str) -> int:
+        """Return how many tickets a session has."""
+        query = "SELECT count(*) FROM tickets WHERE session = ?"
+        return int(self._run(query, (session,))[0][0])
+
     def set_state(self, kind: str, session: str, key: str, state: str) -> None:
         """Note what the user decided about a "ticket", or an unfinished "delegation"."""
         condition = f" AND {IS_UNFINISHED}" if kind == "delegation" else ""
@@ -272,8 +322,15 @@ class Index:
 
     def forget(self, session: str) -> None:
         """Drop everything about a session, so that its journal is read again."""
-        for table in TABLES:
-            self._run(f"DELETE FROM {table} WHERE session = ?", (session,))
+        with self._lock, self._transaction():
+            for table in TABLES:
+                self._database.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
+
+    def forget_all(self) -> None:
+        """Drop everything about all sessions."""
+        with self._lock, self._transaction():
+            for table in TABLES:
+                self._database.execute(f"DELETE FROM {table}")
 
     def close(self) -> None:
         """Close the database; safe to call twice."""
@@ -293,7 +350,8 @@ class Index:
                 raise self._refusal(error) from error
 
     def _with_state(self, decode: Callable[[Any], Found], row: tuple[Any, ...]) -> Found:
-        return msgspec.structs.replace(self._decoded(decode, row[0]), state=row[1])
+        found = self._decoded(decode, row[0])
+        return found if found.state == row[1] else msgspec.structs.replace(found, state=row[1])
 
     def _decoded(self, decode: Callable[[Any], T], kept: Any) -> T:
         """Return what was kept; the file may be damaged."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SCHEMA = """
 CREATE TABLE sessions (
     session TEXT PRIMARY KEY, cursor INTEGER NOT NULL DEFAULT 0,
@@ -20,8 +20,9 @@ CREATE TABLE spending (
     PRIMARY KEY (session, offset));
 CREATE INDEX spending_at ON spending (at);
 CREATE TABLE heard (session TEXT, id TEXT, offset INTEGER, state TEXT, PRIMARY KEY (session, id));
+CREATE TABLE settled (session TEXT PRIMARY KEY, stamp TEXT, row BLOB);
 """
-TABLES = ("sessions", "tickets", "delegations", "turns", "spending", "heard")
+TABLES = ("sessions", "tickets", "delegations", "turns", "spending", "heard", "settled")
 # A delegation whose end Claude has not reported.
 UNFINISHED = ("running", "announced")
 IS_UNFINISHED = f"state IN {UNFINISHED}"
@@ -36,6 +37,7 @@ PUT_DELEGATION = (
 PUT_TURN = "INSERT OR REPLACE INTO turns VALUES (?, ?, ?)"
 PUT_SPENDING = "INSERT OR REPLACE INTO spending VALUES (?, ?, ?, ?, ?)"
 FORGET_SPENDING = "DELETE FROM spending WHERE session = ? AND offset = ?"
+PUT_SETTLED = "INSERT OR REPLACE INTO settled VALUES (?, ?, ?)"
 # What was said last counts, whoever reads it first.
 PUT_HEARD = (
     "INSERT INTO heard VALUES (?, ?, ?, ?) ON CONFLICT (session, id) DO UPDATE SET"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from claude_mpm.errors import StorageError
 from claude_mpm.journal.cursor import Cursor, read_lines
-from claude_mpm.journal.folder_watch import subscribe
+from claude_mpm.journal.folder_watch import Subscription, subscribe
 from claude_mpm.processors.dispatch import finish_all, takers
 from claude_mpm.sessions.pipeline import built_in_processors
 from claude_mpm.wire import WIRES
@@ -114,6 +114,7 @@ class Session:
         keeps: whether what is found goes to the index.
         joins: whether an event may stand for several lines, where nobody but us sees it.
         sync: brings what was read to the disk before any of it is kept or handed on.
+        waits: whether it is waited for more, and so for changes of the folder.
 
     Attributes:
         begin: where it was read from, in bytes.
@@ -134,6 +135,7 @@ class Session:
         keeps: bool = True,
         joins: bool = False,
         sync: JournalSync | None = None,
+        waits: bool = True,
     ) -> None:
         self.folder = folder
         self.ended = self.more = False
@@ -155,7 +157,7 @@ class Session:
         begin = self.position.cursor if start is None else start
         self.begin = begin
         self._cursor = Cursor(folder.journal, begin, together=self._together)
-        self._changes = subscribe(folder.exchange)
+        self._changes = subscribe(folder.exchange) if waits else Subscription()
         self._let_go = False
         # A host says that it has ended by a file that it renames; only then, and once in a while in
         # case it died, is it asked.

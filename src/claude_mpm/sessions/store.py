@@ -17,11 +17,12 @@ from claude_mpm.folders import check_private, user_folder
 from claude_mpm.journal.layout import Meta, SessionFolder, session_path
 from claude_mpm.journal.storage import storage_errors
 from claude_mpm.sessions.index import Index
+from claude_mpm.sessions.settled import Settled, stamp
 from claude_mpm.validation import NOT_JSON
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from claude_mpm.records import Delegation, Ticket
 
@@ -129,15 +130,22 @@ class Store:
         Raises:
             StorageError: others can write to the folder of sessions.
         """
+        for entry in self.entries():
+            yield SessionFolder(Path(entry.path))
+
+    def entries(self) -> Sequence[os.DirEntry[str]]:
+        """Return the folders of `folders` as entries of theirs, each with its times.
+
+        Raises:
+            StorageError: others can write to the folder of sessions.
+        """
         self._check()
-        root = self.path / "sessions"
         try:
-            with os.scandir(root) as entries:
+            with os.scandir(self.path / "sessions") as entries:
                 found = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
         except (FileNotFoundError, NotADirectoryError):
-            return
-        for entry in sorted(found, key=lambda entry: entry.stat().st_mtime, reverse=True):
-            yield SessionFolder(Path(entry.path))
+            return ()
+        return sorted(found, key=lambda entry: entry.stat().st_mtime, reverse=True)
 
     def catch_up(self, folder: SessionFolder) -> None:
         """Bring the index up to what a session's journal holds now.
@@ -168,7 +176,9 @@ class Store:
         )
         wire = WIRES[meta.wire]
         source = Written() if folder.has_ended() else Unfinished()
-        session = Session(folder, wire, self.index, processors=processors, source=source)
+        session = Session(
+            folder, wire, self.index, processors=processors, source=source, waits=False
+        )
         with closing(session):
             session.catch_up()
 
@@ -181,25 +191,42 @@ class Store:
         Raises:
             StorageError: the index cannot be read or written.
         """
-        self._for_all(self.catch_up, on_error)
-
-    def rebuild(self, on_error: OnError | None = None) -> None:
-        """Forget all that the index knows and read every journal again; as `catch_up_all`."""
-        self._for_all(self._rebuild_one, on_error)
-
-    def _for_all(self, do: Callable[[SessionFolder], None], on_error: OnError | None) -> None:
-        self.index.position("")  # raises here: an index that is damaged is no session's fault
-        for folder in self.sessions():
+        settled = Settled(self.index)  # one that is damaged raises here, and is no session's fault
+        for entry in self.entries():
+            stamped = stamp(entry)
+            if settled.row(entry, stamped) is not None:
+                continue
+            folder = SessionFolder(Path(entry.path))
+            if not folder.meta_file.exists():
+                continue
             try:
-                do(folder)
+                self.catch_up(folder)
+                settled.note(folder, stamped)
             except StorageError as error:
                 if on_error is None:
                     raise
                 on_error(folder, error)
+        settled.save()
+
+    def rebuild(self, on_error: OnError | None = None) -> None:
+        """Forget all that the index knows and read every journal again; as `catch_up_all`."""
+        with self.index.in_few_transactions():
+            self.index.forget_all()  # a damaged index raises here, and is no session's fault
+            for folder in self.sessions():
+                try:
+                    self._read_anew(folder)
+                except StorageError as error:
+                    if on_error is None:
+                        raise
+                    on_error(folder, error)
 
     def _rebuild_one(self, folder: SessionFolder) -> None:
+        self.index.forget(folder.path.name)
+        self._read_anew(folder)
+
+    def _read_anew(self, folder: SessionFolder) -> None:
+        """Read a session of which the index knows nothing, with what users decided about it."""
         session = folder.path.name
-        self.index.forget(session)
         self.catch_up(folder)
         for decision in decisions(folder):
             for kind in ("ticket", "delegation"):

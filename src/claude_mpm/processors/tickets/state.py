@@ -200,6 +200,8 @@ def _cut(text: str, name: str, *, glued: bool = False) -> str | None:
 
     With `glued`, words of scripts that have no blanks between them count too.
     """
+    if text[:1] not in _first_letters(name):  # as hardly any text is, and this runs often
+        return None
     phrases = _phrases(name)
     if not text.startswith(phrases):
         return None
@@ -228,8 +230,14 @@ def _plain(text: str) -> str:
 @cache
 def _section_starts() -> frozenset[str]:
     """Return the letters that such a label can begin with, large and small."""
-    first = {phrase[0] for name in ("DONE", "DEFECT") for phrase in _phrases(name)}
+    first = _first_letters("DONE") | _first_letters("DEFECT")
     return frozenset(first | {letter.upper() for letter in first})
+
+
+@cache
+def _first_letters(name: str) -> frozenset[str]:
+    """Return what the phrases of a line of the table begin with."""
+    return frozenset(phrase[0] for phrase in _phrases(name))
 
 
 @cache
