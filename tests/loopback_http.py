@@ -63,6 +63,9 @@ def _handler(server: LoopbackHttp) -> type[BaseHTTPRequestHandler]:
             encoded = self.headers.get("Content-Encoding") == "gzip"
             self._answer(gzip.decompress(body) if encoded else body)
 
+        def do_PATCH(self) -> None:
+            self.do_POST()
+
         def _body(self) -> bytes:
             if self.headers.get("Transfer-Encoding") != "chunked":
                 return self.rfile.read(int(self.headers.get("Content-Length", "0")))

@@ -63,6 +63,9 @@ class GitHubStandIn(LoopbackHttp):
             if method == "GET":
                 return 200, {"private": self.private}
             data = json.loads(body)
+            if method == "PATCH":
+                self.issues[int(path.rpartition("/")[2]) - 1].update(data)
+                return 200, {}
             if path.endswith("/comments"):
                 self.comments.append((int(path.split("/")[-2]), data["body"]))
                 return 201, {"id": len(self.comments)}

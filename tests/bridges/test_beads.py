@@ -92,6 +92,12 @@ def test_tickets_are_filed_once_and_what_is_closed_there_is_closed_here(
     command("tickets", "pull", *TO)
     still = {ticket["title"] for ticket in command.json("tickets")}
     assert still == {"clean room 0", "clean room 2"}
+    for ticket in command.json("tickets"):
+        if ticket["title"] == "clean room 0":
+            command("tickets", "close", "--session", ticket["session"], ticket["key"])
+    command("tickets", "push", *TO, "--yes")
+    assert [issue["status"] for issue in project.issues] == ["closed", "closed", "open"]
+    assert project.issues[0]["close_reason"] == "closed in claude-mpm"
 
 
 def test_more_than_one_page_and_what_is_closed_is_known_without_the_ledger(

@@ -184,6 +184,42 @@ def test_nothing_is_filed_unless_it_is_asked_for_and_then_once(
     assert still == {"clean room 0", "clean room 2"}
 
 
+def close(command: Command, title: str) -> None:
+    """Close every ticket with that title."""
+    for ticket in command.json("tickets"):
+        if ticket["title"] == title:
+            command("tickets", "close", "--session", ticket["session"], ticket["key"])
+
+
+def test_what_is_closed_here_is_closed_there_once_and_may_be_opened_again(
+    command: Command, model: ScriptedModel, hub: GitHubStandIn
+) -> None:
+    tickets(command, model, 3)
+    command("tickets", "push", *TO, "--yes")
+    close(command, "clean room 1")
+    would = command("tickets", "push", *TO)
+    assert "close 2 task: clean room 1" in would.stdout and "--yes does it" in would.stderr
+    assert "closed 2 task" in command("tickets", "push", *TO, "--yes").stdout
+    assert [issue["state"] for issue in hub.issues] == ["open", "closed", "open"]
+    hub.issues[1]["state"] = "open"
+    hub.issues[2]["state"] = "closed"
+    command("tickets", "pull", *TO)
+    hub.issues[2]["state"] = "open"  # somebody thinks again, of both
+    command("tickets", "push", *TO, "--yes")
+    assert [issue["state"] for issue in hub.issues] == ["open"] * 3
+    # What another session has open, and what others have filed, stays open.
+    tickets(command, model, 1, "again")
+    for ticket in command.json("tickets")[:1]:
+        command("tickets", "close", "--session", ticket["session"], ticket["key"])
+    command("tickets", "push", *TO, "--yes")
+    assert hub.issues[0]["state"] == "open"
+    close(command, "clean room 0")
+    for file in (command.state / "trackers").iterdir():
+        file.unlink()
+    command("tickets", "push", *TO, "--yes")
+    assert hub.issues[0]["state"] == "open"
+
+
 def test_another_machine_without_the_ledger_files_nothing_twice(
     command: Command, model: ScriptedModel, hub: GitHubStandIn
 ) -> None:
@@ -275,6 +311,13 @@ def test_a_markdown_file_is_a_tracker_too(
     file.write_text(text.replace("- [ ] task: clean room 1", "- [x] task: clean room 1"))
     command("tickets", "pull", *to)
     assert [ticket["title"] for ticket in command.json("tickets")] == ["clean room 0"]
+    file.write_bytes(file.read_bytes().replace(b"# Mine\n", "# Mine \u2028 ü\r\n".encode()))
+    before = file.read_bytes()
+    close(command, "clean room 0")
+    command("tickets", "push", *to, "--yes")
+    assert file.read_bytes() == before.replace(
+        b"- [ ] task: clean room 0", b"- [x] task: clean room 0"
+    )
 
 
 @pytest.mark.parametrize(

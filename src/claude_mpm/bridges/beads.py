@@ -10,9 +10,9 @@ from typing import Any
 from claude_mpm.bridges.program import call_program
 from claude_mpm.bridges.trackers import (
     LABEL,
+    ClosingTracker,
     Filed,
     Issue,
-    Tracker,
     TrackerFailed,
     fingerprint_in,
 )
@@ -27,7 +27,7 @@ _PRIORITIES = {"critical": "0", "high": "1", "medium": "2", "low": "3"}
 _LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
 
-class Beads(Tracker):
+class Beads(ClosingTracker):
     """Files issues in the Beads of a folder.
 
     (The pages of `bd create`, `list` and `comments`, and of its JSON, as of bd 1.3.)
@@ -80,6 +80,10 @@ class Beads(Tracker):
     def comment(self, number: str, text: str) -> None:
         """Add a comment to an issue."""
         self._call("comments", "add", number, text, "--json")
+
+    def close(self, number: str) -> None:
+        """Close an issue."""
+        self._call("close", number, "--reason=closed in claude-mpm", "--json")
 
     def _call(self, *words: str, data: str | None = None) -> Any:
         return call_program(

@@ -9,9 +9,9 @@ from typing import Any
 from claude_mpm.bridges.program import call_program
 from claude_mpm.bridges.trackers import (
     LABEL,
+    ClosingTracker,
     Filed,
     Issue,
-    Tracker,
     fingerprint_in,
 )
 from claude_mpm.errors import UsageError
@@ -21,7 +21,7 @@ _MOST_ISSUES = 5000
 _PAGE = 100
 
 
-class GitHub(Tracker):
+class GitHub(ClosingTracker):
     """Files issues in OWNER/REPO.
 
     (https://docs.github.com/en/rest/issues/issues; `gh api` of GitHub CLI 2.23.)
@@ -67,6 +67,10 @@ class GitHub(Tracker):
     def comment(self, number: str, text: str) -> None:
         """Add a comment to an issue."""
         self._call("POST", f"repos/{self.target}/issues/{int(number)}/comments", {"body": text})
+
+    def close(self, number: str) -> None:
+        """Close an issue."""
+        self._call("PATCH", f"repos/{self.target}/issues/{int(number)}", {"state": "closed"})
 
     def _call(self, method: str, path: str, data: dict[str, Any] | None = None) -> Any:
         """Call the API and return what it says.

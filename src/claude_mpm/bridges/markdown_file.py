@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from claude_mpm.bridges.trackers import Filed, Issue, Tracker, TrackerFailed, fingerprint_in
+from claude_mpm.bridges.trackers import ClosingTracker, Filed, Issue, TrackerFailed, fingerprint_in
 
 _TASK = re.compile(r"^\s*[-*+] \[([ xX])\] ")
 
 
-class MarkdownFile(Tracker):
+class MarkdownFile(ClosingTracker):
     """Adds tasks to the end of a file; it is made if it is missing."""
 
     def __init__(self, target: str) -> None:
@@ -46,9 +46,26 @@ class MarkdownFile(Tracker):
     def comment(self, number: str, text: str) -> None:
         """Add nothing: a list has no room for it."""
 
+    def close(self, number: str) -> None:
+        """Tick a task: one character of the file changes."""
+        at = 0
+        for line in self._read().splitlines(keepends=True):
+            task = _TASK.match(line)
+            if task and task[1] == " " and fingerprint_in(line) == number:
+                self._tick(at + len(line[: task.start(1)].encode()))
+            at += len(line.encode())
+
+    def _tick(self, at: int) -> None:
+        try:
+            with self._file.open("r+b", buffering=0) as file:
+                file.seek(at)
+                file.write(b"x")
+        except OSError as error:
+            raise TrackerFailed(f"{self._file}: cannot be written ({error})") from error
+
     def _read(self) -> str:
         try:
-            return self._file.read_text("utf-8")
+            return self._file.read_bytes().decode("utf-8")
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:

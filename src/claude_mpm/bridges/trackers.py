@@ -26,7 +26,7 @@ from claude_mpm.journal.storage import storage_errors
 from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from claude_mpm.records import Ticket
@@ -134,6 +134,18 @@ class Tracker(ABC):
         """
 
 
+class ClosingTracker(Tracker):
+    """A tracker whose issues are closed when their tickets were closed here."""
+
+    @abstractmethod
+    def close(self, number: str) -> None:
+        """Close an issue; one that is closed stays so.
+
+        Raises:
+            TrackerFailed: it was not closed, or nobody knows.
+        """
+
+
 # --- the ledger -----------------------------------------------------------------------------
 
 
@@ -142,12 +154,12 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Args:
         what: "intended" before an issue is filed, "created" after it, "repeated" before a comment
-            says that it was named again.
+            says that it was named again, "closed" once its ticket and the issue are both closed.
         at: seconds since the epoch.
         session: where it was named again.
     """
 
-    what: Literal["intended", "created", "repeated"]
+    what: Literal["intended", "created", "repeated", "closed"]
     fingerprint: str
     at: float
     number: str = ""
@@ -168,6 +180,7 @@ class Ledger:
         self._stack = ExitStack()
         self.intended: dict[str, float] = {}
         self.created: dict[str, str] = {}
+        self.closed: set[str] = set()
         self.named: dict[str, set[str]] = {}  # the sessions that named it, by the fingerprint
 
     def __enter__(self) -> Self:
@@ -199,6 +212,8 @@ class Ledger:
             self.intended[entry.fingerprint] = entry.at
         elif entry.what == "created":
             self.created[entry.fingerprint] = entry.number
+        elif entry.what == "closed":
+            self.closed.add(entry.fingerprint)
         if entry.session:
             self.named.setdefault(entry.fingerprint, set()).add(entry.session)
 
@@ -224,10 +239,11 @@ class Step:
     """What is done with a ticket, or would be.
 
     Args:
-        what: "create", "comment", "known" if the tracker has it, or "left" beyond the limit.
+        what: "create", "comment", "close", "known" if the tracker has it, or "left" beyond the
+            limit.
     """
 
-    what: Literal["create", "comment", "known", "left"]
+    what: Literal["create", "comment", "close", "known", "left"]
     issue: Issue
     session: str
     number: str = ""
@@ -292,6 +308,33 @@ def plan(
     return steps
 
 
+def closings(
+    closed: Iterable[tuple[Issue, str]],
+    still_open: Collection[str],
+    ledger: Ledger,
+    filed: Mapping[str, Filed],
+) -> list[Step]:
+    """Return the issues that are to be closed because their tickets were closed here, each once.
+
+    What was filed by others stays as it is, and so does what was closed once and opened again.
+
+    Args:
+        closed: the closed tickets, with the session in which each was said.
+        still_open: the fingerprints of tickets that any session has open.
+        ledger: of the tracker.
+        filed: what the tracker says that it has.
+    """
+    steps: dict[str, Step] = {}
+    for issue, session in closed:
+        name = issue.fingerprint
+        there = filed.get(name)
+        if there is None or there.state != "open" or name not in ledger.created:
+            continue
+        if name not in still_open and name not in ledger.closed:
+            steps.setdefault(name, Step("close", issue, session, there.number))
+    return list(steps.values())
+
+
 def push(tracker: Tracker, ledger: Ledger, steps: Iterable[Step]) -> Iterator[Step]:
     """Do what was planned, and yield each step when it is done, with the number of the issue.
 
@@ -308,6 +351,10 @@ def push(tracker: Tracker, ledger: Ledger, steps: Iterable[Step]) -> Iterator[St
             # The note comes first: a comment that is missing is better than one more.
             ledger.write(Entry("repeated", name, time.time(), step.number, step.session))
             tracker.comment(step.number, "This was named again in another session.")
+            yield step
+        elif step.what == "close" and isinstance(tracker, ClosingTracker):
+            tracker.close(step.number)
+            ledger.write(Entry("closed", name, time.time(), step.number))
             yield step
         else:
             if step.what == "known" and name not in ledger.created and step.number:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     Command = TypeVar("Command", bound=Callable[..., Any])
 
-_WORDS = {"create": "file", "comment": "comment on", "known": "is filed", "left": "left for later"}
-_DONE = {**_WORDS, "create": "filed", "comment": "commented on"}
+_WORDS = {"create": "file", "comment": "comment on", "close": "close", "known": "is filed",
+          "left": "left for later"}  # fmt: skip
+_DONE = {**_WORDS, "create": "filed", "comment": "commented on", "close": "closed"}
 
 _ENTRY_POINT_GROUP = "claude_mpm.trackers"
 
@@ -58,23 +60,27 @@ def push(
     """File the open tickets in a tracker, each of them once.
 
     What is filed has no secrets, and no paths of this machine. A ticket that another session names
-    again becomes a comment, once. What dies in between files nothing twice: push again.
+    again becomes a comment, once. An issue whose ticket was closed is closed. What dies in between
+    files nothing twice: push again.
     """  # fmt: skip
-    from claude_mpm.bridges.trackers import plan
+    from claude_mpm.bridges.trackers import ClosingTracker, closings, plan
 
     app = context.ensure_object(App)
     tracker = tracker_of(to)
     with caught_up(app) as store:
-        tickets = _issues(store, store.index.tickets(session_id(store, session), "open"))
+        name = session_id(store, session)
         with _ledger(store, tracker) as ledger:
-            given = [(issue, ticket.session) for issue, ticket in tickets]
-            steps = plan(given, ledger, tracker.filed(), most=most)
+            filed = tracker.filed()
+            steps = plan(_said(store, name, "open"), ledger, filed, most=most)
+            if isinstance(tracker, ClosingTracker):
+                still_open = {issue.fingerprint for issue, _ in _said(store, None, "open")}
+                steps += closings(_said(store, name, "closed"), still_open, ledger, filed)
             if yes and not public and _files(steps) and tracker.is_public():
                 raise UsageError(
                     f"strangers can read {to}; look at what would be filed, then say --public"
                 )
             _report(app, _done(tracker, ledger, steps) if yes else steps, done=yes)
-    if not yes and _files(steps):
+    if not yes and any(step.what in ("create", "comment", "close") for step in steps):
         app.note("nothing was filed: --yes does it")
 
 
@@ -85,15 +91,19 @@ def push(
 @click.pass_context
 def pull(context: click.Context, to: str, session: str | None) -> None:
     """Close the tickets whose issue is closed in a tracker."""
+    from claude_mpm.bridges.trackers import Entry
     from claude_mpm.bridges.trackers import pull as closed_in
 
     app = context.ensure_object(App)
     tracker = tracker_of(to)
-    with caught_up(app) as store:
+    with caught_up(app) as store, _ledger(store, tracker) as ledger:
         tickets = _issues(store, store.index.tickets(session_id(store, session), "open"))
         found = closed_in(tickets, tracker.filed())
+        names = {(ticket.session, ticket.key): issue.fingerprint for issue, ticket in tickets}
         for ticket, number in found:
             store.set_ticket_state(ticket, "closed")
+            name = names[ticket.session, ticket.key]
+            ledger.write(Entry("closed", name, time.time(), number))
             if not app.json:
                 echo(f"{ticket.key} closed, as {number}: {one_line(ticket.title)}")
     if app.json:
@@ -152,6 +162,12 @@ def _issues(store: Store, tickets: Iterable[Ticket]) -> list[tuple[Issue, Ticket
             known[ticket.session] = redactor_of(folder, meta), {**folders, home: "~"}
         issues.append((issue_of(ticket, *known[ticket.session]), ticket))
     return issues
+
+
+def _said(store: Store, session: str | None, state: str) -> list[tuple[Issue, str]]:
+    """Return the tickets in a state as trackers get them, with the session of each."""
+    tickets = _issues(store, store.index.tickets(session, state))
+    return [(issue, ticket.session) for issue, ticket in tickets]
 
 
 def _files(steps: Iterable[Step]) -> bool:
