@@ -625,6 +625,7 @@ def test_sessions_of_other_machines_are_listed_below_with_their_age(
     session = {
         "place": "odd", "session": "c41b77d0-1", "key": "k", "state": "working",
         "seen_at": time.time() - 300, "prompt": EVIL, "cwd": "/srv/api",
+        "questions": [{"question": "q1", "tool": "Bash", "input": {"command": "ls"}}],
     }  # fmt: skip
     seen = {"place": "odd", "sessions": [session], "seen_at": session["seen_at"]}
     page.state.mkdir(mode=0o700, exist_ok=True)
@@ -638,4 +639,8 @@ def test_sessions_of_other_machines_are_listed_below_with_their_age(
     expect(row).to_contain_text("5 min")
     expect(row.locator("img")).to_have_count(0)
     expect(tab.locator(".elsewhere-problem")).to_contain_text("odd does not answer: ")
+    tab.goto(f"{page.url}/#/needs")
+    waits = tab.locator(".need.permission")
+    expect(waits).to_contain_text("claude-mpm attach --on odd c41b77d0")
+    expect(waits.locator("img")).to_have_count(0)
     assert tab.evaluate("window.pwned") is None

@@ -7,7 +7,8 @@ const COLUMNS = ["Session", "State", "Place", "Project", "Cost", "Tickets", "Kno
 const INTERVAL = 15000; // milliseconds
 const SOON = 2500; // while the places are being asked
 
-export function elsewhereSection(place) {
+// Asks at once and then again and again; ends with what it returns.
+export function watchElsewhere(listener, refused = () => {}) {
   let timer = 0;
   let left = false;
   const ask = async () => {
@@ -16,10 +17,10 @@ export function elsewhereSection(place) {
       const known = await get("elsewhere");
       if (left) return;
       if (known.looking) next = SOON;
-      draw(place, known);
+      listener(known);
     } catch (problem) {
       if (left) return;
-      replace(place, h("p", { class: "elsewhere-problem", role: "status" }, `Other machines: ${problem.message}`));
+      refused(problem);
     }
     timer = setTimeout(ask, next);
   };
@@ -28,6 +29,18 @@ export function elsewhereSection(place) {
     left = true;
     clearTimeout(timer);
   };
+}
+
+export function elsewhereSection(place) {
+  return watchElsewhere((known) => draw(place, known), (problem) => replace(place, h("p", { class: "elsewhere-problem", role: "status" }, `Other machines: ${problem.message}`)));
+}
+
+// What waits for an answer there: it is answered by the command, which follows the session from here.
+export function waitingElsewhere(row) {
+  return h("section", { class: "need permission", "aria-label": "Waits in another place" },
+    h("header", {}, h("h2", {}, exact(`Waits in ${row.place}`)), pill(row.state)),
+    h("p", {}, exact(oneLine(row.prompt, 70) || row.session), " ", h("span", { class: "dim" }, exact(row.cwd), ` · seen ${age(row.seen_at)} ago`)),
+    row.refusal ? h("p", {}, exact(row.refusal)) : h("p", {}, h("code", {}, exact(`claude-mpm attach --on ${row.place} ${row.session.slice(0, 8)}`))));
 }
 
 function draw(place, known) {

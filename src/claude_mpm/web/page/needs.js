@@ -1,6 +1,7 @@
 // What needs a person, and only that: permissions first, then what failed, stands still or waits.
 import { get } from "./api.js";
 import { empty, h, note, pill, replace } from "./dom.js";
+import { waitingElsewhere, watchElsewhere } from "./elsewhere.js";
 import { fleet, needing, onFleet } from "./fleet.js";
 import { permissionCard } from "./tools.js";
 import { age, clock, exact, oneLine } from "./text.js";
@@ -28,9 +29,10 @@ export const urgent = () => {
 export function needsView(main, { readOnly }) {
   const requests = h("div", { class: "cards" });
   const others = h("div", { class: "cards" });
+  const elsewhere = h("div", { class: "cards" });
   const none = h("div");
   const cards = new Map();
-  replace(main, h("div", { class: "page narrow" }, h("h1", {}, "Needs me"), none, requests, others));
+  replace(main, h("div", { class: "page narrow" }, h("h1", {}, "Needs me"), none, requests, others, elsewhere));
 
   let asks = 0;
   const readRequests = async () => {
@@ -66,14 +68,22 @@ export function needsView(main, { readOnly }) {
     rows.sort((a, b) => ORDER.indexOf(a.needs) - ORDER.indexOf(b.needs));
     replace(others, rows.map((row) => card(row, draw)));
     const all = fleet.complete ? empty("Nothing needs you.", "Permission requests, failures and limits appear here as they come.") : h("p", { class: "loading" }, "Reading the sessions…");
-    replace(none, rows.length || requests.childElementCount ? [] : [all]);
+    replace(none, rows.length || requests.childElementCount || elsewhere.childElementCount ? [] : [all]);
   };
   draw();
   readRequests();
-  return onFleet((changed) => {
+  const leaveElsewhere = watchElsewhere((known) => {
+    replace(elsewhere, known.sessions.filter((row) => row.permission_requests).map(waitingElsewhere));
+    draw();
+  });
+  const leaveFleet = onFleet((changed) => {
     draw();
     if (changed.size) readRequests();
   });
+  return () => {
+    leaveElsewhere();
+    leaveFleet();
+  };
 }
 
 function whose(session, at) {
