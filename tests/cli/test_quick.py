@@ -118,7 +118,8 @@ def test_nothing_that_a_start_does_not_need_is_imported_before_it(tmp_path: Path
     assert done.stdout == "Claude heard: hi\n"
     imported = set((tmp_path / "imported").read_text().split())
     heavy = {
-        "click", "tempfile", "shutil", "random", "secrets", "base64", "platformdirs", "ctypes",
+        "click", "dataclasses", "tempfile", "shutil", "random", "secrets", "base64",
+        "platformdirs", "ctypes",
         "asyncio", "ssl", "rich", "yaml", "http.client", "email", "importlib.metadata",
         "claude_mpm.sessions.pipeline", "claude_mpm.sessions.reader", "claude_mpm.sessions.status",
         "claude_mpm.processors.tickets.processor", "claude_mpm.processors.delegations",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -145,6 +144,7 @@ class _FrontMatter(msgspec.Struct, rename="camel", kw_only=True):
 
 
 _FIELDS = _FrontMatter.__struct_encode_fields__
+_USUAL = frozenset({"name", "description", "tools", "model"})
 _LISTS = ("tools", "disallowedTools", "skills")
 _NEVER_EMPTY = frozenset({"name", "description", "tools", "disallowedTools"})
 _SWITCHES = frozenset({"background", "omitClaudeMd", "observeSubagents", "observeToolResults"})
@@ -187,8 +187,7 @@ _BY_WORD = {
 }
 
 
-@dataclass(frozen=True)
-class Agent:
+class Agent(msgspec.Struct, frozen=True):
     """One subagent that Claude can delegate to."""
 
     name: str
@@ -197,7 +196,9 @@ class Agent:
     tools: tuple[str, ...] | None  # None: all tools
     model: str | None  # None: Claude's choice
     path: Path
-    options: Mapping[str, Any] = field(default_factory=dict)  # the rest, in Claude's spelling
+    options: Mapping[str, Any] = msgspec.field(
+        default_factory=dict
+    )  # the rest, in Claude's spelling
 
     @property
     def fields(self) -> frozenset[str]:
@@ -214,8 +215,7 @@ class Agent:
         return {**fields, **self.options}
 
 
-@dataclass
-class AgentFile:
+class AgentFile(msgspec.Struct):
     """The content of an agent file.
 
     Args:
@@ -229,9 +229,9 @@ class AgentFile:
     path: Path
     agent: Agent | None = None
 
-    lines: dict[str, int] = field(default_factory=dict)
-    errors: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    lines: dict[str, int] = msgspec.field(default_factory=dict)
+    errors: list[str] = msgspec.field(default_factory=list)
+    notes: list[str] = msgspec.field(default_factory=list)
 
     @property
     def name_line(self) -> int:
@@ -320,6 +320,28 @@ def _make(file: AgentFile, fields: dict[str, Any], prompt: str) -> Agent:
 def _check(file: AgentFile, head: Head, lines: dict[str, int]) -> dict[str, Any]:
     """Return the known fields with their types checked and their lists split."""
     _check_keys(file, lines)
+    fields = _usual_fields(head, lines) or _checked_fields(file, head, lines)
+    if "name" in fields:
+        _check_name(file, fields["name"])
+    for key in ("tools", "disallowedTools"):
+        _check_tools(file, key, fields.get(key, ()), lines)
+    return fields
+
+
+def _usual_fields(head: Head, lines: dict[str, int]) -> dict[str, Any] | None:
+    """Return the fields of an agent that has but those of most, each a text; else None.
+
+    To resolve all types that there may be takes longer than all else that an agent needs.
+    """
+    values = {key: _lenient(key, value) for key, value in head.values.items()}
+    is_usual = {"name", "description"} <= lines.keys() <= _USUAL and values.keys() == lines.keys()
+    if not is_usual or not all(isinstance(each, str) and each for each in values.values()):
+        return None
+    return {key: _words(value) if key in _LISTS else value for key, value in values.items()}
+
+
+def _checked_fields(file: AgentFile, head: Head, lines: dict[str, int]) -> dict[str, Any]:
+    """Return the valid fields, and report the others."""
     fields: dict[str, Any] = {}
     for info in msgspec.structs.fields(_FrontMatter):
         key = info.encode_name
@@ -334,10 +356,6 @@ def _check(file: AgentFile, head: Head, lines: dict[str, int]) -> dict[str, Any]
             file.fail(lines[key], f"{wrong}; correct the value")
         else:
             fields[key] = _words(value) if key in _LISTS else value
-    if "name" in fields:
-        _check_name(file, fields["name"])
-    for key in ("tools", "disallowedTools"):
-        _check_tools(file, key, fields.get(key, ()), lines)
     return fields
 
 

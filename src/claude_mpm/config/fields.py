@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import typing
-from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal
 
@@ -35,8 +34,7 @@ class InProject(Enum):
     NARROWER = "a value that is more restrictive, or safer, than the user's"
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One row of the list of settings.
 
     Args:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from claude_mpm.config.agent_file import Agent, AgentFile, agents_json, read_agent
 from claude_mpm.config.framework_imports import Imports
@@ -30,8 +31,7 @@ _logger = logging.getLogger(__name__)
 _DEFAULT = Path(__file__).parent / "default_framework"
 
 
-@dataclass(frozen=True)
-class Framework:
+class Framework(msgspec.Struct, frozen=True):
     """Instructions and agents that were read together and checked.
 
     `sha256` covers both, and not where they came from.

@@ -6,7 +6,6 @@ import functools
 import os
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +50,7 @@ _RULES = ("allowed_tools", "disallowed_tools")
 _FRAMEWORK = frozenset({"framework", "agents_dir"})
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """The settings, and the origin of each value.
 
     Attributes:
@@ -69,8 +67,7 @@ class Resolved:
     confined_to: str | None = None
 
 
-@dataclass(frozen=True)
-class _Value:
+class _Value(msgspec.Struct, frozen=True):
     value: object
     origin: str
 
@@ -210,8 +207,7 @@ def _user_layer() -> _Layer:
     return _file_layer(path) if exists(path) else {}
 
 
-@dataclass(frozen=True)
-class _Project:
+class _Project(msgspec.Struct, frozen=True):
     """The project's file: the values that apply, and notes about the others, by their keys."""
 
     layer: _Layer

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from claude_mpm.errors import SettingsError
 from claude_mpm.folders import config_file, config_folder, locked, make_private, of_others
@@ -145,8 +146,7 @@ def claude_folder(environ: Mapping[str, str]) -> Path | None:
     return Path(home, ".claude") if home else None
 
 
-@dataclass(frozen=True)
-class Act:
+class Act(msgspec.Struct, frozen=True):
     """Something on which Claude Code would act.
 
     Attributes:

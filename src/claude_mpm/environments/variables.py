@@ -6,7 +6,6 @@ Their names are those of https://code.claude.com/docs/en/env-vars and of Claude 
 from __future__ import annotations
 
 import os
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import UsageError
@@ -185,4 +184,12 @@ def _is_of_an_outer_session(name: str, value: str) -> bool:
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    """Return whether a name is one of the patterns, of which each has one `*` at most."""
+    for pattern in patterns:
+        begin, star, end = pattern.partition("*")
+        if not star:
+            if name == pattern:
+                return True
+        elif name.startswith(begin) and name.endswith(end) and len(name) >= len(begin) + len(end):
+            return True
+    return False
