@@ -240,6 +240,26 @@ def test_what_a_controller_has_made_is_made_again_for_the_next_host(
     assert not list(tmp_path.glob("mpm.*"))
 
 
+@pytest.mark.parametrize("name", ["with blanks ", "\\backslash"])
+def test_the_name_of_the_temporary_folder_is_taken_as_it_is(
+    folder: SessionFolder, start: Host, tmp_path: Path, name: str
+) -> None:
+    make_host_files(folder, {"TMPDIR": str(tmp_path / name)}, str(tmp_path))
+    start("sh", "-c", '[ -d "$CLAUDE_CODE_TMPDIR" ] && echo there').wait(SECONDS)
+    assert folder.journal.path.read_text() == "there\n"
+    assert not list((tmp_path / name).iterdir())
+
+
+@pytest.mark.parametrize("base", ["relative", "/tmp/two\nlines"])
+def test_a_temporary_folder_that_only_the_host_can_name_is_left_to_it(
+    folder: SessionFolder, base: str, tmp_path: Path
+) -> None:
+    make_host_files(folder, {"TMPDIR": base}, str(tmp_path))
+    assert not folder.made.exists()
+    assert not folder.temporary.exists()
+    assert not folder.stdin.exists()
+
+
 def test_no_link_is_followed_in_the_place_of_the_process_ids(
     folder: SessionFolder, start: Host, tmp_path: Path
 ) -> None:

@@ -159,7 +159,7 @@ make_temporary() { # the folder of Claude's temporary files; its path is short, 
 
 prepare() { # makes what this needs, where the controller has not; fails in a wrong place
     if [ -f "$given/made" ]; then
-        { read -r temporary && read -r container; } <"$given/made"
+        { IFS= read -r temporary && read -r container; } <"$given/made"
         exec 5<>"$exchange/alive"
     else
         mkfifo "$exchange/stdin" "$exchange/alive"

@@ -49,7 +49,9 @@ def make_host_files(folder: SessionFolder, environ: Mapping[str, str], cwd: str)
 
 
 def _make_temporary(folder: SessionFolder, base: str) -> str:
-    """Return the path of a new folder of mode 0700; empty where none can be made."""
+    """Return the path of a new folder of mode 0700; empty where none can be made here."""
+    if not base.startswith("/") or "\n" in base:  # the host's folder is another, or its file too
+        return ""
     with suppress(OSError):
         os.makedirs(base, mode=0o700, exist_ok=True)  # noqa: PTH103
         for _ in range(_TRIES):
