@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claude_mpm import create_orchestrator
+from claude_mpm.engine.claude_transcript import ClaudeRecord
 from claude_mpm.engine.move import Move
 from claude_mpm.environments.base import Environment
+from claude_mpm.environments.local import Local
 from claude_mpm.environments.record_store import (
     CommandRecords,
     LocalRecords,
@@ -22,6 +24,7 @@ from claude_mpm.environments.record_store import (
     project_name,
 )
 from claude_mpm.errors import LaunchError, MPMError, StorageError
+from claude_mpm.journal.layout import SessionFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,6 +180,17 @@ def test_the_name_of_a_project_is_that_of_claude_code() -> None:
     assert project_name(long) == (  # as Claude Code 2.1.332 has made it
         "-tmp-tmpl8amyy88-" + "x" * 120 + "-" * 31 + "y" * 32 + "-pm958o"
     )
+
+
+def test_whether_a_place_has_a_conversation_is_looked_for_where_its_claude_keeps_it(
+    tmp_path: Path, projects: Path
+) -> None:
+    write(projects / "-work" / MAIN, LINE)
+    folder = SessionFolder(tmp_path / "session")
+    for place in (Shell(), Local()):
+        known = ClaudeRecord(place, folder, {"CLAUDE_CONFIG_DIR": str(tmp_path / "config")})
+        assert known.has_conversation(ID)
+        assert not known.has_conversation(str(uuid.UUID(int=8)))
 
 
 class Hostile(LocalRecords):

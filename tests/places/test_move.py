@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from session_server import server  # noqa: F401 - a fixture
 
 from claude_mpm.environments import kubernetes
 from claude_mpm.environments.record_store import LocalRecords, project_name
+from claude_mpm.environments.ssh import SSH
 from claude_mpm.errors import LaunchError, MPMError, UsageError
 from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.testing import Delegate, Stall
@@ -257,6 +259,25 @@ def test_what_subagents_have_said_goes_along(
     (copy,) = (tmp_path / "third").rglob(said.name)
     assert "All green" in copy.read_text()
     assert not claude.exists()
+
+
+def test_what_is_not_recorded_of_the_old_place_is_given_again(
+    command: Command, model: ScriptedModel, places: Places, sshd: SSHServer, claude_path: str
+) -> None:
+    config = f"/tmp/claude-mpm-test-{uuid.uuid4()}"
+    variables = f"variables={json.dumps({'CLAUDE_CONFIG_DIR': config})}"
+    try:
+        command("run", *words("ssh", places["ssh"]), "-o", variables, TELL)
+        name = command.session().path.name
+        here = ("move", name, *words("local", {**places["local"], "claude_path": claude_path}))
+        refused = command(*here, status=1)
+        assert "record of session" in refused.stderr
+        assert f"it is in ssh, where claude-mpm resume {name[:8]} goes on" in refused.stderr
+        command(*here, "--from-option", variables)
+        command("resume", name, "and at home?")
+        assert knows(model, "and at home?")
+    finally:
+        SSH(sshd.host, config=sshd.config).run(["rm", "-rf", config])
 
 
 @pytest.mark.parametrize("point", ["fetched", "noted", "started"])

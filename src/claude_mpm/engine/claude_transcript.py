@@ -56,7 +56,7 @@ class ClaudeRecord:
         config = self._config
         if config is None:
             return None
-        place = Local() if config else self._place
+        place = Local() if self._place.shares_files else self._place
         try:
             said = place.run(["sh", "-c", _LOOK, "look", config, conversation, text])
         except (MPMError, NotImplementedError):
@@ -65,11 +65,11 @@ class ClaudeRecord:
 
     @cached_property
     def _config(self) -> str | None:
-        """Claude's folder on this machine; empty: the place's own; None: it is out of reach."""
+        """Claude's folder; empty: that of the place's own variables; None: it is out of reach."""
+        given = self._environ.get("CLAUDE_CONFIG_DIR", "")
         if self._place.shares_files:
-            home = self._environ.get("HOME", "/nowhere")
-            return self._environ.get("CLAUDE_CONFIG_DIR") or f"{home}/.claude"
-        return "" if self._place.keeps_files else None
+            return given or f"{self._environ.get('HOME', '/nowhere')}/.claude"
+        return given if self._place.keeps_files else None
 
 
 def _look_in(folder: SessionFolder, conversation: str, text: str) -> list[str] | None:
