@@ -13,6 +13,7 @@ import pytest
 from session_server import server  # noqa: F401 - a fixture
 
 from claude_mpm.environments import kubernetes
+from claude_mpm.environments.docker import Docker
 from claude_mpm.environments.record_store import LocalRecords, project_name
 from claude_mpm.environments.ssh import SSH
 from claude_mpm.errors import LaunchError, MPMError, UsageError
@@ -332,6 +333,22 @@ def test_a_claude_that_does_not_find_its_record_is_no_success(
     assert ask(there, model, "and in another home?")
     (record,) = (tmp_path / "other").rglob(f"{here.session_id}.jsonl")
     assert record.parent.name == project_name(str(tmp_path))
+
+
+def test_a_conversation_goes_into_a_container_on_another_machine_and_back(
+    make_claude: MakeClaude, model: ScriptedModel, places: Places, sshd: SSHServer, tmp_path: Path
+) -> None:
+    here = make_claude()
+    here.start_or_raise()
+    here.ask(TELL, timeout=SECONDS).check()
+    made = {name: places["docker"][name] for name in ("image", "network", "mounts")}
+    inside = Docker(**made, inside=SSH(sshd.host, config=sshd.config))
+    there = make_claude(environment=inside, claude_path="claude")
+    here.move_to(there)
+    assert ask(there, model, "and in there?")
+    back = make_claude(cwd=str(tmp_path))
+    there.move_to(back)
+    assert ask(back, model, "and here?")
 
 
 def test_what_cannot_be_meant_is_refused(make_claude: MakeClaude, tmp_path: Path) -> None:
