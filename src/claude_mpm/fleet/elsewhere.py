@@ -242,13 +242,13 @@ def ask(place: Place, plugins: Sequence[str], end: int) -> PlaceSeen:
         return PlaceSeen(place=place.name, reason=reason[:_LONGEST])
     now = time.time()
     valid = [far for far in listed.sessions[:_MOST] if _NAME.fullmatch(far.name)]
-    sessions = [_read(place.name, far, now) for far in valid if len(far.key) < _LONGEST_KEY]
+    sessions = [read_session(place.name, far, now) for far in valid if len(far.key) < _LONGEST_KEY]
     return PlaceSeen(
         place=place.name, sessions=tuple(sessions), seen_at=now, more=max(0, listed.more)
     )
 
 
-def _read(place: str, far: FarSession, now: float) -> SessionElsewhere:
+def read_session(place: str, far: FarSession, now: float) -> SessionElsewhere:
     """Return what the end of a session's journal says."""
     state, tickets, cost = SessionState(), dict[str, Ticket](), None
     processor = TicketProcessor(far.name)

@@ -1,0 +1,78 @@
+"""Whatever a place answers when it is asked for its sessions: bounded, parsed, never obeyed."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from claude_mpm.environments.far_sessions import MOST, FarSession, read_list
+from claude_mpm.errors import LaunchError
+from claude_mpm.fleet.elsewhere import read_session
+from claude_mpm.link.far import FarState
+from claude_mpm.sessions.status import State
+
+WORDS = st.sampled_from(
+    (b"session /a/far/0/s", b"session ../x", b"pid 1 1", b"pid -1 x", b"exit 0", b"exit 1e9",
+     b"dead", b"size 10", b"size 99999999999999999999", b"began 1", b"began 9" * 9, b"now 5",
+     b"message {}", b"place cwd=/x", b" {}", b"more", b"done", b"", b"\x00\xff", b"closed")
+)  # fmt: skip
+ANSWERS = st.lists(WORDS | st.binary(max_size=30), max_size=40).map(b"\n".join)
+
+
+@given(ANSWERS)
+@example(b"\n".join(b"session /far/x/%d" % n for n in range(MOST + 5)) + b"\ndone")
+def test_an_answer_is_a_list_of_what_can_be_meant_or_one_error(answer: bytes) -> None:
+    try:
+        listed = read_list("far", answer)
+    except LaunchError as error:
+        assert "cut short" in str(error)
+        return
+    assert len(listed.sessions) <= MOST
+    for far in listed.sessions:
+        assert far.key.startswith("/")
+        assert "/" not in far.name
+        assert far.age is None or 0 <= far.age <= 1e9
+        assert 0 <= far.state.size < 1 << 62
+        read_session("place", far, 1e9)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+EVENTS = st.fixed_dictionaries(
+    {"type": st.sampled_from(("assistant", "user", "result", "system", "control_request", "x"))},
+    optional={
+        "message": JSON,
+        "request": st.fixed_dictionaries(
+            {"subtype": st.just("can_use_tool"), "input": JSON, "tool_name": JSON}
+        ),
+        "request_id": st.text(max_size=10),
+        "total_cost_usd": st.just(1e308) | JSON,
+        "subtype": st.sampled_from(("init", "session_state_changed", "success")),
+        "state": st.sampled_from(("idle", "running")) | JSON,
+    },
+)
+
+
+@given(st.lists(EVENTS.map(lambda event: json.dumps(event).encode()) | st.binary(), max_size=8))
+def test_a_journal_is_read_whatever_is_in_it(lines: list[bytes]) -> None:
+    end = b"\n".join(lines)
+    state = FarState(size=len(end) + 1, place="cwd=/\x1b]0;x\x07\nhost")
+    far = FarSession(
+        name="s", key="k", state=state, end=end, messages=(end[:50], b'{"type":"user"}')
+    )
+    row = read_session("place", far, 1e9)
+    assert row.state in {*State}
+    assert len(msgspec.json.encode(row)) < 1 << 20
+
+
+@pytest.mark.parametrize("answer", [b"", b"session /a/b\npid 1 1\n", b"done then more\n"])
+def test_an_answer_without_its_end_is_no_answer(answer: bytes) -> None:
+    with pytest.raises(LaunchError, match="far: its list of sessions is cut short"):
+        read_list("far", answer)
