@@ -16,7 +16,7 @@ from claude_mpm.wire import StreamJson
 from claude_mpm.wire.framing import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from claude_mpm.journal.answers import Answer
     from claude_mpm.wire.events import Event
@@ -58,6 +58,9 @@ class Talk(LiveSession):
 
     def unread(self) -> Iterable[Event]:
         return self.unheard
+
+    def keep_reason(self, prompt: str, known: Mapping[str, Any]) -> None:
+        pass
 
     def answer(self, answer: Answer) -> Answer:
         return answer

@@ -99,6 +99,8 @@ def test_when_the_time_is_up_the_status_is_124(command: Command, model: Scripted
     done = command("run", "endless", "--timeout", "0.5", status=124)
     assert "timed out" in done.stderr
     assert "never said" not in done.stdout
+    (turn,) = json.loads(command("show", "--json").stdout)["turns"]
+    assert turn["outcome"] == "timed out"  # which no record of Claude's says
 
 
 @pytest.mark.parametrize(

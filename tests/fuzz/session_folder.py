@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _FILES = ("place", "pid", "exit", "meta.json", "answers.jsonl", "link.json", "owner", "err.log",
-          "decisions.jsonl", "out.jsonl", "inbox/000001", "transcripts.json", "temporary",
-          "inbox/000002", "inbox/x", "announced", "delivered")  # fmt: skip
-_OURS = ("meta.json", "answers.jsonl", "link.json", "owner", "decisions.jsonl", "transcripts.json",
-         "announced", "delivered")  # fmt: skip
+          "decisions.jsonl", "reasons.jsonl", "out.jsonl", "inbox/000001", "transcripts.json",
+          "temporary", "inbox/000002", "inbox/x", "announced", "delivered")  # fmt: skip
+_OURS = ("meta.json", "answers.jsonl", "link.json", "owner", "decisions.jsonl", "reasons.jsonl",
+         "transcripts.json", "announced", "delivered")  # fmt: skip
 _META = Meta(session_id="s", claude_session_id="c", orchestrator="local", environment="local",
              wire="stream-json", cwd="/", created_at=1.0, options={"tickets": True})  # fmt: skip
 _META_JSON = msgspec.json.encode(_META)

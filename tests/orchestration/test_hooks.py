@@ -318,6 +318,16 @@ def test_nothing_is_left_behind() -> None:
     assert descriptors() <= before
 
 
+def test_events_are_read_as_the_session_was_started() -> None:
+    with MPMOrchestrator(ticket_markers={"SPIKE": "task"}) as claude:
+        claude.ask("SPIKE: Look around").check()
+        tickets = [event.data.title for event in claude.events() if event.kind == "ticket"]
+    assert tickets == ["Look around"]
+    with MPMOrchestrator(tickets=False) as claude:
+        claude.ask("TODO: Look around").check()
+        assert "ticket" not in [event.kind for event in claude.events()]
+
+
 def test_an_event_cursor_goes_on_where_it_stood() -> None:
     with MPMOrchestrator() as claude:
         claude.ask("one").check()

@@ -102,7 +102,11 @@ def test_the_command_line_follows(model: ScriptedModel, home: Path, claude_path:
     model.on("dear", DEAR, Call("Bash", command="echo one"), "Half", Stall())
     command = Command(model, home, claude_path)
     done = command("run", "dear", "--json", status=1, CLAUDE_MPM_TURN_TOKEN_LIMIT="1000")
-    assert "of 1000 tokens" in json.loads(done.stdout)["reason"]
+    reason = json.loads(done.stdout)["reason"]
+    assert "of 1000 tokens" in reason
+    # Claude's own record says no more than that the turn was interrupted.
+    (turn,) = json.loads(command("show", "--json").stdout)["turns"]
+    assert (turn["outcome"], turn["reason"]) == ("failed", reason)
     refused = command("resume", "-i", "more", status=1, CLAUDE_MPM_SESSION_TOKEN_LIMIT="1000")
     line = refused.stderr.splitlines()[-1]
     assert line.startswith("claude-mpm: the budget of this session is used up: 10")

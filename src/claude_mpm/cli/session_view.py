@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from claude_mpm.capabilities.strangers import strangers_of
 from claude_mpm.cli.output import age, echo, styled
-from claude_mpm.conversation.verdict import Circumstances, judge
+from claude_mpm.conversation.reasons import kept_reasons, recorded_verdict
 from claude_mpm.engine.command_line import asks_for_value
 from claude_mpm.journal.prompts import last_prompt
 from claude_mpm.journal.rate_limited import clock
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from claude_mpm.cli.app import App
+    from claude_mpm.conversation.verdict import Verdict
     from claude_mpm.fleet.elsewhere import SessionElsewhere
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.records import TurnRecord
@@ -151,6 +152,7 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
     fields = msgspec.structs.asdict(meta)
     del fields["secrets"]
     schema = asks_for_value(meta.options.get("claude_args", ()))
+    reasons = kept_reasons(folder)
     left = undelivered(folder, store.index)
     return {
         **fields,
@@ -169,7 +171,7 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
         "unknown": strangers_of(folder.journal) if meta.wire == StreamJson.name else {},
         "cost_usd": position.cost_usd,
         "exit_status": folder.exit_status(),
-        "turns": [_turn(turn, schema) for turn in turns],
+        "turns": [_turn(turn, recorded_verdict(turn, reasons, schema=schema)) for turn in turns],
         "undelivered": [replace(each, text=redactor.text(each.text)) for each in left],
         "tickets": store.index.tickets(meta.session_id),
         "delegations": store.index.delegations(meta.session_id),
@@ -190,8 +192,7 @@ def _place(place: Mapping[str, str]) -> str:
     return f"{place.get('host', '')}{inside} as {place.get('user') or place.get('uid', '')}"
 
 
-def _turn(turn: TurnRecord, schema: bool) -> dict[str, Any]:
-    verdict = judge([turn], Circumstances(schema=schema))
+def _turn(turn: TurnRecord, verdict: Verdict) -> dict[str, Any]:
     return {
         **msgspec.structs.asdict(turn),
         "outcome": str(verdict.outcome),

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from claude_mpm.conversation.reasons import REASONS
 from claude_mpm.conversation.verdict import Circumstances, Verdict, judge
 from claude_mpm.errors import TurnFailed
 from claude_mpm.wire.events import prompts_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 
     from claude_mpm.conversation.question import Question
     from claude_mpm.records import Delegation, Ticket, TurnRecord
@@ -35,6 +36,9 @@ class Claude(Protocol):
 
     def unread(self) -> Iterable[Event]:
         """Return what the journal has beyond what was read."""
+
+    def keep_reason(self, prompt: str, known: Mapping[str, Any]) -> None:
+        """Keep why a turn is ended, for whoever judges its record later."""
 
 
 class Waiting(Protocol):
@@ -270,6 +274,8 @@ class Turn:
         """Add to what is known of it beside its results, from any thread."""
         with self._changed:
             self.known = msgspec.structs.replace(self.known, **known)
+        if not REASONS.isdisjoint(known):
+            self._claude.keep_reason(self.uuid, known)
 
     def kept_as(self, name: str) -> None:
         """Note the name that its message has in the inbox."""

@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from claude_mpm.conversation.reasons import kept_reasons
 from claude_mpm.conversation.turn import Turn
 from claude_mpm.conversation.turn_tracker import TurnTracker
 from claude_mpm.engine.command_line import asks_for_value
@@ -17,7 +18,7 @@ from claude_mpm.sessions.status import State, read_status
 from claude_mpm.wire.text_lines import LineAssembler
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.reader import Session
@@ -40,7 +41,8 @@ def read_turn(
     schema = asks_for_value(folder.read_meta().options.get("claude_args", ()))
     beside = _Beside(folder, status.begin)
     text = find_prompt(folder, status.uuid).text
-    turn = Turn(text, beside, identity=status.uuid, schema=schema)
+    known = kept_reasons(folder).get(status.uuid, {})
+    turn = Turn(text, beside, identity=status.uuid, schema=schema, **known)
     tracker = TurnTracker(beside)
     tracker.add(turn)
     assembler = LineAssembler()
@@ -75,6 +77,9 @@ class _Beside:
     def unread(self) -> tuple[Event, ...]:
         """Return nothing: the turn has no deadline here."""
         return ()
+
+    def keep_reason(self, prompt: str, known: Mapping[str, Any]) -> None:
+        """Do nothing: whoever drives the session ends its turns."""
 
     def outcome(self) -> dict[str, Any]:
         """Return how the session has ended."""

@@ -16,6 +16,7 @@ import msgspec
 from claude_mpm.capabilities.facts import ASSUMED
 from claude_mpm.config.trust import is_scheduled
 from claude_mpm.conversation.questions import QuestionDesk
+from claude_mpm.conversation.reasons import keep_reason
 from claude_mpm.conversation.turn_tracker import TurnTracker
 from claude_mpm.engine.claude_transcript import GO_ON, ClaudeRecord
 from claude_mpm.engine.command_line import (
@@ -324,6 +325,13 @@ class LiveSession:
     def unread(self) -> Iterable[Event]:
         """Return what the journal has beyond what was read."""
         return self.session.unread() if self.session is not None else ()
+
+    def keep_reason(self, prompt: str, known: Mapping[str, Any]) -> None:
+        """Keep why a turn is ended, for whoever judges its record later."""
+        try:
+            keep_reason(self.folder, prompt, known)
+        except StorageError as error:  # it is ended all the more
+            self.logger.warning("why a turn was ended is not kept: %s", error)
 
     def answer(self, answer: Answer) -> Answer:
         """Answer a question of Claude's that has no answer; return the answer that it has then."""

@@ -182,6 +182,7 @@ class SessionFolder:
     metadata = PrivatePath("metadata.json")
     decisions = PrivatePath("decisions.jsonl")
     answers = PrivatePath("answers.jsonl")  # to Claude's questions
+    reasons = PrivatePath("reasons.jsonl")  # why turns were ended from here
     parked = PrivatePath("parked.json")  # a prompt that waits for the rate limit
     owner = PrivatePath("owner")  # who may start Claude, or was the last to
     hosted = PrivatePath("hosted")  # there was a host, and where it makes its temporary folder

@@ -34,10 +34,17 @@ def built_in_processors(
     index: Index,
     start: int,
     *,
-    tickets: bool = True,
+    tickets: bool | None = None,
     markers: Mapping[str, str] | None = None,
 ) -> list[Processor]:
-    """Return the processors of every session, in the state they had at the offset `start`."""
+    """Return the processors of every session, in the state they had at the offset `start`.
+
+    Args:
+        tickets, markers: whether tickets are found, and by which further words; None for what the
+            session was started with.
+    """
+    tickets = meta.options.get("tickets", True) if tickets is None else tickets
+    markers = meta.options.get("ticket_markers") if markers is None else markers
     session = meta.session_id
     turns = list(islice(index.newest_turns(session, before=start), _MOST_TURNS))
     made = [d for d in index.delegations(session) if d.offset < start]

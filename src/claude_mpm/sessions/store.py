@@ -166,14 +166,7 @@ class Store:
         from claude_mpm.sessions.pipeline import built_in_processors
         from claude_mpm.sessions.reader import Session, Unfinished, Written
 
-        processors = built_in_processors(
-            meta,
-            folder,
-            self.index,
-            start,
-            tickets=meta.options.get("tickets", True),
-            markers=meta.options.get("ticket_markers"),
-        )
+        processors = built_in_processors(meta, folder, self.index, start)
         wire = WIRES[meta.wire]
         source = Written() if folder.has_ended() else Unfinished()
         session = Session(

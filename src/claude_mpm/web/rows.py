@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.conversation.question import CHOICE, input_of
-from claude_mpm.conversation.verdict import Circumstances, Outcome, judge
+from claude_mpm.conversation.reasons import kept_reasons, recorded_verdict
+from claude_mpm.conversation.verdict import Outcome
 from claude_mpm.engine.command_line import asks_for_value
 from claude_mpm.errors import StorageError
 from claude_mpm.journal.prompts import last_prompt, prompts
@@ -24,6 +25,8 @@ from claude_mpm.web.models import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from claude_mpm.conversation.verdict import Verdict
     from claude_mpm.journal.layout import Meta, SessionFolder
     from claude_mpm.records import TurnRecord
@@ -64,7 +67,7 @@ def _row(store: Store, folder: SessionFolder, meta: Meta, status: Status) -> Ses
     session, index = meta.session_id, store.index
     position = index.position(session)
     last = next(index.newest_turns(session), None)
-    verdict = _verdict(last, meta) if last is not None else None
+    verdict = _verdict(last, meta, kept_reasons(folder)) if last is not None else None
     prompt = last_prompt(folder)
     redactor = redactor_of(folder, meta)
     changed = _changed_at(folder)
@@ -91,8 +94,9 @@ def _row(store: Store, folder: SessionFolder, meta: Meta, status: Status) -> Ses
     )
 
 
-def _verdict(turn: TurnRecord, meta: Meta) -> Verdict:
-    return judge([turn], Circumstances(schema=asks_for_value(meta.options.get("claude_args", ()))))
+def _verdict(turn: TurnRecord, meta: Meta, reasons: Mapping[str, Mapping[str, Any]]) -> Verdict:
+    schema = asks_for_value(meta.options.get("claude_args", ()))
+    return recorded_verdict(turn, reasons, schema=schema)
 
 
 def _needs(
@@ -168,6 +172,7 @@ def read_detail(store: Store, folder: SessionFolder) -> SessionDetail:
     status = read_status(folder, index)
     row = _row(store, folder, meta, status)
     runs = status.begun and status.state in (State.WORKING, State.WAITING)
+    reasons = kept_reasons(folder)
     left = [redactor.text(prompt.text) for prompt in undelivered(folder, index)]
     return SessionDetail(
         row=row,
@@ -178,7 +183,9 @@ def read_detail(store: Store, folder: SessionFolder) -> SessionDetail:
         options=redactor.value(meta.options),
         runs_on=dict(folder.read_place()),
         exit_status=folder.exit_status(),
-        turns=[_turn_view(turn, meta) for turn in index.turns(meta.session_id)],
+        turns=[
+            _turn_view(turn, _verdict(turn, meta, reasons)) for turn in index.turns(meta.session_id)
+        ],
         tickets=index.tickets(meta.session_id),
         delegations=index.delegations(meta.session_id),
         permission_requests=[request_view(meta.session_id, each) for each in status.questions],
@@ -187,8 +194,7 @@ def read_detail(store: Store, folder: SessionFolder) -> SessionDetail:
     )
 
 
-def _turn_view(turn: TurnRecord, meta: Meta) -> TurnView:
-    verdict = _verdict(turn, meta)
+def _turn_view(turn: TurnRecord, verdict: Verdict) -> TurnView:
     return TurnView(
         offset=turn.offset,
         end=turn.end,
