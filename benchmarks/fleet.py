@@ -131,7 +131,7 @@ def _ours(world: World, file: Path, home: Path) -> _Side | None:
     def results() -> int:
         env = {**os.environ, "CLAUDE_MPM_STATE_DIR": str(home / "state")}
         done = subprocess.run(listed, env=env, capture_output=True, text=True, check=True)
-        return len(done.stdout.splitlines())
+        return len(json.loads(done.stdout))
 
     first = [*batch, "run", str(file), "--name", "bench", *flags]
     return _Side(first, [*batch, "resume", "bench", *flags], results)

@@ -34,9 +34,10 @@ class NiceOrchestrator(MPMOrchestrator):
 
     name = "nice"
 
-    def make_environment(self) -> Environment:
-        """Return the place; called by the constructor."""
-        return Nice()
+    @classmethod
+    def place(cls) -> type[Environment]:
+        """Return the place; its arguments are options of the orchestrator."""
+        return Nice
 
 
 register_orchestrator("nice", NiceOrchestrator)

@@ -13,7 +13,8 @@ class Observer:
 
     All methods but `look` are called by the thread that reads the session at the time, one after
     another. The thread that watches the folders calls `look`, too, where it reads the session, and
-    nothing in that may wait.
+    nothing in that may wait. Nor may `observe` wait, or give Claude a message, unless `may_block`:
+    what it has found is done in `act`. `supervision/budget` is one to read.
     """
 
     heeds_all = False  # whether it takes events while no turn runs, too
