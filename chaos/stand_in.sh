@@ -1,6 +1,7 @@
 #!/bin/sh
 # Plays Claude in any place that has a shell: it adds a line to the file `ran` where it works, takes
-# the time of STAND_IN_SECONDS, and answers. It knows what it has done where it is told to go on.
+# the time of STAND_IN_SECONDS, and answers. As Claude Code, it knows a prompt that it was given before,
+# by its identity, and what it has done where it is asked to go on.
 while IFS= read -r line; do
     case $line in
     *'"control_request"'*)
@@ -14,7 +15,7 @@ while IFS= read -r line; do
         echo '{"type":"command_lifecycle","command_uuid":"'"$uuid"'","state":"started"}'
         case $line in
         *'Continue from where you left off'*) [ -e ran ] || echo x >>ran ;;
-        *) echo x >>ran ;;
+        *) grep -qs "$uuid" .prompts || { echo "$uuid" >>.prompts && echo x >>ran; } ;;
         esac
         sleep "${STAND_IN_SECONDS:-0}"
         echo '{"type":"result","subtype":"success","is_error":false,"result":"",' \

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.conversation.verdict import Circumstances, judge
+from claude_mpm.errors import StorageError
 from claude_mpm.journal.line_log import append_line, open_log, whole_lines
 from claude_mpm.journal.storage import storage_errors
 from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Mapping
+    from pathlib import Path
 
     from claude_mpm.conversation.verdict import Verdict
     from claude_mpm.journal.layout import SessionFolder
@@ -38,23 +41,30 @@ class _Reason(msgspec.Struct, frozen=True, omit_defaults=True):
 REASONS = frozenset(_Reason.__struct_fields__) - {"prompt"}
 
 
-def keep_reason(folder: SessionFolder, prompt: str, known: Mapping[str, Any]) -> None:
-    """Keep why a turn is ended.
+def keep_reason(
+    folder: SessionFolder, prompt: str, known: Mapping[str, Any], logger: logging.Logger
+) -> None:
+    """Keep why a turn is ended; where the disk does not take it, the turn is ended anyway.
 
     Args:
         prompt: the identity of its prompt.
         known: what is known of it; what is no reason is left out.
-
-    Raises:
-        StorageError: the disk does not take it.
+        logger: for what could not be kept.
     """
     reason = _Reason(prompt, **{name: known[name] for name in REASONS & known.keys()})
-    with storage_errors(folder.reasons):
-        log = open_log(folder.reasons)
-        try:
-            append_line(log, msgspec.json.encode(reason) + b"\n")
-        finally:
-            os.close(log)
+    try:
+        with storage_errors(folder.reasons):
+            _add(folder.reasons, msgspec.json.encode(reason) + b"\n")
+    except StorageError as error:
+        logger.warning("why a turn was ended is not kept: %s", error)
+
+
+def _add(file: Path, line: bytes) -> None:
+    log = open_log(file)
+    try:
+        append_line(log, line)
+    finally:
+        os.close(log)
 
 
 def kept_reasons(folder: SessionFolder) -> dict[str, dict[str, Any]]:

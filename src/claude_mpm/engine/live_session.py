@@ -34,7 +34,7 @@ from claude_mpm.engine.negotiation import Negotiation
 from claude_mpm.engine.options import without_conversation
 from claude_mpm.engine.session_record import SessionRecord, stamped
 from claude_mpm.engine.shutdown import Shutdown, wait_for_host
-from claude_mpm.errors import BudgetExceeded, MPMError, SessionEnded, SettingsError, StorageError
+from claude_mpm.errors import BudgetExceeded, MPMError, SessionEnded, SettingsError
 from claude_mpm.journal import orphans
 from claude_mpm.journal.answers import read_answers
 from claude_mpm.journal.lease import Lease, Ownership
@@ -42,7 +42,7 @@ from claude_mpm.journal.recorder import Recorder
 from claude_mpm.printable import exact_line
 from claude_mpm.processors.usage import SUM_REQUEST
 from claude_mpm.sessions.state import MOST, SessionState
-from claude_mpm.validation import disk_is_full, error_line, is_text
+from claude_mpm.validation import error_line, is_text
 from claude_mpm.wire import WIRES, PlainLines, Wire
 
 if TYPE_CHECKING:
@@ -223,11 +223,11 @@ class LiveSession:
         if self.turns.active is None:
             return False
         due = [each.look() for each in self.observers]  # all of them, since they note the time
-        return any(due) or self.full_disk() is not None
+        return any(due) or self.folder.full_disk() is not None
 
     def act(self) -> None:
         """Do what there is to do by now; called about once a second while nothing comes."""
-        full = self.full_disk() if self.turns.active is not None else None
+        full = self.folder.full_disk() if self.turns.active is not None else None
         if full is not None and self.session is not None:
             self.session.fail(full)
             self.turns.end_all(ended=False, stderr=str(full))
@@ -328,10 +328,7 @@ class LiveSession:
 
     def keep_reason(self, prompt: str, known: Mapping[str, Any]) -> None:
         """Keep why a turn is ended, for whoever judges its record later."""
-        try:
-            keep_reason(self.folder, prompt, known)
-        except StorageError as error:  # it is ended all the more
-            self.logger.warning("why a turn was ended is not kept: %s", error)
+        keep_reason(self.folder, prompt, known, self.logger)
 
     def answer(self, answer: Answer) -> Answer:
         """Answer a question of Claude's that has no answer; return the answer that it has then."""
@@ -628,16 +625,10 @@ class LiveSession:
 
     # --- end --------------------------------------------------------------------------------
 
-    def full_disk(self) -> StorageError | None:
-        """Tell of a full disk: Claude goes on there without what it cannot write."""
-        if not disk_is_full(self.folder.path):
-            return None
-        return StorageError(f"the disk of {self.folder.path} is full; free some space")
-
     def ending(self) -> str:
         """Say in one line how Claude ended."""
         ending = self.folder.ending(self.exit_status()) or "Claude ended with status unknown"
-        full = None if ": " in ending else self.full_disk()
+        full = None if ": " in ending else self.folder.full_disk()
         return f"{ending}: {full}" if full else ending
 
     def stillbirth(self) -> str:
@@ -645,7 +636,7 @@ class LiveSession:
         status = self.exit_status()
         how = "ended" if status is None else f"ended with status {status}"
         printed = self.folder.stderr_tail() or self.folder.printed(self.begin)
-        full = self.full_disk()
+        full = self.folder.full_disk()
         why = str(full) if full else error_line(printed)
         return f"{self._claude} {how} before it answered{f': {why}' if why else ''}"
 

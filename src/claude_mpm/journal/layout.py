@@ -30,7 +30,7 @@ from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.patterns import lazy_pattern
 from claude_mpm.printable import exact_line
 from claude_mpm.redaction import Fingerprint  # noqa: TC001 -- msgspec reads it
-from claude_mpm.validation import NOT_JSON, error_line
+from claude_mpm.validation import NOT_JSON, disk_is_full, error_line
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
@@ -395,6 +395,12 @@ class SessionFolder:
                 " rename it"
             ) from error
         self.write(self.meta_file, msgspec.json.format(data) + b"\n")
+
+    def full_disk(self) -> StorageError | None:
+        """Return the error of a full disk: Claude goes on there without what it cannot write."""
+        if not disk_is_full(self.path):
+            return None
+        return StorageError(f"the disk of {self.path} is full; free some space")
 
     def note_container(self, container: Container) -> None:
         """Record the session's container."""

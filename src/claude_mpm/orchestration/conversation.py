@@ -344,7 +344,7 @@ class Conversation(ABC):
     def storage_error(self) -> MPMError | None:
         """Why what was said or found could not be kept; the journal has what it could take."""
         session = self._live.session
-        return None if session is None else session.failure or self._live.full_disk()
+        return None if session is None else session.failure or self._live.folder.full_disk()
 
     def _save_session_metadata(self) -> None:
         """Keep `session_metadata` in the session's folder; called by subclasses, or on request.
