@@ -22,7 +22,7 @@ from claude_mpm.validation import NOT_JSON
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from claude_mpm.records import Delegation, Ticket
 
@@ -110,11 +110,17 @@ class Store:
         Raises:
             UnknownSession: there is none, or several.
         """
-        return _only(prefix, self.sessions())
+        named = self._named(prefix)
+        return _only(prefix, [folder for folder in named if folder.meta_file.exists()])
 
     def find_folder(self, prefix: str) -> SessionFolder:
         """Return the folder of a session as `find` does, also of one without a record."""
-        return _only(prefix, self.folders())
+        return _only(prefix, self._named(prefix))
+
+    def _named(self, prefix: str) -> list[SessionFolder]:
+        """Return the folders whose names begin so; nothing is looked for in the others."""
+        entries = self.entries() if prefix else ()
+        return [SessionFolder(Path(e.path)) for e in entries if e.name.startswith(prefix)]
 
     def sessions(self) -> Iterator[SessionFolder]:
         """Yield every session, the one started last first.
@@ -272,9 +278,8 @@ def decisions(folder: SessionFolder) -> list[dict[str, Any]]:
         raise StorageError(f"{folder.decisions}: a line is damaged ({error})") from error
 
 
-def _only(prefix: str, folders: Iterable[SessionFolder]) -> SessionFolder:
-    named = folders if prefix else ()  # an empty name is a slip, and nobody's
-    matching = [folder for folder in named if folder.path.name.startswith(prefix)]
+def _only(prefix: str, matching: Sequence[SessionFolder]) -> SessionFolder:
+    # None for an empty name, which is a slip.
     exact = [folder for folder in matching if folder.path.name == prefix]
     found = exact or matching
     if len(found) == 1:
