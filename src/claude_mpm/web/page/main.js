@@ -5,7 +5,7 @@ import { empty, h, note, replace } from "./dom.js";
 import { fleet, onFleet, startFleet } from "./fleet.js";
 import { needsView, urgent } from "./needs.js";
 import { sessionView } from "./session.js";
-import { sessionsView } from "./sessions.js";
+import { prepareRows, sessionsView } from "./sessions.js";
 import { ticketsView } from "./tickets.js";
 
 const main = document.getElementById("main");
@@ -32,6 +32,12 @@ async function enter() {
   }
   startFleet(shut);
   onFleet(tell);
+  const prepare = () => {
+    if (!fleet.complete) return;
+    prepared();
+    if (window.requestIdleCallback) requestIdleCallback(prepareRows); // not every browser has it
+  };
+  const prepared = onFleet(prepare);
   addEventListener("hashchange", show);
   document.addEventListener("urgent", tell);
   show();

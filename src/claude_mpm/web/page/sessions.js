@@ -55,14 +55,6 @@ export function sessionsView(main) {
     table.hidden = !rows.length;
     if (!rows.length) place.append(nothing());
   };
-  const nodeOf = (row) => {
-    const known = drawn.get(row.session);
-    if (known?.row === row) return known.node;
-    known?.node.remove();
-    const node = rowNode(row);
-    drawn.set(row.session, { row, node });
-    return node;
-  };
   let waits = false;
   const drawSoon = () => {
     if (waits) return;
@@ -89,6 +81,26 @@ export function sessionsView(main) {
     leaveOthers();
     unsubscribe();
   };
+}
+
+function nodeOf(row) {
+  const known = drawn.get(row.session);
+  if (known?.row === row) return known.node;
+  known?.node.remove();
+  const node = rowNode(row);
+  drawn.set(row.session, { row, node });
+  return node;
+}
+
+// Makes the rows while the page has nothing else to do, so that they are there when they are looked at.
+export function prepareRows(idle) {
+  for (const row of fleet.rows.values()) {
+    if (idle.timeRemaining() < 2) {
+      requestIdleCallback(prepareRows);
+      return;
+    }
+    if (!drawn.has(row.session)) nodeOf(row);
+  }
 }
 
 // Moves as few rows as it can: to lay out a thousand again takes longer than to read them.
