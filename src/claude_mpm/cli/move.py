@@ -46,9 +46,8 @@ def move(context: click.Context, session: str, now: bool, from_options: tuple[st
             " -o NAME=VALUE, or --on PLACE"
         )
     signal.signal(signal.SIGTERM, leave)
-    here = App()
-    here.flags = {name: app.flags[name] for name in ("plugins",) if name in app.flags}
-    here.options = named_values(from_options)
+    plugins = {name: app.flags[name] for name in ("plugins",) if name in app.flags}
+    here = App(flags=plugins, options=named_values(from_options))
     with closing(app.store()) as store:
         folder = pick_session(store, session)
         state = status_now(store, folder).state

@@ -234,10 +234,14 @@ class Kubernetes(Environment):
             self.kubectl.delete(pod)
         return f"the image {self._recipe.image} has what a session needs"
 
+    def reach_by(self, kubectl: Kubectl) -> None:
+        """Take another command that reaches the cluster."""
+        self.kubectl = kubectl
+
     def _inside(self, pod: dict[str, Any]) -> Kubernetes:
         """Return the place that a new pod is, once its folders are made."""
         place = Kubernetes(pod=pod["metadata"]["name"], container=CONTAINER)
-        place.kubectl = self.kubectl.pinned(pod["metadata"]["namespace"])
+        place.reach_by(self.kubectl.pinned(pod["metadata"]["namespace"]))
         place.run(["mkdir", "-p", WORK, CONFIG])
         return place
 
@@ -272,7 +276,7 @@ class Kubernetes(Environment):
         """Return the sessions in a pod; none where it goes meanwhile."""
         kubectl = self.kubectl.pinned(pod["metadata"]["namespace"])
         place = Kubernetes(pod=pod["metadata"]["name"], container=CONTAINER)
-        place.kubectl = kubectl
+        place.reach_by(kubectl)
         reach = {
             "kind": "kubernetes",
             "kubectl": msgspec.to_builtins(kubectl),
@@ -293,7 +297,7 @@ class Kubernetes(Environment):
         if self._pod:
             return super().link_to(far, reader)
         place = Kubernetes(pod=far.reach["pod"], container=CONTAINER)
-        place.kubectl = msgspec.convert(far.reach["kubectl"], Kubectl)
+        place.reach_by(msgspec.convert(far.reach["kubectl"], Kubectl))
         return place.link_to(far, reader)
 
     def _check(self) -> None:

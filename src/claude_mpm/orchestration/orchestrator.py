@@ -287,17 +287,22 @@ class MPMOrchestrator(Reading, AsyncFace):
         move = Move(self._live, there._live)
         move.check()
         self._come_to_rest(now=now)
-        there._move = move
         try:
-            there.start_or_raise()
+            there._start_moved(move)
         except BaseException:
             there.stop()
             move.undo()
             raise
-        finally:
-            there._move = None
         move.keep()
         return move
+
+    def _start_moved(self, move: Move) -> None:
+        """Start with the record that a move brings here."""
+        self._move = move
+        try:
+            self.start_or_raise()
+        finally:
+            self._move = None
 
     def _join(self, here: MPMOrchestrator) -> None:
         """Take up another orchestrator's session, before anything of this one was used.
