@@ -13,7 +13,7 @@ import msgspec
 from claude_mpm.environments.container import LABEL
 from claude_mpm.environments.far_sessions import MOST, FarSession, Listed
 from claude_mpm.errors import StorageError
-from claude_mpm.journal.layout import SessionFolder
+from claude_mpm.journal.layout import SessionFolder, is_session_name
 from claude_mpm.link.far import FarState
 from claude_mpm.validation import NOT_JSON
 
@@ -25,7 +25,6 @@ _FORM = (
     f'"session":{{{{json (index .Config.Labels "{LABEL}")}}}},"mounts":{{{{json .Mounts}}}}}}'
 )
 _ID = re.compile(r"[0-9a-f]{12,64}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class _Mount(msgspec.Struct, rename="pascal"):
@@ -61,7 +60,7 @@ def list_containers(engine: Engine, end: int) -> Listed:
             container = msgspec.json.decode(line, type=_Container)
         except NOT_JSON:
             continue
-        if _NAME.fullmatch(container.session):
+        if is_session_name(container.session):
             found.append(_session(container, end))
     return Listed(found, max(0, len(known) - MOST))
 

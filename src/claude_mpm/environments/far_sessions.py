@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import msgspec
 
 from claude_mpm.environments.linked import FAR, IS_OURS, STATE, is_far_folder
 from claude_mpm.errors import LaunchError
+from claude_mpm.journal.layout import is_session_name
 from claude_mpm.link.far import FarState  # noqa: TC001 -- msgspec reads it
 from claude_mpm.link.shell import ShellSpec, state_of
 
@@ -22,7 +22,6 @@ MOST = 30  # sessions of one place; to look at one takes some 20 ms of a process
 _LARGEST = 3 << 20  # bytes of the ends of all journals of one place
 _LONGEST_ANSWER = 1 << 22  # bytes of a place; it sends no more
 _LAID = Path(__file__).parents[1] / "link" / "far.sh"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _OLDEST = 10**9  # seconds
 
 # Our own far.sh is run, whatever lies in the folders: it opens there only what it made.
@@ -107,7 +106,7 @@ def read_list(place: str, answer: bytes) -> Listed:
     now = next((n for line in lines[-3:] if (n := _number(line, b"now")) is not None), None)
     for folder, said in _blocks(lines):
         name = folder.rpartition("/")[2]
-        if len(sessions) < MOST and _NAME.fullmatch(name) and is_far_folder(folder):
+        if len(sessions) < MOST and is_session_name(name) and is_far_folder(folder):
             sessions[folder] = _session(name, folder, said, now)
     return Listed([*sessions.values()], lines.count(b"more"))
 

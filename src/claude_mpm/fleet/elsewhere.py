@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.conversation.question import input_of
+from claude_mpm.environments.far_sessions import MOST
 from claude_mpm.errors import MPMError, StorageError
 from claude_mpm.fleet.asking import PATIENCE, Question, ask_each, environment_of
 from claude_mpm.folders import check_private, make_private
+from claude_mpm.journal.layout import is_session_name
 from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.processors.tickets.processor import TicketProcessor
 from claude_mpm.processors.validated_numbers import amount, time_of
@@ -44,9 +46,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 GLANCE = 1 << 15  # bytes of the end of each journal: enough for what a session does
 LOOK = 1 << 20  # as much as there may be, where tickets are looked for
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_MOST = 30  # sessions of one place
 _MOST_TICKETS, _MOST_QUESTIONS = 200, 20  # of one session
 _LONGEST = 4000  # characters of one text
 _LONGEST_KEY = 1200  # characters
@@ -241,7 +241,7 @@ def ask(place: Place, plugins: Sequence[str], end: int) -> PlaceSeen:
         reason = Redactor().text(error_line(str(error)) or type(error).__name__)
         return PlaceSeen(place=place.name, reason=reason[:_LONGEST])
     now = time.time()
-    valid = [far for far in listed.sessions[:_MOST] if _NAME.fullmatch(far.name)]
+    valid = [far for far in listed.sessions[:MOST] if is_session_name(far.name)]
     sessions = [read_session(place.name, far, now) for far in valid if len(far.key) < _LONGEST_KEY]
     return PlaceSeen(
         place=place.name, sessions=tuple(sessions), seen_at=now, more=max(0, listed.more)

@@ -556,13 +556,18 @@ def _tail(file: ExchangeFile, size: int = 2000, since: int = 0) -> str:
         return str(error)
 
 
+def is_session_name(name: str) -> bool:
+    """Return whether a name can be a session's id, which is the name of its folder."""
+    return _SAFE_NAME.fullmatch(name) is not None
+
+
 def session_path(state_dir: Path, session_id: str) -> Path:
     """Return the folder of a session.
 
     Raises:
         UsageError: the id is not a valid folder name.
     """
-    if not _SAFE_NAME.fullmatch(session_id):
+    if not is_session_name(session_id):
         raise UsageError(
             f"session id {session_id!r} cannot be a folder's name: use letters, digits, . _ -"
         )
