@@ -254,7 +254,7 @@ class App:
             echo(self.redactor.text(text), err=True, **style)
 
     def tell(self, message: str) -> None:
-        """Print an error as one line on standard error."""
+        """Print an error or a warning as one line on standard error, also when quiet."""
         echo(f"claude-mpm: {one_line(self.redactor.text(message))}", err=True)
 
     def print_json(self, value: Any) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from claude_mpm.cli.output import age, echo
+from claude_mpm.cli.output import age
 from claude_mpm.cli.session_arg import pick_session
 from claude_mpm.errors import UnknownSession, UsageError
-from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,15 +41,16 @@ def asked_places(app: App, *, everywhere: bool) -> list[Place] | None:
         raise UsageError("say --on PLACE or --everywhere, not both")
     if not named and not everywhere:
         return None
-    known = app.settings.places
-    load_plugins(app.settings.plugins)
-    if everywhere and not known:
+    if named:
+        load_plugins(app.settings.plugins)
+        return choose_places(named, app.settings.places)
+    if not app.settings.places:
         raise UsageError("no place has a name yet; add [places.NAME] to your settings.toml")
-    return choose_places(named, known) if named else named_places(app)
+    return named_places(app)
 
 
 def named_places(app: App) -> list[Place]:
-    """Return all places of the settings."""
+    """Return all places of the settings, whose orchestrators are registered then."""
     from claude_mpm.fleet.places import find_place
     from claude_mpm.orchestration.factory import load_plugins
 
@@ -64,8 +65,6 @@ def look_in(app: App, store: Store, places: Sequence[Place], *, end: int = 0) ->
     Args:
         end: how many bytes of each journal's end are read; 0 for as much as a glance needs.
     """
-    import time
-
     from claude_mpm.fleet.elsewhere import GLANCE, look
 
     seen = look(store, places, app.settings.plugins, end=end or GLANCE)
@@ -74,14 +73,10 @@ def look_in(app: App, store: Store, places: Sequence[Place], *, end: int = 0) ->
             known = "nothing is known of it"
             if each.seen_at is not None:
                 known = f"what is listed of it is {age(time.time() - each.seen_at)} old"
-            _warn(app, f"place {each.place} does not answer: {each.reason}; {known}")
+            app.tell(f"place {each.place} does not answer: {each.reason}; {known}")
         elif each.more:
-            _warn(app, f"place {each.place}: {each.more} older sessions are not listed")
+            app.tell(f"place {each.place}: {each.more} older sessions are not listed")
     return seen
-
-
-def _warn(app: App, text: str) -> None:
-    echo(f"claude-mpm: {one_line(app.redactor.text(text))}", err=True)
 
 
 def place_of(meta: Meta, places: Sequence[Place]) -> str | None:
@@ -114,20 +109,26 @@ def pick_anywhere(
         return pick_session(store, prefix)
     if prefix is None:
         raise UsageError("name the session: claude-mpm ps --everywhere lists them")
-    here = [folder for folder in store.sessions() if folder.path.name.startswith(prefix)]
-    if here and prefix:
+    if store.named(prefix):
         return store.find(prefix)
-    seen = look_in(app, store, places)
-    found = [each for place in seen for each in place.sessions if each.session.startswith(prefix)]
+    return bring(app, store, places, _only(prefix, look_in(app, store, places)))
+
+
+def _only(prefix: str, seen: Sequence[PlaceSeen]) -> SessionElsewhere:
+    """Return the session of another machine whose id is, or alone begins with, `prefix`.
+
+    Raises:
+        UnknownSession: there is none, or several.
+    """
+    found = [each for each in sessions_of(seen) if prefix and each.session.startswith(prefix)]
     found = [each for each in found if each.session == prefix] or found
-    if len(found) != 1 or not prefix:
+    if not found:
+        places = ", ".join(each.place for each in seen)
+        raise UnknownSession(f"no session {prefix!r} here, nor in {places}")
+    if len(found) > 1:
         several = ", ".join(f"{each.session[:8]} in {each.place}" for each in found[:5])
-        raise UnknownSession(
-            f"{len(found)} sessions begin with {prefix!r}: {several}"
-            if prefix and found
-            else f"no session {prefix!r} here, nor in {', '.join(each.place for each in seen)}"
-        )
-    return bring(app, store, places, found[0])
+        raise UnknownSession(f"{len(found)} sessions begin with {prefix!r}: {several}")
+    return found[0]
 
 
 def bring(

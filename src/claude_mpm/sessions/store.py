@@ -110,8 +110,11 @@ class Store:
         Raises:
             UnknownSession: there is none, or several.
         """
-        named = self._named(prefix)
-        return _only(prefix, [folder for folder in named if folder.meta_file.exists()])
+        return _only(prefix, self.named(prefix))
+
+    def named(self, prefix: str) -> list[SessionFolder]:
+        """Return the sessions whose ids begin with `prefix`; none where it is empty."""
+        return [folder for folder in self._named(prefix) if folder.meta_file.exists()]
 
     def find_folder(self, prefix: str) -> SessionFolder:
         """Return the folder of a session as `find` does, also of one without a record."""
