@@ -104,7 +104,6 @@ def _lay(
 
 
 def _meta(folder: SessionFolder, place: Place, far: FarSession, environment: Environment) -> Meta:
-    facts = dict(line.partition("=")[::2] for line in far.state.place.splitlines())
     began = time.time() - (far.age or 0.0)
     return Meta(
         session_id=folder.path.name,
@@ -112,7 +111,7 @@ def _meta(folder: SessionFolder, place: Place, far: FarSession, environment: Env
         orchestrator=place.orchestrator,
         environment=environment.name,
         wire=environment.wire,
-        cwd=facts.get("cwd", ""),
+        cwd=far.state.facts.get("cwd", ""),
         created_at=began,
         options=place.settings(),
         place=recorded(take_place_settings(type(environment), dict(place.options))),

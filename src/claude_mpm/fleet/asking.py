@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from claude_mpm.environments.base import Environment
 
 PATIENCE = 2.0  # seconds for each place
+NO_ANSWER = "the process that asked it gave no answer"
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -31,12 +32,12 @@ class Question(msgspec.Struct, frozen=True):
 
     Args:
         plugins: modules that register orchestrators.
-        number: a further word, as the module that is run takes it.
+        end: how many bytes of each journal's end are read, where sessions are asked for.
     """
 
     place: Place
     plugins: list[str] = []
-    number: int = 0
+    end: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -67,10 +68,12 @@ def ask_each(module: str, questions: Sequence[Question], patience: float) -> lis
 
 
 class _Asked(threading.Thread):
-    """One process; a thread of its own takes its answer, so that none waits for another's.
+    """One process, started at once; a thread of its own reads its answer, so none waits for others.
+
+    The thread alone writes `answer`, and `ask_each` reads it once it has joined the thread.
 
     Attributes:
-        answer: is there once the thread has ended.
+        answer: the outcome, once the thread has ended; until then, that there is none.
     """
 
     def __init__(self, module: str, question: Question, patience: float) -> None:
@@ -89,7 +92,7 @@ class _Asked(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Take the answer; called in the thread."""
+        """Read the answer, or end the process when its time is up; called in the thread."""
         process = self._process
         left = max(0.01, self._begin + self._patience - time.monotonic())
         try:

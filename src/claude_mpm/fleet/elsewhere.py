@@ -19,7 +19,7 @@ import msgspec
 from claude_mpm.conversation.question import input_of
 from claude_mpm.environments.far_sessions import MOST
 from claude_mpm.errors import MPMError, StorageError
-from claude_mpm.fleet.asking import PATIENCE, Question, ask_each, environment_of
+from claude_mpm.fleet.asking import NO_ANSWER, PATIENCE, Question, ask_each, environment_of
 from claude_mpm.folders import check_private, make_private
 from claude_mpm.journal.layout import is_session_name
 from claude_mpm.journal.storage import storage_errors, write_whole
@@ -98,7 +98,7 @@ class SessionElsewhere(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def runs(self) -> bool:
-        """Whether there was a Claude."""
+        """Whether its Claude ran then."""
         return self.state not in (State.ENDED, State.LOST)
 
 
@@ -186,7 +186,7 @@ def _seen(state: Path, place: Place, answer: Answer) -> PlaceSeen:
         try:
             seen = msgspec.json.decode(answer.data, type=PlaceSeen)
         except NOT_JSON:
-            reason = "the process that asked it gave no answer"
+            reason = NO_ANSWER
         else:
             reason = seen.reason
     if reason:
@@ -260,7 +260,6 @@ def read_session(place: str, far: FarSession, now: float) -> SessionElsewhere:
             tickets[found.data.key] = found.data
     redactor = Redactor()
     known = [redactor.record(ticket) for ticket in tickets.values()][-_MOST_TICKETS:]
-    facts = dict(line.partition("=")[::2] for line in far.state.place.splitlines())
     asked = [*state.asked.values()][:_MOST_QUESTIONS]
     return SessionElsewhere(
         place=place,
@@ -269,7 +268,7 @@ def read_session(place: str, far: FarSession, now: float) -> SessionElsewhere:
         state=far.word or _state(far, state),
         seen_at=now,
         created_at=None if far.age is None else now - far.age,
-        cwd=facts.get("cwd", "")[:_LONGEST],
+        cwd=far.state.facts.get("cwd", "")[:_LONGEST],
         prompt=redactor.text(_prompt(far.messages))[:_LONGEST],
         cost_usd=cost,
         questions=tuple(_question(redactor, a.request_id, a.request, a.at) for a in asked),
@@ -333,7 +332,7 @@ class _Prompt(msgspec.Struct, tag_field="type", tag="user"):
 def main() -> None:
     """Answer the question on standard input."""
     question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
-    seen = ask(question.place, question.plugins, question.number)
+    seen = ask(question.place, question.plugins, question.end)
     sys.stdout.buffer.write(msgspec.json.encode(seen))
 
 

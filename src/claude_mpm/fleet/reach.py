@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.errors import MPMError
-from claude_mpm.fleet.asking import PATIENCE, Question, ask_each, environment_of
+from claude_mpm.fleet.asking import NO_ANSWER, PATIENCE, Question, ask_each, environment_of
+from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from claude_mpm.fleet.asking import Answer
     from claude_mpm.fleet.places import Place
 
 
@@ -47,12 +49,18 @@ def reach_places(
     questions = [Question(place, list(plugins)) for place in places]
     reached = []
     for place, answer in zip(places, ask_each("reach", questions, patience), strict=True):
-        if answer.reason:
-            said = Reached(place=place.name, seconds=answer.seconds, reason=answer.reason)
-        else:
-            said = msgspec.json.decode(answer.data, type=Reached)
-        reached.append(said)
+        reached.append(_reached(place, answer))
     return reached
+
+
+def _reached(place: Place, answer: Answer) -> Reached:
+    reason = answer.reason
+    if not reason:
+        try:
+            return msgspec.json.decode(answer.data, type=Reached)
+        except NOT_JSON:  # such as what a plugin has printed
+            reason = NO_ANSWER
+    return Reached(place=place.name, seconds=answer.seconds, reason=reason)
 
 
 def reach(place: Place, plugins: Sequence[str] = ()) -> Reached:

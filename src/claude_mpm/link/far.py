@@ -51,6 +51,11 @@ class FarState(msgspec.Struct, frozen=True, kw_only=True):
     marked: bool = False
     heard: dict[str, int] = {}
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """The values of the statement, by their names."""
+        return dict(line.partition("=")[::2] for line in self.place.splitlines())
+
 
 def far_name(name: str, reader: str) -> str:
     """Return what a message of the inbox is called on the far side, where each has one name.
