@@ -15,7 +15,7 @@ import msgspec
 
 from claude_mpm.cli.session_arg import end_session, status_now, taken_up
 from claude_mpm.conversation.question import input_of
-from claude_mpm.engine.follow import settled
+from claude_mpm.engine.follow import SETTLED, settled
 from claude_mpm.errors import QuestionOver, SessionEnded, UnknownSession, UsageError
 from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.sessions.status import State
@@ -40,7 +40,6 @@ _LOOK = 1.0  # seconds after which a wait looks for a permission request
 _MOST_TEXT = 100_000  # characters of one answer
 _MOST_SESSIONS = 100  # in one list
 _OWNER_KEY = "mcp"
-_SETTLED = (State.IDLE, State.ENDED, State.LOST)
 
 
 class Rights(StrEnum):
@@ -161,7 +160,7 @@ class SessionTools:
             folder = self._seen(store, session)
             status = settled(store, folder, deadline, look=_LOOK)
             redactor = redactor_of(folder, folder.read_meta())
-            done = status.state in _SETTLED
+            done = status.state in SETTLED
             return {
                 "session": folder.path.name,
                 "state": str(status.state),

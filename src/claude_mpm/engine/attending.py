@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.engine.follow import read_turn
+from claude_mpm.engine.follow import SETTLED, read_turn
 from claude_mpm.engine.notification import Notification, Notifications, Notify
 from claude_mpm.engine.supervision.attention import of_request, of_verdict
 from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.own_python import own_environ, own_python
 from claude_mpm.sessions.reader import LIVENESS_INTERVAL
-from claude_mpm.sessions.status import State, read_status
+from claude_mpm.sessions.status import read_status
 from claude_mpm.sessions.store import Store
 
 if TYPE_CHECKING:
@@ -110,9 +110,8 @@ def _look(
     """Tell of what there is to tell; return the turn whose end was looked at last."""
     for asked in status.questions:
         _tell(folder, notifications, of_request(folder, asked.request_id, asked.request))
-    is_over = status.state in (State.IDLE, State.ENDED, State.LOST)
     mark = f"{status.uuid} {status.begin}"
-    if not (status.begun and is_over) or mark == told:
+    if not (status.begun and status.state in SETTLED) or mark == told:
         return told
     turn = read_turn(folder, store, status)
     if found := of_verdict(folder, turn.uuid, turn.verdict):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from claude_mpm.sessions.store import Store
     from claude_mpm.wire.events import Event
 
-SETTLED = frozenset((State.IDLE, State.ENDED, State.LOST))
+SETTLED = frozenset((State.IDLE, State.ENDED, State.LOST))  # in which no turn is under way
 
 
 def read_turn(
@@ -113,20 +113,23 @@ def settled(
     look: float | None = None,
     over: Collection[State] = SETTLED,
 ) -> Status:
-    """Wait until a session neither starts nor works, or the time is up; return what it does.
+    """Wait until a session neither starts nor works, or the time is up; return its status then.
 
     Args:
-        deadline: on the monotonic clock.
-        look: seconds after which it is looked whether a permission request is open, with which
-            the wait ends, too; None for not at all.
-        over: the states with which it ends.
+        deadline: in seconds on the monotonic clock.
+        look: seconds between two looks for an open permission request, which ends the wait, too;
+            None for no such looks.
+        over: the states that end the wait.
+
+    Raises:
+        StorageError: the journal or the index cannot be read.
     """
-    at_once = 1e9 if look is None else look  # seconds; what a wait can take
+    longest = 1e9 if look is None else look  # seconds; more is too large for a wait
     with closing(subscribe(folder.exchange)) as changes:
         while True:
             store.catch_up(folder)
             status = read_status(folder, store.index)
-            left = min(deadline - time.monotonic(), at_once)
+            left = min(deadline - time.monotonic(), longest)
             asks = look is not None and status.questions
             if status.state in over or asks or left <= 0:
                 return status
