@@ -235,26 +235,18 @@ class Kubernetes(Environment):
         return f"the image {self._recipe.image} has what a session needs"
 
     def reach_by(self, kubectl: Kubectl) -> None:
-        """Take another command that reaches the cluster."""
+        """Reach the cluster by another command."""
         self.kubectl = kubectl
 
     def _inside(self, pod: dict[str, Any]) -> Kubernetes:
         """Return the place that a new pod is, once its folders are made."""
-        place = Kubernetes(pod=pod["metadata"]["name"], container=CONTAINER)
-        place.reach_by(self.kubectl.pinned(pod["metadata"]["namespace"]))
+        place = _place_of(pod, self.kubectl)
         place.run(["mkdir", "-p", WORK, CONFIG])
         return place
 
     def _start_in(self, pod: dict[str, Any], order: Order, *, owned: bool) -> Any:
         """Lay the session into a pod that runs, with a link that can tell what becomes of it."""
-        further = {
-            "kind": "kubernetes",
-            "kubectl": msgspec.to_builtins(self.kubectl),
-            "pod": pod["metadata"]["name"],
-            "uid": pod["metadata"]["uid"],
-            "owned": owned,
-            "config": CONFIG if owned else "",
-        }
+        further = _link_fields(pod, self.kubectl, owned=owned)
         return start_linked(self, order, secrets=SECRETS if owned else "", further=further)
 
     def far_sessions(self, end: int) -> Listed:
@@ -274,17 +266,8 @@ class Kubernetes(Environment):
 
     def _sessions_in(self, pod: dict[str, Any], *, end: int) -> list[FarSession]:
         """Return the sessions in a pod; none where it goes meanwhile."""
-        kubectl = self.kubectl.pinned(pod["metadata"]["namespace"])
-        place = Kubernetes(pod=pod["metadata"]["name"], container=CONTAINER)
-        place.reach_by(kubectl)
-        reach = {
-            "kind": "kubernetes",
-            "kubectl": msgspec.to_builtins(kubectl),
-            "pod": pod["metadata"]["name"],
-            "uid": pod["metadata"]["uid"],
-            "owned": True,
-            "config": CONFIG,
-        }
+        place = _place_of(pod, self.kubectl)
+        reach = _link_fields(pod, place.kubectl, owned=True)
         try:
             listed = place.far_sessions(end)
         except LaunchError as error:
@@ -331,6 +314,29 @@ class Kubernetes(Environment):
                     f"kubernetes: {name} is set when a pod is made, and {self._pod} is there"
                     " already; leave one of the two out"
                 )
+
+
+def _place_of(pod: dict[str, Any], kubectl: Kubectl) -> Kubernetes:
+    """Return the place that a pod of a session is."""
+    place = Kubernetes(pod=pod["metadata"]["name"], container=CONTAINER)
+    place.reach_by(kubectl.pinned(pod["metadata"]["namespace"]))
+    return place
+
+
+def _link_fields(pod: dict[str, Any], kubectl: Kubectl, *, owned: bool) -> dict[str, Any]:
+    """Return the fields of the link's file by which a pod is reached.
+
+    Args:
+        owned: whether the pod was made for one session, and goes with it.
+    """
+    return {
+        "kind": "kubernetes",
+        "kubectl": msgspec.to_builtins(kubectl),
+        "pod": pod["metadata"]["name"],
+        "uid": pod["metadata"]["uid"],
+        "owned": owned,
+        "config": CONFIG if owned else "",
+    }
 
 
 def _pairs(option: str, given: str | Sequence[str]) -> dict[str, str]:
