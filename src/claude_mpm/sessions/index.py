@@ -91,10 +91,13 @@ class Index:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.holders = 0
-        self._open_until = 0.0  # when a transaction of several stores ends, of time.monotonic()
-        self._lost = False  # whether one of them was rolled back
-        # Held for each use of the connection, by whichever threads share the index.
+        # Held for each use of the connection, by whichever threads share the index; it guards the
+        # next two as well.
         self._lock = threading.Lock()
+        # When the transaction that several stores share is committed, in seconds of
+        # time.monotonic(); 0 where each store has its own.
+        self._commit_at = 0.0
+        self._lost = False  # whether a shared transaction was rolled back
         try:
             make_private(path.parent)
             path.touch(mode=0o600)
@@ -178,13 +181,13 @@ class Index:
             if not database.in_transaction:  # else it belongs to a longer one
                 database.execute("BEGIN IMMEDIATE")
             yield
-            if time.monotonic() >= self._open_until:
+            if time.monotonic() >= self._commit_at:
                 database.execute("COMMIT")
-                self._open_until += _LONGEST if self._open_until else 0.0
+                self._commit_at += _LONGEST if self._commit_at else 0.0
         except BaseException as error:
             if database.in_transaction:
                 database.execute("ROLLBACK")
-                self._lost = bool(self._open_until)
+                self._lost = bool(self._commit_at)
             if isinstance(error, _REFUSED):
                 raise self._refusal(error) from error
             raise
@@ -197,15 +200,17 @@ class Index:
             StorageError: something could not be written, and with it others were lost that had
                 been: what is in the journals has to be read again.
         """
-        self._open_until, self._lost = time.monotonic() + _LONGEST, False
+        with self._lock:
+            self._commit_at, self._lost = time.monotonic() + _LONGEST, False
         try:
             yield
         finally:
             with self._lock:
-                self._open_until = 0.0
+                self._commit_at, lost = 0.0, self._lost
                 if self._database.in_transaction:
-                    self._database.execute("COMMIT")
-        if self._lost:
+                    with self._transaction():  # nothing more: it is committed
+                        pass
+        if lost:
             raise self._refusal(sqlite3.OperationalError("a part of it was not written"))
 
     def _store_all(self, found: Sequence[Event]) -> None:
