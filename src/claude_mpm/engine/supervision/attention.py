@@ -1,4 +1,4 @@
-"""Somebody is told when a session needs a person: an observer that finds out when."""
+"""The observer that finds out when a session needs a person, and notifies somebody."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.wire.events import Event
 
-NEAR = 0.8  # of a budget
+NEAR = 0.8  # part of a budget
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _LONGEST = 200  # characters of what a tool gets
 # What somebody has wanted, or what is no trouble.
@@ -35,13 +35,13 @@ _WANTED = frozenset({Outcome.COMPLETED, Outcome.INTERRUPTED})
 
 
 class Attention(Observer):
-    """Tells of permission requests, of turns that ended badly, and of budgets that are near.
+    """Notifies of permission requests, of turns that ended badly, and of budgets that are near.
 
-    What it finds is told in a thread of its own, so nothing here waits.
+    Notifications are sent in a thread of their own, so nothing here waits but `close`.
 
     Args:
         live: the session.
-        notify: who is told.
+        notify: who is notified, and how.
         budget: the session's budgets, if it has any.
     """
 
@@ -49,10 +49,10 @@ class Attention(Observer):
         self._live = live
         self._notify = notify
         self._budget = budget
-        # The reader looks, and so does who closes the session: guards what both take out of
-        # `_turns`, those that have begun and were not seen to end.
+        # Held by the reader of the session and by whoever closes it, and never while one waits: it
+        # guards what both take out of `_turns`, and that there is one `Notifications`.
         self._looking = threading.Lock()
-        self._turns: deque[Turn] = deque()
+        self._turns: deque[Turn] = deque()  # that have begun and were not seen to end
         self._notifications: Notifications | None = None
 
     def observe(self, event: Event) -> None:
@@ -74,7 +74,7 @@ class Attention(Observer):
         self._look_at_turns()
 
     def close(self) -> None:
-        """Wait until all has been told."""
+        """Wait until all notifications have been sent."""
         self._look_at_turns()
         if self._notifications is not None:
             self._notifications.close()
@@ -111,9 +111,11 @@ class Attention(Observer):
             )
 
     def _tell(self, event: Kind, id: str, reason: str, command: str, tool: str = "") -> None:
-        if self._notifications is None:
-            self._notifications = Notifications(self._live.folder, self._notify)
-        self._notifications.tell(
+        with self._looking:
+            if self._notifications is None:
+                self._notifications = Notifications(self._live.folder, self._notify)
+            notifications = self._notifications
+        notifications.tell(
             Notification(
                 event=event,
                 id=id,
@@ -129,7 +131,7 @@ class Attention(Observer):
 
 
 def of_request(folder: SessionFolder, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is told of a permission request; its words are Claude's own."""
+    """Return the fields of a permission request's notification; its words are Claude's own."""
     session, tool = folder.path.name[:8], str(request.get("tool_name", ""))
     given = " ".join(str(value) for value in input_of(dict(request)).values())[:_LONGEST]
     question = name[:8] if _PLAIN.fullmatch(name[:8]) else ""
@@ -144,7 +146,7 @@ def of_request(folder: SessionFolder, name: str, request: Mapping[str, Any]) -> 
 
 
 def of_verdict(folder: SessionFolder, turn: str, verdict: Verdict) -> dict[str, Any]:
-    """Return what is told of a turn that ended badly; nothing of one that did not."""
+    """Return the fields of the notification of a turn that ended badly; none for another."""
     if verdict.outcome in _WANTED and "budget" not in verdict.reason:
         return {}
     session = folder.path.name[:8]
