@@ -80,8 +80,8 @@ class App:
         """Return an app with the same flags, for another session.
 
         Args:
-            silent: whether it says nothing but errors.
-            flags: those that it has in place of these, or beside them.
+            silent: whether it prints nothing but errors.
+            flags: further flags, which replace those of the same key.
         """
         return App(
             self.claude_args,
@@ -283,7 +283,7 @@ class App:
 
 
 def notify_of(settings: Settings) -> Notify | None:
-    """Return who is told when a session needs a person; None for nobody.
+    """Return who is notified when a session needs a person; None for nobody.
 
     Raises:
         UsageError: the setting is no command, or no URL.

@@ -361,7 +361,7 @@ def check_plugins(resolved: Resolved) -> Iterator[Check]:
 
 
 def check_notify(resolved: Resolved) -> Iterator[Check]:
-    """Whether what is to tell somebody can do so; nothing is told."""
+    """Whether the notification settings can be used; no notification is sent."""
     import shutil
 
     from claude_mpm.cli.app import notify_of
@@ -377,7 +377,7 @@ def check_notify(resolved: Resolved) -> Iterator[Check]:
         return
     programs = [*notify.command[:1], *(["notify-send"] if notify.desktop else [])]
     if missing := [program for program in programs if shutil.which(program) is None]:
-        found = f"there is no command {', '.join(missing)}: nobody is told by it"
+        found = f"there is no command {', '.join(missing)}: it notifies nobody"
         yield Check("notify", "problem", found, "${EDITOR:-vi} " + _user_file())
         return
     hook = f"a webhook, {'signed' if signed else 'not signed'}"

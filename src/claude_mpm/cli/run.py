@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from claude_mpm.cli.output import echo
-from claude_mpm.cli.session_arg import attend
+from claude_mpm.cli.session_arg import keep_watched
 from claude_mpm.cli.streams import OutputLost
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record
 from claude_mpm.errors import MPMError, UsageError
@@ -129,7 +129,7 @@ def run_detached(app: App, prompt: str, *, command: bool = False) -> int:
                 f" {error}"
             ) from error
         claude.detach()
-        attend(app, claude)
+        keep_watched(app, claude)
     if not app.json:
         name = claude.session_id[:8]
         app.note(f"left running; claude-mpm attach {name} follows it, stop {name} ends it")

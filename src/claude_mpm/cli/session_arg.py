@@ -62,23 +62,23 @@ def leave_as_found(app: App, claude: MPMOrchestrator) -> None:
     """End a Claude that this process has started; detach from one that ran before."""
     if claude.attached and claude.running:
         claude.detach()
-        attend(app, claude)
+        keep_watched(app, claude)
         name = claude.session_id[:8]
         app.note(f"session {name} is left running; claude-mpm stop {name} ends it")
     else:
         claude.stop()
 
 
-def attend(app: App, claude: MPMOrchestrator) -> None:
-    """Have a session that is left running watched, where somebody is to be told of it."""
+def keep_watched(app: App, claude: MPMOrchestrator) -> None:
+    """Have a session that is left running watched, if the settings name who is notified."""
     if claude.options.notify is None:
         return
-    from claude_mpm.engine.attending import attend_from_now
+    from claude_mpm.engine.session_watcher import start_watcher
 
     try:
-        attend_from_now(claude.store.folder(claude.session_id), claude.store, claude.options.notify)
+        start_watcher(claude.store.folder(claude.session_id), claude.store, claude.options.notify)
     except OSError as error:
-        app.note(f"nobody is told of session {claude.session_id[:8]}: {error}")
+        app.note(f"session {claude.session_id[:8]} notifies nobody: {error}")
 
 
 def end_session(app: App, folder: SessionFolder) -> str:

@@ -1,4 +1,4 @@
-"""Telling somebody that a session needs a person: a command, the desktop, a webhook."""
+"""Notifications that a session needs a person: by a command, on the desktop, to a webhook."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SECRET_VARIABLE = "CLAUDE_MPM_NOTIFY_SECRET"
 SIGNATURE = "X-Claude-MPM-Signature"
 _PATIENCE = 30.0  # seconds for a command
-_CLOSING = 10.0  # seconds that the end of a session waits for what is being told
+_CLOSING = 10.0  # seconds that the end of a session waits for notifications that are being sent
 _ANSWERING = 10.0  # seconds for a webhook
 _LONGEST = 500  # characters of a reason
 _LONGEST_SECRET = 1 << 12  # bytes
@@ -43,7 +43,7 @@ Kind = Literal["permission-request", "ended-badly", "budget-near"]
 
 
 class Notify(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is told when a session needs a person.
+    """Who is notified when a session needs a person, and how.
 
     Args:
         command: a command and its arguments, which gets the event as JSON on standard input.
@@ -90,17 +90,18 @@ def check_notify(value: object) -> None:
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
-    """One event that somebody is told of, as a command and a webhook get it.
+    """One event of which somebody is notified, as a command and a webhook get it.
 
     Args:
         event: what it is.
-        id: what tells it from all others of the session.
+        id: what distinguishes it from all others of the session.
         session: the session's id.
-        environment: the name of the place.
         reason: why, in one line.
         command: the command that answers it.
-        at: seconds since the epoch.
-        tool: the tool that is asked for.
+        at: when it was found, in seconds since the epoch.
+        environment: the name of the place.
+        cwd: the folder that Claude works in; empty where that is not known.
+        tool: the tool that is asked for; empty for other events.
     """
 
     event: Kind
@@ -115,23 +116,24 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notifications:
-    """Tells of events, each once, in a thread of its own: whoever finds one never waits.
+    """Sends the notifications of a session, each once, in a thread of its own: `tell` never waits.
 
     Args:
-        folder: the session's, in which it is noted what was told.
-        notify: who is told.
+        folder: the session's, in which it is noted what was sent.
+        notify: who is notified, and how.
     """
 
     def __init__(self, folder: SessionFolder, notify: Notify) -> None:
         self._folder = folder
         self._notify = notify
         self._queue: queue.Queue[Notification | None] = queue.Queue(_MOST_WAITING)
-        # Guards whether there is a thread: the reader of the session and who closes it ask.
+        # Guards whether there is a thread: taken by the reader of the session, in `tell`, and by
+        # whoever closes it.
         self._beginning = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def tell(self, notification: Notification) -> None:
-        """Tell of an event soon; returns at once."""
+        """Send a notification soon; returns at once."""
         with self._beginning:
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -141,13 +143,13 @@ class Notifications:
         try:
             self._queue.put_nowait(notification)
         except queue.Full:
-            _log.warning("too much to tell at once: %s is left out", notification.event)
+            _log.warning("too many notifications at once: %s is left out", notification.event)
 
     def close(self, timeout: float = _CLOSING) -> None:
-        """Wait until all has been told; safe to call twice.
+        """Wait until all have been sent; safe to call twice.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: seconds to wait for room in the queue, and then for the thread, at most.
         """
         with self._beginning:
             thread, self._thread = self._thread, None
@@ -161,10 +163,10 @@ class Notifications:
             try:
                 self.tell_now(notification)
             except (MPMError, OSError) as error:
-                _log.warning("nobody is told of %s: %s", notification.event, error)
+                _log.warning("the notification of %s is not sent: %s", notification.event, error)
 
     def tell_now(self, notification: Notification) -> bool:
-        """Tell of an event, unless somebody has; return whether that was done here.
+        """Send a notification, unless another process has; return whether it was sent here.
 
         Raises:
             StorageError: the session's record cannot be read.
@@ -186,7 +188,10 @@ class Notifications:
 
 
 def _claim(folder: SessionFolder, notification: Notification) -> bool:
-    """Return whether nobody has told of an event; a day's budget is one for all sessions."""
+    """Note that an event is notified of; return whether nobody has noted that before.
+
+    What concerns the budget of a day is noted once for all sessions.
+    """
     daily = notification.id.startswith("day ")
     noted = (folder.path.parents[1] if daily else folder.path) / "notified"
     name = hashlib.sha256(f"{notification.event}\0{notification.id}".encode()).hexdigest()[:32]
@@ -196,7 +201,9 @@ def _claim(folder: SessionFolder, notification: Notification) -> bool:
     except FileExistsError:
         return False
     except OSError as error:  # a full disk: twice is better than never
-        _log.warning("it is not noted that %s was told: %s", notification.event, error)
+        _log.warning(
+            "it is not noted that the notification of %s was sent: %s", notification.event, error
+        )
     return True
 
 
@@ -250,7 +257,7 @@ def _post(notify: Notify, notification: Notification) -> None:
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 
     class NoRedirects(HTTPRedirectHandler):
-        """Follows none: what is told is for the one who was named."""
+        """Follows none: the event is for the server that was named."""
 
         def redirect_request(self, *_: object) -> None:
             """Return nothing, so that a redirect is an error."""

@@ -84,7 +84,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             leaves that to the operating system, "turn" has each prompt there before Claude hears of
             it, and the journal at the end of each turn, "event" the journal before anything of it
             is handed on.
-        notify: who is told when the session needs a person; None for nobody.
+        notify: who is notified when the session needs a person; None for nobody.
         start_retries: how often a start that failed is tried again.
         retry_backoff: seconds before the first new try; doubled before each further one.
         batch_size: how many lines are handed on together; 1 for each at once.

@@ -1,6 +1,6 @@
-"""Watching a session that nobody follows, to tell somebody when it needs a person.
+"""A process that watches a session which nobody follows, and notifies when it needs a person.
 
-python -m claude_mpm.engine.attending < WATCHED
+python -m claude_mpm.engine.session_watcher < WATCHED
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         folder: the session's.
         state: the state folder.
-        notify: who is told.
+        notify: who is notified, and how.
     """
 
     folder: str
@@ -49,8 +49,8 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     notify: Notify
 
 
-def attend_from_now(folder: SessionFolder, store: Store, notify: Notify) -> None:
-    """Have a process watch a session until its end; nothing happens where one does already.
+def start_watcher(folder: SessionFolder, store: Store, notify: Notify) -> None:
+    """Start a process that watches a session to its end; it ends at once where one does already.
 
     Raises:
         OSError: it cannot be started.
@@ -60,7 +60,7 @@ def attend_from_now(folder: SessionFolder, store: Store, notify: Notify) -> None
     watched = Watched(folder=str(folder.path), state=str(store.path), notify=notify)
     with open(folder.path / _LOG, "ab", opener=_open_privately) as log:
         process = subprocess.Popen(
-            own_python("-m", "claude_mpm.engine.attending"),
+            own_python("-m", "claude_mpm.engine.session_watcher"),
             env=environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -70,26 +70,33 @@ def attend_from_now(folder: SessionFolder, store: Store, notify: Notify) -> None
     assert process.stdin is not None
     with process.stdin:
         process.stdin.write(msgspec.json.encode(watched))
-    # It outlives this process, most often; else it is reaped here.
+    # Mostly it outlives this process; else this thread, which shares nothing, reaps it.
     threading.Thread(target=process.wait, name="claude-mpm-reap", daemon=True).start()
 
 
-def attend(folder: SessionFolder, store: Store, notify: Notify) -> None:
-    """Tell of what happens in a session until its end; returns at once where another does."""
+def watch(folder: SessionFolder, store: Store, notify: Notify) -> None:
+    """Notify of what happens in a session until its end.
+
+    It returns at once where another process watches: the lock of `notified` is its for that time.
+
+    Raises:
+        StorageError: the session or the index cannot be read.
+    """
     noted = folder.path / "notified"
     noted.mkdir(mode=0o700, exist_ok=True)
     lock = os.open(noted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _attend(folder, store, Notifications(folder, notify))
-    except BlockingIOError:
-        return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another process watches
+            return
+        _watch(folder, store, Notifications(folder, notify))
     finally:
         os.close(lock)
 
 
-def _attend(folder: SessionFolder, store: Store, notifications: Notifications) -> None:
-    told, seen, nobody = "", (-1, False), threading.Event()
+def _watch(folder: SessionFolder, store: Store, notifications: Notifications) -> None:
+    notified, seen, never = "", (-1, False), threading.Event()
     with closing(subscribe(folder.exchange)) as changes:
         while True:
             stamp = (folder.journal.size(), folder.has_ended())
@@ -97,29 +104,29 @@ def _attend(folder: SessionFolder, store: Store, notifications: Notifications) -
                 seen = stamp
                 store.catch_up(folder)
                 status = read_status(folder, store.index)
-                told = _look(folder, store, status, notifications, told)
+                notified = _look(folder, store, status, notifications, notified)
                 if not status.state.runs:
                     return
-            nobody.wait(_PAUSE)
+            never.wait(_PAUSE)
             changes.wait(LIVENESS_INTERVAL)
 
 
 def _look(
-    folder: SessionFolder, store: Store, status: Status, notifications: Notifications, told: str
+    folder: SessionFolder, store: Store, status: Status, notifications: Notifications, before: str
 ) -> str:
-    """Tell of what there is to tell; return the turn whose end was looked at last."""
+    """Notify of what is new; return a mark of the turn whose end was looked at last."""
     for asked in status.questions:
-        _tell(folder, notifications, of_request(folder, asked.request_id, asked.request))
+        _notify(folder, notifications, of_request(folder, asked.request_id, asked.request))
     mark = f"{status.uuid} {status.begin}"
-    if not (status.begun and status.state in SETTLED) or mark == told:
-        return told
+    if not (status.begun and status.state in SETTLED) or mark == before:
+        return before
     turn = read_turn(folder, store, status)
     if found := of_verdict(folder, turn.uuid, turn.verdict):
-        _tell(folder, notifications, found)
+        _notify(folder, notifications, found)
     return mark
 
 
-def _tell(folder: SessionFolder, notifications: Notifications, found: dict[str, Any]) -> None:
+def _notify(folder: SessionFolder, notifications: Notifications, found: dict[str, Any]) -> None:
     meta = folder.read_meta()
     notifications.tell_now(
         Notification(
@@ -140,7 +147,7 @@ def main() -> None:
     """Watch the session on standard input."""
     watched = msgspec.json.decode(sys.stdin.buffer.read(), type=Watched)
     with closing(Store(watched.state)) as store:
-        attend(SessionFolder(Path(watched.folder)), store, watched.notify)
+        watch(SessionFolder(Path(watched.folder)), store, watched.notify)
 
 
 if __name__ == "__main__":
