@@ -129,7 +129,7 @@ _OF_AN_IDLE_SESSION = 4  # the host with its two helpers, and Claude
 
 
 def _starts_tool(item: object) -> bool:
-    """Tell whether Claude has asked for a tool; the stand-in just says that it runs one."""
+    """Return whether Claude has asked for a tool; the stand-in just says that it runs one."""
     return isinstance(item, Event) and item.kind == "assistant"
 
 

@@ -52,6 +52,6 @@ def _cell(result: Result | None, reasons: list[str]) -> str:
 
 
 def is_complete(places: Sequence[str], results: Mapping[tuple[str, str], Result]) -> bool:
-    """Tell whether every place was held to every contract."""
+    """Return whether every place was held to every contract."""
     every: list[Contract] = contracts()
     return all((place, contract.name) in results for place in places for contract in every)

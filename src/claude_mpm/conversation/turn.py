@@ -381,7 +381,7 @@ class Turn:
             self._notify()
 
     def is_due(self) -> bool:
-        """Tell whether its time, or that of its last line, is up."""
+        """Return whether its time, or that of its last line, is up."""
         alarm = self._next_alarm()
         return alarm is not None and alarm <= 0
 

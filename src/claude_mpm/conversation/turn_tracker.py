@@ -110,7 +110,7 @@ class TurnTracker(Observer):
                     turn.wait(max(0.0, deadline - time.monotonic()))
 
     def wait_for_all(self) -> None:
-        """Wait until every turn is over, also those that are asked for meanwhile."""
+        """Wait, without a limit, until every turn has ended, also those that begin meanwhile."""
         while True:
             with self._lock:
                 turns = self._all()
@@ -184,7 +184,7 @@ class TurnTracker(Observer):
 
 
 def _of_another(event: Event, turn: Turn) -> bool:
-    """Tell whether an event is the end of a turn that another prompt, or none, started."""
+    """Return whether an event is the end of a turn that another prompt, or none, started."""
     if event.kind != "turn":
         return False
     record: TurnRecord = event.data

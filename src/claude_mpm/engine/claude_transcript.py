@@ -41,12 +41,12 @@ class ClaudeRecord:
         self._environ = environ
 
     def has_conversation(self, conversation: str) -> bool | None:
-        """Tell whether Claude knows a conversation; None where nobody can look."""
+        """Return whether Claude knows a conversation; None where nobody can look."""
         found = self._look(conversation, "")
         return None if found is None else bool(found)
 
     def has_prompt(self, conversation: str, uuid: str) -> bool | None:
-        """Tell whether it knows a prompt of a conversation; None where nobody can look."""
+        """Return whether it knows a prompt of a conversation; None where nobody can look."""
         found = self._look(conversation, uuid)
         return None if found is None else uuid in found
 
@@ -91,7 +91,7 @@ def _look_in(folder: SessionFolder, conversation: str, text: str) -> list[str] |
 
 
 def _holds(record: ExchangeFile, wanted: bytes) -> bool:
-    """Tell whether a file has some bytes anywhere."""
+    """Return whether a file has some bytes anywhere."""
     before = b""
     for chunk in record.chunks():
         if wanted in before + chunk:

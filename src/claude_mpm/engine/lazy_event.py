@@ -22,7 +22,7 @@ class Flag(threading.Event):
         return f"<Flag: {'set' if self._raised else 'unset'}>"
 
     def is_set(self) -> bool:
-        """Tell whether it is set."""
+        """Return whether it is set."""
         return self._raised
 
     def set(self) -> None:
@@ -38,7 +38,7 @@ class Flag(threading.Event):
         self._raised = False
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, for `timeout` seconds at most; tell whether it is."""
+        """Wait until it is set, for `timeout` seconds at most; return whether it is."""
         if self._raised:
             return True
         with _making:

@@ -23,14 +23,14 @@ class Reader(Protocol):
         """Wait for the end, for `timeout` seconds at most."""
 
     def is_current(self) -> bool:
-        """Tell whether it is the reader itself that asks."""
+        """Return whether it is the reader itself that asks."""
 
 
 class ReaderThread(threading.Thread):
     """A thread that reads one output to its end."""
 
     def is_current(self) -> bool:
-        """Tell whether it is this thread that asks."""
+        """Return whether it is this thread that asks."""
         return threading.current_thread() is self
 
 
@@ -84,7 +84,7 @@ class SharedReading:
             thread.join(timeout)
 
     def is_current(self) -> bool:
-        """Tell whether it is an errand that asks."""
+        """Return whether it is an errand that asks."""
         return threading.current_thread() is self._thread
 
     def leave(self) -> None:
@@ -100,7 +100,7 @@ class SharedReading:
     # --- in the thread that watches ---------------------------------------------------------
 
     def on_change(self, renamed: bool, /) -> bool:
-        """Hand on what has come; tell whether there is more."""
+        """Hand on what has come; return whether there is more."""
         reading = self._output.reading
         if not reading.acquire(blocking=False):  # somebody else reads from now on
             return False
@@ -174,7 +174,7 @@ class SharedReading:
         self._hooks.on_over()
 
     def _goes_on(self) -> bool:
-        """Take one step, however long that takes; tell whether there is more to do here."""
+        """Take one step, however long that takes; return whether there is more to do here."""
         with self._output.reading:
             if self._left or self._session.ended:
                 return False

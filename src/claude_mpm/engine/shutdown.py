@@ -93,7 +93,7 @@ class Shutdown:
         return self._process.poll() is not None
 
     def _is_without_host(self) -> bool:
-        """Tell whether the host was killed, so that nobody sees to the end of Claude but we."""
+        """Return whether the host was killed, so that nobody sees to the end of Claude but we."""
         linked = self._folder.link_file.exists()
         return self._hosted and not linked and self._folder.host_is_dead()
 

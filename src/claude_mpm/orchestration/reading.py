@@ -138,7 +138,7 @@ class Reading(Conversation):
         live.lines.add(line)
 
     def _has_default(self, hook: str) -> bool:
-        """Tell whether nobody has put something else in a hook's place."""
+        """Return whether nobody has put something else in a hook's place."""
         default = getattr(Reading, hook)
         return hook not in vars(self) and getattr(type(self), hook) is default
 

@@ -113,7 +113,7 @@ class Connection:
         return True
 
     def _is_over(self, status: Status) -> bool:
-        """Tell whether the last turn has its result: Claude calls itself idle a bit later."""
+        """Return whether the last turn has its result: Claude calls itself idle a bit later."""
         turns = self._store.index.newest_turns(self._folder.path.name)
         return any(status.uuid in turn.prompts for turn in turns)
 

@@ -158,7 +158,7 @@ class PlaceTransport(Transport):
                 await self._in_thread(connection.close)
 
     def is_ready(self) -> bool:
-        """Tell whether Claude is there."""
+        """Return whether Claude is there."""
         return self._connection is not None and self._connection.runs
 
     def _connected(self) -> Connection:

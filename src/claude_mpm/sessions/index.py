@@ -112,7 +112,7 @@ class Index:
             raise self._refusal(error) from error
 
     def is_in_place(self) -> bool:
-        """Tell whether the file is still the one that was opened."""
+        """Return whether the file is still the one that was opened."""
         try:
             return os.path.samestat(self.path.stat(), self._file)
         except FileNotFoundError:

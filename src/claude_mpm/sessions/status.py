@@ -144,7 +144,7 @@ def undelivered(folder: SessionFolder, index: Index) -> list[Prompt]:
 
 
 def has_conversation(folder: SessionFolder, index: Index) -> bool:
-    """Tell whether Claude has begun a turn, and with it its own record of the conversation."""
+    """Return whether Claude has begun a turn, and with it its own record of the conversation."""
     if any(turn.prompts for turn in index.newest_turns(folder.path.name)):
         return True
     wire = WIRES["stream-json"]

@@ -62,7 +62,7 @@ class RateLimitWait(Observer):
             self._told_for = self._active.uuid if self._active is not None else ""
 
     def parks(self, turn: Turn) -> bool:
-        """Tell whether a turn that seems to be over waits, and let it if it is to."""
+        """Let a turn that seems to have ended wait, if it is to; return whether it waits."""
         if turn.parked:
             turn.set_aside()
             return True
