@@ -46,7 +46,7 @@ def main() -> None:
             times = list(_measured(page))
         finally:
             page.close()
-    ways = ("the view is opened first", "the view is opened again", "the page is loaded anew")
+    ways = ("the view is opened first", "the view is opened again", "the page is loaded again")
     for way, values in zip(ways, zip(*times, strict=True), strict=True):
         middle = statistics.median(values)
         print(f"{way}: {middle:.0f} ms ({min(values):.0f} to {max(values):.0f})")
