@@ -15,7 +15,7 @@ from claude_mpm.cli import run_command
 from claude_mpm.cli.app import App
 from claude_mpm.cli.commands import cli
 from claude_mpm.cli.flags import SETTINGS
-from claude_mpm.cli.quick import run_words
+from claude_mpm.cli.quick import parse_run
 from claude_mpm.folders import user_folder
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def by_click(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[App, di
 def test_what_is_read_without_click_is_read_as_click_reads_it(
     words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = run_words(words)
+    read = parse_run(words)
     assert read is not None
     app, given = by_click(words, monkeypatch)
     assert read.flags == app.flags
@@ -89,7 +89,7 @@ def test_what_is_read_without_click_is_read_as_click_reads_it(
 
 @pytest.mark.parametrize("words", LEFT, ids=" ".join)
 def test_what_is_not_so_plain_is_left_to_click(words: list[str]) -> None:
-    assert run_words(words) is None
+    assert parse_run(words) is None
 
 
 def test_every_setting_of_the_table_is_an_option_of_click() -> None:

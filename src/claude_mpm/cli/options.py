@@ -80,6 +80,7 @@ def _setting(flag: Flag) -> Callable[[Command], Command]:
     return _option(flag.name, key=flag.key, metavar=flag.metavar, help=flag.help, **more)
 
 
+# In the order of the help: `--on` stands beside the orchestrator, which is the first setting.
 _COMMON = (
     _setting(SETTINGS[0]),
     click.option(

@@ -34,8 +34,8 @@ class RunWords(NamedTuple):
     given: dict[str, Any]
 
 
-def run_words(words: Sequence[str]) -> RunWords | None:
-    """Return what a command line says; None where click has to read it."""
+def parse_run(words: Sequence[str]) -> RunWords | None:
+    """Return what a command line of `run` says; None where click has to read it."""
     if words[:1] != ["run"]:
         return None
     read = RunWords({}, set(), {})
@@ -74,7 +74,7 @@ def _keep(read: RunWords, word: str, value: str) -> bool:
 
 def run_quickly(app: App, words: Sequence[str]) -> int | None:
     """Run what a command line says and return the exit status; None where click has to read it."""
-    read = run_words(words)
+    read = parse_run(words)
     if read is None:
         return None
     from claude_mpm.cli.run import run_given
