@@ -196,9 +196,7 @@ class Agent(msgspec.Struct, frozen=True):
     tools: tuple[str, ...] | None  # None: all tools
     model: str | None  # None: Claude's choice
     path: Path
-    options: Mapping[str, Any] = msgspec.field(
-        default_factory=dict
-    )  # the rest, in Claude's spelling
+    options: Mapping[str, Any] = {}  # the rest, in Claude's spelling
 
     @property
     def fields(self) -> frozenset[str]:
@@ -228,18 +226,17 @@ class AgentFile(msgspec.Struct):
 
     path: Path
     agent: Agent | None = None
-
-    lines: dict[str, int] = msgspec.field(default_factory=dict)
-    errors: list[str] = msgspec.field(default_factory=list)
-    notes: list[str] = msgspec.field(default_factory=list)
+    lines: dict[str, int] = {}
+    errors: list[str] = []
+    notes: list[str] = []
 
     @property
     def name_line(self) -> int:
-        """The line of its name."""
+        """The line of its name; the first line where it has none."""
         return self.lines.get("name", 1)
 
     def accept(self, agent: Agent) -> None:
-        """Take the agent, which is valid."""
+        """Set the agent, once it is known to be valid."""
         self.agent = agent
 
     def fail(self, line: int, reason: str) -> None:
@@ -329,9 +326,10 @@ def _check(file: AgentFile, head: Head, lines: dict[str, int]) -> dict[str, Any]
 
 
 def _usual_fields(head: Head, lines: dict[str, int]) -> dict[str, Any] | None:
-    """Return the fields of an agent that has but those of most, each a text; else None.
+    """Return the fields of an agent that has only the usual ones, each of them text; else None.
 
-    To resolve all types that there may be takes longer than all else that an agent needs.
+    It is a shortcut: to resolve the types of all fields takes longer than all else that an agent
+    needs.
     """
     values = {key: _lenient(key, value) for key, value in head.values.items()}
     is_usual = {"name", "description"} <= lines.keys() <= _USUAL and values.keys() == lines.keys()
