@@ -22,7 +22,7 @@ _LEFT = ".left"
 
 
 def note_reader(folder: SessionFolder, reader: str) -> None:
-    """Note that a machine reads the session of another; each time anew, so that it counts.
+    """Note that a machine reads the session of another, and when it last did, so that it counts.
 
     Args:
         reader: how it is known here; empty for the one that started the session.

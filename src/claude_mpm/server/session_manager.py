@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from claude_mpm.engine.shutdown import wait_for_host
 from claude_mpm.environments.order import Order
-from claude_mpm.environments.record_store import RecordFile, is_file
 from claude_mpm.environments.variables import wrong_name
 from claude_mpm.errors import UsageError
 from claude_mpm.journal import orphans
@@ -28,6 +27,7 @@ from claude_mpm.journal.storage import remove_tree
 from claude_mpm.server.message_socket import Refused
 from claude_mpm.server.quota import ByteQuota
 from claude_mpm.server.roots import Roots
+from claude_mpm.server.uploads import record_file
 from claude_mpm.validation import error_line
 from claude_mpm.wire import WIRES
 from claude_mpm.wire.remote import CHUNK, FolderState, SessionSummary, StartParameters
@@ -378,10 +378,7 @@ def read_record(records: RecordStore, path: str, offset: int) -> bytes:
     Raises:
         Refused: it is no file of a record.
     """
-    if not is_file(path):
-        raise Refused(f"{path[:40]!r} is no file of a conversation's record")
-    project, _, name = path.partition("/")
-    return records.read(RecordFile(project, name, 0), offset, CHUNK)
+    return records.read(record_file(path), offset, CHUNK)
 
 
 def remove(folder: SessionFolder) -> None:

@@ -178,6 +178,18 @@ class MessageUpload(Upload):
         return True
 
 
+def record_file(path: str, size: int = 0) -> RecordFile:
+    """Return the file of a record that a client names by its path below `projects`.
+
+    Raises:
+        Refused: it can be none.
+    """
+    if not is_file(path):
+        raise Refused(f"{path[:40]!r} is no file of a conversation's record")
+    project, _, name = path.partition("/")
+    return RecordFile(project, name, size)
+
+
 class RecordUpload(Upload):
     """A file of Claude's record of a conversation, in a temporary file.
 
@@ -192,10 +204,7 @@ class RecordUpload(Upload):
 
     def __init__(self, first: InputMessage, limit: int, records: RecordStore, folder: Path) -> None:
         super().__init__(first, limit)
-        if not is_file(first.name):
-            raise Refused(f"{first.name[:40]!r} is no file of a conversation's record")
-        project, _, name = first.name.partition("/")
-        self._target = RecordFile(project, name, first.size)
+        self._target = record_file(first.name, first.size)
         self._records = records
         with storage_errors(folder):
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- `close` closes it
