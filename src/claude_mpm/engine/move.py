@@ -65,7 +65,7 @@ class Move:
         """Make sure, before anything is ended, that the session can be moved, as far as that shows.
 
         Raises:
-            UsageError: it cannot be meant.
+            UsageError: there is no such session, or its conversation is of a kind that stays.
             MPMError: the other place cannot be reached, or lacks something.
         """
         folder, place = self._from.folder, self._to.environment
@@ -118,7 +118,7 @@ class Move:
         folder.write_meta(self._moved(before))
 
     def _fetch(self, conversation: str, meta: Meta, draft: Path) -> list[RecordFile]:
-        """Bring the record here, into a folder of our own, and return its files."""
+        """Copy the record into a folder of our own, and return its files."""
         store = _records(self._from)
         found = store.files(conversation)
         used = project_name(store.real_folder(meta.cwd)) if found and meta.cwd else ""
@@ -143,7 +143,7 @@ class Move:
             )
 
     def _bring(self, store: RecordStore, file: RecordFile, draft: Path) -> RecordFile:
-        """Bring one file here; of a transcript, what is no line of one stays behind."""
+        """Copy one file; of a transcript, what is no line of one is left out, and counted."""
         with draft.open("wb") as copy:
             for piece in store.pieces(file):
                 copy.write(piece)
@@ -185,7 +185,7 @@ class Move:
         )
 
     def keep(self) -> None:
-        """Let the session be where it is now; what it alone had in the old place goes."""
+        """Confirm the move: what the session alone had in the old place is removed."""
         if self._store is not None and self._kept is not None:
             with suppress(MPMError):  # older copies that stay do no harm
                 self._store.keep(*self._kept)
@@ -193,7 +193,7 @@ class Move:
             _records(self._from).leave(self._store)
 
     def undo(self) -> None:
-        """Let the session be where it was, unless another process has taken it up meanwhile."""
+        """Undo the move, unless another process has taken the session up meanwhile."""
         self.undo_put()
         if self._before is None:
             return
@@ -213,10 +213,12 @@ class Move:
 
 
 def _claim(live: LiveSession) -> None:
-    """Own the session, once another process has let go of it that sees to its end.
+    """Own the session, once another process that sees to its end has released it.
+
+    Nothing says when it is released, so that is tried until `stop_timeout` has passed.
 
     Raises:
-        NotOwner: it does not let go of it.
+        NotOwner: it is not released in that time.
     """
     never, deadline = threading.Event(), time.monotonic() + live.options.stop_timeout
     while not live.claim():

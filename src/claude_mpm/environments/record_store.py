@@ -357,7 +357,7 @@ class OwnRecords(RecordStore):
         return cwd
 
     def put(self, file: RecordFile, source: BinaryIO) -> None:
-        """Write a file into a folder that is made anew, where no place can have put anything."""
+        """Write a file into a folder that is made for it, where no place can have put anything."""
         with storage_errors(self._top):
             if not self._fresh:
                 self._set_aside()
