@@ -65,7 +65,7 @@ class Seen(msgspec.Struct):
     timed_out: bool = False
 
     def observe(self, event: Event) -> None:
-        """Take an event of the turn."""
+        """Count what an event of the turn says."""
         match event.kind:
             case "assistant" if not is_claude_code_text(event.data):
                 self.worked = True
@@ -75,7 +75,7 @@ class Seen(msgspec.Struct):
                 self.until = refused_until(event.data.fields) or self.until
 
     def time_out(self) -> None:
-        """Take that the turn's time is up."""
+        """Note that the turn's time is up."""
         self.timed_out = True
 
 

@@ -171,26 +171,26 @@ class TaskState:
         self.since = 0.0
 
     def begin(self, entry: Began) -> None:
-        """Take the begin of an attempt."""
+        """Apply the beginning of an attempt."""
         self.began.append(entry)
         self.paused = self.last = None
         self.tried += 1
         self.since = entry.at
 
     def pause(self, entry: Paused) -> None:
-        """Take that the open attempt stands still."""
+        """Apply a pause of the open attempt."""
         self.paused = entry
 
     def resume(self, entry: Resumed) -> None:
-        """Take that the open attempt goes on."""
+        """Apply the resumption of the open attempt."""
         self.paused, self.since = None, entry.at
 
     def end(self, entry: Ended) -> None:
-        """Take the end of the open attempt."""
+        """Apply the end of the open attempt."""
         self.last, self.paused, self.ended = entry.result, None, entry.final
 
     def reopen(self) -> None:
-        """Take that the task is tried again."""
+        """Note that the task is to be tried again, with all of its attempts."""
         self.ended, self.tried = False, 0
 
     @property

@@ -80,11 +80,11 @@ class _Site:
         return 0 if time.monotonic() < self.down_until else self.place.at_once - self.used
 
     def take(self) -> None:
-        """Take note of one more session there."""
+        """Count one more session there."""
         self.used += 1
 
     def give_back(self) -> None:
-        """Take note of one less."""
+        """Count one session less."""
         self.used -= 1
 
     def note(self, trouble: Trouble | None) -> None:

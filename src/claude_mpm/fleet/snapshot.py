@@ -38,15 +38,15 @@ class Live(msgspec.Struct, kw_only=True):
     waits: bool = False
 
     def say(self, text: str) -> None:
-        """Take what Claude says."""
+        """Show what Claude says."""
         self.what = text[:_SHOWN] or self.what
 
     def ask(self, question: Question) -> None:
-        """Take a permission request."""
+        """Show a permission request."""
         self.waits, self.what = True, f"asks for {question.tool}"
 
     def observe(self, event: Event) -> None:
-        """Take any other event."""
+        """Show what another event says."""
         self.waits = self.waits and event.kind not in _GOES_ON
         if event.kind == "assistant" and not is_claude_code_text(event.data):
             tools = [block.name for block in event.data.message.blocks if block.name]

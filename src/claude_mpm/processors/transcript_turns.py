@@ -47,11 +47,11 @@ class _Open(msgspec.Struct):
     stop_reason: str | None = None
 
     def absorb(self, prompts: list[str]) -> None:
-        """Take prompts that were inserted into it."""
+        """Add prompts that were inserted into it."""
         self.prompts += prompts
 
     def answer(self, stop_reason: str | None) -> None:
-        """Take a message of Claude's own."""
+        """Note a message of Claude's own, with why it stopped."""
         self.answered, self.stop_reason = True, stop_reason
 
 

@@ -65,7 +65,7 @@ class MessageSocket:
         self._in_a_line = False
 
     def admit(self, quota: ByteQuota, limit: int) -> None:
-        """Take the client's quota, and the longest line that it may send, in bytes."""
+        """Set the client's quota, and the longest line that it may send, in bytes."""
         self.quota = quota
         self.lines.allow(limit)
 

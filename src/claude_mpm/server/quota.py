@@ -45,7 +45,7 @@ class ByteQuota:
         self._held.pop(owner, None)
 
     def set_stored(self, size: int) -> None:
-        """Take how many bytes are stored for its sessions."""
+        """Set how many bytes are stored for its sessions."""
         self.stored = size
 
     def store(self, size: int) -> bool:

@@ -194,7 +194,7 @@ class Index:
 
     @contextmanager
     def in_few_transactions(self) -> Iterator[None]:
-        """Let what is stored meanwhile share transactions, of half a second each.
+        """Let everything that is stored within the block share transactions of half a second each.
 
         Raises:
             StorageError: something could not be written, and with it others were lost that had

@@ -112,23 +112,23 @@ class _PendingPrompt(msgspec.Struct):
     taken_back_state: str = ""
 
     def type(self, status: ClaudeStatus, now: float) -> None:
-        """Take that it is typed."""
+        """Note that it has been typed, at a time of the monotonic clock."""
         self.status_before, self.since = status, now
 
     def wait_from(self, now: float) -> None:
-        """Take the moment from which its time to be accepted counts."""
+        """Set the time from which Claude has to accept it."""
         self.since = now
 
     def enter(self, now: float) -> None:
-        """Take that Enter is pressed."""
+        """Note that Enter was pressed."""
         self.entered = now
 
     def queue(self) -> None:
-        """Take that Claude seems to have it."""
+        """Note that Claude seems to have it."""
         self.queued = True
 
     def take_back(self, state: str, now: float) -> None:
-        """Take that it is removed from the input line."""
+        """Note that it was removed from the input line, and the state to report for it."""
         self.taken_back_at, self.taken_back_state = now, state
 
 
@@ -189,11 +189,11 @@ class PromptTyper:
     # --- what comes in ----------------------------------------------------------------------
 
     def share(self) -> None:
-        """Take that someone types on a screen too."""
+        """Note that someone types on a screen, too."""
         self.others_type = True
 
     def end(self) -> None:
-        """Take that the input has ended."""
+        """Note that the input has ended."""
         self.ended = True
 
     def receive(self, name: str, message: bytes) -> None:

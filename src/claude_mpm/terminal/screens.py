@@ -56,7 +56,7 @@ class Screen:
         self.reader = FrameReader()
 
     def resize(self, size: Size) -> None:
-        """Take its size."""
+        """Set its size."""
         self.size = size
 
     def send(self, message: bytes) -> None:
@@ -117,12 +117,12 @@ class Screens:
         return Size(min(size.rows for size in sizes), min(size.columns for size in sizes))
 
     def take_joined(self) -> bool:
-        """Return whether a screen has connected since the last call."""
+        """Return whether a screen has connected since the last call, and forget it."""
         joined, self._joined = self._joined, False
         return joined
 
     def note_running(self) -> None:
-        """Take that the program runs, so that nobody asks for that any more."""
+        """Note that the program runs: a request to continue it is answered by that."""
         self.continued = False
 
     def show(self, data: bytes) -> None:

@@ -52,7 +52,11 @@ class _Progress(msgspec.Struct):
     journal: int = 0
 
     def begin(self, copying: str, journal: int) -> None:
-        """Take that a transcript is about to be copied; none, where `copying` is empty."""
+        """Note which transcript is about to be copied; none, where `copying` is empty.
+
+        Args:
+            journal: the size of the journal before, in bytes.
+        """
         self.copying, self.journal = copying, journal
 
     def settle(self, journal: int) -> None:
@@ -69,7 +73,7 @@ class _Progress(msgspec.Struct):
         self.copying = ""
 
     def go_on_with(self, conversation: str) -> None:
-        """Take which conversation is the last."""
+        """Set which conversation is the last."""
         self.conversation = conversation
 
 

@@ -45,7 +45,7 @@ class _Held:
         self.open += 1
 
     def end(self) -> None:
-        """Count one less."""
+        """Count one turn less."""
         self.open -= 1
 
 

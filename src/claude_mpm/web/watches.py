@@ -23,7 +23,7 @@ class Bell:
         self.polls = False  # whether nothing rings it, so that one has to look
 
     def hang(self, *, polls: bool) -> None:
-        """Take whether nothing rings it."""
+        """Set whether it is polled, because nothing rings it."""
         self.polls = polls
 
     def ring(self) -> None:

@@ -107,7 +107,7 @@ class LineBuffer:
         self._searched = 0
 
     def allow(self, limit: int) -> None:
-        """Take another limit for the lines that follow, in bytes."""
+        """Set the limit of the lines that follow, in bytes."""
         self.limit = limit
 
     @property

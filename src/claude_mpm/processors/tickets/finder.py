@@ -77,7 +77,7 @@ class _Pending:
     length: int = 0
 
     def add_line(self, text: str) -> None:
-        """Take a line of the description, unless that is too long already."""
+        """Add a line to the description, unless that would be too long."""
         if text and self.length + len(text) <= _MAX_DESCRIPTION:
             self.lines.append(text)
             self.length += len(text)
