@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 ID = str(uuid.UUID(int=7))
 MAIN, AGENT = f"{ID}.jsonl", f"{ID}/subagents/agent-1.jsonl"
 LINE = b'{"type":"user"}\n'
-Make = "Callable[[Path], RecordStore]"
 
 
 class Shell(Environment):

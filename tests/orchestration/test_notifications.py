@@ -1,4 +1,4 @@
-"""Somebody is told when a session needs a person: once, with the reason and what answers it."""
+"""A notification that a session needs a person: once, with the reason and what answers it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hmac
 import json
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,7 +41,7 @@ HOSTILE = "$(touch /tmp/pwned); `id` \u202e\x1b[2J '\"<b>"
 
 
 class Told:
-    """A command that somebody is told by."""
+    """A command that notes each notification."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "told"
@@ -209,14 +208,10 @@ def test_what_hangs_or_fails_holds_nobody_up(
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     raw(tmp_path, monkeypatch, request("q1", "ls"))
-    begun = threading.Event()
-    with claude_of(
-        Notify(command=("sh", "-c", f"read x <{pipe}; exit 3")), permissions="ask"
-    ) as it:
-        assert it.ask("hello").wait(SECONDS).verdict.ok  # while the command waits
-        begun.set()
-        pipe.write_text("go on\n")
-    assert begun.is_set()
+    notify = Notify(command=("sh", "-c", f"read x <{pipe}; exit 3"))
+    with claude_of(notify, permissions="ask") as claude:
+        assert claude.ask("hello").wait(SECONDS).verdict.ok  # while the command waits
+        pipe.write_text("go on\n")  # it is open for reading only while the command runs
     assert "sh ended with status 3" in caplog.text
 
 

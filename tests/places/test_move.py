@@ -70,10 +70,6 @@ def words(name: str, options: dict[str, Any]) -> list[str]:
     return line + [word for pair in pairs for word in ("-o", pair)]
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def knows(model: ScriptedModel, prompt: str) -> bool:
     """Return whether the model got the word with a prompt."""
     return WORD in str(model.wait_for_request(prompt).body["messages"])
