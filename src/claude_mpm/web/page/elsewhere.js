@@ -7,7 +7,7 @@ const COLUMNS = ["Session", "State", "Place", "Project", "Cost", "Tickets", "Kno
 const INTERVAL = 15000; // milliseconds
 const SOON = 2500; // while the places are being asked
 
-// Asks at once and then again and again; ends with what it returns.
+// Asks at once, and then every INTERVAL; the function that it returns ends that.
 export function watchElsewhere(listener, refused = () => {}) {
   let timer = 0;
   let left = false;
@@ -40,7 +40,11 @@ export function waitingElsewhere(row) {
   return h("section", { class: "need permission", "aria-label": "Waits in another place" },
     h("header", {}, h("h2", {}, exact(`Waits in ${row.place}`)), pill(row.state)),
     h("p", {}, exact(oneLine(row.prompt, 70) || row.session), " ", h("span", { class: "dim" }, exact(row.cwd), ` · seen ${age(row.seen_at)} ago`)),
-    row.refusal ? h("p", {}, exact(row.refusal)) : h("p", {}, h("code", {}, exact(`claude-mpm attach --on ${row.place} ${row.session.slice(0, 8)}`))));
+    row.refusal ? h("p", {}, exact(row.refusal)) : h("p", {}, h("code", {}, exact(attachCommand(row)))));
+}
+
+function attachCommand(row) {
+  return `claude-mpm attach --on ${row.place} ${row.session.slice(0, 8)}`;
 }
 
 function draw(place, known) {
@@ -55,7 +59,7 @@ function draw(place, known) {
 
 function rowNode(row) {
   const cell = (label, ...content) => h("td", { "data-label": label }, content);
-  const how = row.refusal || `claude-mpm attach --on ${row.place} ${row.session.slice(0, 8)}`;
+  const how = row.refusal || attachCommand(row);
   return h("tr", { class: row.permission_requests ? "needs" : "", title: how },
     h("th", { scope: "row" }, exact(oneLine(row.prompt, 80) || row.session), h("small", {}, exact(row.session.slice(0, 12)))),
     cell("State", pill(row.state)),
