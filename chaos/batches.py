@@ -20,33 +20,43 @@ from claude_mpm.sessions.store import Store
 from claude_mpm.testing.faults import Killer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from chaos.world import World
     from claude_mpm.testing.faults import Dice
 
 _NAME = "batch"
-TASKS_PER_KILL, _AT_ONCE = 4, 8
+_TASKS_PER_KILL, _AT_ONCE = 4, 8
+MUST_NOT = (
+    "tasks without an outcome", "tasks that did not pass", "prompts that ran twice",
+    "attempts that nobody knows of", "costs that do not add up", "runners that failed",
+    "processes left",
+)  # fmt: skip
 _COMMAND = "from claude_mpm.cli.main import main; main()"
 
 
 def batches(number: int, dice: Dice, share: float) -> Figures:
     """Kill the runner of a batch so many times."""
-    figures = Figures(
-        title="The runner of a batch is killed",
-        must_not=(
-            "tasks without an outcome", "tasks that did not pass", "prompts that ran twice",
-            "attempts that nobody knows of", "costs that do not add up", "runners that failed",
-            "processes left",
-        ),
-    )  # fmt: skip
+    figures = Figures(title="The runner of a batch is killed", must_not=MUST_NOT)
+    return play_in(worlds(number, share), KilledBatch, dice, figures)
+
+
+def play_in(
+    where: Iterable[tuple[type[World], int]], kind: type[KilledBatch], dice: Dice, figures: Figures
+) -> Figures:
+    """Play a batch in each world, and return the figures.
+
+    Args:
+        where: the worlds, each with how often the runner is killed in it; 0 leaves it out.
+    """
     clock = Clock()
-    for make, kills in worlds(number, share):
+    for make, kills in where:
         if kills:
             with make() as world:
-                KilledBatch(world, dice.part(make.kind), figures, kills).play()
+                kind(world, dice.part(make.kind), figures, kills).play()
                 world.keep = not figures.ok
-            figures.played[make.kind] += kills * TASKS_PER_KILL
+            figures.played[make.kind] += kills * _TASKS_PER_KILL
     figures.took = clock.seconds
     return figures
 
@@ -59,7 +69,7 @@ class KilledBatch:
         self.dice = dice
         self.figures = figures
         self._kills = kills
-        self._tasks = [f"t{n}" for n in range(kills * TASKS_PER_KILL)]
+        self._tasks = [f"t{n}" for n in range(kills * _TASKS_PER_KILL)]
         self.slow = 4.0 if world.kind == "Claude Code" else 1.0
 
     def where(self) -> list[str]:

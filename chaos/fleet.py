@@ -13,9 +13,9 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chaos.batches import TASKS_PER_KILL, KilledBatch
-from chaos.figures import Clock, Figures
-from chaos.world import RealWorld, StandInWorld
+from chaos.batches import MUST_NOT, KilledBatch, play_in
+from chaos.figures import Figures
+from chaos.world import RealWorld, StandInWorld, worlds
 from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.fleet.ledger import Ledger
 from claude_mpm.sessions.store import Store
@@ -37,29 +37,18 @@ _WORKS = "2"  # seconds that the stand-in takes for a prompt
 
 
 def fleet(number: int, dice: Dice, share: float) -> Figures:
-    """Kill the runner of a batch over several places so many times, and trouble the places.
+    """Kill the runner of a batch over several places so many times, and disturb the places.
 
     Raises:
         UsageError: the places do not run.
     """
     figures = Figures(
         title="The runner of a batch is killed, and its places are cut off and killed",
-        must_not=(
-            "tasks without an outcome", "tasks that did not pass", "prompts that ran twice",
-            "attempts that nobody knows of", "costs that do not add up", "runners that failed",
-            "processes left", "containers left",
-        ),
-    )  # fmt: skip
-    clock = Clock()
-    real = max(1, round(number * share)) if share else 0
-    for make, kills in ((_ShellWorld, number - real), (_FarWorld, real)):
-        if kills:
-            with make() as world:
-                _Fleet(world, dice.part(make.kind), figures, kills).play()
-                world.keep = not figures.ok
-            figures.played[make.kind] += kills * TASKS_PER_KILL
-    figures.took = clock.seconds
-    return figures
+        must_not=(*MUST_NOT, "containers left"),
+    )
+    kills = [count for _, count in worlds(number, share)]
+    where = zip((_ShellWorld, _FarWorld), kills, strict=True)
+    return play_in(where, _Fleet, dice, figures)
 
 
 def _place_env(name: str) -> dict[str, str]:
@@ -140,13 +129,13 @@ class _Fleet(KilledBatch):
         environ = {"environ": self.world.environ()}
         far = {**environ, "config": str(self._config), "claude_path": self.world.claude()}
         mount = f"{self.world.claude()}:/usr/local/bin/claude:ro"
-        box = {"image": self._docker["IMAGE"], "network": "host", "mounts": [mount], **environ}
+        box = {
+            "image": self._docker["IMAGE"], "network": "host", "mounts": [mount],
+            "claude_path": "claude", **environ,
+        }  # fmt: skip
         places: dict[str, Any] = {
             "here": {"options": environ},
-            "box": {
-                "orchestrator": "docker",
-                "options": {**box, **environ, "claude_path": "claude"},
-            },
+            "box": {"orchestrator": "docker", "options": box},
             **{host: {"orchestrator": "ssh", "options": {**far, "host": host}} for host in _HOSTS},
         }
         docker = {"DOCKER_HOST": self._docker["DOCKER_HOST"]}
