@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,8 +45,8 @@ class _Side:
         """Return how long both runs took, and what the kill cost."""
         begin = time.monotonic()
         runner = self._start(0, env)
-        while _asked(model) < tasks // 2 and runner.poll() is None:
-            time.sleep(_LOOK)
+        while _asked(model) < tasks // 2 and not _has_ended(runner):
+            continue
         runner.send_signal(signal.SIGKILL)
         runner.wait()
         found: dict[str, float] = {"seconds": time.monotonic() - begin, "kept": self._results()}
@@ -61,6 +62,13 @@ class _Side:
             self._commands[number], env=dict(env), cwd=env["HOME"], stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+
+
+def _has_ended(runner: subprocess.Popen[bytes]) -> bool:
+    """Return whether a runner ends until it is time for the next look."""
+    with suppress(subprocess.TimeoutExpired):
+        runner.wait(_LOOK)
+    return runner.returncode is not None
 
 
 def _asked(model: ScriptedModel) -> int:
