@@ -70,10 +70,11 @@ def push(
     with caught_up(app) as store:
         name = session_id(store, session)
         with _ledger(store, tracker) as ledger:
-            filed = tracker.filed()
-            steps = plan(_said(store, name, "open"), ledger, filed, most=most)
+            filed, said = tracker.filed(), _said(store, name, "open")
+            steps = plan(said, ledger, filed, most=most)
             if isinstance(tracker, ClosingTracker):
-                still_open = {issue.fingerprint for issue, _ in _said(store, None, "open")}
+                everywhere = said if name is None else _said(store, None, "open")
+                still_open = {issue.fingerprint for issue, _ in everywhere}
                 steps += closings(_said(store, name, "closed"), still_open, ledger, filed)
             if yes and not public and _files(steps) and tracker.is_public():
                 raise UsageError(
