@@ -33,7 +33,7 @@ _STATES: dict[str, Literal["pending", "in_progress", "completed"]] = {
 _TITLE = 200  # characters
 _OUTPUT = 50_000  # characters of what a tool gave
 _MOST_STREAMED = 1000  # messages of which it is known that they were shown in pieces
-_MOST_COMMANDS = 1000  # uses of the shell whose end has not been seen
+_MOST_COMMANDS = 1000  # uses of the shell without an end yet; then the oldest is forgotten
 _SHELL = "Bash"
 _EXIT = re.compile(r"Exit code (\d{1,3})(?:\n|$)")
 # Claude's permission modes that an editor may choose, with what Claude does in each.
@@ -52,7 +52,7 @@ _SAME_MODE = {"manual": "default"}  # another name of it, in the settings
 
 
 class PromptBegun(NamedTuple):
-    """In the place of an update: Claude has begun with a prompt whose text the fold does not have.
+    """Stands for an update: Claude has begun with a prompt whose text the fold does not have.
 
     Args:
         uuid: of the prompt.

@@ -30,7 +30,13 @@ _LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 class Beads(ClosingTracker):
     """Files issues in the Beads of a folder.
 
-    (The pages of `bd create`, `list` and `comments`, and of its JSON, as of bd 1.3.)
+    (Source: the pages of `bd create`, `list`, `comments` and `close`, and of its JSON, of bd 1.3.)
+
+    Args:
+        target: the folder; a relative one is below the current folder.
+
+    Raises:
+        UsageError: neither it nor a folder above has Beads.
     """
 
     default_target = "."

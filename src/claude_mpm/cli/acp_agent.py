@@ -171,7 +171,7 @@ class EditorSession:
         await self._updates.join()
 
     async def prompt(self, text: str) -> PromptResponse:
-        """Give Claude a prompt; return what the editor is told of its turn.
+        """Give Claude a prompt, wait for the end of its turn, and return the editor's response.
 
         Raises:
             MPMError: Claude takes no prompt.
@@ -183,7 +183,7 @@ class EditorSession:
         return await self.finish(turn)
 
     async def finish(self, turn: Turn) -> PromptResponse:
-        """Wait for the end of a turn, and return what the editor is told of it."""
+        """Wait for the end of a turn, and return the response for the editor."""
         self.turn = turn
         try:
             await turn

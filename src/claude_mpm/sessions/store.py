@@ -121,7 +121,7 @@ class Store:
         return _only(prefix, self._named(prefix))
 
     def _named(self, prefix: str) -> list[SessionFolder]:
-        """Return the folders whose names begin so; nothing is looked for in the others."""
+        """Return the folders whose names begin so, none for an empty name; no folder is opened."""
         entries = self.entries() if prefix else ()
         return [SessionFolder(Path(e.path)) for e in entries if e.name.startswith(prefix)]
 
@@ -216,7 +216,7 @@ class Store:
             self.index.forget_all()  # a damaged index raises here, and is no session's fault
             for folder in self.sessions():
                 try:
-                    self._read_anew(folder)
+                    self._read_again(folder)
                 except StorageError as error:
                     if on_error is None:
                         raise
@@ -224,9 +224,9 @@ class Store:
 
     def _rebuild_one(self, folder: SessionFolder) -> None:
         self.index.forget(folder.path.name)
-        self._read_anew(folder)
+        self._read_again(folder)
 
-    def _read_anew(self, folder: SessionFolder) -> None:
+    def _read_again(self, folder: SessionFolder) -> None:
         """Read a session of which the index knows nothing, with what users decided about it."""
         session = folder.path.name
         self.catch_up(folder)
@@ -282,7 +282,6 @@ def decisions(folder: SessionFolder) -> list[dict[str, Any]]:
 
 
 def _only(prefix: str, matching: Sequence[SessionFolder]) -> SessionFolder:
-    # None for an empty name, which is a slip.
     exact = [folder for folder in matching if folder.path.name == prefix]
     found = exact or matching
     if len(found) == 1:
