@@ -89,7 +89,7 @@ def _converse(task: Task) -> int:
 
 
 def _note(turn: Turn, task: Task, journal: Path) -> bool:
-    """Keep what a turn came to, and when in the journal that was; tell if it was lost."""
+    """Keep the outcome of a turn, and when in the journal that was; return whether it was lost."""
     turn.wait()
     note = {"uuid": turn.uuid, "outcome": turn.verdict.outcome, "size": journal.stat().st_size}
     with Path(task.verdicts).open("ab") as verdicts:

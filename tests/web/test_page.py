@@ -78,7 +78,7 @@ def enter(browser: Browser, page: OpenedPage) -> Iterator[Enter]:
 
 
 def is_wrong(said: Any) -> bool:
-    """Return whether the console tells of more than a lost server, or a door that held."""
+    """Return whether a message is more than a lost server, or text that was kept from markup."""
     known = ("Failed to load resource", "requires 'TrustedHTML'")
     return said.type == "error" and not any(each in said.text for each in known)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--rebuild-index", is_flag=True, help="Build the index anew from the journals.")
+@click.option("--rebuild-index", is_flag=True, help="Build the index again from the journals.")
 @click.option(
     "--sweep", is_flag=True, help="End and remove what sessions that were killed have left."
 )
@@ -135,7 +135,7 @@ def _rebuild(app: App) -> None:
         count = sum(1 for _ in store.sessions())
     finally:
         store.close()
-    app.note(f"the index of {count} sessions is built anew")
+    app.note(f"the index of {count} sessions is built again")
 
 
 def _rebuild_or_replace(app: App, store: Store) -> None:
@@ -144,7 +144,7 @@ def _rebuild_or_replace(app: App, store: Store) -> None:
         store.rebuild(on_error=warn)
     except StorageError as error:
         store.close()
-        app.note(f"{error}; it is made anew")
+        app.note(f"{error}; it is made again")
         for name in ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm"):
             (store.path / name).unlink(missing_ok=True)
         store.rebuild(on_error=warn)

@@ -193,7 +193,7 @@ def asks_for_value(claude_args: Sequence[str]) -> bool:
 
 
 def wire_of(command: object) -> Wire:
-    """Tell which wire a command speaks that a subclass started, from its arguments."""
+    """Return the wire that a command speaks which a subclass started, by its arguments."""
     words = command.split() if isinstance(command, str) else command
     if isinstance(words, list | tuple) and "stream-json" in " ".join(map(str, words)):
         return WIRES["stream-json"]

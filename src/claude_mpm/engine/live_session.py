@@ -536,7 +536,7 @@ class LiveSession:
         self.environment.rejoin(self.folder, self.options.start_timeout)
 
     def claim(self) -> bool:
-        """Try to become the one who starts Claude and gives it what was put; tell if we are."""
+        """Try to own the session, and with it the start of Claude; return whether we do."""
         return self.ownership.claim()
 
     def detach(self) -> None:

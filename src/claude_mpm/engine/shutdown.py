@@ -143,7 +143,7 @@ class Shutdown:
 
 
 def end_what_is_left(folder: SessionFolder, *, processes: bool) -> bool:
-    """End what a session has left that its files say nothing of; tell if there was something.
+    """End what a session has left that its files say nothing of; return whether there was any.
 
     Args:
         folder: the session's; its record need not be readable.

@@ -90,6 +90,7 @@ def _session(container: _Container, end: int) -> FarSession:
 
 
 def _is_readable(folder: SessionFolder) -> bool:
+    """Return whether this account may read a folder, and it is on this machine."""
     try:
         return folder.journal.size() >= 0
     except (OSError, StorageError):

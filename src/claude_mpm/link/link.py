@@ -79,7 +79,7 @@ def read_far(folder: SessionFolder) -> tuple[Far, int]:
         module = importlib.import_module(f"claude_mpm.link.{spec.kind}")
         return module.open_far(msgspec.json.decode(data), folder), spec.base
     except (ImportError, AttributeError, ValueError, RecursionError) as error:
-        reason = f"not what a link needs ({error}); resume the session to have it made anew"
+        reason = f"not what a link needs ({error}); resume the session to have it made again"
         raise StorageError(f"{folder.link_file}: {reason}") from error
 
 

@@ -172,7 +172,7 @@ class Budget(Observer):
         self._sum_at_start = told
 
     def _count(self, line: bytes) -> bool:
-        """Count the tokens of a message; tell if there were any."""
+        """Count the tokens of a message; return whether there were any."""
         try:
             message = _decode(line).message
         except NOT_JSON:
