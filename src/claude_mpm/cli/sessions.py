@@ -106,6 +106,7 @@ def _rows(store: Store, *, all_: bool) -> Iterator[SessionRow]:
         kept = settled.row(entry, stamped)
         if kept is not None and not all_ and ended >= _RECENT:
             continue
+        # It has ended; without a row that can be read, it was never listed, or by another release.
         if kept and (row := kept_row(kept)) is not None:
             yield row
             ended += 1

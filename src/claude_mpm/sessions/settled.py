@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.index import Index
 
-# A change just after a look at a folder may leave its time as it was, so fine as that is counted.
+# A file system counts times coarsely: a change just after a look may leave the time as it was.
 _SETTLES = 2_000_000_000  # nanoseconds
 
 
 def stamp(entry: os.DirEntry[str]) -> str:
-    """Return what is different once a session was changed; empty where nothing shows that yet.
+    """Return a text that differs once a session was changed; empty where that cannot be seen yet.
 
     Each start, prompt and end makes, renames or removes a file directly in the session's folder or
     in its `exchange`; the journal grows; what else is said in a row stands in the record.
@@ -53,7 +53,7 @@ class Settled:
         self._new: dict[str, tuple[str, bytes]] = {}
 
     def row(self, entry: os.DirEntry[str], stamped: str) -> bytes | None:
-        """Return what was noted of a session as it is now; None where it is none of those.
+        """Return the row that was noted of a session, empty for none; None where it is not settled.
 
         Args:
             entry: of its folder.
@@ -67,7 +67,7 @@ class Settled:
 
         Args:
             stamped: what `stamp` returned for it before it was looked at.
-            row: what is to be returned for it by `row`.
+            row: what `row` is to return for it; empty where nobody has listed it yet.
         """
         if not stamped or folder.exit_status() is None:
             return
