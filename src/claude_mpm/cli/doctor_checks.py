@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -423,13 +424,13 @@ def check_watching() -> Check:
 def settings_rows(resolved: Resolved) -> list[dict[str, Any]]:
     """Return every setting with its value and where that came from.
 
-    What may be secret is left out: the options of places, and the path of a webhook.
+    What may be secret is left out: the options of places, and what follows the host of a webhook.
     """
     values = msgspec.structs.asdict(resolved.settings)
     values["places"] = {name: place.orchestrator for name, place in values["places"].items()}
     if hook := values["notify_webhook"]:
         scheme, _, rest = hook.partition("://")
-        host = rest.partition("/")[0].rpartition("@")[2]
+        host = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
         values["notify_webhook"] = f"{scheme}://{host}/…"
     return [
         {"setting": key, "value": value, "from": resolved.origin[key]}
