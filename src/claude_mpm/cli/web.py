@@ -141,7 +141,7 @@ def _serve(
 
 @contextmanager
 def page_beside(app: App) -> Iterator[tuple[Page, str]]:
-    """Serve the page on this machine meanwhile; give it, and a link that lets one browser in.
+    """Serve the page on this machine within the block; yield it, and a link for one browser.
 
     Raises:
         UsageError: its packages are not installed.

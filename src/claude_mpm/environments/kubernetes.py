@@ -259,7 +259,8 @@ class Kubernetes(Environment):
             return super().far_sessions(end)
         pods = self.kubectl.labelled(LABEL)
         running = [pod for pod in pods if runs(pod)]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        # Each thread waits for one pod; they share nothing that changes.
+        with ThreadPoolExecutor(_AT_ONCE, "claude-mpm-pods") as pool:
             listed = [*pool.map(partial(self._sessions_in, end=end), running[:MOST])]
         found = [session for each in listed for session in each]
         return Listed(found[:MOST], max(0, len(running) - MOST))

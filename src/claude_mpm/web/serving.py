@@ -69,7 +69,10 @@ async def serve(
 
 @contextmanager
 def served_beside(page: Page, listener: socket.socket) -> Iterator[None]:
-    """Serve a page by plain HTTP in a thread of its own meanwhile."""
+    """Serve a page by plain HTTP within the block, by a loop in a thread of its own.
+
+    This thread makes the loop and the other runs it; it is reached by `call_soon_threadsafe` alone.
+    """
     server = _server(page, None)
     with (
         asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner,
