@@ -253,7 +253,7 @@ class App:
         if not self.quiet:
             echo(self.redactor.text(text), err=True, **style)
 
-    def tell(self, message: str) -> None:
+    def print_error(self, message: str) -> None:
         """Print an error or a warning as one line on standard error, also when quiet."""
         echo(f"claude-mpm: {one_line(self.redactor.text(message))}", err=True)
 

@@ -100,10 +100,10 @@ def run_words(app: App, words: list[str]) -> int:
     try:
         status = cli.main(words, "claude-mpm", standalone_mode=False, obj=app, color=colour)
     except click.ClickException as error:
-        app.tell(_with_help(error))
+        app.print_error(_with_help(error))
         return error.exit_code
     except click.Abort:  # click's name for Ctrl-C, behind which it has ended the line
-        app.tell("interrupted")
+        app.print_error("interrupted")
         return INTERRUPTED
     return status if isinstance(status, int) else 0
 

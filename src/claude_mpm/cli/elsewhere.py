@@ -73,9 +73,9 @@ def look_in(app: App, store: Store, places: Sequence[Place], *, end: int = 0) ->
             known = "nothing is known of it"
             if each.seen_at is not None:
                 known = f"what is listed of it is {age(time.time() - each.seen_at)} old"
-            app.tell(f"place {each.place} does not answer: {each.reason}; {known}")
+            app.print_error(f"place {each.place} does not answer: {each.reason}; {known}")
         elif each.more:
-            app.tell(f"place {each.place}: {each.more} older sessions are not listed")
+            app.print_error(f"place {each.place}: {each.more} older sessions are not listed")
     return seen
 
 

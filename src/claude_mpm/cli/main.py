@@ -50,14 +50,14 @@ def _status_of(app: App, words: list[str]) -> int:
         return _ended_by(app, error)
     except KeyboardInterrupt:
         echo(err=True)  # behind the ^C that the terminal shows
-        app.tell("interrupted")
+        app.print_error("interrupted")
         return INTERRUPTED
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not error.filename and _is_adrift():
-            app.tell("the current folder is gone; change to one that exists")
+            app.print_error("the current folder is gone; change to one that exists")
             return 1
         place = f"{error.filename}: " if error.filename else ""
-        app.tell(f"{place}{error.strerror or error}; mend it and try again")
+        app.print_error(f"{place}{error.strerror or error}; mend it and try again")
         return 1
     return status
 
@@ -65,7 +65,7 @@ def _status_of(app: App, words: list[str]) -> int:
 def _ended_by(app: App, error: MPMError) -> int:
     """Print an error and return its exit status."""
     if not isinstance(error, ReaderGone):  # the reader has ended on purpose
-        app.tell(str(error))
+        app.print_error(str(error))
     return error.exit_status
 
 

@@ -88,7 +88,7 @@ def _move(app: App, here: App, folder: SessionFolder, *, now: bool, stays: bool)
             {"session": name, "from": was.orchestrator, "to": meta.orchestrator, "cwd": meta.cwd,
              "running": stays, "dropped_lines": dropped}
         )  # fmt: skip
-    _tell(app, folder, was.cwd, stays=stays, dropped=dropped)
+    _report(app, folder, was.cwd, stays=stays, dropped=dropped)
     return 0
 
 
@@ -100,7 +100,7 @@ def _leave(there: MPMOrchestrator, *, stays: bool) -> None:
         there.stop()
 
 
-def _tell(app: App, folder: SessionFolder, was: str, *, stays: bool, dropped: int) -> None:
+def _report(app: App, folder: SessionFolder, was: str, *, stays: bool, dropped: int) -> None:
     meta, name = folder.read_meta(), folder.path.name[:8]
     cwd = meta.cwd or folder.read_place().get("cwd", "") or "the place's own folder"
     verb = "attach" if stays else "resume"

@@ -116,7 +116,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notifications:
-    """Sends the notifications of a session, each once, in a thread of its own: `tell` never waits.
+    """Sends the notifications of a session, each once, in a thread of its own: `send` never waits.
 
     Args:
         folder: the session's, in which it is noted what was sent.
@@ -127,12 +127,12 @@ class Notifications:
         self._folder = folder
         self._notify = notify
         self._queue: queue.Queue[Notification | None] = queue.Queue(_MOST_WAITING)
-        # Guards whether there is a thread: taken by the reader of the session, in `tell`, and by
+        # Guards whether there is a thread: taken by the reader of the session, in `send`, and by
         # whoever closes it.
         self._beginning = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def tell(self, notification: Notification) -> None:
+    def send(self, notification: Notification) -> None:
         """Send a notification soon; returns at once."""
         with self._beginning:
             if self._thread is None:
@@ -161,11 +161,11 @@ class Notifications:
     def _run(self) -> None:
         while (notification := self._queue.get()) is not None:
             try:
-                self.tell_now(notification)
+                self.send_now(notification)
             except (MPMError, OSError) as error:
                 _log.warning("the notification of %s is not sent: %s", notification.event, error)
 
-    def tell_now(self, notification: Notification) -> bool:
+    def send_now(self, notification: Notification) -> bool:
         """Send a notification, unless another process has; return whether it was sent here.
 
         Raises:

@@ -128,7 +128,7 @@ def _look(
 
 def _notify(folder: SessionFolder, notifications: Notifications, found: dict[str, Any]) -> None:
     meta = folder.read_meta()
-    notifications.tell_now(
+    notifications.send_now(
         Notification(
             session=meta.session_id,
             environment=meta.environment,

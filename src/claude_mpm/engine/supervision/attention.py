@@ -60,7 +60,7 @@ class Attention(Observer):
         if event.kind == "control_request" and not callable(self._live.options.permissions):
             asked = self._live.state.asked.get(event.data.request_id)
             if asked is not None:
-                self._tell(**of_request(self._live.folder, asked.request_id, asked.request))
+                self._send(**of_request(self._live.folder, asked.request_id, asked.request))
         self._look_at_turns()
         if self._budget is not None and event.kind in ("assistant", "control_response", "turn"):
             self._look_at_budget(self._budget)
@@ -92,7 +92,7 @@ class Attention(Observer):
                 ended.append(self._turns.popleft())
         for turn in ended:
             if found := of_verdict(self._live.folder, turn.uuid, turn.verdict):
-                self._tell(**found)
+                self._send(**found)
 
     def _look_at_budget(self, budget: Budget) -> None:
         turn = self._live.turns.active
@@ -103,19 +103,19 @@ class Attention(Observer):
                 "day": f"day {date.today().isoformat()}",
             }[span]
             name = self._live.folder.path.name[:8]
-            self._tell(
+            self._send(
                 event="budget-near",
                 id=identity,
                 reason=f"the budget of this {span} is nearly used up: {found}",
                 command=f"claude-mpm show {name}",
             )
 
-    def _tell(self, event: Kind, id: str, reason: str, command: str, tool: str = "") -> None:
+    def _send(self, event: Kind, id: str, reason: str, command: str, tool: str = "") -> None:
         with self._looking:
             if self._notifications is None:
                 self._notifications = Notifications(self._live.folder, self._notify)
             notifications = self._notifications
-        notifications.tell(
+        notifications.send(
             Notification(
                 event=event,
                 id=id,
