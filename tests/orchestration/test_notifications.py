@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,13 @@ from calls import call
 from claude_mpm import create_orchestrator
 from claude_mpm.cli.app import notify_of
 from claude_mpm.config.settings import load_settings
-from claude_mpm.engine.notification import SECRET_VARIABLE, SIGNATURE, Notify
+from claude_mpm.engine.notification import (
+    SECRET_VARIABLE,
+    SIGNATURE,
+    Notification,
+    Notifications,
+    Notify,
+)
 from claude_mpm.environments.variables import carried, inherited
 from claude_mpm.errors import UsageError
 from claude_mpm.sessions.store import Store
@@ -181,6 +188,41 @@ def test_a_webhook_gets_the_event_with_its_signature(
         expected = hmac.new(b"a secret of mine", body, hashlib.sha256).hexdigest()
         assert hook.headers[SIGNATURE.lower()] == f"sha256={expected}"
     assert json.loads(body)["event"] == "permission-request"
+
+
+def one_event() -> Notification:
+    return Notification(
+        event="ended-badly", id="t1", session="s", reason="why", command="resume", at=0.0
+    )
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_webhook_that_speaks_no_http_ends_no_telling(caplog: pytest.LogCaptureFixture) -> None:
+    with claude_of(Notify()) as claude, socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            client, _ = server.accept()
+            with client:
+                client.recv(1 << 16)
+                client.sendall(b"220 mail.example ESMTP\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/told"
+        folder = claude.store.folder(claude.session_id)
+        assert Notifications(folder, Notify(webhook=url)).tell_now(one_event())
+    assert "no answer of HTTP" in caplog.text
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_what_is_posted_on_this_machine_goes_by_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with claude_of(Notify()) as claude, Webhook() as hook, Webhook() as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        notify = Notify(webhook=f"http://127.0.0.1:{hook.port}/told")
+        folder = claude.store.folder(claude.session_id)
+        Notifications(folder, notify).tell_now(one_event())
+        assert (len(hook.bodies), len(proxy.bodies)) == (1, 0)
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -254,7 +254,8 @@ def _run(words: Sequence[str], data: bytes, environ: dict[str, str]) -> None:
 def _post(notify: Notify, notification: Notification) -> None:
     if not notify.webhook:
         return
-    from urllib.request import HTTPRedirectHandler, Request, build_opener
+    from http.client import HTTPException
+    from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
     class NoRedirects(HTTPRedirectHandler):
         """Follows none: the event is for the server that was named."""
@@ -267,8 +268,13 @@ def _post(notify: Notify, notification: Notification) -> None:
     if secret := read_secret(notify):
         headers[SIGNATURE] = "sha256=" + hmac.new(secret, data, hashlib.sha256).hexdigest()
     request = Request(notify.webhook, data=data, headers=headers, method="POST")
-    with build_opener(NoRedirects).open(request, timeout=_ANSWERING):
-        pass
+    # What is plain stays on this machine, whatever proxy its user has.
+    proxies = [ProxyHandler({})] if request.type == "http" else []
+    try:
+        with build_opener(NoRedirects, *proxies).open(request, timeout=_ANSWERING):
+            pass
+    except HTTPException as error:  # what answers speaks no HTTP
+        raise OSError(f"the webhook gave no answer of HTTP: {error!r:.100}") from error
 
 
 def read_secret(notify: Notify) -> bytes:
