@@ -13,6 +13,7 @@ import pytest
 
 from claude_mpm.bridges.beads import Beads
 from claude_mpm.bridges.trackers import Issue, TrackerFailed
+from claude_mpm.config.trust import set_trust
 from claude_mpm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.beads = folder / ".beads"
         self.beads.mkdir()
+        set_trust(folder, trusted=True)
 
     @property
     def issues(self) -> list[dict[str, Any]]:
@@ -146,6 +148,12 @@ def test_the_folder_above_is_the_same_tracker(project: Project, tmp_path: Path) 
     assert Beads("below").address == Beads(".").address == f"beads:{project.beads}"
     with pytest.raises(UsageError, match="bd init"):
         Beads(str(tmp_path / "programs"))
+
+
+def test_the_hooks_of_a_project_that_is_not_trusted_are_not_run(project: Project) -> None:
+    set_trust(project.beads.parent, trusted=False)
+    with pytest.raises(UsageError, match="is not trusted.*claude-mpm trust"):
+        Beads(".")
 
 
 def test_without_bd_the_error_says_what_to_install(

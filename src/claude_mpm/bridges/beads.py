@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from claude_mpm.bridges.trackers import (
     TrackerFailed,
     fingerprint_in,
 )
+from claude_mpm.config.trust import is_trusted
 from claude_mpm.errors import UsageError
 
 _FOLDER = ".beads"
@@ -28,7 +30,9 @@ _LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
 
 class Beads(ClosingTracker):
-    """Files issues in the Beads of a folder.
+    """Files issues in the Beads of a folder, which has to be trusted.
+
+    `bd` runs what its data name: the hooks in `.beads/hooks`, and those of its `config.yaml`.
 
     (Source: the pages of `bd create`, `list`, `comments` and `close`, and of its JSON, of bd 1.3.)
 
@@ -117,13 +121,18 @@ def _database_of(folder: Path) -> Path:
     """Return the folder of the data that `bd` uses there: the nearest above it, or `BEADS_DIR`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it came with a project that is not trusted.
     """
     if given := os.environ.get("BEADS_DIR"):
         return Path(os.path.realpath(given))
     for each in (folder, *folder.parents):
         if (each / _FOLDER).is_dir():
-            return each / _FOLDER
+            if is_trusted(each):
+                return each / _FOLDER
+            raise UsageError(
+                f"{each} is not trusted, and bd runs the hooks that its {_FOLDER} names; look at"
+                f" them, then: claude-mpm trust {shlex.quote(str(each))}"
+            )
     raise UsageError(
         f"beads:{folder} has no {_FOLDER}, there or above; `bd init` makes one, or name a folder"
         " with --to beads:FOLDER"
