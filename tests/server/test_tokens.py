@@ -14,6 +14,7 @@ import pytest
 
 from claude_mpm.errors import LaunchError
 from claude_mpm.link.far import FarFailed, LinkCut
+from claude_mpm.server.quota import ByteQuota
 from claude_mpm.server.tokens import TokenLimits, Tokens
 from claude_mpm.wire.remote import InputMessage
 from served import raw, reason, say, until
@@ -148,6 +149,13 @@ def test_no_longer_message_than_allowed(served: Served) -> None:
     assert claude.get_output(60) == "x" * 4999
     near = (served.state.parent / "near").rglob("host.log")
     assert "a message of 5001 bytes is longer than 5000" in "".join(p.read_text() for p in near)
+
+
+def test_no_more_records_of_conversations_than_allowed() -> None:
+    quota = ByteQuota(TokenLimits(message_bytes=1 << 20))
+    assert all(quota.keep(f"-work/{n}.jsonl", 1 << 20) for n in range(64))
+    assert not quota.keep("-work/further.jsonl", 0)
+    assert quota.keep("-work/0.jsonl", 1 << 20)  # it takes the place of the one before
 
 
 def test_who_sends_faster_than_allowed_is_read_more_slowly(served: Served) -> None:

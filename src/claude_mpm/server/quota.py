@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 # Both in messages of the longest size, but at least this many bytes.
 _IN_MEMORY, _LEAST_IN_MEMORY = 4, 16 << 20
 _ON_DISK, _LEAST_ON_DISK = 64, 64 << 20
+_LEAST_KEPT = 1 << 16  # bytes that a file of a record counts, so that there are not too many
 
 
 class ByteQuota:
@@ -26,6 +27,7 @@ class ByteQuota:
         self._memory = max(_IN_MEMORY * limits.message_bytes, _LEAST_IN_MEMORY)
         self._disk = max(_ON_DISK * limits.message_bytes, _LEAST_ON_DISK)
         self._held: dict[object, int] = {}
+        self._kept: dict[str, int] = {}  # files of records that clients brought, by their names
         self.stored: int | None = None
 
     def hold(self, owner: object, size: int) -> bool:
@@ -54,6 +56,20 @@ class ByteQuota:
             return False
         self.stored += size
         return True
+
+    def keep(self, name: str, size: int) -> bool:
+        """Return whether a file of a record may be kept; if so, it counts, once under its name."""
+        others = sum(self._kept.values()) - self._kept.get(name, 0)
+        counted = max(size, _LEAST_KEPT)
+        if others + counted > self._disk:
+            return False
+        self._kept[name] = counted
+        return True
+
+    @property
+    def no_room(self) -> str:
+        """The error message for too many records of conversations."""
+        return f"this token has brought records of {self._disk} bytes already; no more are kept"
 
     @property
     def no_memory(self) -> str:

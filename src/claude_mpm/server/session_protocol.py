@@ -189,7 +189,10 @@ class SessionProtocol:
             quota = sessions.quota(token)
             if not quota.hold(upload, upload.in_memory):
                 raise Refused(quota.no_memory, again=True)
-            await sessions.reserve_disk(token, piece.size)
+            if not isinstance(upload, RecordUpload):
+                await sessions.reserve_disk(token, piece.size)
+            elif not quota.keep(piece.name, piece.size):
+                raise Refused(quota.no_room)
         except BaseException:
             self._close_upload(upload)
             raise
