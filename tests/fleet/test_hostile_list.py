@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from claude_mpm.environments.container_list import list_containers
 from claude_mpm.environments.far_sessions import MOST, FarSession, read_list
+from claude_mpm.environments.local import Local
 from claude_mpm.errors import LaunchError
 from claude_mpm.fleet.elsewhere import read_session
+from claude_mpm.journal.layout import Meta, SessionFolder, Start
 from claude_mpm.link.far import FarState
+from claude_mpm.server.session_manager import SessionManager
+from claude_mpm.server.tokens import anonymous
 from claude_mpm.sessions.status import State
+from claude_mpm.sessions.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WORDS = st.sampled_from(
     (b"session /a/far/0/s", b"session ../x", b"pid 1 1", b"pid -1 x", b"exit 0", b"exit 1e9",
@@ -76,3 +88,59 @@ def test_a_journal_is_read_whatever_is_in_it(lines: list[bytes]) -> None:
 def test_an_answer_without_its_end_is_no_answer(answer: bytes) -> None:
     with pytest.raises(LaunchError, match="far: its list of sessions is cut short"):
         read_list("far", answer)
+
+
+class Containers:
+    """An engine that has a container of each of these folders."""
+
+    def __init__(self, *folders: SessionFolder) -> None:
+        self._folders = folders
+
+    def run(self, *words: str) -> str:
+        return "\n".join(f"{n:064x}" for n, _ in enumerate(self._folders))
+
+    def quietly(self, *words: str) -> str:
+        made = [
+            {"id": f"{n:064x}", "runs": True, "created": "", "session": folder.path.name,
+             "mounts": [{"Source": str(folder.exchange)}]}
+            for n, folder in enumerate(self._folders)
+        ]  # fmt: skip
+        return "\n".join(map(json.dumps, made))
+
+
+def damaged_and_whole(sessions: Path) -> tuple[SessionFolder, SessionFolder]:
+    folders = SessionFolder(sessions / "damaged"), SessionFolder(sessions / "whole")
+    for folder in folders:
+        folder.create()
+        folder.journal.write(b"{}\n")
+    folders[0].journal.remove()
+    os.mkfifo(folders[0].journal.path)
+    return folders
+
+
+def test_a_container_that_damages_its_folder_hides_no_other(tmp_path: Path) -> None:
+    engine: Any = Containers(*damaged_and_whole(tmp_path / "state" / "sessions"))
+    damaged, whole = list_containers(engine, 100).sessions
+    assert (damaged.name, damaged.state.size, damaged.word) == ("damaged", 0, "running")
+    assert (whole.name, whole.state.size, whole.end) == ("whole", 3, b"{}\n")
+
+
+def test_a_session_that_damages_its_folder_hides_no_other_of_a_server(tmp_path: Path) -> None:
+    store, token = Store(tmp_path), anonymous()
+    names = [f"{name}.{token.id}" for name in ("damaged", "whole")]
+    with closing(store):
+        for folder in map(store.folder, names):
+            folder.create()
+            folder.write_meta(
+                Meta(
+                    session_id=folder.path.name, claude_session_id="", orchestrator="local",
+                    environment="local", wire="stream-json", cwd="/", created_at=1.0,
+                    starts=[Start(at=1.0, offset=0)],
+                )
+            )  # fmt: skip
+        store.folder(names[0]).journal.remove()
+        os.mkfifo(store.folder(names[0]).journal.path)
+        sessions = SessionManager(store, Local(), orchestrator="local", cwd=str(tmp_path))
+        found = {each.name: each.state.dead for each in sessions.summaries(token, 0, 100)}
+    assert found.keys() == {"damaged", "whole"}
+    assert found["damaged"]

@@ -68,16 +68,16 @@ def list_containers(engine: Engine, end: int) -> Listed:
 def _session(container: _Container, end: int) -> FarSession:
     folders = [Path(m.source) for m in container.mounts if Path(m.source).name == "exchange"]
     folder = SessionFolder(folders[0].parent) if folders else None
-    state, journal = FarState(), b""
-    if folder is not None and _is_readable(folder):
-        state, journal = _state(folder), _end(folder, end)
+    known = _known(folder, end) if folder is not None else None
+    state, journal = known or (FarState(), b"")
+    if folder is not None and known is not None:
         kept = folder.path.parents[1]
         refusal = (
             f"it is kept on this machine, in {kept}:"
             f" CLAUDE_MPM_STATE_DIR={kept} claude-mpm attach {container.session[:8]}"
         )
     else:
-        refusal = "its folder is another account's, or on the machine of its engine"
+        refusal = "its folder is another account's, damaged, or on the machine of its engine"
     return FarSession(
         name=container.session,
         key=container.id,
@@ -89,12 +89,12 @@ def _session(container: _Container, end: int) -> FarSession:
     )
 
 
-def _is_readable(folder: SessionFolder) -> bool:
-    """Return whether this account may read a folder, and it is on this machine."""
+def _known(folder: SessionFolder, end: int) -> tuple[FarState, bytes] | None:
+    """Return what a folder says; None where it cannot be read, which is no other session's loss."""
     try:
-        return folder.journal.size() >= 0
+        return _state(folder), _end(folder, end)
     except (OSError, StorageError):
-        return False
+        return None
 
 
 def _state(folder: SessionFolder) -> FarState:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from claude_mpm.engine.shutdown import wait_for_host
 from claude_mpm.environments.order import Order
 from claude_mpm.environments.variables import wrong_name
-from claude_mpm.errors import UsageError
+from claude_mpm.errors import MPMError, UsageError
 from claude_mpm.journal import orphans
 from claude_mpm.journal.exchange import ExchangeFile
 from claude_mpm.journal.layout import Meta, SessionFolder
@@ -161,7 +161,11 @@ class SessionManager:
         found: list[SessionSummary] = []
         left = _SUMMARIES
         for folder in self._sessions(token)[skip : skip + _MOST_SUMMARIES]:
-            summary = _summary(folder, token, min(end, _LONGEST_END))
+            try:
+                summary = _summary(folder, token, min(end, _LONGEST_END))
+            except (Refused, MPMError, OSError):  # it goes, or what runs in it has damaged it
+                name = folder.path.name.removesuffix(f".{token.id}")
+                summary = SessionSummary(name=name, state=FolderState(dead=True))
             left -= len(summary.end) + _SUMMARY
             if left < 0 and found:
                 break
