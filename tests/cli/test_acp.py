@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from acp.stdio import spawn_agent_process
 
 from claude_mpm.bridges.acp_updates import PromptBegun, UpdateFold
 from claude_mpm.testing import Call, Stall, Usage
+from claude_mpm.wire.framing import LineFramer
+from claude_mpm.wire.stream_json import StreamJson
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -314,6 +317,20 @@ def test_a_command_is_shown_with_its_output_and_exit_status(
             }
 
     asyncio.run(main())
+
+
+def test_what_steers_a_terminal_reaches_none_of_the_editors() -> None:
+    use = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "x"}}
+    gave = {"type": "tool_result", "tool_use_id": "t1", "content": "a\x1b]52;c;eA==\x07b\r\nc"}
+    said = [
+        {"type": "assistant", "message": {"id": "m1", "role": "assistant", "content": [use]}},
+        {"type": "user", "message": {"role": "user", "content": [gave]}},
+    ]
+    fold, wire = UpdateFold(terminals=True), StreamJson()
+    lines = LineFramer().feed(b"".join(json.dumps(each).encode() + b"\n" for each in said))
+    updates = [u for line in lines for event in wire.decode(line) for u in fold.observe(event)]
+    shown = updates[-1].field_meta["terminal_output"]["data"]
+    assert shown == "a\\x1b]52;c;eA==\\x07b\nc"
 
 
 def test_what_a_turn_used_is_shown(command: Command, model: ScriptedModel) -> None:

@@ -12,6 +12,7 @@ import acp
 import msgspec
 from acp.schema import Cost, CurrentModeUpdate, SessionMode, SessionModeState, UsageUpdate
 
+from claude_mpm.printable import printable
 from claude_mpm.processors.validated_numbers import USAGE, amount, count
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class UpdateFold:
             if is_command and self._terminals:
                 ended = {"exit_code": _exit_code(text, failed), "signal": None}
                 update.field_meta = {
-                    "terminal_output": {"terminal_id": name, "data": text},
+                    "terminal_output": {"terminal_id": name, "data": _for_terminal(text)},
                     "terminal_exit": {"terminal_id": name, **ended},
                 }
             elif text:
@@ -218,6 +219,11 @@ def _exit_code(text: str, failed: bool) -> int:
     """Return the status that Claude Code names before a command's output, where it failed."""
     found = _EXIT.match(text) if failed else None
     return int(found[1]) if found else int(failed)
+
+
+def _for_terminal(text: str) -> str:
+    """Return output for a terminal that obeys escape sequences: they are shown, and none is left."""
+    return printable(text.replace("\r\n", "\n"))
 
 
 def _as_console(text: str) -> str:
