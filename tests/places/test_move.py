@@ -18,6 +18,7 @@ from claude_mpm.environments.record_store import LocalRecords, project_name
 from claude_mpm.environments.ssh import SSH
 from claude_mpm.errors import LaunchError, MPMError, UsageError
 from claude_mpm.journal.folder_watch import subscribe
+from claude_mpm.journal.layout import Meta, Start
 from claude_mpm.testing import Delegate, Stall
 from claude_mpm.testing.fake_kubectl import install
 
@@ -355,6 +356,25 @@ def test_what_cannot_be_meant_is_refused(make_claude: MakeClaude, tmp_path: Path
         here.move_to(make_claude(state_dir=str(tmp_path / "another")))
     with pytest.raises(UsageError, match="was not started"):
         here.move_to(here)
+
+
+def test_a_place_chooses_no_folder_of_this_machine(
+    make_claude: MakeClaude, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = make_claude()
+    folder = here.store.folder(here.session_id)
+    folder.create()
+    folder.write_meta(
+        Meta(  # as that of a session of another machine, which is followed from here
+            session_id=here.session_id, claude_session_id="", orchestrator="ssh",
+            environment="ssh", wire="stream-json", cwd="/etc", created_at=1.0,
+            starts=[Start(at=1.0, offset=0)],
+        )
+    )  # fmt: skip
+    monkeypatch.setattr(here.environment, "shares_files", False)
+    with pytest.raises(UsageError, match="as its place alone says"):
+        here.move_to(make_claude())
+    make_claude(cwd="/tmp")._join(here)
 
 
 def test_a_record_that_is_gone_is_not_moved(

@@ -308,7 +308,8 @@ class MPMOrchestrator(Reading, AsyncFace):
         """Take up another orchestrator's session, before anything of this one was used.
 
         Raises:
-            UsageError: this one keeps its sessions elsewhere, or runs.
+            UsageError: this one keeps its sessions elsewhere, or runs, or its folder would be one
+                that a place has chosen.
         """
         if self.running or self.store.path != here.store.path or self is here:
             raise UsageError(
@@ -318,7 +319,15 @@ class MPMOrchestrator(Reading, AsyncFace):
         place, cwd = self.environment, self.options.cwd
         folder = here.store.folder(here.session_id)
         if cwd is None and folder.meta_file.exists() and (place.shares_files or place.keeps_files):
-            cwd = folder.read_meta().cwd or None
+            meta = folder.read_meta()
+            cwd = meta.cwd or None
+            # Of a session that another machine has begun, the place said in which folder it works.
+            begun_here = bool(meta.starts and meta.starts[0].orchestrator)
+            if cwd and place.shares_files and not (here.environment.shares_files or begun_here):
+                raise UsageError(
+                    f"session {here.session_id[:8]} works in {cwd}, as its place alone says; name"
+                    " the folder that it is to work in here, with cwd (--cwd DIR)"
+                )
         self.session_id = here.session_id
         self.options = msgspec.structs.replace(self.options, resume=True, cwd=cwd)
         vars(self).pop("_live", None)
