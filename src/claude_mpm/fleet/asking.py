@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0  # seconds for each place
 NO_ANSWER = "the process that asked it gave no answer"
+_ENDING = 1.0  # seconds for the output of a process that was killed to end
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -100,7 +101,8 @@ class _Asked(threading.Thread):
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # what left its group has its pipe
+                process.communicate(timeout=_ENDING)
             return
         reason = f"the process that asked it ended with status {process.returncode}"
         seconds = time.monotonic() - self._begin
