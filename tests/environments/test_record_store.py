@@ -163,6 +163,25 @@ def test_nothing_is_written_through_what_a_place_has_left(tmp_path: Path) -> Non
     assert (tmp_path / "config" / "projects" / "-work" / MAIN).read_bytes() == LINE
 
 
+def test_a_record_stays_whole_where_who_replaces_it_is_killed(
+    tmp_path: Path, projects: Path
+) -> None:
+    whole, config = LINE * 100, tmp_path / "config"
+    write(projects / "-work" / MAIN, whole)
+    put(STORES["own"](config), MAIN, LINE)  # and no more of it comes
+    assert (projects / "-work" / MAIN).read_bytes() == whole
+    config.rename(config.with_name("aside"))  # as far as another one came
+    (file,) = STORES["own"](config).files(ID)
+    assert file.size == len(whole)
+    store = STORES["own"](config)
+    put(store, MAIN, LINE)
+    store.settle()
+    assert (projects / "-work" / MAIN).read_bytes() == LINE
+    store.undo()
+    assert (projects / "-work" / MAIN).read_bytes() == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config"]
+
+
 @pytest.mark.parametrize(
     "path",
     ["-work/../x.jsonl", f"../{MAIN}", f"-work/{ID}/memory/x", f"-work/{ID}/subagents/../../x",

@@ -18,6 +18,7 @@ import msgspec
 from claude_mpm.engine.command_line import claude_environment
 from claude_mpm.engine.options import kept_options
 from claude_mpm.environments.record_store import (
+    DRAFT,
     LARGEST,
     MOST,
     OF_THE_PLACE,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from claude_mpm.environments.record_store import RecordStore
     from claude_mpm.journal.layout import Meta, SessionFolder
 
-_DRAFT = "moving-"  # how the folder begins in which a record lies meanwhile
 _LOOK_AGAIN = 0.1  # seconds
 
 
@@ -105,9 +105,9 @@ class Move:
         self._before = before = self._before or folder.read_meta()
         live.store.catch_up(folder)
         conversation = held_conversation(folder) or before.claude_session_id
-        for left in folder.path.glob(f"{_DRAFT}*"):  # by one that was killed
+        for left in folder.path.glob(f"{DRAFT}*"):  # by one that was killed
             remove_tree(left)
-        with tempfile.TemporaryDirectory(dir=folder.path, prefix=_DRAFT) as draft:
+        with tempfile.TemporaryDirectory(dir=folder.path, prefix=DRAFT) as draft:
             files = self._fetch(conversation, before, Path(draft))
             if not files and has_conversation(folder, live.store.index):
                 raise LaunchError(
@@ -170,6 +170,7 @@ class Move:
         for at, file in enumerate(files):
             with (draft / str(at)).open("rb") as source:
                 store.put(msgspec.structs.replace(file, project=project), source)
+        store.settle()
         self._kept = conversation, project
 
     def _moved(self, meta: Meta) -> Meta:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LARGEST = 1 << 29  # bytes of one record
 MOST = 1000  # files
+DRAFT = "moving-"  # how the names begin of what one that is killed leaves in a session's folder
 _PIECE = 1 << 20  # bytes at once
 _LONGEST_PROJECT = 200
 _PROJECT = re.compile(r"[\w-]{1,255}", re.ASCII)
@@ -171,6 +172,9 @@ class RecordStore(ABC):
             MPMError: it did not arrive.
         """
 
+    def settle(self) -> None:  # noqa: B027 -- most put each file where it belongs
+        """Let what was put be in its place, now that all of it has come."""
+
     @abstractmethod
     def undo(self) -> None:
         """Remove what was put, as far as the place can be reached."""
@@ -301,7 +305,8 @@ def _says_more(old: Path, new: Path) -> bool:
 class OwnRecords(RecordStore):
     """Records in the session's own folder: of containers, or of pods that are made for a start.
 
-    What is there is set aside while another record is put, and goes when that is kept.
+    Another record is put beside what is there, which is set aside once all of it has come, and goes
+    when that is kept. So a process that is killed leaves a whole record.
 
     Args:
         folder: which has PROJECT/UUID.jsonl; the place may have written all of it.
@@ -314,10 +319,15 @@ class OwnRecords(RecordStore):
         self._folder = folder
         self._top = top
         self._aside = aside
+        self._draft = aside.with_name(f"{DRAFT}{aside.name}")
+        self._begun = False  # there is something in the draft
         self._fresh = False
 
     def files(self, conversation: str) -> list[RecordFile]:
         """Return the files of a conversation's record."""
+        if not os.path.lexists(self._top):  # who set it aside was killed right then
+            with storage_errors(self._top), suppress(FileNotFoundError):
+                self._aside.rename(self._top)
         found: list[tuple[float, RecordFile]] = []
         for project in filter(_PROJECT.fullmatch, self._names("")):
             changed = 0.0
@@ -359,30 +369,40 @@ class OwnRecords(RecordStore):
     def put(self, file: RecordFile, source: BinaryIO) -> None:
         """Write a file into a folder that is made for it, where no place can have put anything."""
         with storage_errors(self._top):
-            if not self._fresh:
-                self._set_aside()
-            target = self._folder / file.project / file.name
-            for path in reversed(target.relative_to(self._top).parents):
-                self._make(self._top / path)
+            if not self._begun:
+                _remove(self._draft)
+                self._begun = True
+            below = self._draft / self._folder.relative_to(self._top)
+            target = below / file.project / file.name
+            for path in reversed(target.relative_to(self._draft).parents):
+                self._make(self._draft / path)
             copy_to(target, source)
 
-    def _set_aside(self) -> None:
-        _remove(self._aside)
-        with suppress(FileNotFoundError):
-            self._top.rename(self._aside)
-        self._fresh = True
+    def settle(self) -> None:
+        """Set aside what is there, and let what was put take its place."""
+        if self._begun:
+            with storage_errors(self._top):
+                if os.path.lexists(self._top):
+                    _remove(self._aside)
+                    self._top.rename(self._aside)
+                self._begun, self._fresh = False, True
+                self._draft.rename(self._top)
 
     def _make(self, folder: Path) -> None:
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                give_to_owner(descriptor, folder.parent)
+                give_to_owner(descriptor, (self._top if folder == self._draft else folder).parent)
             finally:
                 os.close(descriptor)
 
     def undo(self) -> None:
         """Put back what was set aside."""
+        if self._begun:
+            with storage_errors(self._draft):
+                _remove(self._draft)
+            self._begun = False
         if self._fresh:
             with storage_errors(self._top):
                 _remove(self._top)
@@ -392,6 +412,7 @@ class OwnRecords(RecordStore):
 
     def keep(self, conversation: str, project: str) -> None:
         """Remove what was set aside."""
+        self.settle()
         self._fresh = False
         with storage_errors(self._aside):
             _remove(self._aside)
@@ -401,6 +422,7 @@ class OwnRecords(RecordStore):
         if not (isinstance(new, OwnRecords) and new._top == self._top):
             with storage_errors(self._top):
                 _remove(self._top)
+                _remove(self._aside)
 
 
 def _remove(folder: Path) -> None:
