@@ -23,6 +23,7 @@ from claude_mpm.environments.record_store import (
     is_file,
     project_name,
 )
+from claude_mpm.environments.records import restore
 from claude_mpm.errors import LaunchError, MPMError, StorageError
 from claude_mpm.journal.layout import SessionFolder
 
@@ -209,6 +210,18 @@ def test_whether_a_place_has_a_conversation_is_looked_for_where_its_claude_keeps
         known = ClaudeRecord(place, folder, {"CLAUDE_CONFIG_DIR": str(tmp_path / "config")})
         assert known.has_conversation(ID)
         assert not known.has_conversation(str(uuid.UUID(int=8)))
+
+
+def test_a_pod_gets_a_record_that_is_another_than_its_claim_has_kept(tmp_path: Path) -> None:
+    folder, config = SessionFolder(tmp_path / "session"), tmp_path / "config"
+    kept, brought = config / "projects" / "-work" / MAIN, folder.records / "-work" / MAIN
+    write(kept, b'{"type":"worktree-state","of":"the claim"}\n' + LINE * 2)
+    write(brought, LINE * 3)  # shorter, and with what was said elsewhere
+    restore(Shell(), folder, str(config))
+    assert kept.read_bytes() == LINE * 3
+    write(kept, LINE * 5)  # it has gone on there
+    restore(Shell(), folder, str(config))
+    assert kept.read_bytes() == LINE * 5
 
 
 class Hostile(LocalRecords):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from claude_mpm.environments.base import Environment
     from claude_mpm.journal.layout import SessionFolder
 
@@ -16,7 +18,8 @@ mkdir -p "${1%/*}" && { [ "$2" -gt 0 ] || : >"$1"; } || exit
 head -c "$2" "$1" >"$1.new" && head -c "$3" >>"$1.new" && mv "$1.new" "$1"
 [ "$(wc -c <"$1")" -eq "$(($2 + $3))" ]"""
 
-_SIZE = """[ ! -f "$1" ] || echo "$(($(wc -c <"$1")))\""""
+_END = 4096  # bytes by which a record is known that goes on where another one ends
+_BEFORE = """[ ! -f "$1" ] || head -c "$2" "$1" | tail -c "$3\""""
 
 
 def restore(place: Environment, folder: SessionFolder, config: str) -> None:
@@ -33,8 +36,7 @@ def restore(place: Environment, folder: SessionFolder, config: str) -> None:
     root = folder.records
     for file in sorted(each for each in root.rglob("*") if each.is_file()):
         target = f"{config}/projects/{file.relative_to(root)}"
-        there = place.run(["sh", "-c", _SIZE, "size", target]).strip()
-        if there.isdigit() and int(there) >= file.stat().st_size:
+        if _has(place, target, file):
             continue  # a claim has kept it
         with file.open("rb") as record:
             offset = 0
@@ -42,3 +44,12 @@ def restore(place: Environment, folder: SessionFolder, config: str) -> None:
                 words = [target, str(offset), str(len(piece))]
                 place.run(["sh", "-c", _PUT, "put", *words], data=piece)
                 offset += len(piece)
+
+
+def _has(place: Environment, target: str, file: Path) -> bool:
+    """Return whether a place has all of a record already: one may have grown since elsewhere."""
+    size = file.stat().st_size
+    words = [target, str(size), str(min(size, _END))]
+    with file.open("rb") as record:
+        record.seek(max(0, size - _END))
+        return place.run(["sh", "-c", _BEFORE, "before", *words]) == record.read() and size > 0
