@@ -24,7 +24,10 @@ from claude_mpm.errors import LaunchError, UsageError
 from claude_mpm.fleet.adopting import adopt
 from claude_mpm.fleet.elsewhere import SessionElsewhere
 from claude_mpm.fleet.places import Place
-from claude_mpm.link.kubectl import explained
+from claude_mpm.journal.layout import SessionFolder
+from claude_mpm.link.far import FarFailed, LinkCut
+from claude_mpm.link.kubectl import Kubectl, explained
+from claude_mpm.link.kubernetes import PodFar, PodSpec
 from claude_mpm.link.pod_status import fate, waits_for
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing.fake_kubectl import (
@@ -107,6 +110,30 @@ def test_another_machine_follows_a_session_in_a_pod_which_goes_with_the_last_of_
     assert near.exit_status() == other.exit_status() == 0
     assert near.journal.path.read_bytes() == other.journal.path.read_bytes()
     assert pods(cluster) == []
+
+
+def test_who_only_reads_deletes_no_pod_of_another_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl = Kubectl(command=("false",), context="", namespace="")
+    spec = PodSpec(
+        place="kubernetes", shell=["false"], far=["false"], folder="/far/s", cwd="", host="",
+        reader="900001", kubectl=kubectl, pod="p", uid="u", owned=True,
+    )  # fmt: skip
+    far, deleted = PodFar(spec, SessionFolder(tmp_path / "session")), list[str]()
+    monkeypatch.setattr(far, "_delete", lambda: deleted.append("pod"))
+    monkeypatch.setattr(far, "_look_at_pod", lambda: None)
+    monkeypatch.setattr(far, "_ask", lambda *_: b"size 0\n")  # as an older release answers
+    with pytest.raises(FarFailed, match="lets no second machine follow"):
+        far.state()
+
+    def cut(*_: object) -> bytes:
+        raise LinkCut("cut")
+
+    monkeypatch.setattr(far, "_ask", cut)
+    with pytest.raises(LinkCut):
+        far.remove()
+    assert deleted == []
 
 
 def test_a_pod_that_runs_is_used_and_left(

@@ -97,7 +97,7 @@ class PodFar(ShellFar):
 
     def remove(self) -> None:
         """Remove the far folder, and the pod that was made for it, once no other machine reads."""
-        kept = False
+        kept = bool(self._spec.reader)  # unless told otherwise, who made the pod deletes it
         try:
             kept = not self._leave()
         finally:
@@ -116,7 +116,7 @@ class PodFar(ShellFar):
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Look at the pod where the far side fails; delete it where it refuses."""
+        """Look at the pod where the far side fails; delete one of ours where it refuses."""
         try:
             yield
         except LinkCut:
@@ -124,7 +124,8 @@ class PodFar(ShellFar):
             raise
         except FarFailed:
             self._look_at_pod()
-            self._delete()  # nothing of the session is in there
+            if not self._spec.reader:
+                self._delete()  # nothing of the session is in there
             raise
 
     def _look_at_pod(self) -> None:
@@ -146,7 +147,8 @@ class PodFar(ShellFar):
         if pod["metadata"]["uid"] != spec.uid:
             raise self._lost("is gone: another one has its name")
         if is_gone(pod):
-            self._delete()
+            if not self._spec.reader:
+                self._delete()
             raise self._lost(f"was lost: {fate(pod)}")
         self._trouble = trouble(pod)
         if self._trouble:
