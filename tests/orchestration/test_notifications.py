@@ -214,6 +214,18 @@ def test_a_webhook_that_speaks_no_http_ends_no_telling(caplog: pytest.LogCapture
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_the_name_of_an_event_is_a_line_of_bounded_length(told: Told) -> None:
+    with claude_of(Notify()) as claude:
+        folder = claude.store.folder(claude.session_id)
+        event = Notification(
+            event="ended-badly", id="x\x1b" * 10**6, session="s", reason="", command="", at=0.0
+        )
+        Notifications(folder, Notify(command=told.command)).tell_now(event)
+    (found,) = told.events
+    assert found["id"] == ("x\\x1b" * 100)[:500]
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_what_is_posted_on_this_machine_goes_by_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)

@@ -176,6 +176,7 @@ class Notifications:
         redactor = redactor_of(self._folder, self._folder.read_meta())
         known = msgspec.structs.replace(
             notification,
+            id=redactor.text(one_line(notification.id))[:_LONGEST],
             reason=redactor.text(one_line(notification.reason))[:_LONGEST],
             tool=one_line(notification.tool)[:_LONGEST],
         )
