@@ -26,6 +26,7 @@ from claude_mpm.environments.record_store import (
 from claude_mpm.environments.records import restore
 from claude_mpm.errors import LaunchError, MPMError, StorageError
 from claude_mpm.journal.layout import SessionFolder
+from claude_mpm.server.session_manager import list_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,6 +192,23 @@ def test_a_record_stays_whole_where_who_replaces_it_is_killed(
 def test_a_path_is_never_a_file_of_a_record(path: str) -> None:
     assert not is_file(path)
     assert is_file(f"-work/{MAIN}")
+
+
+@pytest.mark.parametrize("name", ["", "*", "**", "../../../../**/x", "../x", f"{ID}/../{ID}"])
+def test_a_server_looks_for_no_pattern_of_a_client(name: str) -> None:
+    assert list_records(Unasked(), name, 0) == b""
+    with pytest.raises(AssertionError):
+        list_records(Unasked(), ID, 0)
+
+
+class Unasked(LocalRecords):
+    """Records that nobody may look for."""
+
+    def __init__(self) -> None:
+        """Know no folder."""
+
+    def files(self, conversation: str) -> list[RecordFile]:
+        raise AssertionError(conversation)
 
 
 def test_the_name_of_a_project_is_that_of_claude_code() -> None:

@@ -85,12 +85,17 @@ def is_name(name: str, conversation: str) -> bool:
     return folder == conversation and bool(_BESIDE.fullmatch(beside))
 
 
+def is_conversation(name: str) -> bool:
+    """Return whether a name may be that of a conversation."""
+    return bool(_UUID.fullmatch(name))
+
+
 def is_file(path: str) -> bool:
     """Return whether a path below `projects` may be a file of some conversation's record."""
     project, _, name = path.partition("/")
     conversation = name.partition("/")[0].removesuffix(".jsonl")
-    is_uuid = bool(_UUID.fullmatch(conversation))
-    return bool(_PROJECT.fullmatch(project)) and is_uuid and is_name(name, conversation)
+    is_known = is_conversation(conversation) and is_name(name, conversation)
+    return bool(_PROJECT.fullmatch(project)) and is_known
 
 
 def project_name(cwd: str) -> str:

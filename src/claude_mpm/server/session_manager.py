@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from claude_mpm.engine.shutdown import wait_for_host
 from claude_mpm.environments.order import Order
+from claude_mpm.environments.record_store import is_conversation
 from claude_mpm.environments.variables import wrong_name
 from claude_mpm.errors import MPMError, UsageError
 from claude_mpm.journal import orphans
@@ -371,7 +372,12 @@ def read_piece(folder: SessionFolder, name: str, offset: int) -> bytes:
 
 
 def list_records(records: RecordStore, conversation: str, offset: int) -> bytes:
-    """Return a piece of the list of a conversation's record: a size and a path in each line."""
+    """Return a piece of the list of a conversation's record: a size and a path in each line.
+
+    What is no name of a conversation has none: it could be a pattern of all files there are.
+    """
+    if not is_conversation(conversation):
+        return b""
     lines = [f"{file.size} {file.project}/{file.name}\n" for file in records.files(conversation)]
     return "".join(lines).encode()[offset : offset + CHUNK]
 
