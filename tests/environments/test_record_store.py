@@ -135,6 +135,16 @@ def test_an_older_copy_in_another_project_goes_and_another_story_stays(
     assert sorted(path.parent.name for path in projects.glob(f"*/{MAIN}")) == ["-other", "-work"]
 
 
+def test_nothing_is_left_of_a_file_that_did_not_come(tmp_path: Path, projects: Path) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(StorageError):
+        STORES["local"](tmp_path / "config").put(RecordFile("-work", MAIN, 5), Broken())
+    assert [*(projects / "-work").iterdir()] == []
+
+
 def test_links_and_other_names_are_no_record(
     store: RecordStore, projects: Path, tmp_path: Path
 ) -> None:

@@ -242,7 +242,11 @@ class LocalRecords(RecordStore):
         with storage_errors(target):
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             draft = target.with_name(f"{target.name}.moving")
-            copy_to(draft, source)
+            try:
+                copy_to(draft, source)
+            except BaseException:  # such as on a full disk
+                draft.unlink(missing_ok=True)
+                raise
             if target.exists() and _says_more(target, draft):
                 target.replace(_kept(target))
             if not target.exists():
