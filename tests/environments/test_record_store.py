@@ -257,10 +257,11 @@ class Hostile(LocalRecords):
 
     said = b""
     size = -1
+    kind = ".jsonl"
 
     def files(self, conversation: str) -> list[RecordFile]:
         size = len(self.said) if self.size < 0 else self.size
-        return [RecordFile("-work", f"{conversation}.jsonl", size)]
+        return [RecordFile("-work", f"{conversation}{self.kind}", size)]
 
     def read(self, file: RecordFile, offset: int, size: int) -> bytes:
         return self.said[offset : offset + size]
@@ -290,9 +291,22 @@ def test_what_is_no_line_of_a_transcript_stays_behind(hostile: Any) -> None:
     lines = [
         b'{"type":"user","message":{}}', b"\x00\xff", b"[" * 100_000, b'"text"', b'{"no":"type"}',
         b'{"type":"worktree-state","worktreeSession":{"worktreePath":"/etc"}}',
+        b'{"type":"agent-setting","agentSetting":"one-with-rights"}',
         b'{"type":"permission-mode","permissionMode":"bypassPermissions"}', b'{"type":"assistant"}',
     ]  # fmt: skip
     assert hostile(b"\n".join(lines)) == (lines[0] + b"\n" + lines[-1] + b"\n", 4)
+
+
+def test_no_right_and_no_path_of_a_subagent_goes_along(
+    hostile: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hostile, "kind", "/subagents/agent-1.meta.json")
+    said = (
+        b'{"agentType":"qa","description":"Checks","cwd":"/home","worktreePath":"/etc",'
+        b'"armingPermissionMode":"bypassPermissions","takesNoHooks":true,"restartResumes":1}'
+    )
+    assert hostile(said) == (b'{"agentType":"qa","description":"Checks"}', 0)
+    assert hostile(b'{"agentType":["x"]}') == (b"{}", 1)
 
 
 def test_a_record_without_end_is_refused(hostile: Any) -> None:

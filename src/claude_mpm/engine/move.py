@@ -30,6 +30,7 @@ from claude_mpm.errors import LaunchError, MPMError, StorageError, UsageError
 from claude_mpm.journal.lease import Ownership
 from claude_mpm.journal.storage import remove_tree
 from claude_mpm.sessions.status import has_conversation, held_conversation
+from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,13 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import Meta, SessionFolder
 
 _LOOK_AGAIN = 0.1  # seconds
+
+
+class _Subagent(msgspec.Struct, omit_defaults=True, rename="camel"):
+    """What goes along of `agent-ID.meta.json`, which has its mode and folders, too."""
+
+    agent_type: str = ""
+    description: str = ""
 
 
 class Move:
@@ -149,6 +157,8 @@ class Move:
                 copy.write(piece)
         if file.name.endswith(".jsonl"):
             self._sift(draft)
+        elif "/subagents/" in file.name:
+            self._sift_beside(draft)
         return msgspec.structs.replace(file, size=draft.stat().st_size)
 
     def _sift(self, draft: Path) -> None:
@@ -160,6 +170,15 @@ class Move:
                 if kind is not None and kind not in OF_THE_PLACE:
                     kept.write(line if line.endswith(b"\n") else line + b"\n")
         sifted.replace(draft)
+
+    def _sift_beside(self, draft: Path) -> None:
+        """Leave of what is noted of a subagent only who it was: the rest is rights and paths."""
+        try:
+            noted = msgspec.json.decode(draft.read_bytes(), type=_Subagent)
+        except NOT_JSON:
+            noted = _Subagent()
+            self.dropped += 1
+        draft.write_bytes(msgspec.json.encode(noted))
 
     def _put(self, conversation: str, files: Sequence[RecordFile], draft: Path) -> None:
         if not files:

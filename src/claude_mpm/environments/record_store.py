@@ -40,8 +40,9 @@ _BESIDE = re.compile(r"(subagents|tool-results)/[\w-][\w.-]{0,127}", re.ASCII)
 # What a transcript says of the place where it was written: a path, a right or a connection there.
 # It means nothing elsewhere, and what runs in a place must not choose it for another.
 OF_THE_PLACE = frozenset((
-    "artifact-autoreact-ledger", "artifact-comment-monitor", "bridge-session", "dev-mods",
-    "file-history-snapshot", "frame-link", "permission-mode", "relocated", "worktree-state",
+    "agent-setting", "artifact-autoreact-ledger", "artifact-comment-monitor", "bridge-session",
+    "dev-mods", "file-history-snapshot", "frame-link", "permission-mode", "relocated",
+    "worktree-state",
 ))  # fmt: skip
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
