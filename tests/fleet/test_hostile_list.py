@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,7 @@ class Containers:
 def damaged_and_whole(sessions: Path) -> tuple[SessionFolder, SessionFolder]:
     folders = SessionFolder(sessions / "damaged"), SessionFolder(sessions / "whole")
     for folder in folders:
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
         folder.create()
         folder.journal.write(b"{}\n")
     folders[0].journal.remove()
@@ -123,6 +125,18 @@ def test_a_container_that_damages_its_folder_hides_no_other(tmp_path: Path) -> N
     damaged, whole = list_containers(engine, 100).sessions
     assert (damaged.name, damaged.state.size, damaged.word) == ("damaged", 0, "running")
     assert (whole.name, whole.state.size, whole.end) == ("whole", 3, b"{}\n")
+
+
+def test_a_folder_is_one_word_of_the_command_that_is_shown(tmp_path: Path) -> None:
+    folder = SessionFolder(tmp_path / "a b; touch x" / "sessions" / "s")
+    folder.path.parent.mkdir(parents=True)
+    folder.create()
+    engine: Any = Containers(folder)
+    (found,) = list_containers(engine, 100).sessions
+    words = shlex.split(found.refusal.partition(": ")[2])
+    assert words == [
+        f"CLAUDE_MPM_STATE_DIR={folder.path.parents[1]}", "claude-mpm", "attach", "s"
+    ]  # fmt: skip
 
 
 def test_a_session_that_damages_its_folder_hides_no_other_of_a_server(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from datetime import datetime
 from pathlib import Path
@@ -74,7 +75,7 @@ def _session(container: _Container, end: int) -> FarSession:
         kept = folder.path.parents[1]
         refusal = (
             f"it is kept on this machine, in {kept}:"
-            f" CLAUDE_MPM_STATE_DIR={kept} claude-mpm attach {container.session[:8]}"
+            f" CLAUDE_MPM_STATE_DIR={shlex.quote(str(kept))} claude-mpm attach {container.session[:8]}"
         )
     else:
         refusal = "its folder is another account's, damaged, or on the machine of its engine"
