@@ -140,7 +140,8 @@ def test_a_folder_is_one_word_of_the_command_that_is_shown(tmp_path: Path) -> No
 
 
 def test_a_session_that_damages_its_folder_hides_no_other_of_a_server(tmp_path: Path) -> None:
-    store, token = Store(tmp_path), anonymous()
+    store, token, work = Store(tmp_path / "state"), anonymous(), tmp_path / "work"
+    work.mkdir()
     names = [f"{name}.{token.id}" for name in ("damaged", "whole")]
     with closing(store):
         for folder in map(store.folder, names):
@@ -154,7 +155,7 @@ def test_a_session_that_damages_its_folder_hides_no_other_of_a_server(tmp_path: 
             )  # fmt: skip
         store.folder(names[0]).journal.remove()
         os.mkfifo(store.folder(names[0]).journal.path)
-        sessions = SessionManager(store, Local(), orchestrator="local", cwd=str(tmp_path))
+        sessions = SessionManager(store, Local(), orchestrator="local", cwd=str(work))
         found = {each.name: each.state.dead for each in sessions.summaries(token, 0, 100)}
     assert found.keys() == {"damaged", "whole"}
     assert found["damaged"]

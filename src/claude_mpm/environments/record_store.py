@@ -456,6 +456,7 @@ class CommandRecords(RecordStore):
         self._place = place
         self._where = (config, home)
         self._made: list[str] = []
+        self._half: list[str] = []  # files that have not come whole
 
     def files(self, conversation: str) -> list[RecordFile]:
         """Return the files of a conversation's record."""
@@ -475,16 +476,21 @@ class CommandRecords(RecordStore):
     def put(self, file: RecordFile, source: BinaryIO) -> None:
         """Write a file."""
         name, offset = f"{file.project}/{file.name}", 0
+        self._half.append(name)
         while piece := source.read(_PIECE):
             self._run(_PUT, name, str(offset), str(len(piece)), data=piece)
             offset += len(piece)
         if offset and self._run(_SETTLE, name, str(offset)) == b"made\n":
             self._made.append(name)
+        self._half.remove(name)
 
     def undo(self) -> None:
         """Remove what was put where nothing was."""
+        if self._half:
+            self._run(_DROP, *self._half)
         if self._made:
             self._run(_REMOVE, *self._made)
+        self._half.clear()
         self._made.clear()
 
     def keep(self, conversation: str, project: str) -> None:
@@ -539,6 +545,7 @@ _SETTLE = f"""{_SAYS_MORE}file=$config/$1
 [ ! -f "$file" ] || ! says_more "$file" "$file.moving" || mv "$file" "$file.kept"
 [ -e "$file" ] || echo made
 mv "$file.moving" "$file\""""
+_DROP = """for name; do rm -f "$config/$name.moving"; done"""
 _REMOVE = """for name; do
     file=$config/$name
     rm -f "$file"
