@@ -59,6 +59,9 @@ class MarkdownFile(ClosingTracker):
         try:
             with self._file.open("r+b", buffering=0) as file:
                 file.seek(at)
+                if file.read(1) != b" ":
+                    raise TrackerFailed(f"{self._file}: it was changed meanwhile; push again")
+                file.seek(at)
                 file.write(b"x")
         except OSError as error:
             raise TrackerFailed(f"{self._file}: cannot be written ({error})") from error
