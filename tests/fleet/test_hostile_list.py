@@ -85,6 +85,17 @@ def test_a_journal_is_read_whatever_is_in_it(lines: list[bytes]) -> None:
     assert len(msgspec.json.encode(row)) < 1 << 20
 
 
+def test_no_secret_of_this_machine_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "correct-horse-9-battery-staple"
+    monkeypatch.setenv("SHOP_PASSWORD", secret)
+    message = {"type": "user", "message": {"role": "user", "content": f"log in with {secret}"}}
+    far = FarSession(
+        name="s", key="k", state=FarState(), messages=(json.dumps(message).encode(),)
+    )
+    row = read_session("place", far, 1e9)
+    assert "log in with" in row.prompt and secret not in row.prompt
+
+
 @pytest.mark.parametrize("answer", [b"", b"session /a/b\npid 1 1\n", b"done then more\n"])
 def test_an_answer_without_its_end_is_no_answer(answer: bytes) -> None:
     with pytest.raises(LaunchError, match="far: its list of sessions is cut short"):

@@ -9,6 +9,7 @@ python -m claude_mpm.fleet.elsewhere < QUESTION
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import time
@@ -26,7 +27,7 @@ from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.processors.tickets.processor import TicketProcessor
 from claude_mpm.processors.validated_numbers import amount, time_of
 from claude_mpm.records import Ticket
-from claude_mpm.redaction import Redactor
+from claude_mpm.redaction import Redactor, secrets_of
 from claude_mpm.sessions.state import SessionState
 from claude_mpm.sessions.status import State
 from claude_mpm.validation import NOT_JSON, error_line
@@ -238,7 +239,7 @@ def ask(place: Place, plugins: Sequence[str], end: int) -> PlaceSeen:
     try:
         listed = environment_of(place, plugins).far_sessions(end)
     except (MPMError, TypeError, ValueError, OSError) as error:
-        reason = Redactor().text(error_line(str(error)) or type(error).__name__)
+        reason = _redactor().text(error_line(str(error)) or type(error).__name__)
         return PlaceSeen(place=place.name, reason=reason[:_LONGEST])
     now = time.time()
     valid = [far for far in listed.sessions[:MOST] if is_session_name(far.name)]
@@ -258,7 +259,7 @@ def read_session(place: str, far: FarSession, now: float) -> SessionElsewhere:
             cost = amount(event.data.total_cost_usd) or cost
         for found in processor(event):
             tickets[found.data.key] = found.data
-    redactor = Redactor()
+    redactor = _redactor()
     known = [redactor.record(ticket) for ticket in tickets.values()][-_MOST_TICKETS:]
     asked = [*state.asked.values()][:_MOST_QUESTIONS]
     return SessionElsewhere(
@@ -276,6 +277,11 @@ def read_session(place: str, far: FarSession, now: float) -> SessionElsewhere:
         whole=far.state.size <= len(far.end),
         refusal=far.refusal,
     )
+
+
+def _redactor() -> Redactor:
+    """Return what takes this machine's own secrets out of what a place has said, too."""
+    return Redactor(secrets=secrets_of(os.environ))
 
 
 def _events(far: FarSession) -> Iterator[Event]:
