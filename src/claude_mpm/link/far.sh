@@ -48,6 +48,7 @@ look() { # BYTES: the state at a glance, the newest messages, and the end of the
     began=$(date -r given/host.sh +%s 2>/dev/null) && echo "began $began"
     newest=/dev/null before=/dev/null
     for file in given/inbox/*; do
+        [ -f "$file" ] || continue # a FIFO there would never end
         case ${file##*/} in
         *[!0-9]*) ;;
         *) before=$newest newest=$file ;;
