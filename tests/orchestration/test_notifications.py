@@ -8,6 +8,8 @@ import json
 import os
 import socket
 import sys
+import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,7 @@ from calls import call
 from claude_mpm import create_orchestrator
 from claude_mpm.cli.app import notify_of
 from claude_mpm.config.settings import load_settings
+from claude_mpm.engine.session_watcher import watch
 from claude_mpm.engine.notification import (
     SECRET_VARIABLE,
     SIGNATURE,
@@ -211,6 +214,19 @@ def test_a_webhook_that_speaks_no_http_ends_no_telling(caplog: pytest.LogCapture
         folder = claude.store.folder(claude.session_id)
         assert Notifications(folder, Notify(webhook=url)).tell_now(one_event())
     assert "no answer of HTTP" in caplog.text
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_session_that_damages_its_journal_is_told_of(told: Told) -> None:
+    with claude_of(Notify()) as claude:
+        folder = claude.store.folder(claude.session_id)
+    folder.journal.remove()
+    os.mkfifo(folder.journal.path)
+    with closing(Store()) as store:
+        watch(folder, store, Notify(command=told.command))
+    (found,) = told.events
+    assert found["event"] == "ended-badly"
+    assert "is not watched any more" in found["reason"]
 
 
 @pytest.mark.usefixtures("stand_in")

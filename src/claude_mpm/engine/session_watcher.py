@@ -20,6 +20,7 @@ import msgspec
 from claude_mpm.engine.follow import SETTLED, read_turn
 from claude_mpm.engine.notification import Notification, Notifications, Notify
 from claude_mpm.engine.supervision.attention import of_request, of_verdict
+from claude_mpm.errors import StorageError
 from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.own_python import own_environ, own_python
@@ -90,9 +91,23 @@ def watch(folder: SessionFolder, store: Store, notify: Notify) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:  # another process watches
             return
-        _watch(folder, store, Notifications(folder, notify))
+        _watch_or_say(folder, store, Notifications(folder, notify))
     finally:
         os.close(lock)
+
+
+def _watch_or_say(folder: SessionFolder, store: Store, notifications: Notifications) -> None:
+    """Watch a session; notify where it cannot be, as what runs in its place may have caused that."""
+    try:
+        _watch(folder, store, notifications)
+    except StorageError as error:
+        found = {
+            "event": "ended-badly",
+            "id": "not watched",
+            "reason": f"the session is not watched any more: {error}",
+            "command": f"claude-mpm show {folder.path.name[:8]}",
+        }
+        _notify(folder, notifications, found)
 
 
 def _watch(folder: SessionFolder, store: Store, notifications: Notifications) -> None:
