@@ -222,7 +222,7 @@ def _exit_code(text: str, failed: bool) -> int:
 
 
 def _for_terminal(text: str) -> str:
-    """Return output for a terminal that obeys escape sequences: they are shown, and none is left."""
+    """Return output for a terminal that obeys escape sequences: each is shown, and none left."""
     return printable(text.replace("\r\n", "\n"))
 
 

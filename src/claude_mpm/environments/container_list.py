@@ -73,9 +73,10 @@ def _session(container: _Container, end: int) -> FarSession:
     state, journal = known or (FarState(), b"")
     if folder is not None and known is not None:
         kept = folder.path.parents[1]
+        setting = f"CLAUDE_MPM_STATE_DIR={shlex.quote(str(kept))}"
         refusal = (
             f"it is kept on this machine, in {kept}:"
-            f" CLAUDE_MPM_STATE_DIR={shlex.quote(str(kept))} claude-mpm attach {container.session[:8]}"
+            f" {setting} claude-mpm attach {container.session[:8]}"
         )
     else:
         refusal = "its folder is another account's, damaged, or on the machine of its engine"
