@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import uuid
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,9 +25,12 @@ from claude_mpm.environments.record_store import (
     project_name,
 )
 from claude_mpm.environments.records import restore
+from claude_mpm.environments.remote_records import RemoteRecords
 from claude_mpm.errors import LaunchError, MPMError, StorageError
 from claude_mpm.journal.layout import SessionFolder
+from claude_mpm.link.connection import ServerAddress
 from claude_mpm.server.session_manager import list_records
+from claude_mpm.wire.remote import InputMessage, OutputMessage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -219,6 +223,21 @@ def test_a_server_looks_for_no_pattern_of_a_client(name: str) -> None:
     assert list_records(Unasked(), name, 0) == b""
     with pytest.raises(AssertionError):
         list_records(Unasked(), ID, 0)
+
+
+def test_a_server_that_sends_a_byte_at_a_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Slow:
+        def ask(self, request: InputMessage) -> OutputMessage:
+            asked.append(request)
+            return OutputMessage(data=b"x")
+
+    records = RemoteRecords(ServerAddress(address="here:1"))
+    monkeypatch.setattr(records, "_connected", lambda: nullcontext(Slow()))
+    with pytest.raises(LaunchError, match="did not come whole"):
+        b"".join(records.pieces(RecordFile("-work", MAIN, 1 << 29)))
+    assert len(asked) < 100
 
 
 class Unasked(LocalRecords):
