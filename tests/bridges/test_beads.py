@@ -152,7 +152,7 @@ def test_the_folder_above_is_the_same_tracker(project: Project, tmp_path: Path) 
 
 def test_the_hooks_of_a_project_that_is_not_trusted_are_not_run(project: Project) -> None:
     set_trust(project.beads.parent, trusted=False)
-    with pytest.raises(UsageError, match="is not trusted.*claude-mpm trust"):
+    with pytest.raises(UsageError, match=r"is not trusted.*claude-mpm trust"):
         Beads(".")
 
 

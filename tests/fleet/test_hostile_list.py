@@ -89,9 +89,7 @@ def test_no_secret_of_this_machine_is_remembered(monkeypatch: pytest.MonkeyPatch
     secret = "correct-horse-9-battery-staple"
     monkeypatch.setenv("SHOP_PASSWORD", secret)
     message = {"type": "user", "message": {"role": "user", "content": f"log in with {secret}"}}
-    far = FarSession(
-        name="s", key="k", state=FarState(), messages=(json.dumps(message).encode(),)
-    )
+    far = FarSession(name="s", key="k", state=FarState(), messages=(json.dumps(message).encode(),))
     row = read_session("place", far, 1e9)
     assert "log in with" in row.prompt and secret not in row.prompt
 

@@ -18,7 +18,6 @@ from calls import call
 from claude_mpm import create_orchestrator
 from claude_mpm.cli.app import notify_of
 from claude_mpm.config.settings import load_settings
-from claude_mpm.engine.session_watcher import watch
 from claude_mpm.engine.notification import (
     SECRET_VARIABLE,
     SIGNATURE,
@@ -26,6 +25,7 @@ from claude_mpm.engine.notification import (
     Notifications,
     Notify,
 )
+from claude_mpm.engine.session_watcher import watch
 from claude_mpm.environments.variables import carried, inherited
 from claude_mpm.errors import UsageError
 from claude_mpm.sessions.store import Store
@@ -212,7 +212,7 @@ def test_a_webhook_that_speaks_no_http_ends_no_telling(caplog: pytest.LogCapture
         threading.Thread(target=answer, daemon=True).start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/told"
         folder = claude.store.folder(claude.session_id)
-        assert Notifications(folder, Notify(webhook=url)).tell_now(one_event())
+        assert Notifications(folder, Notify(webhook=url)).send_now(one_event())
     assert "no answer of HTTP" in caplog.text
 
 
@@ -236,7 +236,7 @@ def test_the_name_of_an_event_is_a_line_of_bounded_length(told: Told) -> None:
         event = Notification(
             event="ended-badly", id="x\x1b" * 10**6, session="s", reason="", command="", at=0.0
         )
-        Notifications(folder, Notify(command=told.command)).tell_now(event)
+        Notifications(folder, Notify(command=told.command)).send_now(event)
     (found,) = told.events
     assert found["id"] == ("x\\x1b" * 100)[:500]
 
@@ -249,7 +249,7 @@ def test_what_is_posted_on_this_machine_goes_by_no_proxy(monkeypatch: pytest.Mon
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
         notify = Notify(webhook=f"http://127.0.0.1:{hook.port}/told")
         folder = claude.store.folder(claude.session_id)
-        Notifications(folder, notify).tell_now(one_event())
+        Notifications(folder, notify).send_now(one_event())
         assert (len(hook.bodies), len(proxy.bodies)) == (1, 0)
 
 

@@ -97,7 +97,7 @@ def watch(folder: SessionFolder, store: Store, notify: Notify) -> None:
 
 
 def _watch_or_say(folder: SessionFolder, store: Store, notifications: Notifications) -> None:
-    """Watch a session; notify where it cannot be, as what runs in its place may have caused that."""
+    """Watch a session; notify where it cannot be: what runs in its place may have caused that."""
     try:
         _watch(folder, store, notifications)
     except StorageError as error:
