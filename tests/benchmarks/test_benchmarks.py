@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-MEASURES = ("a", "b", "l", "m", "b2", "c", "d", "ef", "i2", "gh", "i", "jk", "no")
+MEASURES = ("a", "b", "l", "m", "b2", "c", "d", "ef", "i2", "gh", "i", "jk", "no", "q")
 
 
 @pytest.fixture

@@ -54,6 +54,8 @@ def test_a_session_at_rest_has_no_thread_and_every_turn_is_heard(pair: Pair) -> 
             assert not own_threads(claude)
     for claude in pair:
         claude.stop()
+        for thread in own_threads(claude):  # which has read to the end
+            thread.join(SECONDS)
         assert not own_threads(claude)
         assert len(claude.store.index.tickets()) == 0
 

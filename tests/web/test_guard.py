@@ -37,6 +37,7 @@ LOOKS = (
     "/api/sessions/recorded/prompts",
     "/api/permission-requests",
     "/api/tickets",
+    "/api/elsewhere",
     "/api/batches",
     "/api/batches/b1",
     "/api/openapi.json",

@@ -121,7 +121,7 @@ def _exec(folder: Path, pod: dict[str, Any], argv: list[str]) -> int:
             f"error: cannot exec into a container in a completed pod; current phase is {phase}"
         )
     uid = pod["metadata"]["uid"]
-    path = f"{folder / 'closed'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    path = f"{folder / 'without-network'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     home = str(folder / "pods" / uid)
     environ = {**os.environ, "HOME": home, "FAKE_POD": uid, "PATH": path}
     command = subprocess.Popen(
@@ -247,8 +247,8 @@ def _create(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
 def _close_network(folder: Path) -> None:
     """Let `bash`, by which a pod tries its network, wait as for an answer that is dropped."""
     if _cluster(folder).get("enforces"):
-        (folder / "closed").mkdir(exist_ok=True)
-        bash = folder / "closed" / "bash"
+        (folder / "without-network").mkdir(exist_ok=True)
+        bash = folder / "without-network" / "bash"
         bash.write_text("#!/bin/sh\nexec tail -f /dev/null\n")
         bash.chmod(0o755)
 
