@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from builds import make_build
 
 from claude_mpm import create_orchestrator
 from claude_mpm.conversation.verdict import Outcome
+from claude_mpm.testing.build_probe import probe_build
 from command import Command
 
 if TYPE_CHECKING:
@@ -121,3 +123,16 @@ def test_a_request_that_nobody_knows_is_refused_so_that_it_waits_for_nobody(
     assert answer["response"]["request_id"] == "w1"
     assert answer["response"]["subtype"] == "error"
     assert "fold_paper" in answer["response"]["error"]
+
+
+def test_a_probe_gives_up_in_time_and_ends_its_claude(tmp_path: Path) -> None:
+    claude, noted = tmp_path / "claude", tmp_path / "pid"
+    os.mkfifo(noted)
+    claude.write_text(f'#!/bin/sh\nexec 3<>"{noted}"; echo $$ >&3; exec tail -f /dev/null\n')
+    claude.chmod(0o700)
+    reader = os.open(noted, os.O_RDONLY | os.O_NONBLOCK)
+    found = probe_build(str(claude), longest=3.0)
+    assert found.error == "its time was up"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(os.read(reader, 20)), 0)
+    os.close(reader)

@@ -25,6 +25,13 @@ from claude_mpm.sessions.store import Store, default_state_dir
 OPTIONS = {"use_framework": False}
 
 
+async def to_its_stop(begun: Batch) -> None:
+    """Interrupt what runs, and wait until it has been; else it would outlive the test."""
+    begun.stop()
+    async for _ in begun.entries():
+        continue
+
+
 def run(batch: Batch, seconds: float = 90.0) -> dict[str, Result]:
     """Run a batch to its end, and return how each task ended."""
 
@@ -240,7 +247,7 @@ def test_a_second_runner_is_refused() -> None:
             with pytest.raises(NotOwner) as caught:
                 async with Batch.resume("one", ["local:1"], options=OPTIONS):
                     pass
-            begun.stop()
+            await to_its_stop(begun)
             return str(caught.value)
 
     assert f"batch 'one' is run by {os.getpid()}@" in asyncio.run(twice())
@@ -314,7 +321,7 @@ def test_what_is_noted_of_a_session_has_no_secret(monkeypatch: pytest.MonkeyPatc
                 await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(os.sched_yield))])
             begun.runner.live["a"].what = "said hunter2-hunter2-hunter2"
             noted = [live.what for live in begun.runner.snapshot().running]
-            begun.stop()
+            await to_its_stop(begun)
             return noted
 
     assert asyncio.run(look()) == ["said [redacted]"]

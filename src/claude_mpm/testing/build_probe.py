@@ -29,6 +29,8 @@ from claude_mpm.testing.scripted_model import ScriptedModel
 from claude_mpm.validation import error_line, nearest
 
 _PATIENCE = 15.0  # seconds for each thing that a build has to do
+# Seconds for all of them: who is killed for its time leaves its Claude running.
+LONGEST = 40.0
 _IDLE = 0.5  # seconds after a result in which a build says that it is idle, if it says so
 _AGENT = "mpm-probe"
 _OPTIONS = {
@@ -54,12 +56,19 @@ class _Build:
         arguments: beside those that every start has.
         environ: its whole environment.
         folder: the one to work in.
+        deadline: when it is given up, on the monotonic clock.
     """
 
     def __init__(
-        self, claude: str, arguments: list[str], environ: dict[str, str], folder: Path
+        self,
+        claude: str,
+        arguments: list[str],
+        environ: dict[str, str],
+        folder: Path,
+        deadline: float,
     ) -> None:
         self.messages: list[dict[str, Any]] = []
+        self._deadline = deadline
         self._errors = (folder / "errors").open("w+b")
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         pipe = subprocess.PIPE
@@ -141,12 +150,14 @@ class _Build:
         Raises:
             _Ended: none came within `timeout` seconds, or the output has ended.
         """
-        deadline = time.monotonic() + timeout
+        deadline = min(time.monotonic() + timeout, self._deadline)
         while True:
             try:
                 line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise _Ended(f"nothing came for {timeout:g} seconds") from None
+                is_up = time.monotonic() >= self._deadline
+                why = "its time was up" if is_up else f"nothing came for {timeout:g} seconds"
+                raise _Ended(why) from None
             if not line:
                 self._lines.put(b"")
                 self._errors.seek(0)
@@ -170,8 +181,13 @@ def _is_system(message: dict[str, Any], subtype: str) -> bool:
     return message.get("type") == "system" and message.get("subtype") == subtype
 
 
-def probe_build(claude: str) -> Probe:
-    """Start a build and return what it can do."""
+def probe_build(claude: str, *, longest: float = LONGEST) -> Probe:
+    """Start a build and return what it can do.
+
+    Args:
+        longest: seconds after which a build is given up that has not said all by then.
+    """
+    deadline = time.monotonic() + longest
     script = ([Say("probed")], [Delegate("general-purpose", "dig", [Stall()], background=True)])
     with (
         tempfile.TemporaryDirectory(prefix="claude-mpm-probe-") as name,
@@ -187,19 +203,23 @@ def probe_build(claude: str) -> Probe:
         )
         given = {**_OPTIONS, "agents_by_file": ("--agents", str(agents))}
         try:
-            return _probe_with(claude, given, environ, folder)
+            return _probe_with(claude, given, environ, folder, deadline)
         except (OSError, subprocess.TimeoutExpired, _Ended) as error:
             return Probe(error=str(error))
 
 
 def _probe_with(
-    claude: str, given: dict[str, tuple[str, str]], environ: dict[str, str], folder: Path
+    claude: str,
+    given: dict[str, tuple[str, str]],
+    environ: dict[str, str],
+    folder: Path,
+    deadline: float,
 ) -> Probe:
     """Start a build with options, and again without those that it refuses."""
     hints: list[str] = []
     while True:
         arguments = [word for pair in given.values() for word in pair]
-        build = _Build(claude, arguments, environ, folder)
+        build = _Build(claude, arguments, environ, folder, deadline)
         try:
             told = build.ask("initialize")
             found = _converse(build, told or {}, set(given))
