@@ -67,7 +67,8 @@ def steer(
         return call("stop", session=known["session"])
 
     start = Call("mcp__mpm__start", prompt="write it")
-    model.on("have it done", start, wait, answer, wait, stop, "All done.")
+    waits = [wait] * 6  # each is bounded; one that has nothing to wait for answers at once
+    model.on("have it done", start, *waits, answer, *waits, stop, "All done.")
     environ = model.environment(
         tmp_path / "inner", CLAUDE_MPM_STATE_DIR=str(tmp_path / "state"), **environ
     )

@@ -20,7 +20,7 @@ from attacks import (
     private,
     replace,
 )  # fmt: skip
-from calls import call
+from calls import call, eventually
 from chaos.world import StandInWorld
 from claude_mpm import MPMOrchestrator
 from claude_mpm.journal import orphans
@@ -97,7 +97,7 @@ def test_every_file_is_replaced_and_every_command_runs(
         for words in ENDS:
             acts(*words)
     assert folder.path not in orphans.marked(), "Claude runs on"
-    assert folder.has_ended()
+    assert eventually(folder.has_ended)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

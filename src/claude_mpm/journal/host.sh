@@ -98,6 +98,7 @@ alarm() { # writes `expired` to the lease after `patience` seconds, unless it is
     exec 2>/dev/null # a shell reports by which signal its children ended
     nap=
     trap '[ -z "$nap" ] || send TERM "$nap"; exit' TERM
+    [ -p "$exchange/lease" ] || exit # it may have been replaced since `watch` looked
     command exec 6<>"$exchange/lease" || exit # held open, in case the folder is removed
     echo armed >&6 # from here on SIGTERM is handled
     sleep "$patience" 6>&- &
@@ -113,6 +114,7 @@ watch() { # ends Claude's input once nobody has followed for LINGER seconds
     while [ -p "$exchange/lease" ]; do # without the folder, nobody can follow any more
         alarm &
         ringing=$!
+        [ -p "$exchange/lease" ] || break
         command exec 4<"$exchange/lease" || break
         armed= holder=
         while [ -z "$armed" ] || [ -z "$holder" ]; do
