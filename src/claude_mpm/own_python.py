@@ -14,6 +14,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# The variables that say of a process to which session it belongs.
+MARKS = frozenset({"CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER"})
+# Variables of ours that are no settings, and none of Claude's business: whoever has the token may
+# use the server.
+NOT_SETTINGS = MARKS | {"CLAUDE_MPM_REMOTE_TOKEN", "CLAUDE_MPM_NOTIFY_SECRET"}
+
 
 def own_python(*words: str) -> list[str]:
     """Return the command that runs this Python with `words`, isolated from the current folder.

@@ -15,6 +15,7 @@ from claude_mpm.config.fields import PREFIX, InProject, Setting, Settings, descr
 from claude_mpm.config.trust import is_trusted, real
 from claude_mpm.errors import SettingsError
 from claude_mpm.folders import config_file, config_folder, of_others
+from claude_mpm.own_python import NOT_SETTINGS
 from claude_mpm.printable import exact_line
 from claude_mpm.validation import (
     NOT_JSON,
@@ -41,11 +42,6 @@ __all__ = [
 ]
 
 PROJECT_FILE = ".claude-mpm.toml"
-# Variables with the prefix of settings that are not settings.
-_NOT_SETTINGS = frozenset((
-    "CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN",
-    "CLAUDE_MPM_NOTIFY_SECRET",
-))  # fmt: skip
 _RULES = ("allowed_tools", "disallowed_tools")
 _FRAMEWORK = frozenset({"framework", "agents_dir"})
 
@@ -165,7 +161,7 @@ def _environment_layer(environ: Mapping[str, str]) -> _Layer:
     if environ.get("CLAUDE_PATH"):
         value = _convert("claude_path", environ["CLAUDE_PATH"], "CLAUDE_PATH")
         layer["claude_path"] = _Value(value, "environment CLAUDE_PATH")
-    given = {name for name in environ if name.startswith(PREFIX)} - _NOT_SETTINGS
+    given = {name for name in environ if name.startswith(PREFIX)} - NOT_SETTINGS
     for name in sorted(given):
         if name not in names:
             likely = nearest(name, names)

@@ -23,7 +23,7 @@ from claude_mpm.engine.supervision.attention import of_request, of_verdict
 from claude_mpm.errors import StorageError
 from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.layout import SessionFolder
-from claude_mpm.own_python import own_environ, own_python
+from claude_mpm.own_python import MARKS, own_environ, own_python
 from claude_mpm.sessions.reader import LIVENESS_INTERVAL
 from claude_mpm.sessions.status import read_status
 from claude_mpm.sessions.store import Store
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 _PAUSE = 1.0  # seconds between two looks, however much is written meanwhile
 _LOG = "notify.log"
-_MARKS = ("CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER")
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +56,7 @@ def start_watcher(folder: SessionFolder, store: Store, notify: Notify) -> None:
         OSError: it cannot be started.
     """
     # It outlives the session in which this process may run, and must not count as a part of it.
-    environ = {name: value for name, value in own_environ().items() if name not in _MARKS}
+    environ = {name: value for name, value in own_environ().items() if name not in MARKS}
     watched = Watched(folder=str(folder.path), state=str(store.path), notify=notify)
     with open(folder.path / _LOG, "ab", opener=_open_privately) as log:
         process = subprocess.Popen(

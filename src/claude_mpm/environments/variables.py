@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from claude_mpm.errors import UsageError
+from claude_mpm.own_python import NOT_SETTINGS
 from claude_mpm.patterns import lazy_pattern
 
 if TYPE_CHECKING:
@@ -117,12 +118,6 @@ _FOR_ITS_TOOLS = {
     "COREPACK_ENABLE_AUTO_PIN": "0",
     "NoDefaultCurrentDirectoryInExePath": "1",
 }
-# What claude-mpm itself has set, and what is none of Claude's business: whoever has the token may
-# use the server.
-_OURS = frozenset((
-    "CLAUDE_MPM_SESSION", "CLAUDE_MPM_FOLDER", "CLAUDE_MPM_REMOTE_TOKEN",
-    "CLAUDE_MPM_NOTIFY_SECRET",
-))  # fmt: skip
 _TEMPORARY = "mpm."  # how the folders of temporary files begin that a session of ours has
 
 
@@ -180,7 +175,7 @@ def _is_of_an_outer_session(name: str, value: str) -> bool:
         return False
     if _FOR_ITS_TOOLS.get(name) == value:
         return True
-    return name in _OURS or _matches(name, _OF_AN_OUTER_CLAUDE)
+    return name in NOT_SETTINGS or _matches(name, _OF_AN_OUTER_CLAUDE)
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
