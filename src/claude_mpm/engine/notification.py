@@ -24,7 +24,7 @@ from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from claude_mpm.journal.layout import SessionFolder
 
@@ -132,8 +132,8 @@ class Notifications:
         self._beginning = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def send(self, notification: Notification) -> None:
-        """Send a notification soon; returns at once."""
+    def send(self, notification: Notification) -> bool:
+        """Send a notification soon; return at once whether there was room for it."""
         with self._beginning:
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -144,6 +144,8 @@ class Notifications:
             self._queue.put_nowait(notification)
         except queue.Full:
             _log.warning("too many notifications at once: %s is left out", notification.event)
+            return False
+        return True
 
     def close(self, timeout: float = _CLOSING) -> None:
         """Wait until all have been sent; safe to call twice.
@@ -217,8 +219,7 @@ def _run_command(notify: Notify, notification: Notification) -> None:
         "NOTIFY_SESSION": notification.session,
         "NOTIFY_COMMAND": notification.command,
     }
-    environ = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE}
-    _run(notify.command, msgspec.json.encode(notification) + b"\n", {**environ, **further})
+    _run(notify.command, msgspec.json.encode(notification) + b"\n", further)
 
 
 def _show_on_desktop(notify: Notify, notification: Notification) -> None:
@@ -228,17 +229,18 @@ def _show_on_desktop(notify: Notify, notification: Notification) -> None:
     body = f"{notification.reason}\n{notification.command}"
     # The body is markup to a desktop.
     words = ("notify-send", "--app-name=claude-mpm", "--", title, html.escape(body, quote=False))
+    _run(words)
+
+
+def _run(words: Sequence[str], data: bytes = b"", further: Mapping[str, str] | None = None) -> None:
+    """Run a program, with this process's variables but for the secret, and with further ones."""
     environ = {name: value for name, value in os.environ.items() if name != SECRET_VARIABLE}
-    _run(words, b"", environ)
-
-
-def _run(words: Sequence[str], data: bytes, environ: dict[str, str]) -> None:
     with subprocess.Popen(
         words,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env=environ,
+        env={**environ, **(further or {})},
         start_new_session=True,  # so that what it has started ends with it
     ) as process:
         try:

@@ -53,6 +53,7 @@ class Attention(Observer):
         # guards what both take out of `_turns`, and that there is one `Notifications`.
         self._looking = threading.Lock()
         self._turns: deque[Turn] = deque()  # that have begun and were not seen to end
+        self._near: set[str] = set()  # budgets that were found to be near; the reader's alone
         self._notifications: Notifications | None = None
 
     def observe(self, event: Event) -> None:
@@ -102,20 +103,25 @@ class Attention(Observer):
                 "session": "session",
                 "day": f"day {date.today().isoformat()}",
             }[span]
+            if identity in self._near:
+                continue
             name = self._live.folder.path.name[:8]
-            self._send(
+            was_taken = self._send(
                 event="budget-near",
                 id=identity,
                 reason=f"the budget of this {span} is nearly used up: {found}",
                 command=f"claude-mpm show {name}",
             )
+            if was_taken:
+                self._near.add(identity)
 
-    def _send(self, event: Kind, id: str, reason: str, command: str, tool: str = "") -> None:
+    def _send(self, event: Kind, id: str, reason: str, command: str, tool: str = "") -> bool:
+        """Send a notification soon; return whether there was room for it."""
         with self._looking:
             if self._notifications is None:
                 self._notifications = Notifications(self._live.folder, self._notify)
             notifications = self._notifications
-        notifications.send(
+        return notifications.send(
             Notification(
                 event=event,
                 id=id,
