@@ -29,7 +29,7 @@ from claude_mpm.processors.validated_numbers import amount, time_of
 from claude_mpm.records import Ticket
 from claude_mpm.redaction import Redactor, secrets_of
 from claude_mpm.sessions.state import SessionState
-from claude_mpm.sessions.status import State
+from claude_mpm.sessions.status import State, state_while_it_runs
 from claude_mpm.validation import NOT_JSON, error_line
 from claude_mpm.wire.framing import LineFramer
 from claude_mpm.wire.stream_json import StreamJson
@@ -196,7 +196,7 @@ def _seen(state: Path, place: Place, answer: Answer) -> PlaceSeen:
     if _FILE_NAME.fullmatch(place.name):
         try:
             _remember(state / "elsewhere", seen)
-        except StorageError as error:  # what was seen is worth showing all the same
+        except StorageError as error:  # what was seen is shown anyway
             _log.warning("what a place has said is not remembered: %s", error)
     return msgspec.structs.replace(seen, seconds=answer.seconds)
 
@@ -300,9 +300,7 @@ def _state(far: FarSession, state: SessionState) -> State:
         return State.LOST
     if not far.state.size:
         return State.STARTING
-    if state.asked or state.waits:
-        return State.WAITING
-    return State.WORKING if state.at_work else State.IDLE
+    return state_while_it_runs(state, asks=bool(state.asked))
 
 
 def _question(redactor: Redactor, name: str, request: dict[str, Any], at: str) -> OpenQuestion:

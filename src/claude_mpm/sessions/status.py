@@ -213,6 +213,16 @@ def _state(
         return State.LOST
     if folder.journal.size() == meta.last_start.offset:
         return State.STARTING
-    if questions or said.waits:
+    return state_while_it_runs(said, asks=bool(questions))
+
+
+def state_while_it_runs(said: SessionState, *, asks: bool) -> State:
+    """Return what a session does whose Claude has said something.
+
+    Args:
+        said: what its events say.
+        asks: whether a permission request is open.
+    """
+    if asks or said.waits:
         return State.WAITING
     return State.WORKING if said.at_work else State.IDLE
