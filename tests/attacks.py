@@ -101,7 +101,7 @@ _HEAD = struct.Struct("iIII")
 
 @contextmanager
 def left_alone(outside: Path) -> Iterator[None]:
-    """See to it that nothing in a folder is opened, read, written, made or removed meanwhile."""
+    """Make sure that nothing in a folder is opened, read, written, made or removed meanwhile."""
     libc = ctypes.CDLL(None, use_errno=True)
     watch = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     mask = _ACCESS | _MODIFY | _ATTRIB | _OPEN | _CREATE | _DELETE | _MOVED

@@ -95,7 +95,7 @@ class Judge:
 
 
 def watch_for_hangs() -> None:
-    """See to it that an endless input ends: the main thread gets `Endless` after ten seconds."""
+    """Let an endless input end: the main thread gets `Endless` after ten seconds."""
 
     def alarm(_: int, frame: FrameType | None) -> None:
         raise Endless("".join(traceback.format_stack(frame)[-2:]))

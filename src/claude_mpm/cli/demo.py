@@ -113,7 +113,7 @@ def _await_browser(app: App, page: Page, link: str) -> None:
     echo("It begins when you open this link, which lets one browser in, once, within 5 minutes:")
     echo(f"{link}\n")
     if not page.visited.wait(_PATIENCE):
-        app.note("nobody has opened the link; it begins all the same")
+        app.note("nobody has opened the link; it begins anyway")
 
 
 def _stay(app: App) -> None:

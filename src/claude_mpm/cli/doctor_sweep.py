@@ -43,7 +43,7 @@ def sweep(store: Store) -> list[Swept]:
     """End what sessions without a host, without a folder or without an end have left.
 
     A session that somebody follows or starts is left alone, and so is one whose Claude has a host:
-    the linger rule sees to it.
+    the linger rule ends it.
     """
     found: dict[str, Counter[str]] = {}
     processes = orphans.marked()

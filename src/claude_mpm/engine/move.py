@@ -233,7 +233,7 @@ class Move:
 
 
 def _claim(live: LiveSession) -> None:
-    """Own the session, once another process that sees to its end has released it.
+    """Own the session, once another process that waits for its end has released it.
 
     Nothing says when it is released, so that is tried until `stop_timeout` has passed.
 

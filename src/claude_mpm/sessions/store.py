@@ -100,7 +100,7 @@ class Store:
         return SessionFolder(session_path(self.path, session_id))
 
     def _check(self) -> None:
-        """See to it that nobody else can have put a session here: its record is obeyed."""
+        """Make sure that nobody else can have put a session here: its record is obeyed."""
         for folder in (self.path, self.path / "sessions"):
             check_private(folder)
 

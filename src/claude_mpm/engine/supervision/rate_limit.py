@@ -82,7 +82,7 @@ class RateLimitWait(Observer):
             told = f"the limit is lifted at {clock(until)}, {obstacle}"
             turn.note(rate_limit=told)
             return False
-        if not self._live.claim():  # another sees to it that no prompt is run twice
+        if not self._live.claim():  # another has it, so that no prompt is run twice
             return False
         text = _CONTINUE if self._worked else turn.prompt
         times = turn.known.waited + 1
