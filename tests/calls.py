@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -14,10 +12,8 @@ from claude_mpm.journal.layout import Meta, SessionFolder
 from claude_mpm.sessions.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
-
-SECONDS = 30.0
 
 
 class Ended(NamedTuple):
@@ -33,14 +29,6 @@ class Ended(NamedTuple):
     @property
     def json(self) -> Any:
         return json.loads(self.out)
-
-
-def eventually(happens: Callable[[], bool]) -> bool:
-    """Return whether something happens within the time that a process takes to end."""
-    deadline = time.monotonic() + SECONDS
-    while not (happened := happens()) and time.monotonic() < deadline:
-        os.sched_yield()
-    return happened
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str | Path) -> Ended:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from command import PROGRAM, SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from claude_mpm.testing import ScriptedModel
@@ -162,15 +161,6 @@ def served(
 
 
 _OF_THE_PLACE = ("token", "token_file", "tls", "ca", "client_cert", "client_key", "server_name")
-
-
-def until(happened: Callable[[], object], what: str) -> None:
-    """Wait until something has happened; fail with `what` if it does not."""
-    deadline = time.monotonic() + SECONDS
-    never = threading.Event()
-    while not happened():
-        assert time.monotonic() < deadline, what
-        never.wait(0.02)
 
 
 def raw(address: str) -> socket.socket:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,10 +19,10 @@ from claude_mpm.sessions.status import prompt_fates
 from claude_mpm.testing import Call, Stall
 from claude_mpm.testing.faults import Dice, kill, tear
 from claude_mpm.testing.residue import Remains
+from claude_mpm.testing.subject import until
 from claude_mpm.wire.stream_json import StreamJson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from claude_mpm.journal.layout import SessionFolder
@@ -32,14 +30,6 @@ if TYPE_CHECKING:
     from conftest import MakeClaude, Orchestrator
 
 SECONDS = 60.0
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    nobody = threading.Event()
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        nobody.wait(0.02)
 
 
 def folder_of(claude: Orchestrator) -> SessionFolder:

@@ -17,11 +17,11 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import TextContent, TextResourceContents
 
-from calls import eventually
 from claude_mpm.cli.mcp import as_tool
 from claude_mpm.engine.follow import read_to_end
 from claude_mpm.journal import orphans
 from claude_mpm.sessions.store import Store
+from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -228,7 +228,7 @@ def test_what_a_client_that_was_killed_had_started_ends_after_the_linger_time(
         folder = store.find(session)
         read_to_end(folder, store)
         assert folder.has_ended()
-        assert eventually(lambda: folder.path not in orphans.marked())
+        until(lambda: folder.path not in orphans.marked(), "something of it runs on")
 
 
 def test_own_rights_show_no_session_of_others(state: Path) -> None:

@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import socket
-import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +37,7 @@ from claude_mpm.testing.fake_kubectl import (
     read_pod,
     set_cluster,
 )
+from claude_mpm.testing.subject import until
 from command import wait_until_gone
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ done"""
     claude.send_input("a word")
     assert claude.get_output(SECONDS) == '{"type":"result"}'
     kept = claude.store.folder(claude.session_id).records / "-work" / "0-1.jsonl"
-    until(lambda: kept.exists() and kept.read_text() == "a word\n")
+    until(lambda: kept.exists() and kept.read_text() == "a word\n", "nothing is kept")
     delete_pod(cluster, pod_name(claude.session_id))
     claude.process.wait(SECONDS)
     claude.stop()
@@ -432,14 +432,6 @@ def test_a_sweep_deletes_the_pods_of_sessions_that_have_ended_and_no_others(
     make_pod(cluster, "mine")
     assert list(sweep_pods(store)) == [claude.session_id]
     assert pods(cluster) == ["mine"]
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(int(SECONDS / 0.05)):
-        if true():
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError("it never came true")
 
 
 def test_a_check_runs_in_the_pod_of_its_session(cluster: Path, fast: Path) -> None:

@@ -29,8 +29,8 @@ from claude_mpm.engine.session_watcher import watch
 from claude_mpm.environments.variables import carried, inherited
 from claude_mpm.errors import UsageError
 from claude_mpm.sessions.store import Store
+from claude_mpm.testing.subject import until
 from loopback_http import LoopbackHttp
-from served import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,9 +18,9 @@ from claude_mpm.engine.supervision import rate_limit
 from claude_mpm.journal.rate_limited import clock, read_parked
 from claude_mpm.sessions.status import State, read_status
 from claude_mpm.testing import Call, Fail, ScriptedModel
+from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from claude_mpm.journal.layout import SessionFolder
@@ -91,14 +91,6 @@ def make(make_claude: MakeClaude, model: ScriptedModel, tmp_path: Path) -> MakeC
     return make
 
 
-def until(condition: Callable[[], object]) -> None:
-    nobody = threading.Event()
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        nobody.wait(0.02)
-
-
 def folder_of(claude: Orchestrator) -> SessionFolder:
     folder: SessionFolder = claude.store.folder(claude.session_id)
     return folder
@@ -107,7 +99,7 @@ def folder_of(claude: Orchestrator) -> SessionFolder:
 def parked(claude: Orchestrator, prompt: str = "go") -> Orchestrator:
     """Ask, and wait until the turn waits."""
     turn = claude.ask(prompt)
-    until(lambda: turn.parked or turn.done)
+    until(lambda: turn.parked or turn.done, "the turn is not parked")
     assert turn.parked, turn.verdict
     return turn
 
@@ -124,7 +116,10 @@ def test_a_refused_prompt_waits_is_seen_to_wait_and_is_given_again(
     with make() as claude:
         turn = parked(claude)
         folder = folder_of(claude)
-        until(lambda: read_status(folder, claude.store.index).state is State.PARKED)
+        until(
+            lambda: read_status(folder, claude.store.index).state is State.PARKED,
+            "the session is not parked",
+        )
         row = read_row(claude.store, folder)
         assert cells(row)[1] == f"waiting for the rate limit until {clock(limit.lifted_at)}"
         wall.ahead = HOUR + 1  # also where the machine has slept, and its other clock with it
@@ -198,7 +193,7 @@ def test_no_turn_waits_for_ever(
     with make() as claude:
         turn = parked(claude)
         wall.ahead = HOUR + 1
-        until(lambda: turn.known.waited == 2)
+        until(lambda: turn.known.waited == 2, "it has not waited twice")
         wall.ahead = 2 * HOUR + 2
         turn.wait(SECONDS)
     assert turn.verdict.outcome is Outcome.FAILED
@@ -242,10 +237,10 @@ def test_whoever_takes_the_session_up_waits_on(
     assert turn.verdict.outcome is Outcome.LOST
     assert "waits for the rate limit until" in turn.verdict.reason
     folder = folder_of(first)
-    until(lambda: folder.has_ended() or linger)
+    until(lambda: folder.has_ended() or linger, "it goes on")
     with make(session_id=first.session_id, resume=True, wait_for_rate_limit=None) as second:
         (taken_up,) = second.turns_before
-        until(lambda: taken_up.parked)
+        until(lambda: taken_up.parked, "the turn is not parked")
         wall.ahead = HOUR + 1
         assert taken_up.wait(SECONDS).verdict.ok
         assert taken_up.text == "Done."
@@ -261,11 +256,11 @@ def test_a_prompt_that_waits_goes_to_another_place_with_its_session(
     here.start_or_raise()
     parked(here)
     here.detach()
-    until(lambda: folder_of(here).has_ended() or linger)
+    until(lambda: folder_of(here).has_ended() or linger, "it goes on")
     there = make(cwd=str(tmp_path))
     make(session_id=here.session_id, resume=True).move_to(there)
     (taken_up,) = there.turns_before
-    until(lambda: taken_up.parked)
+    until(lambda: taken_up.parked, "the turn is not parked")
     wall.ahead = HOUR + 1
     assert taken_up.wait(SECONDS).text == "Done."
     assert prompts(model) == ["go", "go"]
@@ -301,7 +296,7 @@ def test_the_command_line_waits_and_ends_well(
         monkeypatch.setenv(name, value)
 
     def pass_the_time() -> None:
-        until(lambda: [*(home / "state").glob("sessions/*/parked.json")])
+        until(lambda: [*(home / "state").glob("sessions/*/parked.json")], "nothing is parked")
         wall.ahead = HOUR + 1
 
     passing = threading.Thread(target=pass_the_time)

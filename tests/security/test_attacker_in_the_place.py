@@ -20,11 +20,12 @@ from attacks import (
     private,
     replace,
 )  # fmt: skip
-from calls import call, eventually
+from calls import call
 from chaos.world import StandInWorld
 from claude_mpm import MPMOrchestrator
 from claude_mpm.journal import orphans
 from claude_mpm.journal.storage import remove_tree
+from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,7 @@ def test_every_file_is_replaced_and_every_command_runs(
         for words in ENDS:
             acts(*words)
     assert folder.path not in orphans.marked(), "Claude runs on"
-    assert eventually(folder.has_ended)
+    until(folder.has_ended, "the session has not ended")
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

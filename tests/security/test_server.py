@@ -26,9 +26,10 @@ from claude_mpm.server.roots import Roots
 from claude_mpm.server.tokens import TokenLimits, Tokens
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing.processes import resident_memory
+from claude_mpm.testing.subject import until
 from claude_mpm.wire.remote import CHUNK, InputMessage, StartParameters, encode
 from command import PROGRAM
-from served import raw, until
+from served import raw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.testing import Stall
 from claude_mpm.testing.cut_proxy import CutProxy
+from claude_mpm.testing.subject import until
 from command import SECONDS, said_in
-from served import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

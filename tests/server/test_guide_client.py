@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from claude_mpm import MPMOrchestrator
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.testing import Fail
+from claude_mpm.testing.subject import until
 from command import SECONDS, said_in
-from served import Served, heard, raw, until
+from served import Served, heard, raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

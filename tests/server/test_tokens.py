@@ -16,8 +16,9 @@ from claude_mpm.errors import LaunchError
 from claude_mpm.link.far import FarFailed, LinkCut
 from claude_mpm.server.quota import ByteQuota
 from claude_mpm.server.tokens import TokenLimits, Tokens
+from claude_mpm.testing.subject import until
 from claude_mpm.wire.remote import InputMessage
-from served import raw, reason, say, until
+from served import raw, reason, say
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ from claude_mpm.fleet.task import Outcome, Result, Task
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.testing import Call, Say, Stall
 from claude_mpm.testing.processes import resident_memory
+from claude_mpm.testing.subject import until
 from command import SECONDS, Command
 from opened_page import OpenedPage, record, result, said, write
-from served import until
 
 if TYPE_CHECKING:
     from pathlib import Path

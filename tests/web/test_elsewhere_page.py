@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from claude_mpm.fleet.elsewhere import PlaceSeen, SessionElsewhere
-from served import until
+from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Error, Page, expect, sync_playwright
 
 from claude_mpm.testing import Call, Delegate, Say, Stall, Think
+from claude_mpm.testing.subject import until
 from command import SECONDS, Command
 from opened_page import OpenedPage, record, result, said, write
-from served import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
