@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import socket
 from contextlib import closing
@@ -16,7 +15,7 @@ from calls import call
 from claude_mpm import MPMOrchestrator
 from claude_mpm.cli.doctor_kubernetes import sweep_pods
 from claude_mpm.conversation.verdict import Outcome
-from claude_mpm.environments import kubernetes, pod_network
+from claude_mpm.environments import pod_network
 from claude_mpm.environments.kubernetes import Kubernetes
 from claude_mpm.environments.pod import PodRecipe, merged, pod_name
 from claude_mpm.errors import LaunchError, UsageError
@@ -32,13 +31,13 @@ from claude_mpm.sessions.store import Store
 from claude_mpm.testing.fake_kubectl import (
     delete_pod,
     fail_pod,
-    install,
     make_pod,
     read_pod,
     set_cluster,
 )
 from claude_mpm.testing.subject import until
 from command import wait_until_gone
+from false_cluster import lay_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,13 +50,7 @@ SECRET = "the-secret-of-this-test"
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fake cluster whose `kubectl` is the one on PATH; its pods' folders are in it."""
-    folder = tmp_path / "cluster"
-    install(folder)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    for name in ("CONFIG", "SECRETS", "WORK"):
-        (folder / name).mkdir()
-        monkeypatch.setattr(kubernetes, name, str(folder / name))
-    return folder
+    return lay_cluster(tmp_path / "cluster", monkeypatch)
 
 
 @pytest.fixture

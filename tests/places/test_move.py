@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from session_server import server  # noqa: F401 - a fixture
 
-from claude_mpm.environments import kubernetes
 from claude_mpm.environments.docker import Docker
 from claude_mpm.environments.record_store import LocalRecords, project_name
 from claude_mpm.environments.ssh import SSH
@@ -20,7 +19,7 @@ from claude_mpm.errors import LaunchError, MPMError, UsageError
 from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.layout import Meta, Start
 from claude_mpm.testing import Delegate, Stall
-from claude_mpm.testing.fake_kubectl import install
+from false_cluster import lay_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +81,18 @@ def ask(claude: MPMOrchestrator, model: ScriptedModel, prompt: str) -> bool:
     return knows(model, prompt)
 
 
+def moved(
+    here: MPMOrchestrator, way: Places, make_claude: MakeClaude, model: ScriptedModel
+) -> MPMOrchestrator:
+    """Move a session from place to place; in each, Claude knows the word. Return the last."""
+    for name, options in way.items():
+        there = make_claude(name, **options)
+        here.move_to(there)
+        assert ask(there, model, f"and in {name}?"), name
+        here = there
+    return here
+
+
 def test_a_conversation_goes_over_ssh_into_a_container_and_back(
     command: Command, model: ScriptedModel, places: Places, claude_path: str
 ) -> None:
@@ -90,9 +101,9 @@ def test_a_conversation_goes_over_ssh_into_a_container_and_back(
     name = command.session().path.name
     places["local"]["claude_path"] = claude_path
     for place in ("ssh", "docker", "local"):
-        moved = command("move", name[:8], *words(place, places[place]))
-        assert f"is in {place} now, and works in {places[place]['cwd']}" in moved.stderr
-        assert "its files did not move" in moved.stderr
+        done = command("move", name[:8], *words(place, places[place]))
+        assert f"is in {place} now, and works in {places[place]['cwd']}" in done.stderr
+        assert "its files did not move" in done.stderr
         command("resume", name, f"and in {place}?")
         assert knows(model, f"and in {place}?"), place
         assert command.json("show", name)["orchestrator"] == place
@@ -115,8 +126,8 @@ def test_a_session_that_runs_is_left_running_in_the_other_place(
     command.environ["DOCKER_HOST"] = os.environ["DOCKER_HOST"]
     command("run", "--detach", TELL)
     name = command.session().path.name
-    moved = command("move", name, "--json", *words("docker", places["docker"]))
-    told = json.loads(moved.stdout)
+    done = command("move", name, "--json", *words("docker", places["docker"]))
+    told = json.loads(done.stdout)
     assert (told["from"], told["to"], told["running"]) == ("local", "docker", True)
     assert command.json("ps")[0]["state"] == "idle"
     command("send", name, "and now?", "--wait")
@@ -196,21 +207,13 @@ def test_a_conversation_goes_into_a_pod_and_back(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cluster = tmp_path / "cluster"
-    install(cluster)
-    monkeypatch.setenv("PATH", f"{cluster}{os.pathsep}{os.environ['PATH']}")
-    for part in ("CONFIG", "SECRETS", "WORK"):
-        (cluster / part).mkdir()
-        monkeypatch.setattr(kubernetes, part, str(cluster / part))
+    cluster = lay_cluster(tmp_path / "cluster", monkeypatch)
     monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(cluster / "CONFIG"))  # as the pod has it
     here = make_claude()
     here.start_or_raise()
     here.ask(TELL, timeout=SECONDS).check()
-    for name, options in (("kubernetes", pod), ("local", {"cwd": str(tmp_path)})):
-        there = make_claude(name, **options)
-        here.move_to(there)
-        assert ask(there, model, f"and in {name}?"), name
-        here = there
+    way = {"kubernetes": pod, "local": {"cwd": str(tmp_path)}}
+    here = moved(here, way, make_claude, model)
     here.stop()
     assert len(here.store.index.turns(here.session_id)) == 3
     assert not here.store.folder(here.session_id).records.exists()
@@ -227,14 +230,9 @@ def test_a_conversation_goes_to_a_server_and_back(
     with pytest.raises(MPMError, match="may not work in '/etc'"):
         here.move_to(make_claude("remote", cwd="/etc", claude_path="", **remote))
     here = make_claude(session_id=here.session_id, resume=True)
-    for name, options in (
-        ("remote", {**remote, "cwd": "/usr", "claude_path": ""}),
-        ("local", {"cwd": str(tmp_path)}),
-    ):
-        there = make_claude(name, **options)
-        here.move_to(there)
-        assert ask(there, model, f"and in {name}?"), name
-        here = there
+    there = {**remote, "cwd": "/usr", "claude_path": ""}
+    way = {"remote": there, "local": {"cwd": str(tmp_path)}}
+    here = moved(here, way, make_claude, model)
     here.stop()
     assert len(here.store.index.turns(here.session_id)) == 3
 
