@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from claude_mpm.capabilities.strangers import strangers_of
 from claude_mpm.cli.output import age, echo, styled
 from claude_mpm.conversation.reasons import kept_reasons, recorded_verdict
-from claude_mpm.engine.command_line import asks_for_value
+from claude_mpm.engine.command_line import asked_for_value
 from claude_mpm.journal.prompts import last_prompt
 from claude_mpm.journal.rate_limited import clock
 from claude_mpm.journal.secrets import redactor_of
@@ -151,7 +151,7 @@ def read_record(store: Store, folder: SessionFolder) -> dict[str, Any]:
     redactor = redactor_of(folder, meta)
     fields = msgspec.structs.asdict(meta)
     del fields["secrets"]
-    schema = asks_for_value(meta.options.get("claude_args", ()))
+    schema = asked_for_value(meta)
     reasons = kept_reasons(folder)
     left = undelivered(folder, store.index)
     return {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from claude_mpm.capabilities.facts import Capabilities
     from claude_mpm.engine.options import Options
     from claude_mpm.environments.base import Environment
-    from claude_mpm.journal.layout import SessionFolder
+    from claude_mpm.journal.layout import Meta, SessionFolder
 
 _NAMED = 4  # how much of what is left out is named one by one
 _logger = logging.getLogger("claude_mpm.launch")
@@ -190,6 +190,11 @@ def describe_left_out(acts: Sequence[Act], folder: Path) -> str:
 def asks_for_value(claude_args: Sequence[str]) -> bool:
     """Return whether Claude is given a JSON schema that its answer is to follow."""
     return any(each.partition("=")[0] == "--json-schema" for each in claude_args)
+
+
+def asked_for_value(meta: Meta) -> bool:
+    """Return the same of a session, by its record."""
+    return asks_for_value(meta.options.get("claude_args", ()))
 
 
 def wire_of(command: object) -> Wire:

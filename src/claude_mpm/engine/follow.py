@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from claude_mpm.conversation.reasons import kept_reasons
 from claude_mpm.conversation.turn import Turn
 from claude_mpm.conversation.turn_tracker import TurnTracker
-from claude_mpm.engine.command_line import asks_for_value
+from claude_mpm.engine.command_line import asked_for_value
 from claude_mpm.engine.resume import find_prompt
 from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.sessions.reader import LIVENESS_INTERVAL, open_beside
@@ -38,7 +38,7 @@ def read_turn(
         status: what `read_status` says of the session.
         timeout: seconds to wait at most; the turn is not `done` then.
     """
-    schema = asks_for_value(folder.read_meta().options.get("claude_args", ()))
+    schema = asked_for_value(folder.read_meta())
     beside = _Beside(folder, status.begin)
     text = find_prompt(folder, status.uuid).text
     known = kept_reasons(folder).get(status.uuid, {})

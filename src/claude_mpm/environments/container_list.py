@@ -100,14 +100,9 @@ def _known(folder: SessionFolder, end: int) -> tuple[FarState, bytes] | None:
 
 
 def _state(folder: SessionFolder) -> FarState:
-    ended = folder.has_ended()  # read before the status, which the host writes before it ends
-    status = folder.exit_status()
-    return FarState(
-        exit=status,
-        dead=ended and status is None,
-        size=folder.journal.size(),
-        place="\n".join(f"{key}={value}" for key, value in folder.read_place().items()),
-    )
+    status, dead = folder.how_it_ended()
+    size, place = folder.journal.size(), folder.stated_place()
+    return FarState(exit=status, dead=dead, size=size, place=place)
 
 
 def _end(folder: SessionFolder, size: int) -> bytes:

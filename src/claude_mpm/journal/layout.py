@@ -334,6 +334,16 @@ class SessionFolder:
         lines = "".join(f"{key}={value}\n" for key, value in expected.items())
         self.write(self.expected_place, lines.encode())
 
+    def how_it_ended(self) -> tuple[int | None, bool]:
+        """Return Claude's exit status, if there is one, and whether its host has gone without."""
+        ended = self.has_ended()  # read before the status, which the host writes before it ends
+        status = self.exit_status()
+        return status, ended and status is None
+
+    def stated_place(self) -> str:
+        """Return the host's statement of where it runs, line by line; empty if there is none."""
+        return "\n".join(f"{key}={value}" for key, value in self.read_place().items())
+
     def is_expected_at(self, statement: bytes) -> bool:
         """Return whether a statement of where the host runs contains what it must."""
         try:

@@ -330,17 +330,16 @@ def read_state(folder: SessionFolder, *, marked: bool = False) -> FolderState:
     """
     if not folder.meta_file.exists():
         raise Refused("there is no such session here")
-    ended = folder.has_ended()  # read before the status, which the host writes before it ends
-    status = folder.exit_status()
+    status, dead = folder.how_it_ended()
     host, claude = folder.pids() or (0, 0)
     return FolderState(
         host=host,
         claude=claude,
         exit=status,
         closed=folder.closed.exists(),
-        dead=ended and status is None,
+        dead=dead,
         size=folder.journal.size(),
-        place="\n".join(f"{key}={value}" for key, value in folder.read_place().items()),
+        place=folder.stated_place(),
         marked=marked,
     )
 

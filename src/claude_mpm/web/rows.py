@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from claude_mpm.conversation.question import CHOICE, input_of
 from claude_mpm.conversation.reasons import kept_reasons, recorded_verdict
 from claude_mpm.conversation.verdict import Outcome
-from claude_mpm.engine.command_line import asks_for_value
+from claude_mpm.engine.command_line import asked_for_value
 from claude_mpm.errors import StorageError
 from claude_mpm.journal.prompts import last_prompt, prompts
 from claude_mpm.journal.secrets import redactor_of
@@ -95,8 +95,7 @@ def _row(store: Store, folder: SessionFolder, meta: Meta, status: Status) -> Ses
 
 
 def _verdict(turn: TurnRecord, meta: Meta, reasons: Mapping[str, Mapping[str, Any]]) -> Verdict:
-    schema = asks_for_value(meta.options.get("claude_args", ()))
-    return recorded_verdict(turn, reasons, schema=schema)
+    return recorded_verdict(turn, reasons, schema=asked_for_value(meta))
 
 
 def _needs(
