@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_DEPTH = 100  # folders that are open at once while a tree is removed
-_moved = itertools.count()
+_MAX_PASSES = 10_000  # over a tree that somebody else writes into
 # A file is never written through a link that someone has put there.
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | _NO_LINK
@@ -90,37 +89,59 @@ def give_to_owner(descriptor: int, folder: Path | int) -> None:
 def remove_tree(name: str | Path, *, below: int | None = None) -> None:
     """Remove a folder with its content, of any depth, without following links.
 
+    Others may write into it and remove from it meanwhile.
+
     Args:
         name: of the folder.
         below: a descriptor of its parent; None for the current folder.
 
     Raises:
-        OSError: something in it cannot be removed.
+        OSError: something in it cannot be removed, or is written again and again.
     """
     top = os.open(name, FOLDER, dir_fd=below)
     try:
-        while _entries(top):
+        for _ in range(_MAX_PASSES):
             _empty(top, top, _MAX_DEPTH)
+            if _remove_folder(name, below):
+                return
     finally:
         os.close(top)
-    os.rmdir(name, dir_fd=below)
+    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(name))
 
 
 def _empty(folder: int, top: int, depth: int) -> None:
-    """Remove a folder's content; folders deeper than `depth` are moved to the top first."""
+    """Remove a folder's content; folders deeper than `depth` are moved to the top first.
+
+    Where somebody else writes into it, something is left.
+    """
     for name, is_folder in _entries(folder):
-        if not is_folder:
-            os.unlink(name, dir_fd=folder)
-        elif not depth:
-            os.rename(name, f".gone-{next(_moved)}", src_dir_fd=folder, dst_dir_fd=top)
-        else:
-            inner = os.open(name, FOLDER, dir_fd=folder)
-            try:
-                os.fchmod(inner, 0o700)
-                _empty(inner, top, depth - 1)
-            finally:
-                os.close(inner)
-            os.rmdir(name, dir_fd=folder)
+        # It is gone meanwhile, or has become a folder or a file.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            if not is_folder:
+                os.unlink(name, dir_fd=folder)
+            elif not depth:
+                os.rename(name, f".gone-{os.urandom(6).hex()}", src_dir_fd=folder, dst_dir_fd=top)
+            else:
+                inner = os.open(name, FOLDER, dir_fd=folder)
+                try:
+                    os.fchmod(inner, 0o700)
+                    _empty(inner, top, depth - 1)
+                finally:
+                    os.close(inner)
+                _remove_folder(name, folder)
+
+
+def _remove_folder(name: str | Path, below: int | None) -> bool:
+    """Remove a folder; return whether it is gone, which it is not if something is in it."""
+    try:
+        os.rmdir(name, dir_fd=below)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def _entries(folder: int) -> list[tuple[str, bool]]:
