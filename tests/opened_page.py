@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pytest
@@ -52,6 +53,11 @@ class OpenedPage:
         self.url = self.link = ""
         self.log = ""
         self._process: subprocess.Popen[str] | None = None
+        self._log_reader: threading.Thread | None = None
+        # Bound, and never listening: nobody else is given its port between two servers.
+        self._port = socket.socket()
+        self._port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._port.bind(("127.0.0.1", 0))
 
     @property
     def pid(self) -> int:
@@ -79,9 +85,9 @@ class OpenedPage:
         return self.command("token", "add", name, *words)
 
     def start(self, *words: str) -> str:
-        """Start it, and return its address."""
+        """Start it, always on the same port, and return its address."""
         self._process = subprocess.Popen(
-            [PROGRAM, "web", *words],
+            [PROGRAM, "web", "--port", str(self._port.getsockname()[1]), *words],
             env=self.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -94,26 +100,31 @@ class OpenedPage:
             raise AssertionError(self._process.communicate(timeout=SECONDS))
         self.url = found[1]
         self.link = self._process.stdout.readline().strip()
-        threading.Thread(target=self._keep_log, args=(self._process,), daemon=True).start()
+        reader = threading.Thread(target=self._keep_log, args=(self._process,), daemon=True)
+        reader.start()
+        self._log_reader = reader
         return self.url
 
     def restart(self) -> None:
         """End it, and start it on the port that it had."""
         self.stop()
-        self.start("--port", self.url.rpartition(":")[2])
+        self.start()
 
     def stop(self, signum: int = signal.SIGINT) -> int:
         assert self._process is not None
         process, self._process = self._process, None
         process.send_signal(signum)
         status = process.wait(SECONDS)
-        assert process.stdout is not None
+        assert process.stdout is not None and self._log_reader is not None
         process.stdout.close()
+        self._log_reader.join(SECONDS)
+        assert not self._log_reader.is_alive(), "what it started holds its standard error"
         return status
 
     def close(self) -> None:
         if self._process is not None:
             self.stop()
+        self._port.close()
 
     def call(
         self, method: str, path: str, token: str = "", body: object = None, **headers: str
@@ -141,7 +152,9 @@ class OpenedPage:
                 if value:
                     connection.putheader(name, value)
             connection.putheader("Content-Length", str(len(data or b"")))
-            connection.endheaders(data)
+            # A server that has refused what came reads no more of it.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.endheaders(data)
             answer = connection.getresponse()
             return Reply(answer.status, dict(answer.headers.items()), answer.read())
         finally:

@@ -42,7 +42,7 @@ class Collector(LoopbackHttp):
         """Return the spans of a service."""
         return [span for name, span in self.spans if name == service]
 
-    def wait(self, service: str, number: int, timeout: float = 30.0) -> list[Span]:
+    def wait(self, service: str, number: int, timeout: float = 60.0) -> list[Span]:
         """Wait for so many spans of a service, and return them."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.of(service)) >= number, timeout), [

@@ -59,7 +59,8 @@ def test_live_and_exported_spans_agree_and_claudes_own_hang_below_ours(
     command(
         "run", "look", "--allowed-tools", "Bash", CLAUDE_MPM_OTEL="true",
         CLAUDE_CODE_ENABLE_TELEMETRY="1", CLAUDE_CODE_ENHANCED_TELEMETRY_BETA="1",
-        OTEL_TRACES_EXPORTER="otlp",
+        OTEL_TRACES_EXPORTER="otlp", CLAUDE_CODE_OTEL_SHUTDOWN_TIMEOUT_MS="50000",
+        CLAUDE_MPM_STOP_TIMEOUT="60",
     )  # fmt: skip
     session = command.session().path.name
     live = collector.wait(OURS, 5)

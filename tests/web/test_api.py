@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import resource
 import signal
+import subprocess
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.testing import Call, Say, Stall
 from claude_mpm.testing.processes import resident_memory
 from claude_mpm.testing.subject import until
+from claude_mpm.web.running import listed, running_servers
 from command import SECONDS, Command
 from opened_page import OpenedPage, record, result, said, write
 
@@ -115,7 +119,8 @@ def test_a_new_session_and_one_that_is_removed_are_told(page: OpenedPage) -> Non
         folder = record(page.state, "one")
         assert [each["session"] for each in next(messages)[2]["sessions"]] == ["one"]
         folder.path.rename(page.state / "away")
-        assert next(messages)[2]["gone"] == ["one"]
+        # It may have been seen before it was whole, and then again.
+        assert next(data["gone"] for *_, data in messages if data["gone"]) == ["one"]
 
 
 def test_a_journal_is_read_forwards_and_backwards_by_byte_offset(page: OpenedPage) -> None:
@@ -397,6 +402,38 @@ def test_open_pages_are_listed(page: OpenedPage) -> None:
     page.stop()
     assert page.command("list") == ""
     assert "no page is open" in page.command("link", status=2)
+
+
+def test_a_list_that_is_read_while_a_page_opens_does_not_lose_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, flock = tmp_path / "web", fcntl.flock
+
+    def look_first(descriptor: int, how: int) -> None:
+        if how == fcntl.LOCK_EX:
+            assert running_servers(folder) == []
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", look_first)
+    with listed(folder, "http://127.0.0.1:1"):
+        assert [each.url for each in running_servers(folder)] == ["http://127.0.0.1:1"]
+    assert running_servers(folder) == []
+
+
+def test_a_signal_ends_a_page_from_the_moment_at_which_it_says_where_it_is(
+    page: OpenedPage,
+) -> None:
+    code = (
+        "import os, signal; from claude_mpm.cli import main, web; echo = web.echo\n"
+        "def end(*words, **how): echo(*words, **how); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "web.echo = end; main.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "web"], env=page.environ, capture_output=True, text=True,
+        timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("the page is at http://")
 
 
 def test_a_page_that_was_killed_is_not_listed(page: OpenedPage) -> None:

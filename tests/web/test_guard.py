@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.web.tokens import WebTokens
 from opened_page import HEADER, OpenedPage, record, result, said
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SESSION = "recorded"
 # Every change that there is, with a body that would do something.
@@ -181,6 +178,17 @@ def test_a_link_grows_old(page: OpenedPage, monkeypatch: pytest.MonkeyPatch) -> 
     later = time.time() + 301
     monkeypatch.setattr(time, "time", lambda: later)
     assert tokens.redeem(code) is None
+
+
+def test_a_link_is_made_while_another_one_is_used(
+    page: OpenedPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = WebTokens(page.state / "web")
+    tokens.make_link_code("steer")
+    (used,) = (page.state / "web" / "links").iterdir()
+    used.unlink()
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter([used]))
+    assert tokens.redeem(tokens.make_link_code("read")) is not None
 
 
 def test_a_cookie_is_for_this_browser_and_this_page_alone(opened: OpenedPage) -> None:

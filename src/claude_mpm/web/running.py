@@ -43,19 +43,23 @@ def listed(folder: Path, url: str) -> Iterator[None]:
         StorageError: that could not be kept.
     """
     file = folder / "running" / f"{os.getpid()}.json"
+    draft = file.with_suffix(".new")
     server = RunningServer(pid=os.getpid(), url=url, started_at=time.time())
     with storage_errors(file):
         make_private(file.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(file, flags, 0o600)
+        descriptor = os.open(draft, flags, 0o600)
     try:
-        # Held as long as the process lives: that is how others know that it does.
+        # Held as long as the process lives: that is how others know that it does. So they see the
+        # file only once it is held.
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with storage_errors(file):
             os.write(descriptor, msgspec.json.encode(server))
+            draft.replace(file)
         yield
     finally:
-        file.unlink(missing_ok=True)
+        for each in (draft, file):
+            each.unlink(missing_ok=True)
         os.close(descriptor)
 
 
@@ -83,7 +87,7 @@ def _server_in(file: Path) -> RunningServer | None:
         except BlockingIOError:
             try:
                 return msgspec.json.decode(stream.read(_MOST), type=RunningServer)
-            except NOT_JSON:  # it has just begun
+            except NOT_JSON:  # it is damaged
                 return None
         file.unlink(missing_ok=True)
     return None

@@ -25,9 +25,15 @@ _GRACE = 5  # seconds for answers that are under way
 class _Server(uvicorn.Server):
     """Ends its streams, which would go on for ever, before it waits for its answers."""
 
-    def __init__(self, config: uvicorn.Config, page: Page) -> None:
+    def __init__(self, config: uvicorn.Config, page: Page, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._page = page
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and then say so: by now a signal ends the server as it should be ended."""
+        await super().startup(sockets)
+        self._ready()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -60,11 +66,9 @@ async def serve(
 
     Args:
         tls: what the server proves itself with; None for plain HTTP.
-        ready: called when it can be reached.
+        ready: called when it can be reached, and ended.
     """
-    server = _server(page, tls)
-    ready()
-    await _run(server, page, listener)
+    await _run(_server(page, tls, ready), page, listener)
 
 
 @contextmanager
@@ -73,7 +77,7 @@ def served_beside(page: Page, listener: socket.socket) -> Iterator[None]:
 
     This thread makes the loop and the other runs it; it is reached by `call_soon_threadsafe` alone.
     """
-    server = _server(page, None)
+    server = _server(page, None, lambda: None)
     with (
         asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner,
         ThreadPoolExecutor(1, "claude-mpm-web") as thread,
@@ -86,7 +90,7 @@ def served_beside(page: Page, listener: socket.socket) -> Iterator[None]:
             serving.result()
 
 
-def _server(page: Page, tls: ssl.SSLContext | None) -> _Server:
+def _server(page: Page, tls: ssl.SSLContext | None, ready: Callable[[], None]) -> _Server:
     config = uvicorn.Config(
         page.application(),
         loop="asyncio",
@@ -103,7 +107,7 @@ def _server(page: Page, tls: ssl.SSLContext | None) -> _Server:
     )
     config.load()
     config.ssl = tls
-    return _Server(config, page)
+    return _Server(config, page, ready)
 
 
 async def _run(server: _Server, page: Page, listener: socket.socket) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -167,8 +167,9 @@ class WebTokens:
     def _remove_expired(self) -> None:
         limit = time.time() - LINK_SECONDS
         for each in self._links.iterdir():
-            if each.stat().st_mtime < limit:
-                each.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # its browser has come meanwhile
+                if each.stat().st_mtime < limit:
+                    each.unlink()
 
     def _add(self, name: str, role: Role, *, key: str = "", expires_in: float | None = None) -> str:
         token_id, now = secrets.token_hex(8), time.time()
