@@ -99,11 +99,12 @@ def make_private(folder: Path) -> None:
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
+def locked(file: Path) -> Iterator[int]:
     """Hold off others who change a file while this process reads it and replaces it.
 
     The lock is on a file beside it, which stays: the file itself is another one after each change,
-    and a folder cannot be locked on every file system. The kernel takes it from one who dies.
+    and a folder cannot be locked on every file system. The kernel takes it from one who dies, once
+    no process that was given the descriptor, which is yielded, is left either.
 
     Raises:
         OSError: the folder is missing, or cannot be written.
@@ -112,7 +113,7 @@ def locked(file: Path) -> Iterator[None]:
     descriptor = os.open(file.with_name(f".{file.name}.lock"), flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 from importlib.metadata import EntryPoint, EntryPoints
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +21,7 @@ from claude_mpm.bridges.github import GitHub
 from claude_mpm.bridges.trackers import Filed, Issue, Ledger, Tracker, TrackerFailed, plan, push
 from claude_mpm.cli.trackers import tracker_of
 from claude_mpm.errors import StorageError, UsageError
+from claude_mpm.testing.subject import until
 from command import SECONDS, Command
 
 if TYPE_CHECKING:
@@ -89,10 +92,17 @@ class Memory(Tracker):
         self.dies_after -= 1
 
 
-class NoWait:
-    """An event that waits for nothing: the tracker of the test counts how often it is asked."""
+class Clock:
+    """A clock, and an event: only who waits lets time pass, however fast this machine is."""
+
+    def __init__(self) -> None:
+        self._now = 1e9
+
+    def time(self) -> float:
+        return self._now
 
     def wait(self, timeout: float) -> bool:
+        self._now += timeout
         return False
 
 
@@ -110,8 +120,9 @@ def pushed(tracker: Memory, folder: Path, given: list[tuple[Issue, str]], most: 
 def test_a_program_that_dies_anywhere_files_nothing_twice(
     tmp_path: Path, dies_after: int, lag: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trackers, "LAG", 0.3)
-    monkeypatch.setattr("claude_mpm.bridges.trackers.threading.Event", NoWait)
+    clock = Clock()
+    monkeypatch.setattr(trackers, "time", clock)
+    monkeypatch.setattr(trackers, "threading", SimpleNamespace(Event=lambda: clock))
     tracker = Memory(lag)
     tracker.dies_after = dies_after
     given = issues(6)
@@ -269,6 +280,39 @@ def test_a_failure_is_one_line_and_a_further_push_goes_on(
     hub.lag = 1.0
     command("tickets", "push", *TO, "--yes")
     assert sorted(issue["title"] for issue in hub.issues) == [f"clean room {n}" for n in range(3)]
+
+
+SLOW_GH = """#!/bin/sh
+case "$*" in
+*POST*) cat >/dev/null; echo called >>{log}; cat {gate}; echo '{{"number": 1}}' ;;
+*issues*) echo '[]' ;;
+*) echo '{{"private": true}}' ;;
+esac
+"""
+
+
+def test_nobody_else_pushes_while_what_a_killed_push_has_called_still_files(
+    command: Command, model: ScriptedModel, tmp_path: Path
+) -> None:
+    tickets(command, model, 1)
+    log, gate, gh = tmp_path / "log", tmp_path / "gate", tmp_path / "programs" / "gh"
+    os.mkfifo(gate)
+    gh.parent.mkdir()
+    gh.write_text(SLOW_GH.format(log=log, gate=gate))
+    gh.chmod(0o755)
+    command.environ["PATH"] = f"{gh.parent}:{command.environ['PATH']}"
+    killed = command.start("tickets", "push", *TO, "--yes")
+    until(log.exists, "gh was not called")
+    killed.kill()
+    killed.wait(SECONDS)
+    (lock,) = (command.state / "trackers").glob(".*.lock")
+    with lock.open("rb") as other:
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            gate.write_text("")  # gh goes on, and ends
+        fcntl.flock(other, fcntl.LOCK_EX)
 
 
 def test_killed_at_random_moments_of_a_push(

@@ -83,4 +83,5 @@ class GitHub(ClosingTracker):
             json.dumps(data) if data else None,
             of=self.address,
             install="install GitHub's command, then gh auth login",
+            keeps_open=self.keeps_open,
         )

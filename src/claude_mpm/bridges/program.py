@@ -23,6 +23,7 @@ def call_program(
     of: str,
     install: str,
     cwd: Path | None = None,
+    keeps_open: Sequence[int] = (),
 ) -> Any:
     """Run a program to its end and return the JSON that it prints.
 
@@ -32,13 +33,14 @@ def call_program(
         of: the address of the tracker, for errors.
         install: what to do where there is no such program.
         cwd: where it runs; None for the current folder.
+        keeps_open: descriptors of this process that it has open as long as it runs.
 
     Raises:
         TrackerFailed: the program is missing, it failed, or there is no answer.
     """
     name = command[0]
     try:
-        done = _run(command, data, cwd)
+        done = _run(command, data, cwd, keeps_open)
     except FileNotFoundError as error:
         raise TrackerFailed(f"there is no {name}; {install}") from error
     except OSError as error:
@@ -55,7 +57,7 @@ def call_program(
 
 
 def _run(
-    command: Sequence[str], data: str | None, cwd: Path | None
+    command: Sequence[str], data: str | None, cwd: Path | None, keeps_open: Sequence[int]
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
@@ -67,6 +69,7 @@ def _run(
         timeout=PATIENCE,
         check=False,
         cwd=cwd,
+        pass_fds=keeps_open,
     )
 
 

@@ -93,9 +93,12 @@ class Tracker(ABC):
 
     Attributes:
         default_target: the target of `--to NAME` alone; None where one has to be given.
+        keeps_open: descriptors for a program that files in its name. While that runs, nobody else
+            pushes, also where whoever called it was killed.
     """
 
     default_target: ClassVar[str | None] = None
+    keeps_open: tuple[int, ...] = ()
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -172,12 +175,16 @@ class Ledger:
     Args:
         folder: where ledgers are; made if it is missing.
         address: of the tracker.
+
+    Attributes:
+        lock: the descriptor whose holders alone use it.
     """
 
     def __init__(self, folder: Path, address: str) -> None:
         name = hashlib.sha256(address.encode()).hexdigest()[:16]
         self._file = folder / f"{name}.jsonl"
         self._stack = ExitStack()
+        self.lock = -1
         self.intended: dict[str, float] = {}
         self.created: dict[str, str] = {}
         self.closed: set[str] = set()
@@ -185,7 +192,7 @@ class Ledger:
 
     def __enter__(self) -> Self:
         make_private(self._file.parent)
-        self._stack.enter_context(locked(self._file))
+        self.lock = self._stack.enter_context(locked(self._file))
         for entry in self._read():
             self._apply(entry)
         return self
@@ -342,25 +349,29 @@ def push(tracker: Tracker, ledger: Ledger, steps: Iterable[Step]) -> Iterator[St
         TrackerFailed: the tracker refused; what was done stays, and a further push goes on.
         StorageError: the ledger cannot be written; nothing is filed without it.
     """
-    for step in steps:
-        name = step.issue.fingerprint
-        if step.what == "create":
-            number = _create(tracker, ledger, step)
-            yield Step("create", step.issue, step.session, number)
-        elif step.what == "comment":
-            # The note comes first: a comment that is missing is better than one more.
-            ledger.write(Entry("repeated", name, time.time(), step.number, step.session))
-            tracker.comment(step.number, "This was named again in another session.")
-            yield step
-        elif step.what == "close" and isinstance(tracker, ClosingTracker):
-            tracker.close(step.number)
-            ledger.write(Entry("closed", name, time.time(), step.number))
-            yield step
-        else:
-            if step.what == "known" and name not in ledger.created and step.number:
-                entry = Entry("created", name, time.time(), step.number, step.session)
-                ledger.write(entry)  # another machine has filed it
-            yield step
+    tracker.keeps_open = (ledger.lock,)
+    try:
+        for step in steps:
+            yield _carry_out(tracker, ledger, step)
+    finally:
+        tracker.keeps_open = ()
+
+
+def _carry_out(tracker: Tracker, ledger: Ledger, step: Step) -> Step:
+    name = step.issue.fingerprint
+    if step.what == "create":
+        return Step("create", step.issue, step.session, _create(tracker, ledger, step))
+    if step.what == "comment":
+        # The note comes first: a comment that is missing is better than one more.
+        ledger.write(Entry("repeated", name, time.time(), step.number, step.session))
+        tracker.comment(step.number, "This was named again in another session.")
+    elif step.what == "close" and isinstance(tracker, ClosingTracker):
+        tracker.close(step.number)
+        ledger.write(Entry("closed", name, time.time(), step.number))
+    elif step.what == "known" and name not in ledger.created and step.number:
+        entry = Entry("created", name, time.time(), step.number, step.session)
+        ledger.write(entry)  # another machine has filed it
+    return step
 
 
 def _create(tracker: Tracker, ledger: Ledger, step: Step) -> str:
