@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ def emit(**event: Any) -> None:
 def refused() -> bool:
     """Return whether the account's limit stands: from its first prompt on, for two seconds."""
     file = Path(os.environ["LIMITED"])
-    try:
-        until = float(file.read_text())
-    except FileNotFoundError:
-        until = time.time() + 2
-        file.write_text(str(until))
-    return time.time() < until
+    draft = file.with_name(f"limit-{os.getpid()}")
+    draft.write_text(str(time.time() + 2))
+    with suppress(FileExistsError):  # whole, and that of the first of those who come at once
+        os.link(draft, file)
+    draft.unlink()
+    return time.time() < float(file.read_text())
 
 
 def answer(message: dict[str, Any]) -> None:

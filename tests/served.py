@@ -42,6 +42,8 @@ class Served:
         self._process: subprocess.Popen[str] | None = None
         self._words: tuple[str, ...] = ()
         self._log: list[str] = []
+        self._logging: threading.Thread | None = None
+        self._port: socket.socket | None = None  # keeps it for us between a stop and a restart
         self._made: list[MPMOrchestrator] = []
         self.address = ""
 
@@ -84,20 +86,26 @@ class Served:
             stderr=subprocess.PIPE,
             text=True,
         )
-        threading.Thread(target=self._keep_log, args=(self._process,), daemon=True).start()
+        self._logging = threading.Thread(target=self._keep_log, args=(self._process,), daemon=True)
+        self._logging.start()
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         found = re.fullmatch(r"listening on (.+:\d+)\n", line)
         assert found, f"{line!r}\n{self.log}"
         self.address = found[1]
+        self._give_port_back()
         return self.address
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
+        """Stop the server, and return its exit status; its log is whole then."""
         assert self._process is not None
         self._process.send_signal(signum)
         status = self._process.wait(SECONDS)
+        self._keep_port()
         assert self._process.stdout is not None
+        assert self._logging is not None
         self._process.stdout.close()
+        self._logging.join(SECONDS)
         self._process = None
         return status
 
@@ -110,6 +118,19 @@ class Served:
             claude.stop()
         if self._process is not None:
             self.stop()
+        self._give_port_back()
+
+    def _keep_port(self) -> None:
+        """Take the port, without listening, before anybody else is given it as a free one."""
+        host = self.address.rpartition(":")[0].strip("[]")
+        self._port = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self._port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._port.bind((host, self.port))
+
+    def _give_port_back(self) -> None:
+        if self._port is not None:
+            self._port.close()
+            self._port = None
 
     def claude(self, address: str = "", **options: Any) -> MPMOrchestrator:
         """Return an orchestrator whose place is the server."""

@@ -115,6 +115,17 @@ def locked(file: Path) -> Iterator[int]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
     finally:
+        close_lock(descriptor)
+
+
+def close_lock(descriptor: int) -> None:
+    """Close a file and release its lock, which closing alone may not do at once.
+
+    A process that another thread is starting has the file open as well, until it runs its program.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
         os.close(descriptor)
 
 

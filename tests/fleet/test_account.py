@@ -7,10 +7,12 @@ import time
 
 from claude_mpm.fleet.account import UNTOLD, Account
 
+SECONDS = 60.0
+
 
 def test_nobody_waits_where_nothing_was_refused() -> None:
     async def enter() -> None:
-        await asyncio.wait_for(Account().enter("a"), 5)
+        await asyncio.wait_for(Account().enter("a"), SECONDS)
 
     asyncio.run(enter())
 
@@ -36,7 +38,7 @@ def test_they_return_one_after_another() -> None:
         await asyncio.wait(sessions, return_when=asyncio.FIRST_COMPLETED)
         assert time.time() >= lifted
         for number in range(3):
-            await asyncio.wait([sessions[number]], timeout=5)
+            await asyncio.wait([sessions[number]], timeout=SECONDS)
             seen.append(list(entered))
             account.heard(number)
         return seen

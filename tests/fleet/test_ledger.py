@@ -162,6 +162,17 @@ def test_one_runs_it_at_a_time_and_death_lets_go(folder: Path) -> None:
         BatchLock(folder).release()
 
 
+def test_what_is_let_go_is_free_though_a_process_that_is_just_starting_has_it_open(
+    folder: Path,
+) -> None:
+    lock = BatchLock(folder)
+    copy = os.dup(lock._descriptor)  # as a fork has it until it runs its program
+    lock.release()
+    assert current_runner(folder) is None
+    BatchLock(folder).release()
+    os.close(copy)
+
+
 @pytest.mark.parametrize("name", ["../x", "", "a/b", "a b", "x" * 65, ".hidden"])
 def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
     plan = Plan(name=name, created_at=0.0, base="/", places=())

@@ -17,8 +17,8 @@ from claude_mpm.config.fields import NamedPlace
 from claude_mpm.config.settings import load_settings
 from claude_mpm.config.trust import set_trust
 from claude_mpm.errors import SettingsError, UsageError
+from claude_mpm.fleet import reach
 from claude_mpm.fleet.places import choose_places, find_place
-from claude_mpm.fleet.reach import reach_places
 from claude_mpm.sessions.store import Store
 
 if TYPE_CHECKING:
@@ -147,8 +147,12 @@ def test_a_command_runs_where_it_is_told(
 
 
 def test_all_places_are_asked_side_by_side_and_none_hangs(
-    home: Path, silent: int, capsys: pytest.CaptureFixture[str]
+    home: Path,
+    silent: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(reach, "PATIENCE", 8.0)  # for eight processes of a machine that is busy
     hanging = "".join(
         f'[places.hung{n}]\norchestrator = "remote"\n[places.hung{n}.options]\n'
         f'address = "127.0.0.1:{silent}"\ntoken = "hidden-token-{n}"\ntls = false\n'
@@ -157,11 +161,11 @@ def test_all_places_are_asked_side_by_side_and_none_hangs(
     write_settings(home, f'{LOCAL}{hanging}[places.odd]\norchestrator = "ssh"\n')
     begin = time.monotonic()
     done = call(capsys, "places")
-    assert time.monotonic() - begin < 6  # one after another would take ten
+    assert time.monotonic() - begin < 39  # one after another would take forty
     answers = {row[0]: row[4] for row in done.rows}
     assert done.status == 1
     assert answers["here"].endswith(" s")
-    assert answers["hung4"] == "no answer in 2 s"
+    assert answers["hung4"] == "no answer in 8 s"
     assert "host" in answers["odd"]  # it needs one
     assert "hidden" not in done.out + done.err
     assert call(capsys, "places", "here").status == 0
@@ -188,7 +192,7 @@ def test_what_a_place_is_asked_with_is_no_argument(silent: int, home: Path) -> N
         },
     )
     seen: list[bytes] = []
-    asked = threading.Thread(target=reach_places, args=([place],), kwargs={"patience": 1.0})
+    asked = threading.Thread(target=reach.reach_places, args=([place],), kwargs={"patience": 5.0})
     asked.start()
     while asked.is_alive():
         for each in Path("/proc").glob("[0-9]*/cmdline"):

@@ -20,6 +20,7 @@ from claude_mpm.journal.host_files import make_host_files
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.journal.lease import Lease
+from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -165,7 +166,10 @@ def test_a_question_waits_though_nobody_follows_and_its_answer_lets_the_linger_r
 ) -> None:
     said = '{"type":"system","subtype":"session_state_changed","state":'
     answers = f"""echo '{said}"requires_action"}}'; read -r x; echo '{said}"running"}}'; cat"""
+    lease = Lease(folder)
     host = start("sh", "-c", answers, linger=0)
+    until(lambda: "requires_action" in folder.journal.path.read_text(), "nothing is asked")
+    lease.release()
     with pytest.raises(subprocess.TimeoutExpired):
         host.wait(3)
     inbox = Inbox(folder)
@@ -191,8 +195,7 @@ def test_a_terminated_host_terminates_claude_and_says_how_it_ended(
     folder: SessionFolder, start: Host
 ) -> None:
     host = start("sh", "-c", "trap 'echo bye; exit 3' TERM; echo up; read -r line; read -r line")
-    while folder.journal.path.read_text() != "up\n":
-        pass
+    until(lambda: folder.journal.path.read_text() == "up\n", "it is not up")
     host.terminate()
     host.wait(SECONDS)
     assert folder.exit_status() in (3, 143)

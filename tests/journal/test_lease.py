@@ -80,6 +80,18 @@ def test_death_lets_go_and_the_next_one_does_not_take_the_dead_for_the_owner(
     lock.release()
 
 
+def test_what_is_let_go_is_free_though_a_process_that_is_just_starting_has_it_open(
+    folder: SessionFolder,
+) -> None:
+    lock = SessionLock(folder)
+    copy = os.dup(lock._descriptor)  # as a fork has it until it runs its program
+    lock.release()
+    following = SessionLock(folder)
+    assert following.held
+    following.release()
+    os.close(copy)
+
+
 def test_whoever_lost_the_number_may_do_nothing_more(folder: SessionFolder) -> None:
     ownership = Ownership(folder)
     ownership.check()  # nothing was tried yet, so nothing was lost

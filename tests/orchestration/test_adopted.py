@@ -87,7 +87,7 @@ def test_an_answer_is_over_after_a_silence() -> None:
     claude.command = python("""
         import sys
         for line in sys.stdin:
-            print('heard:', line.strip()); print('TODO: Look into it')
+            sys.stdout.write(f'heard: {line.strip()}\\nTODO: Look into it\\n')
     """)
     assert claude.start()
     turn = claude.ask("one")

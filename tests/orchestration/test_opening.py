@@ -79,7 +79,7 @@ class Opened:
             claude_path=str(program),
             environ=environ,
             state_dir=str(folder / "state"),
-            start_timeout=20,
+            start_timeout=SECONDS,
             **{"use_framework": False, **options},
         )
 

@@ -14,6 +14,7 @@ from claude_mpm.engine.lazy_event import Flag
 from claude_mpm.engine.shared_reader import ReaderThread, SharedReading
 from claude_mpm.sessions.index import Index
 from claude_mpm.sessions.reader import Session
+from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +30,10 @@ def collect(lines: Iterable[str], found: list[str]) -> None:
 def own_threads(claude: MPMOrchestrator) -> list[threading.Thread]:
     name = f"claude-mpm-{claude.session_id[:8]}"
     return [thread for thread in threading.enumerate() if thread.name == name]
+
+
+def wait_for_no_thread(claude: MPMOrchestrator) -> None:
+    until(lambda: not own_threads(claude), lambda: f"there are still {own_threads(claude)}")
 
 
 @pytest.fixture
@@ -49,14 +54,10 @@ def test_a_session_at_rest_has_no_thread_and_every_turn_is_heard(pair: Pair) -> 
         turns = [claude.ask(f"round {round_}") for claude in pair]
         assert [turn.wait(SECONDS).text for turn in turns] == [f"Claude heard: round {round_}"] * 2
         for claude in pair:
-            for thread in own_threads(claude):  # which writes the turn down
-                thread.join(SECONDS)
-            assert not own_threads(claude)
+            wait_for_no_thread(claude)  # one writes the turn down
     for claude in pair:
         claude.stop()
-        for thread in own_threads(claude):  # which has read to the end
-            thread.join(SECONDS)
-        assert not own_threads(claude)
+        wait_for_no_thread(claude)  # one has read to the end
         assert len(claude.store.index.tickets()) == 0
 
 
@@ -195,7 +196,7 @@ def test_what_may_take_its_time_has_a_thread_of_its_own(
     with kind(**options) as claude:
         assert isinstance(claude._reader, ReaderThread)
         assert claude.ask("hello").wait(SECONDS).text == "Claude heard: hello"
-    assert not own_threads(claude)
+    wait_for_no_thread(claude)
 
 
 def test_a_flag_that_is_raised_wakes_all_who_wait() -> None:

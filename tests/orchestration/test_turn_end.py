@@ -16,6 +16,7 @@ from claude_mpm.engine.supervision import watchdog
 from claude_mpm.engine.supervision.rate_limit import refused_until
 from claude_mpm.engine.supervision.watchdog import Watchdog
 from claude_mpm.testing import ScriptedModel, Stall
+from claude_mpm.testing.subject import until
 from command import Command
 from talk import Talk
 
@@ -131,17 +132,30 @@ def test_a_turn_that_ends_by_itself_while_it_is_interrupted_has_completed(talk: 
     assert talk.turn.verdict.outcome is Outcome.COMPLETED
 
 
+def test_a_silence_through_which_this_process_was_stopped_is_none(talk: Talk) -> None:
+    turn = Turn("go", talk, quiet=0.0)
+    turn.add_line("the beginning")
+    talk.unheard += talk.events(SAID)
+    turn.keep_time()
+    assert not turn.done, "there is more that was not read"
+    talk.unheard.clear()
+    turn.keep_time()
+    assert turn.verdict.outcome is Outcome.COMPLETED
+
+
 def test_a_command_that_was_stopped_reads_first_what_came_meanwhile(
     model: ScriptedModel, home: Path, claude_path: str
 ) -> None:
     command = Command(model, home, claude_path)
     model.on("go", "half", Stall(), " whole")
-    running = command.start("run", "--timeout", "6", "go")
+    running = command.start("run", "--timeout", "12", "go")
     model.wait_for_stall()
     running.send_signal(19)  # SIGSTOP
     model.release()
+    journal = command.session().journal.path
+    until(lambda: b'"type":"result"' in journal.read_bytes(), "Claude did not end the turn")
     with pytest.raises(subprocess.TimeoutExpired):
-        running.wait(8)
+        running.wait(13)
     running.send_signal(18)  # SIGCONT
     out, err = running.communicate(timeout=60)
     assert running.returncode == 0, err

@@ -111,7 +111,11 @@ def test_a_session_of_a_client_that_is_gone_ends_by_the_linger_rule(
     served.start("--anonymous")
     with raw(served.address) as client:
         client.sendall(b'{"type":"init"}\n{"type":"input","text":"hello"}\n')
-        assert b"Claude heard: hello" in client.recv(4096)
+        received = b""
+        while b"Claude heard: hello" not in received:
+            data = client.recv(4096)
+            assert data, received
+            received += data
     (folder,) = map(SessionFolder, served.sessions())
     until(lambda: folder.exit_status() is not None, "the session goes on")
 

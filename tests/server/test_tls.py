@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,9 +13,12 @@ import pytest
 from claude_mpm.errors import LaunchError
 from claude_mpm.link.connection import ServerAddress, ServerConnection
 from claude_mpm.link.far import FarFailed, LinkCut
+from claude_mpm.wire.remote import ErrorMessage, encode
+from command import SECONDS
 from served import raw, reason, say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from certificates import Certificates
@@ -103,6 +108,48 @@ def test_without_tls_nothing_is_said_to_another_machine(monkeypatch: pytest.Monk
         )
         with pytest.raises(FarFailed, match="another machine"):
             ServerConnection(server, "mine")
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerAddress]:
+    """A server that refuses its only client, and resets the connection, before that speaks."""
+    start_tls, connected = ServerConnection._start_tls, threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            client, _ = listener.accept()
+            assert connected.wait(SECONDS)
+            client.sendall(encode(ErrorMessage(error="not you")))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+
+        server = threading.Thread(target=refuse)
+        server.start()
+
+        def start_late(connection: ServerConnection) -> None:
+            connected.set()
+            server.join()
+            start_tls(connection)
+
+        monkeypatch.setattr(ServerConnection, "_start_tls", start_late)
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        yield ServerAddress(address=address, token="x", tls=False)
+        server.join()
+
+
+def test_a_refusal_is_heard_though_nothing_can_be_said_any_more(
+    refusing: ServerAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket.socket, "getpeername", lambda _: ("127.0.0.1", 1))
+    with pytest.raises(FarFailed, match="not you"):
+        ServerConnection(refusing, "mine")
+
+
+def test_a_connection_that_ends_before_it_is_known_with_whom_is_a_cut_one(
+    refusing: ServerAddress,
+) -> None:
+    with pytest.raises(LinkCut, match="not connected"):
+        ServerConnection(refusing, "mine")
 
 
 def test_old_versions_of_tls_are_refused(served: Served, certificates: Certificates) -> None:

@@ -384,6 +384,31 @@ def test_an_interrupt_is_escape_and_what_claude_gives_back_to_be_edited_is_clear
     assert claude.pressed() == CTRL_C
 
 
+def test_an_interrupt_waits_for_a_claude_that_says_late_that_it_works() -> None:
+    claude = Claude()
+    _types(claude, "Go")
+    claude.writes(_line("Go"), 1.3)
+    claude.hears(INTERRUPT)
+    for n in range(2, 20):
+        claude.act(_idle(), float(n))  # from before the prompt
+    assert claude.pressed() == b""
+    claude.act(_busy(), 20.0)
+    assert claude.pressed() == ESCAPE
+
+
+def test_an_interrupt_does_not_wait_for_ever_for_a_claude_that_says_nothing_new() -> None:
+    claude = Claude()
+    _types(claude, "Go")
+    claude.writes(_line("Go"), 1.3)
+    claude.hears(INTERRUPT)
+    claude.puts("Next", "u2")
+    claude.act(_idle(), 31.0)
+    assert claude.pressed() == b""
+    claude.act(_idle(), 32.0)
+    claude.act(_idle(), 33.0)
+    assert _pasted(claude.pressed()) == "Next"
+
+
 def test_an_interrupt_of_an_idle_claude_presses_nothing() -> None:
     claude = Claude()
     claude.hears(INTERRUPT)

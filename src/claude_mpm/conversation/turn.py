@@ -35,7 +35,7 @@ class Claude(Protocol):
         """Ask Claude to stop what it is doing."""
 
     def unread(self) -> Iterable[Event]:
-        """Return what the journal has beyond what was read."""
+        """Return the events of whole lines beyond what was read."""
 
     def keep_reason(self, prompt: str, known: Mapping[str, Any]) -> None:
         """Keep why a turn is ended, for whoever judges its record later."""
@@ -406,8 +406,11 @@ class Turn:
 
     def _keep_time(self) -> None:
         now = time.monotonic()
-        if self._quiet_until is not None and now >= self._quiet_until:
-            self.finish()
+        if self._quiet is not None and self._quiet_until is not None and now >= self._quiet_until:
+            if any(True for _ in self._claude.unread()):  # no silence: this process was stopped
+                self._quiet_until = now + self._quiet
+            else:
+                self.finish()
         if self._deadline is None or now < self._deadline or self._verdict is not None:
             return
         if self.known.timed_out or not self.known.structured:

@@ -323,7 +323,7 @@ class LiveSession:
         self.face.stop()
 
     def unread(self) -> Iterable[Event]:
-        """Return what the journal has beyond what was read."""
+        """Return the events of whole lines beyond what was read."""
         return self.session.unread() if self.session is not None else ()
 
     def keep_reason(self, prompt: str, known: Mapping[str, Any]) -> None:

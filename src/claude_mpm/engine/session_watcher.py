@@ -21,6 +21,7 @@ from claude_mpm.engine.follow import SETTLED, read_turn
 from claude_mpm.engine.notification import Notification, Notifications, Notify
 from claude_mpm.engine.supervision.attention import of_request, of_verdict
 from claude_mpm.errors import StorageError
+from claude_mpm.folders import close_lock
 from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.own_python import MARKS, own_environ, own_python
@@ -92,7 +93,7 @@ def watch(folder: SessionFolder, store: Store, notify: Notify) -> None:
             return
         _watch_or_say(folder, store, Notifications(folder, notify))
     finally:
-        os.close(lock)
+        close_lock(lock)
 
 
 def _watch_or_say(folder: SessionFolder, store: Store, notifications: Notifications) -> None:

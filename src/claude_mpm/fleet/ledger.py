@@ -20,7 +20,7 @@ import msgspec
 
 from claude_mpm.errors import NotOwner, StorageError, UnknownSession, UsageError
 from claude_mpm.fleet.task import ID_PATTERN, Result, Task, Trouble
-from claude_mpm.folders import check_private, make_private
+from claude_mpm.folders import check_private, close_lock, make_private
 from claude_mpm.journal.lease import machine
 from claude_mpm.journal.line_log import append_line, open_log, whole_lines
 from claude_mpm.journal.storage import sync_path, write_whole
@@ -415,7 +415,7 @@ class BatchLock:
                 f" claude-mpm batch status {folder.name} shows it, batch stop {folder.name} ends it"
             ) from error
         except BaseException:
-            os.close(self._descriptor)
+            close_lock(self._descriptor)
             raise
 
     def _take(self) -> None:
@@ -445,7 +445,7 @@ class BatchLock:
     def release(self) -> None:
         """Let go; safe to call twice."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            close_lock(self._descriptor)
             self._descriptor = -1
 
 
@@ -460,7 +460,7 @@ def current_runner(folder: Path) -> Runner | None:
     except BlockingIOError:
         return read_runner(folder)
     finally:
-        os.close(descriptor)
+        close_lock(descriptor)
     return None
 
 

@@ -38,17 +38,19 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reach_places(
-    places: Sequence[Place], plugins: Sequence[str] = (), *, patience: float = PATIENCE
+    places: Sequence[Place], plugins: Sequence[str] = (), *, patience: float | None = None
 ) -> list[Reached]:
     """Ask all places at the same time, and return what they answered, in their order.
 
     Args:
         plugins: modules that register their orchestrators.
-        patience: seconds after which a place counts as not reached.
+        patience: seconds after which a place counts as not reached; two by default.
     """
     questions = [Question(place, list(plugins)) for place in places]
     reached = []
-    for place, answer in zip(places, ask_each("reach", questions, patience), strict=True):
+    for place, answer in zip(
+        places, ask_each("reach", questions, patience or PATIENCE), strict=True
+    ):
         reached.append(_reached(place, answer))
     return reached
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.errors import NotOwner, StorageError
+from claude_mpm.folders import close_lock
 from claude_mpm.journal.orphans import exists
 from claude_mpm.journal.storage import storage_errors, write_whole
 from claude_mpm.validation import NOT_JSON, local_time
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
 # The process that has just won the lock needs a moment, in seconds, to write who it is.
-_TRIES, _PAUSE = 50, 0.02
+_TRIES, _PAUSE = 250, 0.02
 
 
 class Lease:
@@ -158,7 +159,7 @@ class SessionLock:
 
     def _close(self) -> None:
         if self.held:
-            os.close(self._descriptor)
+            close_lock(self._descriptor)
             self._descriptor = -1
 
 

@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -109,7 +110,10 @@ class ServerConnection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.settimeout(PATIENCE)
             self._start_tls()
-            self.send(InitMessage(token=token, protocol=PROTOCOL, session=session, follow=follow))
+            with suppress(LinkCut):  # it may have refused us already, and said why
+                self.send(
+                    InitMessage(token=token, protocol=PROTOCOL, session=session, follow=follow)
+                )
             answer = self.receive()
             if not isinstance(answer, OutputMessage) or answer.protocol != PROTOCOL:
                 raise FarFailed(f"{server.address} speaks another version of the protocol")
@@ -199,7 +203,10 @@ class ServerConnection:
     def _start_tls(self) -> None:
         server = self._server
         if not server.tls:
-            host = str(self._socket.getpeername()[0]).partition("%")[0]
+            try:
+                host = str(self._socket.getpeername()[0]).partition("%")[0]
+            except OSError as error:  # the server has ended the connection already
+                raise LinkCut(f"{server.address}: {error.strerror or error}") from error
             if not ipaddress.ip_address(host).is_loopback:
                 raise FarFailed(f"{server.address} is another machine; connect to it with TLS")
             return

@@ -7,6 +7,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from claude_mpm.folders import close_lock
+
 if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
@@ -35,7 +37,7 @@ def is_linked(folder: SessionFolder) -> bool:
     try:
         return not _try(descriptor)
     finally:
-        os.close(descriptor)
+        close_lock(descriptor)
 
 
 def _try(descriptor: int) -> bool:

@@ -209,9 +209,10 @@ class Session:
         return events
 
     def unread(self) -> Iterator[Event]:
-        """Yield what the journal has beyond what was read; from any thread, and it stays unread."""
+        """Yield the events of whole lines that were not read yet, and stay so; from any thread."""
         for line in read_lines(self.folder.journal, self._cursor.offset):
-            yield from self._wire.decode(line)
+            if line.end > line.offset + len(line.data):
+                yield from self._wire.decode(line)
 
     @property
     def can_be_served(self) -> bool:

@@ -44,6 +44,9 @@ _TAKEN_BACK, _TAKEN_BACK_UNNOTICED = 1.0, 10.0
 # Seconds for which Claude may report its status from before it accepted a prompt. A turn can end
 # before Claude has reported another one.
 _STALE_STATUS = 1.0
+# The same where an interrupt waits, which a Claude that is taken for idle would not be given: under
+# load, Claude reports that it works long after it has begun.
+_STALE_FOR_INTERRUPT = 30.0
 _FIRST_QUESTION = 5.0  # seconds of silence during the first start after which it must be asking
 _MAX_LATE = 16  # prompts whose lines may still appear later
 _UNAMBIGUOUS_LENGTH = 40  # characters that nobody else types by chance
@@ -166,7 +169,7 @@ class PromptTyper:
         self._late: deque[_PendingPrompt] = deque(maxlen=_MAX_LATE)
         self._line_uuids: set[str] = set()  # of prompts' lines, since a line may appear again
         self._last_status = ClaudeStatus()  # when the last prompt was typed
-        self._stale_until = 0.0
+        self._accepted_at = -_STALE_FOR_INTERRUPT  # when that prompt was; in the past before any
         self._reported_first_start = False
         self._interrupting = self._escaped = False
         self._next_press = 0.0  # when a key may be pressed again
@@ -243,7 +246,7 @@ class PromptTyper:
         elif report.state == "queued":
             typed.queue()
         else:
-            self._last_status, self._stale_until = typed.status_before, now + _STALE_STATUS
+            self._last_status, self._accepted_at = typed.status_before, now
             self._finish_typing()
 
     def _is_of(self, report: PromptReport, prompt: _PendingPrompt) -> bool:
@@ -268,7 +271,7 @@ class PromptTyper:
         """
         if self._typed is not None:
             self._advance(self._typed, status, now, shown)
-        elif status == self._last_status and now < self._stale_until:
+        elif status == self._last_status and now < self._accepted_at + self._stale_time():
             return
         elif self._interrupting:
             self._interrupt(status, now)
@@ -278,6 +281,9 @@ class PromptTyper:
             self._wait_for_start(self._waiting[0], now, shown)
         elif self.ended and not self._waiting:
             self._press_end_keys(status, now)
+
+    def _stale_time(self) -> float:
+        return _STALE_FOR_INTERRUPT if self._interrupting else _STALE_STATUS
 
     def _type(self, prompt: _PendingPrompt, status: ClaudeStatus, now: float) -> None:
         self._typed = prompt
