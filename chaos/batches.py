@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -20,12 +21,13 @@ from claude_mpm.sessions.store import Store
 from claude_mpm.testing.faults import Killer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from chaos.world import World
     from claude_mpm.testing.faults import Dice
 
+T = TypeVar("T")
 _NAME = "batch"
 _TASKS_PER_KILL, _AT_ONCE = 4, 8
 MUST_NOT = (
@@ -167,9 +169,7 @@ class KilledBatch:
         gap = abs(spent - ledger.total.cost_usd) > 1e-6
         figures.found("costs that do not add up", int(gap), f"{spent} {ledger.total}")
         store.close()
-        time_up = time.monotonic() + 10
-        while (left := self.left()) and time.monotonic() < time_up:
-            continue
+        left = settled(self.left)
         figures.found("processes left", len(left), str(left))
 
     def _count_runs(self, task: str, attempts: int) -> None:
@@ -197,3 +197,11 @@ class KilledBatch:
         ours = self.world.state / "sessions"
         found = orphans.marked()
         return [pid for path, pids in found.items() if path.parent == ours for pid in pids]
+
+
+def settled(find: Callable[[], list[T]]) -> list[T]:
+    """Return what is found once that is nothing, or after a while: what ends needs its time."""
+    nobody, time_up = threading.Event(), time.monotonic() + PATIENCE
+    while (left := find()) and time.monotonic() < time_up:
+        nobody.wait(0.05)
+    return left

@@ -13,7 +13,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chaos.batches import MUST_NOT, KilledBatch, play_in
+from chaos.batches import MUST_NOT, KilledBatch, play_in, settled
 from chaos.figures import Figures
 from chaos.world import RealWorld, StandInWorld, worlds
 from claude_mpm.errors import StorageError, UsageError
@@ -196,7 +196,7 @@ class _Fleet(KilledBatch):
         for state in Ledger(self.folder).tasks.values():
             for began in state.began:
                 self.figures.counts[f"attempts at {began.place}, {self.world.kind}"] += 1
-        left = self._boxes()
+        left = settled(self._boxes)
         self.figures.found("containers left", len(left), str(left))
 
 

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from claude_mpm.testing.faults import Dice
 
 _AT_ONCE: Mapping[str, Any] = {"silence_timeout": 1.0, "on_stall": "end", "stop_timeout": 2.0}
-_PATIENTLY: Mapping[str, Any] = {"silence_timeout": 3.0, "on_stall": "interrupt", "partial": True}
+# Seconds of silence that a Claude that works does not come to, however busy the machine is.
+_LONG_SILENCE = 10.0
+_PATIENTLY: Mapping[str, Any] = {
+    "silence_timeout": _LONG_SILENCE, "on_stall": "interrupt", "partial": True,
+}  # fmt: skip
 _REVIVE: Mapping[str, Any] = {"silence_timeout": 3.0, "on_stall": "resume", "resume_lost": 10}
 _BASH = {"claude_args": ["--allowedTools=Bash"]}
 _SILENT, _REVIVED = "Claude was silent for", "taken up by a fresh Claude"
@@ -47,9 +51,10 @@ _SERVERS = {"mcpServers": {"deaf": {"command": _COMMAND, "args": _ARGUMENTS}}}
 _SEARCH = Delegate(
     "general-purpose", "Search", does=[Stall()], background=True, when_done="It is over."
 )
-_MAKE = Call("Bash", command="sleep 2; echo made >made", run_in_background=True)
+_UNTIL_TOLD = "until [ -e go ]; do sleep 0.1; done; echo made >made"
+_MAKE = Call("Bash", command=_UNTIL_TOLD, run_in_background=True)
 _FIND = Delegate(
-    "general-purpose", "Find", does="Found.", background=True, when_done="It is found."
+    "general-purpose", "Find", does=[Stall(), "Found."], background=True, when_done="It is found."
 )
 
 
@@ -73,6 +78,18 @@ def _delegations(played: Played) -> list[Any]:
 
 def _lift_the_stall(played: Played) -> None:
     """Let whoever goes on with the turn get an answer."""
+    played.until(lambda: played.turn.known.resumed)
+    _release(played)
+
+
+def _let_it_find(played: Played) -> None:
+    """Let the subagent hand back when the turn has its first result."""
+    played.until(lambda: played.turn.results)
+    _release(played)
+
+
+def _release(played: Played) -> None:
+    """Lift every stall of the model's until the turn has ended."""
     assert isinstance(played.world, RealWorld)
     model = played.world.model
 
@@ -80,7 +97,6 @@ def _lift_the_stall(played: Played) -> None:
         model.release()
         return played.turn.done
 
-    played.until(lambda: played.turn.known.resumed)
     played.until(is_over)
 
 
@@ -104,7 +120,9 @@ def _ends_by_itself(played: Played) -> None:
 
 
 def _is_made(played: Played) -> None:
-    played.until((played.world.cwd(played.claude.session_id) / "made").exists)
+    folder = played.world.cwd(played.claude.session_id)
+    (folder / "go").touch()
+    played.until((folder / "made").exists)
 
 
 CASES = (
@@ -120,7 +138,8 @@ CASES = (
     Case(
         name="the stream stops in the middle",
         script=(Say("line\n" * 10_000, chunk=5, delay=0.02),), during=_stand_still,
-        options={**_AT_ONCE, "partial": True}, expected="stalled", because=_SILENT,
+        options={**_AT_ONCE, "silence_timeout": _LONG_SILENCE, "partial": True},
+        expected="stalled", because=_SILENT,
     ),
     Case(
         name="the stream stops in the middle of a line",
@@ -184,7 +203,8 @@ CASES = (
     ),
     Case(
         name="background work killed at the end of the turn: an agent",
-        script=(_FIND, "It searches."), expected="completed", because="woken by task-notification",
+        script=(_FIND, "It searches."), during=_let_it_find,
+        expected="completed", because="woken by task-notification",
     ),
     Case(
         name="background work killed at the end of the turn: a command",

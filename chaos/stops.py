@@ -117,7 +117,7 @@ class _Stop:
     def _runs_tool(self) -> bool:
         """Wait until the command is there, with what it starts."""
         nobody = threading.Event()
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             if len(orphans.marked().get(self._folder.path, [])) > _OF_AN_IDLE_SESSION:
                 return True
@@ -149,7 +149,7 @@ def _descriptors() -> list[str]:
 def _settled(count: Callable[[], int]) -> int:
     """Return a count once it is 0, or after a while: a thread needs a moment to end."""
     nobody = threading.Event()
-    deadline = time.monotonic() + 2.0
+    deadline = time.monotonic() + _PATIENCE
     while (left := max(0, count())) and time.monotonic() < deadline:
         nobody.wait(0.02)
     return left

@@ -132,8 +132,8 @@ def _take_up(world: StandInWorld, name: str, figures: Figures, what: str) -> Non
     }
     for way, order in ways.items():
         begin = _process(order).begin
-        if order.die:
-            kill(orphans.marked().get(world.folder(name).path, []))
+        while order.die and (left := orphans.marked().get(world.folder(name).path)):
+            kill(left)  # again, where one was only starting, or needs its time to die
         figures.measured[f"taken up at its end, {what}; {way}"] = f"{begin:.2f} s"
 
 

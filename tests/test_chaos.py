@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
 SEED, SECONDS = 20, 60.0
+NOBODY = 1 << 30  # more than any process can have as its number
 SESSION = "0b5c2ae4-6e0e-4bd2-8f0d-5b9a5a0f7c11"
 
 
@@ -103,7 +104,7 @@ def test_what_is_broken_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class _Everything(dict[object, list[int]]):
     def get(self, *_: object) -> list[int]:
-        return [1]
+        return [NOBODY]
 
 
 def test_the_same_seed_falls_the_same_way() -> None:

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,7 @@ def readers_docker(
     reader: ScriptedModel, docker: Engine, home: Path, claude_path: str
 ) -> Iterator[None]:
     """The image that the page has built, and a network from which the scripted model is reached."""
-    image = "claude-mpm-test-reader"
+    image = f"claude-mpm-test-reader-{uuid.uuid4().hex[:12]}"  # another run may have its own
     build_image(docker.image, image, Path(claude_path))
     # The model listens on the loopback interface, which only the network `host` reaches.
     command = home / "bin" / "docker"

@@ -241,13 +241,18 @@ def test_the_time_is_in_proportion_to_the_length(before: str, piece: str) -> Non
 
     def seconds(size: int) -> float:
         text = before + piece * (size // len(piece)) + secrets[0]
-        begin = time.process_time()
-        assert redactor.text(text) != text
-        return time.process_time() - begin
+        return min(_seconds(redactor, text) for _ in range(3))
 
     seconds(1000)
-    small = min(seconds(10_000) for _ in range(3))
+    small = seconds(10_000)
     assert seconds(160_000) < 80 * small + 0.05  # sixteen times as much; squared it were 256
+
+
+def _seconds(redactor: Redactor, text: str) -> float:
+    """Return how long a text takes, in seconds of the processor for this thread alone."""
+    begin = time.thread_time()
+    assert redactor.text(text) != text
+    return time.thread_time() - begin
 
 
 def test_a_megabyte_without_blanks_takes_no_time() -> None:
@@ -255,9 +260,8 @@ def test_a_megabyte_without_blanks_takes_no_time() -> None:
     redactor = Redactor(fingerprints(secrets, KEY), KEY)
     letters = random.Random(1).choices(string.ascii_letters + string.digits, k=1_000_000)
     text = "".join(letters) + secrets[3]
-    begin = time.process_time()
     assert redactor.text(text).endswith(MARK)
-    assert time.process_time() - begin < 0.3
+    assert min(_seconds(redactor, text) for _ in range(3)) < 0.3
 
 
 def test_a_session_s_record_has_the_keyed_form_and_the_key_is_in_no_session(

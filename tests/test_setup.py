@@ -87,6 +87,7 @@ class Checkout:
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_INDEX_URL": self.index,
             "PIP_RETRIES": "0",
+            "PIP_DEFAULT_TIMEOUT": "1000",  # an index that is silent is so until a test ends that
             "PIP_NO_COMPILE": "1",
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from claude_mpm.errors import UsageError
 from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.lease import Lease, SessionLock
+from claude_mpm.journal.storage import remove_tree
 from claude_mpm.testing import Call, Stall
 from claude_mpm.wire.stream_json import StreamJson
 from command import SECONDS, Command, said_in, wait_until_gone
@@ -294,6 +294,6 @@ def test_claude_does_not_outlive_the_folder_of_its_session(
     pids = command.session().pids()
     assert pids is not None
     attached = Lease(command.session())
-    shutil.rmtree(command.session().path)
+    remove_tree(command.session().path)
     attached.release()
     wait_until_gone(pids)

@@ -54,6 +54,8 @@ over = threading.Event()
 threading.Thread(target=drain, args=(claudes, over), daemon=True).start()
 for claude in claudes:
     claude.send_input("go")
+while not said:  # on a busy machine, nothing may come in the first second
+    time.sleep(0.01)
 busy, got = used(wait)
 over.set()
 tell(memory=each, idle=idle, busy=busy, lines=got)

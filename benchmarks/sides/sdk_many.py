@@ -14,6 +14,7 @@ from memory import private_memory
 
 emitter, sessions, wait = sys.argv[1], *map(int, sys.argv[2:4])
 heard = 0
+came = asyncio.Event()
 
 
 async def read(client: ClaudeSDKClient) -> None:
@@ -21,6 +22,7 @@ async def read(client: ClaudeSDKClient) -> None:
     global heard
     async for _ in client.receive_messages():
         heard += 1
+        came.set()
 
 
 async def used(seconds: int) -> tuple[float, float]:
@@ -49,7 +51,9 @@ async def main() -> None:
     await asyncio.sleep(1)
     each = (private_memory() - before) / sessions
     idle, _ = await used(wait)
+    came.clear()
     await asyncio.gather(*(client.query("go") for client in clients))
+    await came.wait()  # on a busy machine, nothing may come in the first second
     busy, got = await used(wait)
     tell(memory=each, idle=idle, busy=busy, lines=got)
     sys.stdout.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,22 +84,20 @@ def test_a_damaged_memory_is_none(damaged: str, tmp_path: Path) -> None:
 
 def test_a_program_that_ends_badly_is_not_probed(tmp_path: Path) -> None:
     broken = tmp_path / "claude"
-    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.write_text('#!/bin/sh\necho "$*" >>"$0.started"\nexit 3\n')
     broken.chmod(0o755)
-    began = time.monotonic()
     known = known_build(broken, Memory(tmp_path / "state"))
-    assert time.monotonic() - began < 5  # a probe of it would take longer
+    assert broken.with_name("claude.started").read_text() == "--version\n"
     assert known.probed is None
     assert known.capabilities().source == "assumed"
 
 
 def test_a_program_that_does_not_answer_is_ended_in_time(tmp_path: Path) -> None:
     deaf = tmp_path / "claude"
-    deaf.write_text("#!/bin/sh\ntrap '' TERM\necho 2.1.300\nwhile :; do sleep 60; done\n")
+    deaf.write_text("#!/bin/sh\ntrap '' TERM\necho 2.1.300\nwhile :; do sleep 600; done\n")
     deaf.chmod(0o755)
-    began = time.monotonic()
-    assert ask_version(deaf, os.environ, 0.5) == (None, "2.1.300\n")
-    assert time.monotonic() - began < 5
+    # Long enough for it to answer on a busy machine; unless it is ended, this test is.
+    assert ask_version(deaf, os.environ, 5.0) == (None, "2.1.300\n")
 
 
 def test_what_cannot_be_run_is_an_error_and_leaves_no_descriptor(tmp_path: Path) -> None:

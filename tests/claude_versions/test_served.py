@@ -10,6 +10,7 @@ import pytest
 from claude_mpm.capabilities.facts import by_version
 from claude_mpm.errors import BudgetExceeded
 from claude_mpm.testing import Call, Delegate, Item, Say, Stall, Usage
+from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
     from claude_mpm.testing import ScriptedModel
@@ -32,11 +33,15 @@ def framework(tmp_path: Path) -> Path:
 def test_an_agent_of_the_framework_is_known_and_its_report_belongs_to_the_turn(
     make_claude: MakeClaude, model: ScriptedModel, framework: Path
 ) -> None:
-    work: list[Item] = [Stall(0.3), Say("dug")]
+    work: list[Item] = [Stall(), Say("dug")]
     model.on("go", Delegate("digger", "dig", work, background=True, when_done=[Say("It is dug.")]),
              Say("asked"))  # fmt: skip
     with make_claude(framework_path=framework) as claude:
-        turn = claude.ask("go").check()
+        turn = claude.ask("go")
+        model.wait_for_stall()
+        until(lambda: turn.results, "the turn has no first result")
+        model.release()
+        turn.check()
         assert turn.text == "asked\nIt is dug."
         (made,) = turn.delegations
         assert (made.agent, made.state) == ("digger", "completed")
@@ -54,7 +59,7 @@ def test_an_interrupt_ends_a_turn_whose_subagent_is_at_work(
         while not turn.results:
             next(turn.stream())
         turn.interrupt()
-        assert not turn.wait(30).verdict.ok
+        assert not turn.wait(60).verdict.ok
         assert claude.ask("next").check().text == "Claude heard: next"
 
 

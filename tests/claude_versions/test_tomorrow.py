@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from builds import make_build
 from claude_mpm import create_orchestrator
 from claude_mpm.conversation.verdict import Outcome
 from claude_mpm.testing.build_probe import probe_build
-from command import Command
+from command import SECONDS, Command
 
 if TYPE_CHECKING:
     from claude_mpm.testing import ScriptedModel
@@ -73,12 +72,10 @@ def test_idle_without_a_result_is_a_verdict(
     make_claude: MakeClaude, claude_path: str, tmp_path: Path
 ) -> None:
     claude = build(tmp_path, claude_path, "resultless")
-    began = time.monotonic()
     with make_claude(claude_path=claude, end_timeout=2.0) as made:
-        verdict = made.ask("hello").wait(30).verdict
+        verdict = made.ask("hello").wait(SECONDS).verdict
     assert verdict.outcome is Outcome.LOST
     assert "Claude is idle and has given no result" in str(verdict)
-    assert time.monotonic() - began < 60
 
 
 def test_doctor_starts_it_once_and_shows_what_it_can_do(command: Command) -> None:
@@ -117,7 +114,7 @@ def test_a_request_that_nobody_knows_is_refused_so_that_it_waits_for_nobody(
     with create_orchestrator(
         "local", claude_path=str(claude), environ=environ, state_dir=state
     ) as made:
-        assert made.ask("hello", timeout=30).check().text == "Claude heard: hello"
+        assert made.ask("hello", timeout=SECONDS).check().text == "Claude heard: hello"
     records = [json.loads(line) for line in log.read_text().splitlines()]
     (answer,) = [record["answer"] for record in records if "answer" in record]
     assert answer["response"]["request_id"] == "w1"
@@ -131,7 +128,7 @@ def test_a_probe_gives_up_in_time_and_ends_its_claude(tmp_path: Path) -> None:
     claude.write_text(f'#!/bin/sh\nexec 3<>"{noted}"; echo $$ >&3; exec tail -f /dev/null\n')
     claude.chmod(0o700)
     reader = os.open(noted, os.O_RDONLY | os.O_NONBLOCK)
-    found = probe_build(str(claude), longest=3.0)
+    found = probe_build(str(claude), longest=5.0)
     assert found.error == "its time was up"
     with pytest.raises(ProcessLookupError):
         os.kill(int(os.read(reader, 20)), 0)

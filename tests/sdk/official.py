@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Talk = Callable[[ClaudeSDKClient], Awaitable[None]]
 
-SECONDS = 60.0
+SECONDS = 100.0  # for a whole conversation
 
 
 class Official:

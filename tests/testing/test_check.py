@@ -16,9 +16,12 @@ from claude_mpm.environments.local import Local
 from claude_mpm.errors import UsageError
 from claude_mpm.testing import Contract, check_environment, check_orchestrator, contracts
 from claude_mpm.testing.check import attempt, chosen
+from claude_mpm.testing.contract_tests.stop import nothing_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from claude_mpm.testing.residue import Remains
 
 NAMES = [contract.name for contract in contracts()]
 
@@ -58,7 +61,12 @@ def test_a_broken_orchestrator_is_found(
 
 
 def test_what_a_session_leaves_behind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("claude_mpm.testing.subject.PATIENCE", 8.0)
+    def then_hurry(remains: Remains) -> None:
+        """Wait as long as it takes for what goes, and not long for what never does."""
+        nothing_of(remains)
+        monkeypatch.setattr("claude_mpm.testing.subject.PATIENCE", 2.0)
+
+    monkeypatch.setattr("claude_mpm.testing.contract_tests.stop.nothing_of", then_hurry)
     why = tried(broken.Untidy, "nothing-is-left-behind", is_place=False)
     assert "left behind: threads" in why
     assert "left-behind (" in why

@@ -22,3 +22,7 @@ def test_what_goes_while_it_is_looked_at_is_not_left(
     there = [folder.exchange / "draft-that-is-renamed", *folder.exchange.iterdir()]
     monkeypatch.setattr(Path, "iterdir", lambda _: iter(there))
     assert Remains(folder).found() == ["FIFO feed"]
+
+
+def test_of_a_session_that_was_never_made_nothing_is_left(tmp_path: Path) -> None:
+    assert Remains(SessionFolder(tmp_path / "never-made")).found() == []

@@ -267,7 +267,7 @@ def test_stop_ends_a_stall_and_leaves_nothing_behind() -> None:
         client = Client(model)
         response = client.ask(user("go"), stream=True)
         model.wait_for_stall()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # another one's may have ended meanwhile
     with closing(client.connection), pytest.raises(http.client.IncompleteRead):
         response.read()
     with pytest.raises(ConnectionRefusedError):

@@ -73,18 +73,27 @@ def end(session: Path) -> int:
     They get SIGTERM first, on which Claude ends its tools.
     """
     signalled: set[int] = set()
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        if not _end_by(signum, session, signalled):
+            break
+    return len(signalled)
+
+
+def _end_by(signum: int, session: Path, signalled: set[int]) -> bool:
+    """Send what a session has on this machine a signal, and return whether any of it is left.
+
+    Args:
+        signalled: the processes that were found until now; those found here are added.
+    """
     deadline = time.monotonic() + _GRACE
     never_set = threading.Event()
-    signum = signal.SIGTERM
     while remaining := set(marked().get(session, ())):
         _send(remaining - signalled if signum == signal.SIGTERM else remaining, signum)
         signalled |= remaining
-        if time.monotonic() > deadline + _GRACE:
-            break  # another user's, or stuck in the kernel
         if time.monotonic() > deadline:
-            signum = signal.SIGKILL
+            return True  # after SIGKILL: another user's, or stuck in the kernel
         never_set.wait(_PAUSE)
-    return len(signalled)
+    return False
 
 
 def temporary_base(environ: Mapping[str, str]) -> str:

@@ -31,7 +31,8 @@ from claude_mpm.validation import error_line, nearest
 _PATIENCE = 15.0  # seconds for each thing that a build has to do
 # Seconds for all of them: who is killed for its time leaves its Claude running.
 LONGEST = 40.0
-_IDLE = 0.5  # seconds after a result in which a build says that it is idle, if it says so
+# Seconds after a result in which a build says that it is idle, if it does; more where it is slow.
+_IDLE = 0.5
 _AGENT = "mpm-probe"
 _OPTIONS = {
     "prompt_snapshot": ("--system-prompt-snapshot", "off"),
@@ -132,9 +133,13 @@ class _Build:
             pass
         return message
 
-    def becomes_idle(self) -> bool:
-        """Return whether it says within a short time that it is idle."""
-        deadline = time.monotonic() + _IDLE
+    def becomes_idle(self, took: float) -> bool:
+        """Return whether it says within a short time that it is idle.
+
+        Args:
+            took: seconds that its turn took, which are more on a busy machine.
+        """
+        deadline = time.monotonic() + max(_IDLE, took)
         while (left := deadline - time.monotonic()) > 0:
             try:
                 message = self.next(left)
@@ -261,9 +266,11 @@ def _converse(build: _Build, told: dict[str, Any], taken: set[str]) -> Probe:
     facts = taken - {"agents_by_file"}
     facts |= {"tells_version"} if told.get("claude_code_version") else set()
     facts |= {"tells_usage"} if build.ask("get_usage") is not None else set()
+    began = time.monotonic()
     prompt = build.prompt("Probe.")
     result = build.wait_for("result")
-    facts |= {"tells_state"} if build.becomes_idle() else set()
+    took = time.monotonic() - began
+    facts |= {"tells_state"} if build.becomes_idle(took) else set()
     init = next((m for m in build.messages if _is_system(m, "init")), {})
     facts |= {"names_prompt"} if result.get("user_message_uuid") == prompt else set()
     facts |= {"numbers_results"} if isinstance(result.get("result_index"), int) else set()
@@ -274,7 +281,7 @@ def _converse(build: _Build, told: dict[str, Any], taken: set[str]) -> Probe:
     if facts >= {"acknowledges", "tells_state"}:
         build.prompt("Delegate.")
         build.wait_for("result")
-        facts |= set() if build.becomes_idle() else {"idle_means_idle"}
+        facts |= set() if build.becomes_idle(took) else {"idle_means_idle"}
     version = parse_version(str(init.get("claude_code_version") or ""))
     # It would take two more starts, and nothing is done by it: the sum is asked for at each resume.
     facts |= by_version(written(version) if version else "").facts & {"cost_goes_on"}

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,22 @@ def read_pod(folder: Path, name: str) -> dict[str, Any]:
     return pod
 
 
+def _pods(folder: Path) -> list[dict[str, Any]]:
+    """Return all pods of a fake cluster; one may be deleted meanwhile."""
+    found = []
+    for file in sorted(folder.glob("pods/*.json")):
+        with suppress(FileNotFoundError):
+            found.append(json.loads(file.read_text()))
+    return found
+
+
 def delete_pod(folder: Path, name: str) -> None:
     """Delete a pod of a fake cluster, with all that runs in it."""
     pod = read_pod(folder, name)
-    (folder / "pods" / f"{name}.json").unlink()
+    try:
+        (folder / "pods" / f"{name}.json").unlink()
+    except FileNotFoundError:  # another one was faster
+        sys.exit(_NOT_FOUND.format(name))
     _kill(pod)
 
 
@@ -102,13 +115,31 @@ def fail_pod(folder: Path, name: str, **status: Any) -> None:
 
 
 def _kill(pod: dict[str, Any]) -> None:
+    """Kill all that runs in a pod, also what is started meanwhile."""
+    while pids := _running_in(pod):
+        for pid in pids:
+            with suppress(ProcessLookupError):  # it has ended
+                os.kill(pid, signal.SIGKILL)
+
+
+def _running_in(pod: dict[str, Any]) -> list[int]:
     mark = f"FAKE_POD={pod['metadata']['uid']}".encode()
+    found = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
-        try:
+        with suppress(FileNotFoundError, PermissionError, ProcessLookupError):  # another user's
             if mark in environ.read_bytes().split(b"\0"):
-                os.kill(int(environ.parent.name), signal.SIGKILL)
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
-            continue  # it has ended, or is another user's
+                found.append(int(environ.parent.name))
+    return found
+
+
+def _has_gone(folder: Path, pod: dict[str, Any]) -> bool:
+    """Return whether a pod was deleted, or has failed, since it was read."""
+    try:
+        now = json.loads((folder / "pods" / f"{pod['metadata']['name']}.json").read_text())
+    except FileNotFoundError:
+        return True
+    is_another = now["metadata"]["uid"] != pod["metadata"]["uid"]
+    return bool(is_another or now["status"]["phase"] != "Running")
 
 
 def _exec(folder: Path, pod: dict[str, Any], argv: list[str]) -> int:
@@ -127,6 +158,8 @@ def _exec(folder: Path, pod: dict[str, Any], argv: list[str]) -> int:
     command = subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, start_new_session=True
     )
+    if _has_gone(folder, pod):  # whoever ended it may have looked before this began
+        _kill(pod)
     carried = int(10 ** dice.uniform(0, 6)) if fault in ("short", "silent") else -1
     cut = _carry(command, carried, half_closes=fault != "no half-close")
     if (fault == "silent" and cut) or fault == "endless":
@@ -193,8 +226,7 @@ def main(folder: Path, words: list[str]) -> int:
         case ["get", "pod", name]:
             _print(json.dumps(read_pod(folder, name)))
         case ["get", "pods"]:
-            pods = [json.loads(each.read_text()) for each in sorted(folder.glob("pods/*.json"))]
-            _print(json.dumps({"items": pods}))
+            _print(json.dumps({"items": _pods(folder)}))
         case ["create"]:
             _print(json.dumps(_create(folder, json.load(sys.stdin))))
         case ["get", "networkpolicy", name]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from claude_mpm.testing.processes import Process, family, processes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from claude_mpm.journal.layout import SessionFolder
 
 _FOR_A_WHILE = ("pid", "closed", "environ")
@@ -54,7 +56,7 @@ class Remains:
     def found(self) -> list[str]:
         """Return what is left, one line each; empty where nothing is."""
         left = [f"process {each.pid} ({each.command[:80]})" for each in self.processes()]
-        for entry in sorted(self._folder.exchange.iterdir()):
+        for entry in self._entries():
             try:
                 mode = entry.lstat().st_mode
             except FileNotFoundError:  # it has just gone
@@ -64,6 +66,13 @@ class Remains:
             elif entry.name in _FOR_A_WHILE:
                 left.append(f"file {entry.name}")
         return left
+
+    def _entries(self) -> list[Path]:
+        """Return the files of the exchange; none where a start has not come to make its folder."""
+        try:
+            return sorted(self._folder.exchange.iterdir())
+        except FileNotFoundError:
+            return []
 
 
 def _ancestors(pid: int, table: dict[int, Process]) -> set[int]:

@@ -16,6 +16,7 @@ from claude_mpm.testing.subject import ended, lines_to_the_end, over, shown, unt
 if TYPE_CHECKING:
     import subprocess
 
+    from claude_mpm.testing.request import Request
     from claude_mpm.testing.subject import Subject
 
 _FIRST = "\n".join(f"The first half, line {n}." for n in range(200))
@@ -56,10 +57,15 @@ def claude_does_not_outlive_its_last_follower(subject: Subject) -> None:
 def the_death_of_claude_is_told(subject: Subject) -> None:
     """A Claude that was killed, as by a full memory, would look like one that thinks for long."""
     claude = subject.started()
-    # A moment, because Claude's own record of a conversation, which is a terminal's journal, has
-    # what was said a tenth of a second later.
-    dies = Call("Bash", command="tail -f /dev/null & sleep 1; kill -9 $PPID")
-    turn = subject.asks(claude, "The first words.", dies, "?")
+    journal = subject.session_folder(claude).journal.path
+
+    def dies(_: Request) -> Call:
+        # Claude's own record of a conversation, which is a terminal's journal, has what was said
+        # a little later.
+        until(lambda: b"The first words." in journal.read_bytes(), "what was said did not arrive")
+        return Call("Bash", command="tail -f /dev/null & kill -9 $PPID")
+
+    turn = subject.asks(claude, "The first words.", Call("Bash", command="echo working"), dies, "?")
     verdict = over(turn).verdict
     assert verdict.outcome is Outcome.LOST, f"the turn of a killed Claude counts as {verdict}"
     assert turn.text == "The first words.", f"of what it said, {shown(turn.text)} arrived"
