@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from command import Command
 
 SECONDS = 60.0
+LONGEST = 110.0  # seconds for a whole conversation, where the machine has other work
 START = "from claude_mpm.cli.main import main; main()"
 
 
@@ -94,7 +95,7 @@ async def opened(
         editor,  # type: ignore[arg-type]
         sys.executable, "-c", START, "acp", env=command.environ,
     )  # fmt: skip
-    async with started as (connection, process), asyncio.timeout(SECONDS):
+    async with started as (connection, process), asyncio.timeout(LONGEST):
         made = await connection.initialize(
             protocol_version=acp.PROTOCOL_VERSION, client_capabilities=shows
         )
@@ -196,6 +197,7 @@ def test_an_editor_killed_in_mid_answer_finds_everything_once(
         editor = Editor()
         async with opened(command, editor) as (connection, _):
             await connection.load_session(cwd=here(), session_id=session)
+            model.wait_for_stall()
             model.release()
             await editor.until(lambda: editor.text.endswith("Three."))
             assert editor.text == "Claude heard: beforeOne. Two. Three."
@@ -230,6 +232,7 @@ def test_two_editors_at_one_session_are_both_shown_all_of_it(
             turn = asyncio.create_task(ask(first, session, "long"))
             await one.until(lambda: "One." in one.text)
             await second.load_session(cwd=here(), session_id=session)
+            model.wait_for_stall()
             model.release()
             assert (await turn).stop_reason == "end_turn"
             await two.until(lambda: two.text == "One. Two.")

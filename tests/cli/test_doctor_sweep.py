@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from claude_mpm.journal.lease import SessionLock
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing.faults import kill
+from command import wait_until_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,13 +50,22 @@ def left_running(world: StandInWorld, session: str) -> SessionFolder:
 
 def kill_all_but_the_command(folder: SessionFolder) -> int:
     """Kill host, helpers and Claude; return the command that Claude left."""
-    processes = orphans.marked()[folder.path]
-    (tool,) = [pid for pid in processes if b"trap" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    commands = {pid: command_of(pid) for pid in orphans.marked()[folder.path]}
+    (tool,) = [pid for pid, command in commands.items() if b"trap" in command]
     host, claude = folder.pids() or (0, 0)
-    helpers = [pid for pid in processes if b"host.sh" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    kill([*helpers, claude])
+    helpers = [pid for pid, command in commands.items() if b"host.sh" in command]
     assert host in helpers
+    pids = [host, *helpers, claude]  # the host first: it notes how a Claude ends
+    kill(pids)
+    wait_until_gone(pids)
     return tool
+
+
+def command_of(pid: int) -> bytes:
+    """Return the command line of a process; empty if it has ended, as a host's helpers may."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def run(world: StandInWorld, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[str, str]:

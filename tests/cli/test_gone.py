@@ -14,6 +14,7 @@ from claude_mpm.journal import orphans
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing import Call, Stall
 from claude_mpm.testing.faults import kill
+from claude_mpm.testing.subject import until
 from command import Command, wait_until_gone
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def test_a_question_is_answered_though_the_folder_is_gone(
     model.on("go", Call("Bash", command="touch made"), "Answered.")
     session = detached(command, "--cwd", str(folder), "--permissions", "ask", "go", session="asks")
     follower = command.start("attach", session)
-    while not command.json("questions", session):
-        assert follower.poll() is None
+    until(lambda: command.json("questions", session), "Claude never asks")
+    assert follower.poll() is None
     folder.rmdir()
     command("answer", session, "deny")
     assert "Answered." in follower.communicate(timeout=60)[0]
@@ -87,13 +88,17 @@ def test_one_that_cannot_be_stopped_keeps_no_other_up(command: Command) -> None:
     assert "nosuch" in done.stderr
     assert "Traceback" not in done.stderr
     meta.write_text(whole)
+    command("wait", "middle")
     states = {row["session"]: row["state"] for row in command.json("ps")}
     assert states == {"first": "ended", "middle": "idle", "last": "ended"}
 
 
 def kill_host(folder: SessionFolder) -> None:
     """Kill the host, its helpers and Claude at once, as the end of a control group does."""
-    pids = list(orphans.marked()[folder.path])
+    host, _ = folder.pids() or (0, 0)
+    marked = orphans.marked()[folder.path]
+    assert host in marked
+    pids = [host, *marked]  # the host first: it notes how a Claude ends
     kill(pids)
     wait_until_gone(pids)
 
@@ -115,8 +120,12 @@ def test_after_a_sweep_a_lost_session_is_over_and_its_cut_prompt_is_gone_on_with
     model.release()
     model.on("go on", "It went on.")
     resumed = command.start("resume", session, "go on")
-    while resumed.poll() is None:
+
+    def has_ended() -> bool:
         model.release()
+        return resumed.poll() is not None
+
+    until(has_ended, "the cut prompt is not gone on with")
     out, err = resumed.communicate(timeout=60)
     assert "1 earlier prompts come first" in err
     assert out.endswith("It went on.\n")

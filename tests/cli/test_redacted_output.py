@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from claude_mpm.testing import Call
+from claude_mpm.testing.subject import until
 from command import SECONDS, Command
 
 if TYPE_CHECKING:
@@ -29,10 +29,8 @@ def told(text: str) -> list[str]:
 
 
 def waiting(command: Command) -> list[dict[str, Any]]:
-    deadline = time.monotonic() + SECONDS
-    while not (found := command.json("questions")):
-        assert time.monotonic() < deadline
-    return list(found)
+    until(lambda: command.json("questions"), "Claude never asks")
+    return list(command.json("questions"))
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def test_a_background_command_that_ends_with_the_session_is_no_success(
 
 def test_when_the_time_is_up_the_status_is_124(command: Command, model: ScriptedModel) -> None:
     model.on("endless", Stall(), "never said")
-    done = command("run", "endless", "--timeout", "0.5", status=124)
+    done = command("run", "endless", "--timeout", "4", status=124)
     assert "timed out" in done.stderr
     assert "never said" not in done.stdout
     (turn,) = json.loads(command("show", "--json").stdout)["turns"]

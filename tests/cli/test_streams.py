@@ -191,12 +191,13 @@ def test_an_answer_that_nobody_reads_is_given_to_its_end(
     assert len(command.json("tickets")) == 3
 
 
-@pytest.mark.parametrize("end", ["| true", ">/dev/full"])
+@pytest.mark.parametrize("end", [">&$gone", ">/dev/full"])
 @pytest.mark.parametrize("form", ["", "--json"])
 def test_a_detached_session_that_nobody_can_name_is_stopped(
     command: Command, end: str, form: str
 ) -> None:
-    done = shell(f"mpm run --detach {form} hello {end}", **command.environ)
+    without_reader = "exec {gone}> >(:); wait $!"  # a pipe whose reader has ended
+    done = shell(f"{without_reader}; mpm run --detach {form} hello {end}", **command.environ)
     assert done.returncode == 1
     assert is_one_line(done.stderr), done.stderr
     assert "is stopped" in done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ from claude_mpm.conversation.question import Question
 from claude_mpm.errors import UsageError
 from claude_mpm.journal.answers import Answer, read_answers
 from claude_mpm.testing import Call
-from command import PROGRAM, SECONDS, Command
+from claude_mpm.testing.subject import until
+from command import PROGRAM, Command
 from terminal import Terminal
 
 if TYPE_CHECKING:
@@ -189,9 +189,7 @@ def test_answer_shows_what_it_allows_and_asks(
 ) -> None:
     model.on("Go", Call("Bash", command=PAYLOAD, description="nothing"), "Answered.")
     session = command("run", "--detach", "Go", "--permissions", "ask").stdout.strip()
-    deadline = time.monotonic() + SECONDS
-    while not command.json("questions"):
-        assert time.monotonic() < deadline
+    until(lambda: command.json("questions"), "Claude never asks")
     with Terminal([str(PROGRAM), "answer", session, "allow"], command.environ) as terminal:
         terminal.type("y\r")  # before it is shown
         terminal.expect(f"command: {PAYLOAD}")
