@@ -6,7 +6,8 @@ import ctypes
 import os
 import struct
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calls import call
@@ -15,7 +16,6 @@ from command import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import pytest
 
@@ -145,6 +145,20 @@ def acts(*words: str) -> subprocess.CompletedProcess[str]:
     assert "Traceback" not in done.stderr, (words, done.stderr)
     assert done.returncode in (0, 1, 2, 124), (words, done)
     return done
+
+
+def is_unfollowed(folder: SessionFolder) -> bool:
+    """Return whether the host, on this machine, holds the lease and waits for somebody to follow.
+
+    Until then it may be about to open the lease, by its name, which it had looked at before.
+    """
+    held = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        for descriptor in ("4", "6"):  # of `watch` and `alarm` in `host.sh`
+            with suppress(OSError):  # it is closed, or another user's
+                if (process / "fd" / descriptor).readlink() == folder.lease.path:
+                    held.add(descriptor)
+    return held == {"4", "6"}
 
 
 def private(folder: SessionFolder) -> dict[str, bytes]:

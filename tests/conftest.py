@@ -19,16 +19,17 @@ from claude_mpm.testing import ScriptedModel
 from command import Command
 from fast_claude import fast, limited  # noqa: F401 - fixtures
 from opened_page import page  # noqa: F401 - a fixture
-from real_places import (  # noqa: F401 - fixtures
+from real_places import (  # noqa: F401 - fixtures and hooks
     _cluster,
     _engine,
-    _started,
     chromium,
     cluster,
     docker,
     gh,
     pod,
     pod_template,
+    pytest_configure,
+    pytest_sessionfinish,
     sshd,
     tmux,
 )

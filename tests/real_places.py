@@ -1,8 +1,8 @@
 """The real places of the tests: a Docker Engine, an sshd, a cluster, by `tools/places.sh`.
 
 `make places` starts them and keeps them; a run of the tests that finds none starts what it needs,
-and ends it when it is over. Without root, and without an engine that may be used, the tests of the
-place fail with the script's one line.
+and ends it when all its workers have ended. Without root, and without an engine that may be used,
+the tests of the place fail with the script's one line.
 """
 
 from __future__ import annotations
@@ -23,6 +23,23 @@ _PROJECT = Path(__file__).parents[1]
 _SCRIPT = _PROJECT / "tools" / "places.sh"
 _PLACES = _PROJECT / ".places"
 _SECONDS = 300.0  # a first start installs packages
+_RUN = "MPM_TEST_RUN"  # a variable that names the run to its workers
+_STARTED_BY = _PLACES / "started-by"  # the run that has started the places, if one has
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name this run; its workers inherit the name."""
+    if not hasattr(config, "workerinput"):
+        os.environ[_RUN] = str(os.getpid())
+
+
+@pytest.hookimpl(trylast=True)  # all workers have ended
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the places that this run has started; a worker's end is not that of the others."""
+    if hasattr(session.config, "workerinput") or not _STARTED_BY.exists():
+        return
+    if _STARTED_BY.read_text() == os.environ[_RUN]:
+        _script("stop")
 
 
 class Engine(NamedTuple):
@@ -58,18 +75,8 @@ class SSHServer(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def _started() -> Iterator[set[str]]:
-    """What this run has started; it is ended when the run is over."""
-    started: set[str] = set()
-    found = _PLACES.exists()
-    yield started
-    if started and not found:
-        _script("stop")
-
-
-@pytest.fixture(scope="session")
-def _engine(_started: set[str]) -> Engine:
-    found = _bring_up("docker", _started)
+def _engine() -> Engine:
+    found = _bring_up("docker")
     return Engine(found["DOCKER_HOST"], found["IMAGE"], found["CLAUDE"])
 
 
@@ -81,9 +88,9 @@ def docker(_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def sshd(_started: set[str]) -> SSHServer:
+def sshd() -> SSHServer:
     """A real sshd on loopback."""
-    found = _bring_up("ssh", _started)
+    found = _bring_up("ssh")
     return SSHServer(
         config=found["SSH_CONFIG"],
         host=found["SSH_HOST"],
@@ -110,8 +117,8 @@ class Cluster(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def _cluster(_started: set[str]) -> Cluster:
-    found = _bring_up("kubernetes", _started)
+def _cluster() -> Cluster:
+    found = _bring_up("kubernetes")
     return Cluster(found["KUBECONFIG"], found["IMAGE"], found["CLAUDE"], found["FOLDER"])
 
 
@@ -155,43 +162,45 @@ def pod(cluster: Cluster, pod_template: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def tmux(_started: set[str]) -> str:
+def tmux() -> str:
     """The command `tmux`."""
     if _script("status", "tmux").returncode:
-        _start("tmux", _started)
+        _start("tmux")
     return "tmux"
 
 
 @pytest.fixture(scope="session")
-def gh(_started: set[str]) -> str:
+def gh() -> str:
     """GitHub's command `gh`."""
     if _script("status", "gh").returncode:
-        _start("gh", _started)
+        _start("gh")
     return "gh"
 
 
 @pytest.fixture(scope="session")
-def chromium(_started: set[str]) -> str:
+def chromium() -> str:
     """The path of Debian's Chromium; CHROMIUM names another."""
     if named := os.environ.get("CHROMIUM"):
         return named
     if _script("status", "browser").returncode:
-        _start("browser", _started)
+        _start("browser")
     found = shutil.which("chromium")
     assert found is not None
     return found
 
 
-def _bring_up(place: str, started: set[str]) -> dict[str, str]:
+def _bring_up(place: str) -> dict[str, str]:
     if _script("status", place).returncode:
-        _start(place, started)
+        _start(place)
     lines = (_PLACES / f"{place}.env").read_text("utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 
-def _start(place: str, started: set[str]) -> None:
-    started.add(place)
+def _start(place: str) -> None:
+    is_first = not _PLACES.exists()
     done = _script("start", place)
+    if is_first and _PLACES.exists():
+        _STARTED_BY.write_text(os.environ[_RUN])
     if done.returncode:
         pytest.fail(done.stderr.strip(), pytrace=False)
 

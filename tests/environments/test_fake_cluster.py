@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import signal
 import socket
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from claude_mpm.conversation.turn import Turn
+
 SECONDS = 60.0
 SECRET = "the-secret-of-this-test"
 
@@ -65,6 +69,15 @@ def make(cluster: Path, stand_in: Path) -> Iterator[Callable[..., MPMOrchestrato
     yield make
     for claude in made:
         claude.stop()
+
+
+def ask_the_silent(claude: MPMOrchestrator) -> Turn:
+    """Stop Claude, give it a prompt, which it does not answer so, and return the turn."""
+    folder = claude.store.folder(claude.session_id)
+    until(lambda: (folder.pids() or (0, 0))[1] > 0, "it is not known which process Claude is")
+    _, pid = folder.pids() or (0, 0)
+    os.kill(pid, signal.SIGSTOP)
+    return claude.ask("hang")
 
 
 def pods(cluster: Path) -> list[str]:
@@ -96,7 +109,10 @@ def test_another_machine_follows_a_session_in_a_pod_which_goes_with_the_last_of_
     with closing(Store(tmp_path / "near")) as store:
         near = adopt(place, row, store)
     other = claude.store.folder(claude.session_id)
-    assert near.journal.path.read_bytes() == other.journal.path.read_bytes()
+    until(
+        lambda: near.journal.path.read_bytes() == other.journal.path.read_bytes(),
+        "the journals of the two machines are not the same",
+    )
     claude.stop()
     pids = near.pids()
     wait_until_gone([pids[0]] if pids is not None else [])
@@ -243,7 +259,7 @@ def test_what_a_pod_waits_for_is_told_while_it_waits(
         caplog.at_level(logging.WARNING),
         pytest.raises(LaunchError, match=f"no node takes it: {said}"),
     ):
-        make({"image": "some", "wait": 1}).start_or_raise()
+        make({"image": "some", "wait": 0.01}).start_or_raise()
     assert said in caplog.text
     assert pods(cluster) == []
 
@@ -263,7 +279,7 @@ def test_a_pod_that_is_deleted_is_a_verdict_with_its_evidence_and_the_next_goes_
     claude = make()
     claude.start_or_raise()
     claude.ask("one", timeout=SECONDS).check()
-    turn = claude.ask("hang")
+    turn = ask_the_silent(claude)
     delete_pod(cluster, pod_name(claude.session_id))
     assert turn.wait(SECONDS)
     assert turn.verdict.outcome is Outcome.LOST
@@ -277,7 +293,7 @@ def test_a_pod_that_is_deleted_is_a_verdict_with_its_evidence_and_the_next_goes_
 def test_a_pod_that_is_evicted_says_so(make: Callable[..., MPMOrchestrator], cluster: Path) -> None:
     claude = make()
     claude.start_or_raise()
-    turn = claude.ask("hang")
+    turn = ask_the_silent(claude)
     name = pod_name(claude.session_id)
     fail_pod(cluster, name, reason="Evicted", message="low on resource: memory")
     assert turn.wait(SECONDS)

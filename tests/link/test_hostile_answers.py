@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(25)  # less than what is waited for at most, by default
 LEFT = 'sleep 600 & echo $! >>"$PIDS"; '
 ENDLESS = {
     "before the answer": "exec yes",
@@ -48,6 +48,13 @@ class Hostile(Environment):
         return ["env", f"PIDS={self._pids}", "sh", "-c", self._script, "hostile", *argv]
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here may need what is waited for at most, which is longer than a test may take."""
+    monkeypatch.setattr(base, "_PATIENCE", 600.0)
+    monkeypatch.setattr(shell, "_PATIENCE", 600.0)
+
+
 @pytest.fixture
 def pids(tmp_path: Path) -> Iterator[Path]:
     """A file that what is left running puts its process ids into."""
@@ -63,6 +70,19 @@ def test_an_answer_is_there_though_a_child_holds_the_output(pids: Path) -> None:
     assert place.run(["echo", "hello"]) == b"hello\n"
     assert Engine("echo", place).run("hello") == "hello"
     assert len(pids.read_text().split()) == 2
+
+
+def test_what_a_child_says_behind_the_answer_breaks_nothing(pids: Path, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    place = Hostile(f'(read -r _ <{gate}; echo more; echo more >&2) & exec "$@"', pids)
+    assert place.run(["echo", "hello"]) == b"hello\n"
+    reading = [each for each in threading.enumerate() if each.name == "claude-mpm-output"]
+    assert reading
+    gate.write_text("\n")
+    for thread in reading:  # an error in one of them fails the test
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_a_child_that_holds_the_output_of_no_answer_is_not_waited_for(

@@ -72,9 +72,12 @@ class Far:
         pids = self.near.pids()
         if pids is None or not is_linked(self.near):
             return 0
-        status = Path(f"/proc/{pids[0]}/status").read_text()
-        (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
-        return int(line.split()[1]) << 10
+        try:
+            status = Path(f"/proc/{pids[0]}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended since
+            return 0
+        peaks = [line for line in status.splitlines() if line.startswith("VmHWM")]
+        return int(peaks[0].split()[1]) << 10 if peaks else 0  # one that is ending has none
 
 
 def links(world: StandInWorld) -> list[int]:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ import pytest
 from claude_mpm import MPMOrchestrator
 from claude_mpm.environments.base import Environment
 from claude_mpm.errors import LaunchError
-from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.sessions.reader import read_events
+from claude_mpm.testing.subject import ended, until
+from command import wait_until_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,22 +69,19 @@ def far_sessions(home: Path) -> list[Path]:
     return list((home / ".local/state/claude-mpm/far").glob("*/*"))
 
 
-def children(pid: int) -> list[int]:
-    """Return the processes that a process has started."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
+def end_children(pid: int) -> None:
+    """Kill the processes that a process has started; some of them end by themselves."""
+    for tasks in Path(f"/proc/{pid}/task").glob("*"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            for child in map(int, (tasks / "children").read_text().split()):
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
 
 
-def wait_until(folder: SessionFolder, true: Callable[[], bool]) -> None:
-    changes = subscribe(folder.path)
-    try:
-        for _ in range(int(SECONDS / 0.05)):
-            if true():
-                return
-            changes.wait(0.05)
-    finally:
-        changes.close()
-    raise AssertionError("it never came true")
+def is_in_step(folder: SessionFolder, far: Path) -> bool:
+    """Return whether the journal here is the one there."""
+    there = far / "exchange" / "out.jsonl"
+    return there.read_bytes() == folder.journal.path.read_bytes()
 
 
 def test_a_conversation_elsewhere_reads_as_one_here(
@@ -93,10 +92,7 @@ def test_a_conversation_elsewhere_reads_as_one_here(
         (far,) = far_sessions(far_home)
         assert claude.ask("two").text == "Claude heard: two"
         here = folder_of(claude)
-        wait_until(
-            here,
-            lambda: (far / "exchange" / "out.jsonl").read_bytes() == here.journal.path.read_bytes(),
-        )
+        until(lambda: is_in_step(here, far), "the journal here is not the one there")
     folder = folder_of(claude)
     assert folder.exit_status() == 0
     assert not far_sessions(far_home), "the far folder stays behind"
@@ -117,18 +113,15 @@ def test_whatever_dies_in_between_claude_never_notices(
         for turn in range(3):
             link = (folder.pids() or (0, 0))[0]
             assert link
-            for pid in [link] if victim == "the link" else children(link):
-                os.kill(pid, signal.SIGKILL)
+            if victim == "the link":
+                os.kill(link, signal.SIGKILL)
+            else:
+                end_children(link)
             asked = claude.ask(f"turn {turn}", timeout=SECONDS)
             lines = asked.text.splitlines()
             assert lines == [f"line {n}" for n in range(2000)], asked.verdict
         (far,) = far_sessions(far_home)
-        wait_until(
-            folder,
-            lambda: (
-                (far / "exchange" / "out.jsonl").read_bytes() == folder.journal.path.read_bytes()
-            ),
-        )
+        until(lambda: is_in_step(folder, far), "the journal here is not the one there")
     told = Path(os.environ["STAND_IN_LOG"]).read_text().splitlines()
     assert [json.loads(line).get("input") for line in told[1:]] == ["turn 0", "turn 1", "turn 2"]
     assert folder.exit_status() == 0
@@ -161,10 +154,10 @@ def test_a_killed_host_there_ends_the_session_here(
     host, last = map(int, (far / "exchange" / "pid").read_text().split())
     os.kill(host, signal.SIGKILL)
     folder = folder_of(claude)
-    wait_until(folder, lambda: folder.exit_status() is not None)
+    ended(folder)
     assert folder.exit_status() == 137
     assert "the host was killed" in folder.host_errors.path.read_text()
-    wait_until(folder, lambda: not Path(f"/proc/{last}").exists())
+    wait_until_gone([last])
 
 
 def test_nobody_follows_so_claude_ends_there_and_here(
@@ -174,7 +167,7 @@ def test_nobody_follows_so_claude_ends_there_and_here(
     claude.start_or_raise()
     folder = folder_of(claude)
     claude.detach()
-    wait_until(folder, lambda: folder.exit_status() is not None)
+    ended(folder)
     assert folder.exit_status() == 0
     assert not far_sessions(far_home)
 
@@ -230,4 +223,5 @@ def test_variables_reach_claude_but_no_process_list(
         assert "s3cret" not in listed
         for file in [*folder_of(claude).path.rglob("*"), *far_home.rglob("*")]:
             if file.is_file() and file.name != "key":
-                assert "s3cret" not in file.read_text("utf-8", "replace"), file
+                with suppress(FileNotFoundError):  # the far end's notes come and go
+                    assert "s3cret" not in file.read_text("utf-8", "replace"), file

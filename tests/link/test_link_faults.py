@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +14,8 @@ from claude_mpm.environments.base import Environment
 from claude_mpm.environments.linked import start_linked
 from claude_mpm.environments.order import Order
 from claude_mpm.journal.layout import SessionFolder
-from claude_mpm.link import command, link, shell
+from claude_mpm.link import command, shell
+from claude_mpm.link import link as link_module
 from claude_mpm.link.link import Link, read_far
 from claude_mpm.testing.fake_kubectl import FAULTS, install, make_pod
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RUNS = int(os.environ.get("CLAUDE_MPM_FAULTS", "2"))  # of each fault, each with a seed of its own
-SECONDS = 60.0
+SECONDS = 200.0  # each connection that is given up, and each attempt on a busy machine, takes some
+pytestmark = pytest.mark.timeout(2 * SECONDS)
 # Answers each line with some lines of its own, and ends at `end`.
 PROGRAM = """n=0
 while read -r line; do
@@ -52,9 +54,9 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is silent is given up soon."""
     monkeypatch.setattr(shell, "_PATIENCE", 2.0)
     monkeypatch.setattr(command, "_TO_END", 0.1)
-    monkeypatch.setattr(link, "_BEAT", 0.2)
-    monkeypatch.setattr(link, "_IN_TRANSIT", 0.2)
-    monkeypatch.setattr(link, "_LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(link_module, "_BEAT", 0.2)
+    monkeypatch.setattr(link_module, "_IN_TRANSIT", 0.2)
+    monkeypatch.setattr(link_module, "_LONGEST_PAUSE", 0.2)
     monkeypatch.setattr("signal.signal", lambda *_: None)  # it is no process of its own here
 
 
@@ -124,3 +126,17 @@ def test_a_session_is_whole_whatever_befalls_its_connections(
     assert given.decode().splitlines() == lines
     assert here == expected(lines)
     assert folder.exit_status() == 7
+
+
+def test_sigterm_waits_for_no_lock_of_the_thread_that_it_interrupts(folder: SessionFolder) -> None:
+    far: Any = None
+    link = Link(folder, far, 0)
+
+    def interrupted() -> None:
+        with vars(link._wake)["_cond"]:  # as at the beginning and at the end of a wait
+            link._on_terminate()
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()

@@ -28,6 +28,7 @@ from attacks import (
 from claude_mpm.journal import orphans
 from claude_mpm.journal.storage import remove_tree
 from claude_mpm.sessions.store import Store
+from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -191,7 +192,7 @@ def test_a_program_in_the_place_replaces_all_and_every_command_runs_here(
         acts("stop", "--all")
         acts("doctor", "--sweep")
     assert folder.path not in orphans.marked(), "Claude runs on"
-    assert folder.has_ended()
+    until(folder.has_ended, "the session has not ended")
     if "docker" in place:
         assert container_of(attacker.exchange) == "", "the container runs on"
     another = make(session_id="another")

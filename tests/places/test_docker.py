@@ -20,6 +20,7 @@ from claude_mpm.errors import LaunchError, StorageError
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.testing import Call, Stall
 from claude_mpm.testing.processes import commands
+from claude_mpm.testing.subject import until
 from command import SECONDS, Command, said_in
 
 if TYPE_CHECKING:
@@ -360,10 +361,12 @@ def test_a_container_that_runs_is_used_and_left_as_it_was(
         assert claude.ask("hello").check().text == "Claude heard: hello"
         place = claude.store.folder(claude.session_id).read_place()
         assert place["container"] == running
-    left = engine("exec", running, "ps", "-A", "-o", "args=").splitlines()
-    assert [line for line in left if not line.startswith("ps ")] == [
-        line for line in left if "tail -f /dev/null" in line
-    ]
+
+    def is_left_alone() -> bool:
+        left = engine("exec", running, "ps", "-A", "-o", "args=").splitlines()
+        return all("tail -f /dev/null" in line or line.startswith("ps ") for line in left)
+
+    until(is_left_alone, "something of the session runs on in the container")
     assert engine("exec", running, "ls", "/tmp/.local/state/claude-mpm/far") == ""
 
 

@@ -83,7 +83,7 @@ def test_a_session_on_a_host(
     session, other = str(uuid.uuid4()), tmp_path / "other"
     claude = create_orchestrator(
         "ssh", host=sshd.host, config=sshd.config, claude_path=far_claude, session_id=session,
-        state_dir=str(other), use_framework=False, cwd=str(Path(far_claude).parent),
+        state_dir=str(other), use_framework=False, cwd=str(Path(far_claude).parent), linger=600.0,
     )  # fmt: skip
     claude.start_or_raise()
     claude.ask("hello").wait(SECONDS)
@@ -102,7 +102,7 @@ def test_a_session_at_a_server(near: Path, home: Path, tmp_path: Path, capsys: C
             options = {"address": served.address, "tls": False}
             claude = create_orchestrator(
                 "remote", token=token, session_id=session, state_dir=str(other),
-                use_framework=False, **options,
+                use_framework=False, linger=600.0, **options,
             )  # fmt: skip
             claude.start_or_raise()
             claude.ask("hello").wait(SECONDS)

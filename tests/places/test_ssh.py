@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from claude_mpm import MPMOrchestrator
+from claude_mpm.environments import ssh
 from claude_mpm.environments.ssh import SSH
 from claude_mpm.errors import LaunchError, UsageError
+from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from real_places import SSHServer
 
@@ -34,6 +37,52 @@ def test_claude_is_copied_to_a_host_that_has_none_and_only_once(host: SSH) -> No
     when = host.run(["stat", "-c", "%y", installed])
     assert host.find_claude("claude-that-is-not-there") == installed
     assert host.run(["stat", "-c", "%y", installed]) == when
+
+
+class Cut(SSH):
+    """A host, which is another home on this machine, to which no more comes than so many bytes."""
+
+    def __init__(self, home: Path, size: int) -> None:
+        super().__init__("host", install=True)
+        self._words = ["env", f"HOME={home}", "sh", "-c", f'head -c {size} | "$@"', "cut"]
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        return [*self._words, *argv]
+
+
+def test_half_a_copy_of_claude_is_none(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="only a part of it has arrived; start the session again"):
+        Cut(tmp_path, 100_000).find_claude("claude-that-is-not-there")
+    assert [path for path in tmp_path.rglob("*") if path.name.startswith("claude.")] == []
+    assert not (tmp_path / ".local/share/claude-mpm/claude").exists()
+
+
+def test_two_who_copy_claude_at_once_do_not_write_into_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claude = tmp_path / "claude"
+    claude.write_bytes(b"x" * 1_000_000)
+    monkeypatch.setattr(ssh, "find_claude", lambda: claude)
+    reader, slow = os.pipe()
+    with (
+        open(slow, "wb") as writer,
+        subprocess.Popen(
+            ["sh", "-c", ssh._COPY, tmp_path / "there", "1000000"],
+            stdin=reader,
+            stderr=subprocess.DEVNULL,
+        ) as first,
+    ):
+        os.close(reader)
+        writer.write(b"x")
+        writer.flush()
+        until(lambda: [*tmp_path.glob("there.*")], "the first does not begin")
+        home = tmp_path / "there"
+        assert Cut(tmp_path, 1_000_000)._copy_claude(str(home)) == str(home)
+        assert home.read_bytes() == claude.read_bytes()
+        writer.close()
+        assert first.wait(60) == 1
+    assert home.read_bytes() == claude.read_bytes()
+    assert [*tmp_path.glob("there.*")] == []
 
 
 def test_two_names_of_one_host_share_no_connection(sshd: SSHServer, tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def steer(
     servers = json.dumps({"mcpServers": {"mpm": command}})
     done = subprocess.run(
         [claude_path, "-p", "have it done", "--allowedTools", "mcp__mpm", "--mcp-config", servers],
-        env=model.environment(tmp_path / "outer"),
+        # By default, it goes on without the tools of a server that takes five seconds to begin.
+        env=model.environment(tmp_path / "outer", MCP_CONNECT_TIMEOUT_MS="60000"),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -158,13 +158,13 @@ def test_an_old_moment_is_not_told_of_a_later_refusal(
     make_claude: MakeClaude, model: ScriptedModel, wall: Clock, tmp_path: Path
 ) -> None:
     """A refusal that names no moment is judged by what it says itself."""
-    model.on("first", Limit(lifted_in=60))
+    model.on("first", Limit())
     model.on("second", Fail(429))
     environ = plan(model.environment(tmp_path / "claude-home", CLAUDE_CODE_MAX_RETRIES="0"))
     with make_claude(environ=environ, wait_for_rate_limit=30) as claude:
         first = claude.ask("first").wait(SECONDS).verdict
         assert "the limit is lifted at" in first.reason
-        wall.ahead = HOUR
+        wall.ahead = HOUR + 1
         second = claude.ask("second").wait(SECONDS).verdict
     assert second.outcome is Outcome.FAILED
     assert "the limit is lifted at" not in second.reason

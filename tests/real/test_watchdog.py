@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm import Outcome
@@ -35,7 +36,7 @@ def test_retries_are_no_progress_and_the_reason_says_so(
     make_claude: MakeClaude, model: ScriptedModel
 ) -> None:
     model.on("go", Fail(500))
-    turn = run(make_claude, silence_timeout=4.0)
+    turn = run(make_claude, silence_timeout=10.0)
     assert turn.verdict.outcome is Outcome.STALLED
     assert "retries (server_error)" in turn.verdict.reason
 
@@ -43,8 +44,8 @@ def test_retries_are_no_progress_and_the_reason_says_so(
 def test_a_tool_is_no_silence_and_has_a_limit_of_its_own(
     make_claude: MakeClaude, model: ScriptedModel
 ) -> None:
-    model.on("go", Call("Bash", command="sleep 5; echo done"), "It is done.")
-    assert run(make_claude, allowed_tools=["Bash"], silence_timeout=4.0).verdict.ok
+    model.on("go", Call("Bash", command="sleep 12; echo done"), "It is done.")
+    assert run(make_claude, allowed_tools=["Bash"], silence_timeout=10.0).verdict.ok
     turn = run(make_claude, allowed_tools=["Bash"], tool_timeout=1.0)
     assert turn.verdict.outcome is Outcome.STALLED
     assert "the tool Bash has not ended" in turn.verdict.reason
@@ -55,7 +56,7 @@ def test_after_a_stall_the_session_takes_the_next_prompt(
 ) -> None:
     model.on("first", "Half", Stall())
     model.on("second", "Whole.")
-    with make_claude(on_stall="interrupt", silence_timeout=4.0) as claude:
+    with make_claude(on_stall="interrupt", silence_timeout=10.0) as claude:
         assert claude.ask("first").wait(SECONDS).verdict.outcome is Outcome.STALLED
         assert claude.ask("second").wait(SECONDS).text == "Whole."
 
@@ -89,7 +90,7 @@ def test_a_stalled_turn_goes_on_in_a_fresh_claude(
 ) -> None:
     model.on("go", "Half", Stall())
     model.on("Continue", "Whole.")
-    options: dict[str, Any] = {"silence_timeout": 1.0, "resume_lost": 1}
+    options: dict[str, Any] = {"silence_timeout": 10.0, "resume_lost": 1}
     with make_claude(on_stall="resume", **options) as claude:
         turn = claude.ask("go").wait(SECONDS)
         assert turn.verdict.ok, turn.verdict
@@ -100,9 +101,19 @@ def test_a_stalled_turn_goes_on_in_a_fresh_claude(
 def test_a_claude_that_eats_the_memory_is_ended_and_the_reason_is_said(
     make_claude: MakeClaude, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    stalled, read_usage = threading.Event(), resources.read_usage
+
+    def read_once_stalled(*words: Any) -> resources.Usage:
+        stalled.wait(SECONDS)
+        return read_usage(*words)
+
     monkeypatch.setattr(resources, "INTERVAL", 0.1)
+    monkeypatch.setattr(resources, "read_usage", read_once_stalled)
     model.on("go", "Half", Stall())
     with make_claude(memory_limit_mb=1) as claude:
-        verdict = claude.ask("go").wait(SECONDS).verdict
+        turn = claude.ask("go")
+        model.wait_for_stall()
+        stalled.set()
+        verdict = turn.wait(SECONDS).verdict
     assert verdict.outcome is Outcome.LOST
     assert "and the limit is 1" in verdict.reason

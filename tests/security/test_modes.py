@@ -7,6 +7,7 @@ import logging
 import os
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +43,7 @@ def anothers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder for temporary files whose path is short, which is the second choice for sockets."""
-    folder = Path("/tmp") / f"t{os.getpid()}"
-    folder.mkdir(mode=0o700)
+    folder = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
     monkeypatch.setenv("TMPDIR", str(folder))
     folders._log_once.cache_clear()
     yield folder

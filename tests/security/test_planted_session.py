@@ -141,12 +141,13 @@ def a_folder(folder: SessionFolder) -> None:
     "damage", [no_record, no_json, nested, unknown_wire, unknown_orchestrator, a_folder]
 )
 def test_a_damaged_session_is_no_obstacle_to_the_end_of_the_others(
-    stand_in: Path, damage: Callable[[SessionFolder], None]
+    stand_in: Path, damage: Callable[[SessionFolder], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CLAUDE_MPM_LINGER", "600")  # none ends by itself meanwhile
     for name in ("a", "b", "c"):
         done = run(f"run --detach --session {name} hello")
         assert done.returncode == 0, done
-        assert run(f"wait {name} --timeout 30").returncode == 0
+        assert run(f"wait {name} --timeout 55").returncode == 0
     folders = {name: Store().folder(name) for name in ("a", "b", "c")}
     whole = folders["b"].meta_file.read_bytes()
     damage(folders["b"])

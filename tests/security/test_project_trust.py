@@ -18,6 +18,7 @@ import pytest
 from claude_mpm.config.trust import set_trust
 from claude_mpm.environments.ssh import SSH
 from claude_mpm.testing import Call, Delegate
+from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,10 +34,15 @@ SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Folder:
-    """A project that was just cloned, below a folder that holds others as well."""
+    """A project that was just cloned, below a folder that holds others as well.
+
+    Attributes:
+        expected: the marks that the Claude that plays now is to leave.
+    """
 
     path: Path
     marks: Path
+    expected: set[str] = field(default_factory=set)
 
     def write(self, name: str, content: object) -> None:
         file = self.path / name
@@ -50,8 +56,16 @@ class Folder:
         """Return a command that leaves a mark."""
         return f"touch {self.marks}/{name}"
 
+    def wait(self) -> None:
+        """Wait until all that are expected are there: not all that Claude starts is waited for."""
+        until(
+            lambda: self.expected <= {mark.name for mark in self.marks.iterdir()},
+            f"not all of {self.expected} ran",
+        )
+
     def marked(self) -> set[str]:
-        """Return the marks, and take them away."""
+        """Return the marks, and take them away, once all that are expected are there."""
+        self.wait()
         found = set()
         for mark in self.marks.iterdir():
             found.add(mark.name)
@@ -172,6 +186,16 @@ def sees_model(folder: Folder) -> list[Any]:
     return [look]
 
 
+def waits(folder: Folder) -> list[Any]:
+    """Answer once what Claude starts beside the conversation has left its mark."""
+
+    def wait(_: Request) -> list[Any]:
+        folder.wait()
+        return []
+
+    return [wait]
+
+
 def delegates(folder: Folder) -> list[Any]:
     return [Delegate("s", "go", does=[*writes_inside(folder), "done"])]
 
@@ -212,9 +236,9 @@ MATRIX = {
     "variables": Row(
         settings("settings.json", lambda _: {"env": {"ANTHROPIC_MODEL": CHOSEN}}), does=sees_model
     ),
-    "servers": Row(servers_at(".mcp.json")),
-    "servers of a folder above": Row(servers_at(".mcp.json"), at="a/b"),
-    "servers above the repository": Row(servers_at("../.mcp.json")),
+    "servers": Row(servers_at(".mcp.json"), does=waits),
+    "servers of a folder above": Row(servers_at(".mcp.json"), does=waits, at="a/b"),
+    "servers above the repository": Row(servers_at("../.mcp.json"), does=waits),
     "allowed tools": Row(permissions("settings.json", allow=["Bash"]), NOTHING, runs_bash),
     "locally allowed tools": Row(
         permissions("settings.local.json", allow=["Bash"]), does=runs_bash
@@ -295,13 +319,16 @@ def test_nothing_before_trust_and_then_what_bare_claude_does(
             said: str = claude.leaves_out_settings()
         return said
 
+    folder.expected.update(row.bare)
     bare(claude_path, row, cwd, environ)
     assert folder.marked() == row.bare
+    folder.expected.clear()
     said = ours()
     assert folder.marked() == set()
     assert "claude-mpm trust" in said
     assert "\n" not in said
     set_trust(folder.path.parent, trusted=True)
+    folder.expected.update(row.bare)
     assert ours() == ""
     assert folder.marked() == row.bare
 
@@ -327,7 +354,7 @@ def test_a_container_sees_the_folder_and_so_its_trust_counts_there(
     if os.geteuid() == 0:
         for each in (folder.path, folder.marks):
             os.chown(each, 4242, 4242)
-    model.on("hello", Call("Bash", command=folder.mark("tool")), "Done.")
+    model.on("hello", Call("Bash", command=folder.mark("tool")), *waits(folder), "Done.")
     options = {
         "image": docker.image,
         "network": "host",
@@ -337,6 +364,7 @@ def test_a_container_sees_the_folder_and_so_its_trust_counts_there(
     }
     assert seen_by_claude(make_claude("docker", **options), folder) == set()
     set_trust(folder.path, trusted=True)
+    folder.expected.update(("hook", "server", "tool"))
     found = seen_by_claude(make_claude("docker", **options), folder)
     assert found == {"hook", "server", "tool"}
 

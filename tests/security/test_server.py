@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,12 +239,12 @@ def test_nothing_passes_the_rate_limit_by(served: Served, said: list[InputMessag
 
 
 def test_a_long_message_in_whole_pieces_is_one_message(served: Served) -> None:
-    token = served.token("ann", "--rate", "5")
+    token = served.token("ann", "--rate", "1")
     served.start()
     with closing(served.connect("mine", token)) as client:
         began = time.monotonic()
         start(client, framework=b"x" * (60 * CHUNK))
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30, "each piece was counted"
         client.ask(InputMessage(do="signal", signal=15))
 
 
@@ -257,12 +257,12 @@ def test_unfinished_starts_of_one_token_take_a_bounded_memory(served: Served) ->
         refused = 0
         for number in range(20):
             client = clients.enter_context(closing(served.connect(f"s{number}", token)))
-            client.send(InputMessage(do="start", id=1, size=size, data=b"x" * CHUNK))
-            try:
-                for at in range(CHUNK, size - CHUNK, CHUNK):
+            with suppress(LinkCut):  # it may have been refused before all of it was sent
+                for at in range(0, size - CHUNK, CHUNK):
                     client.send(
                         InputMessage(do="start", id=1, offset=at, size=size, data=b"x" * CHUNK)
                     )
+            try:
                 client.ask(InputMessage(do="beat"))
             except LinkCut as error:
                 assert "unfinished messages" in str(error)
@@ -282,7 +282,8 @@ def test_long_lines_of_one_token_take_a_bounded_memory(served: Served) -> None:
         for number in range(20):
             client = clients.enter_context(raw(served.address))
             init = {"type": "init", "protocol": 1, "session": f"s{number}", "token": token}
-            client.sendall(json.dumps(init).encode() + b"\n" + b" " * (15 << 20))
+            with suppress(ConnectionError):  # it may have heard enough before we have said all
+                client.sendall(json.dumps(init).encode() + b"\n" + b" " * (15 << 20))
         until(lambda: served.log.count("unfinished messages") == 16, "all of them were kept")
         assert resident_memory(served.pid) - before < 200 << 20
 

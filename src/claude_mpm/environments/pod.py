@@ -258,11 +258,11 @@ def _until(
         waiting = happened(found)
         if not waiting:
             return found or pod
-        if time.monotonic() > deadline:
-            raise LaunchError(f"kubernetes: pod {name}: {waiting} (waited in vain; see `wait`)")
         if waiting != told:
             told = waiting
             _logger.warning("kubernetes: pod %s: %s", name, waiting)
+        if time.monotonic() > deadline:
+            raise LaunchError(f"kubernetes: pod {name}: {waiting} (waited in vain; see `wait`)")
         never.wait(_LOOK_AGAIN)
 
 

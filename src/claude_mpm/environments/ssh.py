@@ -29,6 +29,17 @@ target=$HOME/$2
 command -v "$1" || { [ ! -x "$target" ] || echo "$target"; }
 echo "$target"
 """
+# Puts standard input where $0 says, if all $1 bytes of it come: of a connection that is cut, the
+# end looks like any other. The draft is its own, since another start may copy at the same time.
+_COPY = """draft=$0.$$
+mkdir -p "${0%/*}" && cat >"$draft" || { rm -f "$draft"; exit 1; }
+if [ "$(wc -c <"$draft")" -ne "$1" ]; then
+    rm -f "$draft"
+    echo "only a part of it has arrived; start the session again" >&2
+    exit 1
+fi
+chmod 755 "$draft" && mv "$draft" "$0"
+"""
 
 
 class SSH(Environment):
@@ -101,10 +112,10 @@ class SSH(Environment):
             raise LaunchError(f"{error}; try: ssh {self.host} true") from error
 
     def _copy_claude(self, target: str) -> str:
-        script = 'mkdir -p "${0%/*}" && cat >"$0.new" && chmod 755 "$0.new" && mv "$0.new" "$0"'
         with Path(find_claude()).open("rb") as binary:
+            size = os.fstat(binary.fileno()).st_size
             done = subprocess.run(
-                self.wrap(["sh", "-c", script, target]),
+                self.wrap(["sh", "-c", _COPY, target, str(size)]),
                 stdin=binary,
                 capture_output=True,
                 check=False,

@@ -45,19 +45,18 @@ def run_short(
         OSError: it cannot be run.
         subprocess.TimeoutExpired: it took longer.
     """
-    with _with_pipes(command, environ) as process:
-        output = _Output(process, process.stdout, answer)
-        errors = _Output(process, process.stderr)
-        writing = threading.Thread(
-            target=_write, args=(process.stdin, memoryview(data)), daemon=True
-        )
-        writing.start()
-        try:
-            status = _await(process, output, errors, timeout)
-            writing.join(_TO_END)  # nobody reads any more, unless a child of its has the pipe
-        except BaseException:
-            process.kill()
-            raise
+    process = _with_pipes(command, environ)
+    output = _Output(process, process.stdout, answer)
+    errors = _Output(process, process.stderr)
+    writing = threading.Thread(target=_write, args=(process.stdin, memoryview(data)), daemon=True)
+    writing.start()
+    try:
+        status = _await(process, output, errors, timeout)
+        writing.join(_TO_END)  # nobody reads any more, unless a child of its has the pipe
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     return subprocess.CompletedProcess(command, status, bytes(output.data), bytes(errors.data))
 
 
@@ -90,7 +89,8 @@ def _end(process: subprocess.Popen[bytes], deadline: float) -> int:
 
 
 def _with_pipes(command: Sequence[str], environ: Variables) -> subprocess.Popen[bytes]:
-    # Without buffers, so that closing a pipe waits for no thread that reads it.
+    # Each pipe is closed by the thread that uses it, which may be at it still when the answer is
+    # whole: its descriptor would be another file's by then. Without buffers, since it waits.
     pipe = subprocess.PIPE
     return subprocess.Popen(command, bufsize=0, env=environ, stdin=pipe, stdout=pipe, stderr=pipe)
 
@@ -130,15 +130,16 @@ class _Output(threading.Thread):
         """Read; called in the thread."""
         assert self._stream is not None
         read = 0
-        while read < _LONGEST and (chunk := self._stream.read(_CHUNK)):
-            read += len(chunk)
-            self.data += chunk if self._answer is None else self._answer.feed(chunk)
-            if self.is_whole:
-                self.known.set()
-        self.is_too_long = read >= _LONGEST
-        self.known.set()
-        if self.is_too_long:
-            self._process.kill()
+        with self._stream:
+            while read < _LONGEST and (chunk := self._stream.read(_CHUNK)):
+                read += len(chunk)
+                self.data += chunk if self._answer is None else self._answer.feed(chunk)
+                if self.is_whole:
+                    self.known.set()
+            self.is_too_long = read >= _LONGEST
+            self.known.set()
+            if self.is_too_long:
+                self._process.kill()
 
 
 def _write(stream: IO[bytes] | None, data: bytes | memoryview) -> None:

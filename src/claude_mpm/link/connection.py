@@ -173,7 +173,7 @@ class ServerConnection:
         """
         request_id = next(self._ids)
         for offset, piece in _pieces(data):
-            self.send(
+            self._send_asking(
                 msgspec.structs.replace(
                     request,
                     id=request_id,
@@ -187,6 +187,26 @@ class ServerConnection:
             response = self.receive(deadline)
             if isinstance(response, OutputMessage) and response.id == request_id:
                 return response
+
+    def _send_asking(self, request: InputMessage) -> None:
+        """Send a piece of a request, to which no other thread reads the response.
+
+        Raises:
+            LinkCut, FarFailed: as `receive`: a server that has closed the connection may have said
+                why it takes no more.
+        """
+        try:
+            self.send(request)
+        except LinkCut as cut:
+            if not isinstance(cut.__cause__, ConnectionError):  # it is open, and only silent
+                raise
+            try:
+                while True:
+                    self.receive()
+            except LinkCut:
+                if not self.usable:  # the server's own words
+                    raise
+            raise
 
     def close(self) -> None:
         """Close the connection, also while another thread reads from it; safe to call twice."""

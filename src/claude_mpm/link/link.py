@@ -86,8 +86,8 @@ def read_far(folder: SessionFolder) -> tuple[Far, int]:
 class Link:
     """Connects a session's folder on this machine with the far session.
 
-    The main thread copies the journal; one thread reads the feed, one watches the lease, and one
-    delivers messages and signals in their order.
+    The main thread copies the journal; one thread reads the feed, one watches the lease, one takes
+    SIGTERM from the main thread, and one delivers messages and signals in their order.
 
     Args:
         folder: the session's folder on this machine.
@@ -104,6 +104,7 @@ class Link:
         self._feed = folder.feed.open_fifo(os.O_RDWR)
         os.set_blocking(self._feed, True)
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._terminations: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stream: Stream | None = None
         self._held = False
         # Protects the stream, whether the lease is held, and whether the far session has ended.
@@ -113,9 +114,9 @@ class Link:
 
     def run(self) -> None:
         """Run until the session has ended."""
-        self._write_pids(0)
         signal.signal(signal.SIGTERM, self._on_terminate)
-        for work in (self._read_feed, self._watch_lease):
+        self._write_pids(0)  # from here on we are sent signals
+        for work in (self._read_feed, self._watch_lease, self._await_terminate):
             threading.Thread(target=work, daemon=True).start()
         try:
             if not self._folder.place.exists():
@@ -275,7 +276,14 @@ class Link:
                     (self._stream.hold if held else self._stream.release)()
 
     def _on_terminate(self, *_: object) -> None:
-        self._order(lambda: self._far.signal(signal.SIGTERM))
+        # No lock: it interrupts the main thread, which may hold that of `_wake`.
+        self._terminations.put(None)
+
+    def _await_terminate(self) -> None:
+        """Order what SIGTERM asks for; runs in its own thread."""
+        while True:
+            self._terminations.get()
+            self._order(lambda: self._far.signal(signal.SIGTERM))
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.put(order)

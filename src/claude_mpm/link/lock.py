@@ -21,7 +21,7 @@ def become_link(folder: SessionFolder) -> bool:
     descriptor = os.open(folder.link_file, os.O_RDONLY | os.O_CLOEXEC)
     nobody = threading.Event()
     for _ in range(_TRIES):
-        if _try(descriptor):
+        if _try(descriptor, fcntl.LOCK_EX):
             return True
         nobody.wait(_PAUSE)
     os.close(descriptor)
@@ -35,14 +35,15 @@ def is_linked(folder: SessionFolder) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _try(descriptor)
+        # Shared, so that two who look at the same time do not take each other for the link.
+        return not _try(descriptor, fcntl.LOCK_SH)
     finally:
         close_lock(descriptor)
 
 
-def _try(descriptor: int) -> bool:
+def _try(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
