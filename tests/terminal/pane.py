@@ -95,10 +95,15 @@ class Pane:
         self.type(text)
         self.press("Enter")
 
-    def say(self, text: str) -> None:
-        """Type a prompt for Claude and send it, once it is shown: a quick Enter is a line end."""
+    def say(self, text: str, *, shown: str = "") -> None:
+        """Type a prompt for Claude and send it, once it is shown: a quick Enter is a line end.
+
+        Args:
+            text: the prompt, or the rest of it.
+            shown: what is on the screen then, and not before; the text by default.
+        """
         self.type(text)
-        self.expect(text.rpartition(" ")[2])
+        self.expect(shown or text)
         self.settle(0.1)
         self.press("Enter")
 
@@ -121,6 +126,15 @@ class Pane:
                 return screen
             assert time.monotonic() < deadline, f"{text!r} is not shown:\n{screen}"
             self._wait_for_change()
+
+    def is_shown(self, text: str, seconds: float) -> bool:
+        """Return whether a text is on the screen, or comes there within some seconds."""
+        deadline = time.monotonic() + seconds
+        while text not in self.screen:
+            if time.monotonic() > deadline:
+                return False
+            self._wait_for_change()
+        return True
 
     def expect_flags(self, flags: Sequence[str], values: Sequence[str]) -> None:
         """Wait until tmux knows this of the terminal."""

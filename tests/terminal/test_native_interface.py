@@ -16,6 +16,7 @@ from pane import Pane
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.terminal.claude_config import answer_first_questions
 from claude_mpm.testing import Call, ScriptedModel, Stall
+from claude_mpm.testing.subject import until
 from command import wait_until_gone
 
 if TYPE_CHECKING:
@@ -73,8 +74,14 @@ def _client(pane: Pane) -> int:
 
 
 def _quit(pane: Pane) -> None:
-    pane.press("C-c", "C-c")
-    pane.expect("claude-mpm resume")
+    """Press Ctrl-C twice, and again where that has only ended the turn that was shown last."""
+
+    def has_ended() -> bool:
+        if pane.is_("alternate_on") == ("1",):
+            pane.press("C-c", "C-c")
+        return pane.is_shown("claude-mpm resume", 10.0)
+
+    until(has_ended, lambda: f"Claude goes on:\n{pane.screen}")
 
 
 def test_type_get_an_answer_and_quit(open_pane: Open, model: ScriptedModel) -> None:
@@ -117,7 +124,7 @@ def test_keys_and_pastes_reach_claude_as_they_are(open_pane: Open, model: Script
     pane.expect("second «line»")
     pane.type(" and moer")
     pane.press("BSpace", "BSpace")
-    pane.say("re")
+    pane.say("re", shown="and more")
     pane.expect("Claude heard: first line")
     assert model.requests[-1].prompt == "first line\nsecond «line» and more"
     _quit(pane)
@@ -153,7 +160,7 @@ def test_kill_9_leaves_a_sane_terminal_and_the_session_goes_on(
     os.kill(_client(pane), signal.SIGKILL)
     pane.expect_flags(MODES, AT_REST)
     assert pane.run("stty -a") == before
-    assert "idle" in pane.run("claude-mpm ps")
+    until(lambda: "idle" in pane.run("claude-mpm ps"), "Claude does not come to rest")
     pane.enter("clear; claude-mpm attach")
     pane.expect("Claude heard: The first prompt")  # drawn again, for a screen that comes late
     assert pane.is_("alternate_on", "mouse_any_flag") == ("1", "1")
@@ -241,7 +248,14 @@ def test_the_first_questions_are_the_persons(
     pane.settle()  # Claude begins the question again while it starts
     assert str(elsewhere) not in config.read_text()
     pane.press("Down")
-    pane.expect("❯ Yes")
+
+    def stays_chosen() -> bool:
+        if not pane.is_shown("❯ Yes", 10.0):
+            pane.press("Down")
+        pane.settle()
+        return "❯ Yes" in pane.screen
+
+    until(stays_chosen, lambda: f"the answer is not chosen:\n{pane.screen}")
     pane.press("Enter")
     pane.expect(BOX, gone="trust")
     pane.say("Here")
@@ -257,6 +271,7 @@ def test_closing_the_window_leaves_a_session_that_ends_when_nobody_comes(
     pane = open_pane()
     pane.enter("claude-mpm")
     pane.expect(BOX)
+    pane.settle()  # what is still starting does not hear what ends it
     folder = _session(state)
     pids = folder.pids()
     assert pids is not None

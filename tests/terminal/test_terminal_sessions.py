@@ -60,12 +60,21 @@ def test_a_turn_has_text_usage_tickets_and_delegations_from_the_transcript(
     model.on(
         "Check",
         Usage(input_tokens=1000, output_tokens=50),
-        Delegate("general-purpose", "Look", does="All green.\nBUG: A subagent's", background=True),
+        Delegate(
+            "general-purpose",
+            "Look",
+            does=[Stall(), "All green.\nBUG: A subagent's"],
+            background=True,
+        ),
         Usage(input_tokens=2000, output_tokens=60),
         "Launched.\nTODO: Announce it",
     )
     claude = open_terminal()
     turn = claude.ask("Check", timeout=SECONDS)
+    for line in turn:
+        if line == "Launched.":  # else Claude may hear of the end before it has said that
+            model.wait_for_stall()
+            model.release()
     assert turn.verdict.ok, turn.verdict
     assert turn.text == "Launched.\nTODO: Announce it\nThe background task has ended."
     assert {ticket.title for ticket in turn.tickets} == {"Announce it", "A subagent's"}
@@ -128,7 +137,7 @@ def test_a_prompt_at_a_question_of_the_first_start_is_told_once_and_refused(
     environ = model.environment(home)
     (home / ".claude").mkdir()
     (home / ".claude" / ".claude.json").write_text('{"hasCompletedOnboarding": true}')
-    claude = make_claude("terminal", environ=environ, first_event_timeout=8.0)
+    claude = make_claude("terminal", environ=environ, first_event_timeout=20.0)
     claude.start_or_raise()
     turn = claude.ask("Hello", timeout=SECONDS)
     told = [item for item in turn.stream() if getattr(item, "type", "") == "system/host_state"]
@@ -305,7 +314,8 @@ def make_program(make_claude: Any) -> Any:
 
 def test_screens_share_a_terminal_that_fits_on_each(make_program: Any) -> None:
     script = (
-        "trap 'stty size' WINCH; stty -echo; while :; do read -r line && echo \"<$line>\"; done"
+        "trap 'stty size' WINCH; stty -echo; stty size;"  # a screen may be there before the trap
+        ' while :; do read -r line && echo "<$line>"; done'
     )
     folder = _folder(make_program(script))
     with Screen(folder, Size(50, 90)) as wide:
@@ -320,11 +330,12 @@ def test_screens_share_a_terminal_that_fits_on_each(make_program: Any) -> None:
 
 
 def test_a_screen_that_does_not_read_holds_nobody_up(make_program: Any) -> None:
-    script = "read -r go; head -c 16000000 /dev/zero | tr '\\0' x; echo END; read -r go"
+    script = "while read -r n; do head -c 1000000 /dev/zero | tr '\\0' x; echo \"END $n\"; done"
     folder = _folder(make_program(script))
     with Screen(folder, Size(24, 80)) as slow, Screen(folder, Size(24, 80)) as quick:
-        slow.type("go\r")
-        quick.expect("END")
+        for number in range(8):  # more than a screen may leave unread, but no more at once
+            quick.type(f"{number}\r")
+            quick.expect(f"END {number}")
         with pytest.raises(ConnectionError):  # it was released
             while True:
                 slow.socket.sendall(frame(DATA, b"x"))
