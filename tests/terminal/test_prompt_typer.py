@@ -416,6 +416,46 @@ def test_an_interrupt_of_an_idle_claude_presses_nothing() -> None:
     assert claude.pressed() == b""
 
 
+@pytest.mark.parametrize("line_at", [1.5, 4.0])
+def test_a_prompt_that_claude_had_when_it_was_taken_back_is_not_left_in_the_input_line(
+    line_at: float,
+) -> None:
+    """Its line comes before or after it counts as cancelled; the next prompt stays alone."""
+    claude = Claude()
+    _types(claude, "One")
+    claude.hears(INTERRUPT)
+    claude.act(_idle(), 1.4)
+    assert claude.pressed() == CTRL_C  # which ends its turn, and Claude gives it back
+    claude.shown = 1.45
+    if line_at > 3.0:
+        claude.act(_idle(), 3.0)
+        assert claude.told == [("u1", "cancelled")]
+    claude.writes(_line("One"), line_at)
+    assert claude.told[-1] == ("u1", "started")
+    claude.puts("Two", "u2")
+    claude.act(_idle(2.0), line_at + 0.1)
+    early = claude.pressed()
+    assert early == (CTRL_C if line_at > 3.0 else b""), "two at once end Claude"
+    claude.act(_idle(2.0), line_at + 2.0)
+    assert early or claude.pressed() == CTRL_C
+    claude.act(_idle(2.0), line_at + 2.1)
+    assert _pasted(claude.pressed()) == "Two"
+
+
+def test_a_refused_prompt_that_claude_had_all_the_same_is_not_left_in_the_input_line() -> None:
+    claude = Claude(limit=10.0)
+    _types(claude, "One")
+    claude.act(_idle(), 12.0)
+    assert claude.pressed() == CTRL_C
+    claude.act(_idle(), 23.0)
+    assert claude.told == [("u1", "refused")]
+    claude.writes(_line("One"), 24.0)
+    claude.act(_busy(), 24.1)
+    assert claude.pressed() == ESCAPE
+    claude.act(_idle(25.0), 25.1)
+    assert claude.pressed() == CTRL_C
+
+
 def test_prompts_that_were_not_typed_yet_are_cancelled_with_the_interrupt_of_a_stop() -> None:
     claude = Claude()
     claude.puts("Never")

@@ -47,6 +47,9 @@ _STALE_STATUS = 1.0
 # The same where an interrupt waits, which a Claude that is taken for idle would not be given: under
 # load, Claude reports that it works long after it has begun.
 _STALE_FOR_INTERRUPT = 30.0
+# Seconds between a Ctrl-C that may have interrupted a turn and the next one: two at once end
+# Claude.
+_CTRL_C_APART = 2.0
 _FIRST_QUESTION = 5.0  # seconds of silence during the first start after which it must be asking
 _MAX_LATE = 16  # prompts whose lines may still appear later
 _UNAMBIGUOUS_LENGTH = 40  # characters that nobody else types by chance
@@ -173,6 +176,7 @@ class PromptTyper:
         self._reported_first_start = False
         self._interrupting = self._escaped = False
         self._next_press = 0.0  # when a key may be pressed again
+        self._next_ctrl_c = 0.0  # when the input line may be cleared
         self._tries = 0
 
     @property
@@ -242,12 +246,19 @@ class PromptTyper:
             self._line_uuids.add(report.uuid)
         typed = self._typed
         if typed is None or report.prompt != typed.uuid:
+            came_back = typed is None and any(p.uuid == report.prompt for p in self._late)
             self._late = deque((p for p in self._late if p.uuid != report.prompt), _MAX_LATE)
         elif report.state == "queued":
+            came_back = False
             typed.queue()
         else:
+            came_back = typed.taken_back_at is not None
             self._last_status, self._accepted_at = typed.status_before, now
             self._finish_typing()
+        if came_back and report.state == "started":
+            # Claude had it when it was removed, so its turn was interrupted in place of that, and
+            # the prompt may be in the input line again.
+            self._interrupting = self._escaped = True
 
     def _is_of(self, report: PromptReport, prompt: _PendingPrompt) -> bool:
         if report.state == "refused":
@@ -326,6 +337,7 @@ class PromptTyper:
     def _take_back(self, prompt: _PendingPrompt, state: str, now: float) -> None:
         prompt.take_back(state, now)
         self.keys += CTRL_C
+        self._next_ctrl_c = now + _CTRL_C_APART
 
     def _wait_after_take_back(
         self, prompt: _PendingPrompt, since: float, now: float, shown: float
@@ -359,6 +371,8 @@ class PromptTyper:
             self._escaped = True
             if now >= self._next_press:
                 self._press(ESCAPE, now)
+            return
+        if self._escaped and now < self._next_ctrl_c:
             return
         if self._escaped:
             self.keys += CTRL_C  # Claude puts a prompt without an answer back into the input line
