@@ -46,6 +46,8 @@ _LONGEST_LABEL = 60  # characters
 _SIGNS = " \t*_`~!.,;:–—"
 _SIGNS_AT_BEGIN = lazy_pattern(r"^[\W\d_]+")
 _SIGNS_AT_END = lazy_pattern(r"[\W\d_]+$")
+_LETTERS = lazy_pattern(r"[^\W\d_]+")
+_GLUED = "\u3040"  # the first letter of the scripts that have no blanks between words
 _TO_BE_DONE = (["be"], ["not"], ["yet"], ["get"], ["nicht"], ["noch"], ["pas"], ["non"], ["не"])
 
 
@@ -99,9 +101,16 @@ def names_a_section(text: str) -> bool:
         len(text) > _LONGEST_LABEL
         or text[-1:] in ".!"
         or text.lstrip()[:1] not in _section_starts()
+        or not _ends_as_a_section(text)
     ):
         return False
     return section_of(text, heading=False) == "defects done"
+
+
+def _ends_as_a_section(text: str) -> bool:
+    """Return whether a line may be such a label, by its last word, as hardly any line is."""
+    found = _LETTERS.findall(_plain(text))
+    return bool(found) and (found[-1] in _section_ends() or found[-1][-1] >= _GLUED)
 
 
 def _begins_or_ends_done(text: str) -> bool:
@@ -209,7 +218,7 @@ def _cut(text: str, name: str, *, glued: bool = False) -> str | None:
         rest = text[len(phrase) :]
         if not text.startswith(phrase):
             continue
-        if not (rest[:1].isalnum() or rest[:1] == "-") or (glued and phrase[-1] >= "\u3040"):
+        if not (rest[:1].isalnum() or rest[:1] == "-") or (glued and phrase[-1] >= _GLUED):
             return rest
     return None
 
@@ -232,6 +241,12 @@ def _section_starts() -> frozenset[str]:
     """Return the letters that such a label can begin with, large and small."""
     first = _first_letters("DONE") | _first_letters("DEFECT")
     return frozenset(first | {letter.upper() for letter in first})
+
+
+@cache
+def _section_ends() -> frozenset[str]:
+    """Return the last words of all phrases of which such a label is made."""
+    return frozenset(_LETTERS.findall(phrase)[-1] for name in _SECTION for phrase in _phrases(name))
 
 
 @cache
