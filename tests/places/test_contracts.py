@@ -77,12 +77,15 @@ PLACES: dict[str, Callable[[Real], Make]] = {
         pull="Never",
         template=real.pod_template,
     ),
+    "kubernetes, a pod that runs": lambda real: functools.partial(
+        create_orchestrator, "kubernetes", pod=real.pod
+    ),
     "docker over ssh": lambda real: functools.partial(
         docker_over_ssh, real.sshd.host, real.sshd.config, real.image
     ),
 }
 # What needs a Kubernetes, which is built once: `make kubernetes`.
-ON_CLUSTER = ("kubernetes",)
+ON_CLUSTER = ("kubernetes", "kubernetes, a pod that runs")
 
 
 def test_the_documentation_shows_every_place_with_every_contract() -> None:
