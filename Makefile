@@ -80,7 +80,7 @@ newest: ## See whether the newest versions of all dependencies do: in .newest, c
 guide: venv ## Run the code of the guide for orchestrators as it stands; it is not ours to edit
 	$(BIN)/python -m pytest -p no:cacheprovider -W default guide
 
-bench: venv ## Measure everything beside the peers; write docs/benchmarks.md
+bench: places ## Measure everything beside the peers; write docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 bench-quick: venv ## Measure a part of it, in two minutes

@@ -20,7 +20,9 @@ def warm_turn(world: World) -> Iterator[Figure]:
     with ScriptedModel() as model:
         folder = world.fresh()
         env = {**model.environment(folder / "home"), "PATH": os.environ["PATH"]}
-        found = script("warm", folder / "state", world.claude, world.pick(60, 24, 2), env=env)
+        rounds, sdk = world.pick(60, 24, 2), world.peers.get("claude-agent-sdk")
+        found = script("warm", folder / "state", world.claude, rounds, env=env)
+        peer = script("sdk_warm", world.claude, rounds, python=sdk, env=env) if sdk else None
     yield Figure(
         "b2", "a warm turn through `ask`, over the same turn on raw pipes",
         found["ratio"], found["low"], found["high"], 1.10,
@@ -28,6 +30,13 @@ def warm_turn(world: World) -> Iterator[Figure]:
         note="Two real Claudes side by side; a turn ends where Claude says that it is idle. The"
         " spread is that of the middle half of the turns.",
     )  # fmt: skip
+    if peer is not None:
+        yield Figure(
+            "b2 (sdk)", "… through the SDK's client, over the same turn on raw pipes",
+            peer["ratio"], peer["low"], peer["high"], None,
+            sides={"by hand": say(peer["hand"]), "`ClaudeSDKClient`": say(peer["sdk"])},
+            note="Both end the turn at its result.",
+        )  # fmt: skip
 
 
 def events(world: World) -> Iterator[Figure]:
@@ -46,7 +55,7 @@ def events(world: World) -> Iterator[Figure]:
     )
     yield Figure(
         "c", "stream-json events through everything, over the SDK's parsing alone",
-        *ratio(_rates(runs["ours"], "events"), _rates(runs["sdk"], "events"), "rate"), 2.0,
+        *ratio(_rates(runs["ours"], "events"), _rates(runs["sdk"], "events"), "rate"), 1.0,
         at_least=True,
         sides=_shown(runs, "events", {"SDK, `json.loads` and `parse_message`": "sdk"}),
         note="A session as Claude writes it, 25 lines a turn, 1.5 kB a line. Ours takes it from"
@@ -56,7 +65,7 @@ def events(world: World) -> Iterator[Figure]:
     )  # fmt: skip
     yield Figure(
         "c", "… over the SDK's own way, from another process to its user",
-        *ratio(_rates(runs["ours"], "events"), _rates(runs["whole"], "events"), "rate"), None,
+        *ratio(_rates(runs["ours"], "events"), _rates(runs["whole"], "events"), "rate"), 3.0,
         at_least=True, sides=_shown(runs, "events", {"SDK, `receive_messages()`": "whole"}),
         note="The same lines from the same process; the SDK keeps no journal and finds nothing.",
     )  # fmt: skip

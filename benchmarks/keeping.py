@@ -37,7 +37,7 @@ def many(world: World) -> Iterator[Figure]:
     memory = {name: f"{median(found, 'memory') / 1024:.1f} KiB" for name, found in runs.items()}
     yield Figure(
         "g", f"memory of each of {count} idle sessions, over the SDK",
-        *ratio(runs["ours"], runs["sdk"], "memory"), 0.6, sides=memory,
+        *ratio(runs["ours"], runs["sdk"], "memory"), 0.4, sides=memory,
         note="Private memory of the one process that holds them.",
     )  # fmt: skip
     yield Figure(
@@ -53,7 +53,7 @@ def many(world: World) -> Iterator[Figure]:
     used = {name: f"{median(found, 'busy') * 100:.0f} % of a core" for name, found in runs.items()}
     yield Figure(
         "h", f"{count} sessions at {_LINES} lines a second each: processor time, over the SDK",
-        *ratio(per_line["ours"], per_line["sdk"], "each"), 0.35,
+        *ratio(per_line["ours"], per_line["sdk"], "each"), 0.25,
         sides={name: f"{used[name]}, {lines[name]}" for name in runs},
         note="Processor time for each line that its user was given, so that a side that falls"
         " behind gains nothing by it. Ours keeps the journal, and looks for tickets, on the way.",

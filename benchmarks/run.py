@@ -23,6 +23,7 @@ import starting
 from harness import HERE, Figure, World
 
 import fleet
+import places
 from claude_mpm.claude_binary import find_claude
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ MEASURES: dict[str, Callable[[World], Iterator[Figure]]] = {
     **flowing.FIGURES,
     **keeping.FIGURES,
     **fleet.FIGURES,
+    **places.FIGURES,
 }
 # The rows that a measure with a name of its own yields.
 _ROWS = {"ef": "ef", "gh": "gh", "jk": "jk", "no": "no"}
