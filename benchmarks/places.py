@@ -70,11 +70,13 @@ def _figure(
 
 def _process(command: list[str], env: Mapping[str, str]) -> Callable[[], Numbers]:
     """Return a side that runs a command, and notes when it printed the answer and when it ended."""
+    folder = Path(env["HOME"], "..", "project").resolve()  # a container is given it, and no home
+    folder.mkdir(exist_ok=True)
 
     def run() -> Numbers:
         begun = time.perf_counter()
         with subprocess.Popen(
-            command, cwd=env["HOME"], env=dict(env), stdin=subprocess.DEVNULL,
+            command, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as process:  # fmt: skip
             assert process.stdout is not None

@@ -21,10 +21,12 @@ def refused() -> bool:
     file = Path(os.environ["LIMITED"])
     draft = file.with_name(f"limit-{os.getpid()}")
     draft.write_text(str(time.time() + 2))
+    is_first = False
     with suppress(FileExistsError):  # whole, and that of the first of those who come at once
         os.link(draft, file)
+        is_first = True
     draft.unlink()
-    return time.time() < float(file.read_text())
+    return is_first or time.time() < float(file.read_text())
 
 
 def answer(message: dict[str, Any]) -> None:
