@@ -87,6 +87,7 @@ bench-quick: venv ## Measure a part of it, in two minutes
 	$(BIN)/python benchmarks/run.py --quick $(ARGS)
 
 chaos: places ## Kill, stop and race on purpose; report what held: make chaos N=500 SEED=1
+	$(if $(filter cluster,$(ONLY)),tools/places.sh start kubernetes)
 	$(BIN)/python -m chaos --number $(N) --seed $(SEED) \
 		$(addprefix --only ,$(ONLY)) --output reports/chaos.md
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from chaos.batches import MUST_NOT, KilledBatch, play_in, settled
 from chaos.figures import Figures
+from chaos.places import place_env, running
 from chaos.world import RealWorld, StandInWorld, worlds
-from claude_mpm.errors import StorageError, UsageError
+from claude_mpm.errors import StorageError
 from claude_mpm.fleet.ledger import Ledger
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing.faults import Killer
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from claude_mpm.testing.faults import Dice
 
 STAND_IN = Path(__file__).with_name("stand_in.sh")
-_PLACES = Path(__file__).parents[1] / ".places"
 _HOSTS = ("north", "south")
 _AT_ONCE = {"here": 2, "box": 2, "north": 2, "south": 2}
 _ATTEMPTS = 20  # of a task: every trouble of a place costs one
@@ -49,15 +49,6 @@ def fleet(number: int, dice: Dice, share: float) -> Figures:
     kills = [count for _, count in worlds(number, share)]
     where = zip((_ShellWorld, _FarWorld), kills, strict=True)
     return play_in(where, _Fleet, dice, figures)
-
-
-def _place_env(name: str) -> dict[str, str]:
-    """Return what `tools/places.sh` says of a place of the tests."""
-    try:
-        lines = (_PLACES / f"{name}.env").read_text("utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise UsageError(f"the place {name} of the tests does not run; make places") from error
-    return dict(line.split("=", 1) for line in lines)
 
 
 class _ShellWorld(StandInWorld):
@@ -97,7 +88,7 @@ class _FarWorld(RealWorld):
 
     def claude(self) -> str:
         """Return the file's path."""
-        return _place_env("ssh")["CLAUDE"]
+        return place_env("ssh")["CLAUDE"]
 
 
 def _for_all(folder: Path) -> Path:
@@ -112,7 +103,7 @@ class _Fleet(KilledBatch):
     def __init__(self, world: World, dice: Dice, figures: Figures, kills: int) -> None:
         super().__init__(world, dice, figures, kills)
         self.slow *= 1.5  # a place has to be reached, and a container to be made
-        self._docker, self._ssh = _place_env("docker"), _place_env("ssh")
+        self._docker, self._ssh = place_env("docker"), place_env("ssh")
         self._config = world.path / "ssh_config"
         hosts = Path(self._ssh["SSH_CONFIG"]).read_text("utf-8")
         self._config.write_text(hosts.replace(self._ssh["SSH_HOST"], " ".join(_HOSTS)))
@@ -151,11 +142,11 @@ class _Fleet(KilledBatch):
 
     def _clients(self) -> Iterable[int]:
         """Return the connections to the hosts."""
-        return self._chosen("connections cut", _running(str(self._config)), all_of_them=True)
+        return self._chosen("connections cut", running(str(self._config)), all_of_them=True)
 
     def _claudes(self) -> Iterable[int]:
         """Return one Claude, here or on a host."""
-        return self._chosen("Claudes killed", _running(self.world.claude()))
+        return self._chosen("Claudes killed", running(self.world.claude()))
 
     def _containers(self) -> Iterable[int]:
         """Return the first process of one container, which ends with it."""
@@ -188,7 +179,7 @@ class _Fleet(KilledBatch):
 
     def left(self) -> list[int]:
         """Return the processes that are left, also those of the hosts' account."""
-        return [*super().left(), *_running(str(self.world.path))]
+        return [*super().left(), *running(str(self.world.path))]
 
     def look(self) -> None:
         """Look at the containers as well."""
@@ -198,14 +189,3 @@ class _Fleet(KilledBatch):
                 self.figures.counts[f"attempts at {began.place}, {self.world.kind}"] += 1
         left = settled(self._boxes)
         self.figures.found("containers left", len(left), str(left))
-
-
-def _running(text: str) -> list[int]:
-    """Return the processes with a text among their arguments, but for this one."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal() and int(folder.name) != os.getpid():
-            with suppress(OSError):
-                if text.encode() in (folder / "cmdline").read_bytes():
-                    found.append(int(folder.name))
-    return found

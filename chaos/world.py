@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PROMPTS = 5  # in each conversation that is disturbed
 _DEAF = "setsid sh -c \"trap '' TERM INT HUP; while :; do sleep 60 & wait; done\""
-_GO_ON = "Continue from where you left off"
+GO_ON = "Continue from where you left off"
 
 
 class World(ABC):
@@ -125,7 +125,7 @@ class RealWorld(World):
         self.model = ScriptedModel()
         for number in range(PROMPTS):
             self.model.on(f"step {number}", *_step(number))
-        self.model.on(_GO_ON, _go_on)
+        self.model.on(GO_ON, _go_on)
         self.model.on("stream", Say("line\n" * 10_000, chunk=5, delay=0.02))
         self.model.on("tool", Call("Bash", command=_DEAF), "It ended.")
         self.model.on("background", Call("Bash", command=f"{_DEAF} & disown"), "It runs.")

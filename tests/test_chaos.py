@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
 
-from chaos.__main__ import SCENARIOS
+from chaos import places
+from chaos.__main__ import BY_DEFAULT, SCENARIOS
 from chaos.cases import Case, play
 from chaos.evidence import gather
 from chaos.figures import Figures, report
+from chaos.kubernetes_world import KubernetesWorld, Lookout, Part
 from chaos.world import StandInWorld
+from claude_mpm.errors import UsageError
 from claude_mpm.journal import orphans
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
+from claude_mpm.testing.fake_kubectl import make_pod
 from claude_mpm.testing.faults import Dice, kill
+from claude_mpm.testing.processes import processes
+from claude_mpm.testing.subject import until
+from false_cluster import lay_cluster
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from claude_mpm.journal.layout import SessionFolder
 
 SEED, SECONDS = 20, 60.0
@@ -138,3 +148,49 @@ def test_the_report_has_every_figure_and_says_what_is_broken() -> None:
     assert "| stop, longest | 2.00 s |" in text
     assert "**broken**" in text
     assert "- here: x: 2" in text
+
+
+def test_a_program_of_the_cluster_is_killed_and_started_again_as_it_was(tmp_path: Path) -> None:
+    command = ["sh", "-c", "while :; do echo is there; sleep 0.1; done"]
+    part = Part(tmp_path / "part")
+    for _ in range(2):
+        part.start(command)
+        until(lambda: "is there" in read(tmp_path / "part.log"), "it does not run")
+        pid = part.pid
+        assert part.kill() == command
+        assert pid not in processes()
+        (tmp_path / "part.log").unlink()
+
+
+def read(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
+
+
+def test_a_key_that_can_be_seen_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is worth less than a look that finds nothing whatever there is."""
+    folder = lay_cluster(tmp_path / "cluster", monkeypatch)
+    (tmp_path / "kubernetes.env").write_text(f"KUBECONFIG=x\nIMAGE=x\nCLAUDE=x\nFOLDER={folder}\n")
+    monkeypatch.setattr(places, "_PLACES", tmp_path)
+    with KubernetesWorld() as world, Lookout(world) as hidden:
+        until(lambda: hidden.looks, "the cluster is not asked")
+    assert not hidden.seen
+    make_pod(folder, "one", {"metadata": {"name": "one", "annotations": {"key": world.key}}})
+    (folder / "part.log").write_text(f"GET /exec?command={world.key}")
+    command = ["sh", "-c", "read -r _", "sh", world.key]
+    with Lookout(world) as open_, subprocess.Popen(command, stdin=subprocess.PIPE):
+        until(lambda: len(open_.seen) == 2, "the key is not seen")
+    assert open_.seen == {"what the cluster says", "a list of processes", "the log part.log"}
+
+
+def test_the_cluster_is_played_where_it_runs_and_is_named() -> None:
+    assert "cluster" not in BY_DEFAULT
+    with pytest.raises(UsageError, match="the real Claude Code alone"):
+        SCENARIOS["cluster"][0](1, Dice(SEED, "cluster"), 0.0)
+
+
+def test_a_cluster_that_does_not_run_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_PLACES", tmp_path)
+    with pytest.raises(UsageError, match=r"tools/places\.sh start kubernetes"):
+        SCENARIOS["cluster"][0](1, Dice(SEED, "cluster"), 1.0)

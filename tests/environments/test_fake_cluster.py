@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from calls import call
 from claude_mpm import MPMOrchestrator
 from claude_mpm.cli.doctor_kubernetes import sweep_pods
 from claude_mpm.conversation.verdict import Outcome
-from claude_mpm.environments import pod_network
+from claude_mpm.environments import pod, pod_network
 from claude_mpm.environments.kubernetes import Kubernetes
 from claude_mpm.environments.pod import PodRecipe, merged, pod_name
 from claude_mpm.errors import LaunchError, UsageError
@@ -36,6 +37,7 @@ from claude_mpm.testing.fake_kubectl import (
     make_pod,
     read_pod,
     set_cluster,
+    write_pod,
 )
 from claude_mpm.testing.subject import until
 from command import wait_until_gone
@@ -264,6 +266,31 @@ def test_what_a_pod_waits_for_is_told_while_it_waits(
     assert pods(cluster) == []
 
 
+def test_an_api_server_that_is_away_while_a_pod_waits_is_waited_for(
+    make: Callable[..., MPMOrchestrator], cluster: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_cluster(cluster, status=pending("ContainerCreating"))
+    claude = make()
+    starting = threading.Thread(target=claude.start_or_raise)
+    with caplog.at_level(logging.WARNING):
+        starting.start()
+        until(lambda: "its container is being made" in caplog.text, "it does not wait")
+        set_cluster(cluster, refusal="The connection to the server 127.0.0.1:1 was refused")
+        until(lambda: "the API server does not answer" in caplog.text, "it does not say so")
+    name = pod_name(claude.session_id)
+    running = {"name": "claude", "ready": True, "state": {"running": {}}}
+    status = {"phase": "Running", "containerStatuses": [running]}
+    write_pod(cluster, name, {**read_pod(cluster, name), "status": status})
+    set_cluster(cluster)
+    starting.join(SECONDS)
+    assert claude.ask("one", timeout=SECONDS).check().text == "Claude heard: one"
+
+
+def test_the_longer_a_pod_has_waited_the_more_rarely_it_is_looked_at() -> None:
+    pauses = [pod._pause(waited) for waited in (0.0, 1.0, 4.0, 8.0, 1000.0)]
+    assert pauses == [0.5, 0.5, 1.0, 2.0, 5.0]
+
+
 def test_a_pod_of_another_state_folder_is_never_touched(
     make: Callable[..., MPMOrchestrator], cluster: Path
 ) -> None:
@@ -317,6 +344,14 @@ def test_what_has_become_of_a_pod_is_said_from_its_status() -> None:
     killed = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
     pod = {"status": {"phase": "Failed", "containerStatuses": [{"state": killed}]}}
     assert fate(pod) == "it is Failed: the container ran out of memory; give it more"
+    ended = {"terminated": {"reason": "Completed", "exitCode": 0}}
+    status = {"phase": "Succeeded", "containerStatuses": [{"state": ended}]}
+    deleted = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": status}
+    ends = "it was deleted, the container ended with status 0, Completed"
+    assert fate(deleted) == f"it is Succeeded: {ends}"
+    disrupted = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}
+    preempted = {**deleted, "status": {**status, "conditions": [disrupted]}}
+    assert fate(preempted) == f"it is Succeeded: PreemptionByScheduler, {ends}"
     assert waits_for({}) == ("its container is being made", False)
     assert str(explained("")) == "kubernetes: kubectl failed"
 

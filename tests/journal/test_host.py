@@ -15,6 +15,7 @@ from claude_mpm.environments.host_command import HOST_SCRIPT
 from claude_mpm.environments.local import Local
 from claude_mpm.environments.order import Order
 from claude_mpm.errors import LaunchError
+from claude_mpm.journal import host_files
 from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.host_files import make_host_files
 from claude_mpm.journal.inbox import Inbox
@@ -227,6 +228,30 @@ def test_the_controller_states_what_the_host_itself_would(
     folder.prepare_host()
     make_host_files(folder, os.environ, str(Path.cwd()))
     assert folder.read_place() == by_the_host
+    folder.remove_temporary()
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "/var/lib/docker/containers",
+        "/containers/storage/overlay-containers",
+        "/var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes",
+    ],
+)
+def test_a_host_knows_its_container_whatever_runs_it(
+    folder: SessionFolder, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container, mounts, script = "0123456789abcdef" * 4, tmp_path / "mounts", tmp_path / "host.sh"
+    mounts.write_text(f"1 2 0:1 / / rw\n3 4 8:1 {where}/{container}/hostname /etc/hostname rw\n")
+    script.write_text(Path(HOST_SCRIPT).read_text().replace("/proc/self/mountinfo", str(mounts)))
+    argv = ["sh", str(script), str(folder.path), "60", "60", "true"]
+    subprocess.run(argv, start_new_session=True, check=False, timeout=SECONDS)
+    assert folder.read_place()["container"] == container
+    folder.prepare_host()
+    monkeypatch.setattr(host_files, "_MOUNTS", str(mounts))
+    make_host_files(folder, os.environ, str(Path.cwd()))
+    assert folder.read_place()["container"] == container
     folder.remove_temporary()
 
 

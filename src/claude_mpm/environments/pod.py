@@ -31,7 +31,7 @@ _HOME = "/tmp/home"
 _STATE = f"{_HOME}/.local/state"
 _USER = 1000
 DEADLINE = 86_400  # seconds
-_LOOK_AGAIN = 0.5  # seconds
+_LOOK_AGAIN, _LOOK_RARELY = 0.5, 5.0  # seconds
 _LONGEST_NAME = 63
 # The pod's first process: it reaps, and ends once there has been no session for some time.
 _HOLD = f"""mkdir -p "$HOME"
@@ -252,18 +252,30 @@ def _until(
     Raises:
         LaunchError: it has not in time, or never will.
     """
-    never, name, uid, told = threading.Event(), pod["metadata"]["name"], pod["metadata"]["uid"], ""
+    never, name, uid = threading.Event(), pod["metadata"]["name"], pod["metadata"]["uid"]
+    told, since = "", time.monotonic()
     while True:
-        found = _look(kubectl, name, uid)
-        waiting = happened(found)
+        found = None
+        try:
+            found = _look(kubectl, name, uid)
+            waiting = happened(found)
+        except KubectlRefused as error:
+            if error.reason != "Unreachable":
+                raise
+            waiting = str(error).removeprefix("kubernetes: ")  # it is there again before long
         if not waiting:
             return found or pod
         if waiting != told:
-            told = waiting
+            told, since = waiting, time.monotonic()
             _logger.warning("kubernetes: pod %s: %s", name, waiting)
         if time.monotonic() > deadline:
             raise LaunchError(f"kubernetes: pod {name}: {waiting} (waited in vain; see `wait`)")
-        never.wait(_LOOK_AGAIN)
+        never.wait(_pause(time.monotonic() - since))
+
+
+def _pause(waited: float) -> float:
+    """Return how long to wait before the next look: each is a process, and many may wait."""
+    return min(max(_LOOK_AGAIN, waited / 4), _LOOK_RARELY)
 
 
 def _look(kubectl: Kubectl, name: str, uid: str) -> dict[str, Any] | None:

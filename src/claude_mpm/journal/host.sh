@@ -56,7 +56,8 @@ put() { # NAME VALUE: writes a file atomically; a link or a folder of that name 
 
 state_place() { # writes the statement of where this runs, as seen from the inside
     mounts=/proc/self/mountinfo
-    container=$(sed -n 's,.*containers/\([0-9a-f]\{64\}\)/.*hostname .*,\1,p;' $mounts 2>/dev/null)
+    id='\([0-9a-f]\{64\}\)/.*hostname .*' # of a container, or of the sandbox that a pod is
+    container=$(sed -n "s,.*containers/$id,\1,p;s,.*sandboxes/$id,\1,p" $mounts 2>/dev/null)
     read -r host 2>/dev/null </proc/sys/kernel/hostname || host=$(uname -n)
     place="host=$host
 container=${container%%[!0-9a-f]*}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from claude_mpm.journal.layout import SessionFolder
 
 _MOUNTS = "/proc/self/mountinfo"
-_CONTAINER = lazy_pattern(rb"containers/([0-9a-f]{64})/.*hostname ")
+_CONTAINER = lazy_pattern(rb"(?:containers|sandboxes)/([0-9a-f]{64})/.*hostname ")
 _TRIES = 100  # names for a folder, until one is free
 
 

@@ -49,19 +49,14 @@ def waits_for(pod: dict[str, Any]) -> tuple[str, bool]:
 
 def trouble(pod: dict[str, Any]) -> str:
     """Return what the cluster says of a pod that is about to go, or of its silent node."""
-    status = _status(pod)
-    said = [_short(status.get("reason")), _short(status.get("message"))]
-    for condition in status.get("conditions") or []:
-        known = condition.get("type") == "DisruptionTarget" and condition.get("status") == "True"
-        if known or condition.get("reason") == "NodeStatusUnknown":
-            said += [_short(condition.get("reason")), _short(condition.get("message"))]
-    return ", ".join(filter(None, dict.fromkeys(said)))
+    return ", ".join(_reasons(pod))
 
 
 def fate(pod: dict[str, Any]) -> str:
     """Return in one line the state of a pod, as its status says."""
-    status = _status(pod)
-    said = [_short(status.get("reason")), _short(status.get("message"))]
+    said = _reasons(pod)
+    if (pod.get("metadata") or {}).get("deletionTimestamp"):
+        said.append("it was deleted")  # and its first process ended as it was asked to
     for state in _states(pod):
         ended = state.get("terminated") or {}
         if ended.get("reason") == "OOMKilled":
@@ -69,8 +64,19 @@ def fate(pod: dict[str, Any]) -> str:
         elif ended:
             said.append(f"the container ended with status {ended.get('exitCode')}")
             said.append(_short(ended.get("reason")))
-    phase = str(status.get("phase", "unknown"))
+    phase = str(_status(pod).get("phase", "unknown"))
     return f"it is {phase}: {', '.join(filter(None, said)) or 'nobody says why'}"
+
+
+def _reasons(pod: dict[str, Any]) -> list[str]:
+    """Return what the cluster itself has to say of why a pod goes, without what is said twice."""
+    status = _status(pod)
+    said = [_short(status.get("reason")), _short(status.get("message"))]
+    for condition in status.get("conditions") or []:
+        known = condition.get("type") == "DisruptionTarget" and condition.get("status") == "True"
+        if known or condition.get("reason") == "NodeStatusUnknown":
+            said += [_short(condition.get("reason")), _short(condition.get("message"))]
+    return [*filter(None, dict.fromkeys(said))]
 
 
 def _status(pod: dict[str, Any]) -> dict[str, Any]:

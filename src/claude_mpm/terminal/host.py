@@ -49,7 +49,7 @@ _ACTIVE_INTERVAL, _IDLE_INTERVAL = 0.05, 0.5  # seconds between updates, with ou
 _STAYS_ACTIVE = 2.0  # seconds after the last output
 _KILL_DELAY = 10.0  # seconds between SIGTERM and SIGKILL
 _REDRAW_TIME = 0.1  # seconds for which the terminal has another size, so that all is redrawn
-_CONTAINER = re.compile(r"containers/([0-9a-f]{64})/.*hostname ")
+_CONTAINER = re.compile(r"(?:containers|sandboxes)/([0-9a-f]{64})/.*hostname ")
 _TAIL = 4000  # bytes of output that are kept to explain why a program did not start
 
 
