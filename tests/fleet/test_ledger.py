@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -160,6 +161,29 @@ def test_one_runs_it_at_a_time_and_death_lets_go(folder: Path) -> None:
         process.kill()
         process.wait()
         BatchLock(folder).release()
+
+
+def test_a_killed_runner_runs_nothing_though_what_it_was_just_starting_has_the_lock(
+    folder: Path,
+) -> None:
+    hold = (
+        "import subprocess, sys; from pathlib import Path;"
+        "from claude_mpm.fleet.ledger import BatchLock; lock = BatchLock(Path(sys.argv[1]));"
+        "subprocess.Popen(['cat'], pass_fds=[lock._descriptor], stdout=subprocess.DEVNULL);"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        process.kill()
+        process.wait()
+        assert current_runner(folder) is None
+        with ThreadPoolExecutor(1) as thread:
+            taken = thread.submit(BatchLock, folder)
+            process.stdin.close()  # and what it was starting ends
+            taken.result().release()
 
 
 def test_what_is_let_go_is_free_though_a_process_that_is_just_starting_has_it_open(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import re
 import threading
@@ -23,6 +24,7 @@ from claude_mpm.fleet.task import ID_PATTERN, Result, Task, Trouble
 from claude_mpm.folders import check_private, close_lock, make_private
 from claude_mpm.journal.lease import machine
 from claude_mpm.journal.line_log import append_line, open_log, whole_lines
+from claude_mpm.journal.orphans import exists
 from claude_mpm.journal.storage import sync_path, write_whole
 from claude_mpm.records import Spending
 from claude_mpm.validation import NOT_JSON, local_time, nearest
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _LONGEST_NAME = 64  # characters
 _TRIES, _PAUSE = 10, 0.02  # who looks whether a batch is run holds its lock for an instant
+_TRIES_AFTER_DEATH = 500  # what was forked for a command holds it, too, until the command begins
 
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -404,7 +407,7 @@ class BatchLock:
         with _storage(folder):
             self._descriptor = os.open(folder / "lock", flags, 0o600)
         try:
-            self._take()
+            self._take(folder)
             with _storage(folder):
                 runner = Runner(os.getpid(), machine(), time.time())
                 write_whole(folder / "runner.json", msgspec.json.encode(runner) + b"\n")
@@ -418,19 +421,20 @@ class BatchLock:
             close_lock(self._descriptor)
             raise
 
-    def _take(self) -> None:
-        """Take the lock; who only looks has it for a moment, too.
+    def _take(self, folder: Path) -> None:
+        """Take the lock; who only looks has it for a moment, too, and so has what a killed runner
+        was just starting.
 
         Raises:
             BlockingIOError: another has it for longer.
         """
         nobody = threading.Event()
-        for left in reversed(range(_TRIES)):
+        for number in itertools.count(1):
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
-                if not left:
+                if number >= (_TRIES_AFTER_DEATH if _is_dead(read_runner(folder)) else _TRIES):
                     raise
                 nobody.wait(_PAUSE)
 
@@ -458,10 +462,16 @@ def current_runner(folder: Path) -> Runner | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return read_runner(folder)
+        runner = read_runner(folder)
+        return None if _is_dead(runner) else runner
     finally:
         close_lock(descriptor)
     return None
+
+
+def _is_dead(runner: Runner | None) -> bool:
+    """Return whether a runner of this machine has ended; one of another may run."""
+    return runner is not None and runner.host == machine() and not exists(runner.pid)
 
 
 def read_runner(folder: Path) -> Runner | None:
