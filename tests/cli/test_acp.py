@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from acp.schema import AllowedOutcome, ClientCapabilities, DeniedOutcome, Reques
 from acp.stdio import spawn_agent_process
 
 from claude_mpm.bridges.acp_updates import PromptBegun, UpdateFold
+from claude_mpm.cli.acp_agent import EditorSession
 from claude_mpm.testing import Call, Stall, Usage
 from claude_mpm.wire.framing import LineFramer
 from claude_mpm.wire.stream_json import StreamJson
@@ -171,6 +173,41 @@ def test_a_turn_is_cancelled_and_the_next_one_runs(command: Command, model: Scri
             await connection.cancel(session_id=session)
             assert (await turn).stop_reason == "cancelled"
             assert (await ask(connection, session, "next")).stop_reason == "end_turn"
+
+    asyncio.run(main())
+
+
+class SlowToTake:
+    """A Claude that takes its prompt only when it is let, and whose turn ends by an interrupt."""
+
+    session_id = uuid = "s"
+
+    def __init__(self) -> None:
+        self.asked, self.let, self.interrupted = (threading.Event() for _ in range(3))
+
+    def ask(self, _: str) -> SlowToTake:
+        self.asked.set()
+        assert self.let.wait(SECONDS)
+        return self
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
+
+    def __await__(self) -> Any:
+        return asyncio.to_thread(self.interrupted.wait, SECONDS).__await__()
+
+
+def test_a_prompt_that_is_cancelled_while_claude_is_given_it_is_interrupted() -> None:
+    async def main() -> None:
+        session, claude = EditorSession(None, UpdateFold()), SlowToTake()
+        session.claude = claude  # type: ignore[assignment]
+        prompt = asyncio.create_task(session.prompt("hello"))
+        assert await asyncio.to_thread(claude.asked.wait, SECONDS)
+        cancel = asyncio.create_task(session.cancel())
+        asyncio.get_running_loop().call_soon(claude.let.set)  # once that has begun
+        await cancel
+        assert claude.interrupted.is_set()
+        prompt.cancel()
 
     asyncio.run(main())
 

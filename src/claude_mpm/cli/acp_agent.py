@@ -192,6 +192,13 @@ class EditorSession:
         await self.flush()
         return _response(turn)
 
+    async def cancel(self) -> None:
+        """Interrupt the turn at work, also that of a prompt which is being put just now."""
+        async with self._asking:
+            turn = self.turn
+        if turn is not None:
+            await asyncio.to_thread(turn.interrupt)
+
     async def release(self) -> None:
         """Let the session go on without the editor."""
         await asyncio.to_thread(self.claude.detach)
@@ -309,9 +316,7 @@ class AcpAgent:
 
     async def cancel(self, session_id: str, **_: Any) -> None:
         """Interrupt the turn at work."""
-        session = self._session(session_id)
-        if session.turn is not None:
-            await asyncio.to_thread(session.turn.interrupt)
+        await self._session(session_id).cancel()
 
     async def close_session(self, session_id: str, **_: Any) -> None:
         """Let a session go on without the editor."""
