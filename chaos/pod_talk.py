@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NOT_GONE_ON = "sessions that could not go on"
 # Where the record ends in a call of a tool, Claude Code may end the turn without asking the model.
 _GIVEN_UP = "a fresh one had nothing to add"
+_TO_END = 10.0  # seconds
 MUST_NOT = (
     "bytes of the journal that differ here and there", "lost events", "prompts the model never saw",
     "prompts the model saw twice", "prompts with two results", "wrong answers", "tickets missing",
@@ -171,9 +172,18 @@ class PodTalk:
         self.claude.stop()
         before = len(self._figures.problems)
         self._check_prompts()
-        remains = [] if not self._asked else Remains(self._world.folder(self.session)).found()
-        self._figures.found("left behind", len(remains), f"{self._where}: {remains}")
+        self._see_that_nothing_is_left()
         self._world.keep = self._world.keep or len(self._figures.problems) > before
+
+    def _see_that_nothing_is_left(self) -> None:
+        """Nothing of it is left on this machine, once its link has had its moment to end."""
+        remains, clock = Remains(self._world.folder(self.session)), Clock()
+        try:
+            until(lambda: not remains.found(), "", _TO_END)
+            self._figures.measure("nothing is left after a stop", clock.seconds)
+        except TimeoutError:
+            left = remains.found()
+            self._figures.found("left behind", len(left), f"{self._where}: {left}")
 
     def _compare_journals(self) -> None:
         """Compare the journal here with the one in the pod, once both are still."""

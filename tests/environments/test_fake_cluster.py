@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,9 @@ from claude_mpm.testing.fake_kubectl import (
     set_cluster,
     write_pod,
 )
+from claude_mpm.testing.processes import processes
 from claude_mpm.testing.subject import until
-from command import wait_until_gone
+from command import PROGRAM, wait_until_gone
 from false_cluster import lay_cluster
 
 if TYPE_CHECKING:
@@ -284,6 +286,28 @@ def test_an_api_server_that_is_away_while_a_pod_waits_is_waited_for(
     set_cluster(cluster)
     starting.join(SECONDS)
     assert claude.ask("one", timeout=SECONDS).check().text == "Claude heard: one"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_start_that_is_given_up_while_its_pod_waits_leaves_none(
+    cluster: Path, tmp_path: Path, signum: int
+) -> None:
+    set_cluster(cluster, status=pending("ContainerCreating"))
+    words = ["run", "--detach", "--orchestrator", "kubernetes", "-o", "image=some", "hello"]
+    state = str(tmp_path / "cli-state")
+    environ = {**os.environ, "HOME": str(tmp_path), "CLAUDE_MPM_STATE_DIR": state}
+    with subprocess.Popen([PROGRAM, *words], env=environ, stderr=subprocess.PIPE) as starting:
+        assert starting.stderr is not None
+        assert b"its container is being made" in starting.stderr.readline()
+        assert len(pods(cluster)) == 1
+        until(lambda: children(starting.pid), "it does not look at its pod again")
+        starting.send_signal(signum)
+        assert starting.wait(SECONDS) == 128 + signum
+    assert pods(cluster) == []
+
+
+def children(pid: int) -> list[str]:
+    return [each.command for each in processes().values() if each.parent == pid]
 
 
 def test_the_longer_a_pod_has_waited_the_more_rarely_it_is_looked_at() -> None:

@@ -113,6 +113,7 @@ def run_detached(app: App, prompt: str, *, command: bool = False) -> int:
         OutputLost: the session's id could not be printed, so the session is stopped.
     """
     check_prompt(prompt)
+    signal.signal(signal.SIGTERM, leave)
     claude = app.orchestrator(linger=STAY)
     claude.begin_with(prompt, command=command)
     with claude:
