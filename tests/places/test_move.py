@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from claude_mpm.testing import ScriptedModel
     from command import Command
     from conftest import MakeClaude
-    from real_places import Engine, SSHServer
+    from real_places import Cluster, Engine, SSHServer
 
 SECONDS = 60.0
 WORD = "PLUM-4711"
@@ -93,14 +93,35 @@ def moved(
     return here
 
 
-def test_a_conversation_goes_over_ssh_into_a_container_and_back(
-    command: Command, model: ScriptedModel, places: Places, claude_path: str
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Go there and back; through a pod as well where `--cluster` asks for it."""
+    if "way" in metafunc.fixturenames:
+        ways: list[tuple[str, ...]] = [("ssh", "docker", "local")]
+        if metafunc.config.getoption("--cluster"):
+            ways.append(("ssh", "docker", "kubernetes", "local"))
+        metafunc.parametrize("way", ways, ids=", ".join)
+
+
+def test_a_conversation_goes_from_place_to_place_and_back(
+    way: tuple[str, ...],
+    command: Command,
+    model: ScriptedModel,
+    places: Places,
+    claude_path: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     command.environ["DOCKER_HOST"] = os.environ["DOCKER_HOST"]
+    if "kubernetes" in way:
+        cluster: Cluster = request.getfixturevalue("cluster")
+        command.environ["KUBECONFIG"] = cluster.config
+        places["kubernetes"] = {
+            "image": cluster.image, "pull": "Never", "claude_path": "claude",
+            "template": request.getfixturevalue("pod_template"), "cwd": "/session/work",
+        }  # fmt: skip
     command("run", TELL)
     name = command.session().path.name
     places["local"]["claude_path"] = claude_path
-    for place in ("ssh", "docker", "local"):
+    for place in way:
         done = command("move", name[:8], *words(place, places[place]))
         assert f"is in {place} now, and works in {places[place]['cwd']}" in done.stderr
         assert "its files did not move" in done.stderr
@@ -109,11 +130,11 @@ def test_a_conversation_goes_over_ssh_into_a_container_and_back(
         assert command.json("show", name)["orchestrator"] == place
     shown = command.json("show", name)
     assert [ticket["title"] for ticket in shown["tickets"]] == ["keep the word"]
-    assert len(shown["turns"]) == 4
-    assert len({prompt for turn in shown["turns"] for prompt in turn["prompts"]}) == 4
+    assert len(shown["turns"]) == 1 + len(way)
+    assert len({prompt for turn in shown["turns"] for prompt in turn["prompts"]}) == 1 + len(way)
     assert shown["cost_usd"] == pytest.approx(sum(turn["cost_usd"] for turn in shown["turns"]))
     ran_in = [start["orchestrator"] for start in shown["starts"]]
-    assert list(dict.fromkeys(ran_in[:-2])) == ["local", "ssh", "docker"]
+    assert list(dict.fromkeys(ran_in[:-2])) == ["local", *way[:-1]]
     assert ran_in[-2:] == ["local", "local"]
     assert shown["cwd"] == places["local"]["cwd"]
     asked = [request for request in model.requests if request.prompt == TELL]
