@@ -14,7 +14,9 @@ import pytest
 
 from claude_mpm import MPMOrchestrator
 from claude_mpm.environments.base import Environment
+from claude_mpm.environments.linked import LinkedHost
 from claude_mpm.errors import LaunchError
+from claude_mpm.link.lock import is_linked as link_lives
 from claude_mpm.sessions.reader import read_events
 from claude_mpm.testing.subject import ended, until
 from command import wait_until_gone
@@ -143,6 +145,35 @@ def test_a_session_whose_link_is_gone_is_taken_up_where_it_runs(
         assert second.ask("two").text == "Claude heard: two"
         assert (far / "exchange" / "pid").read_text() == claude, "another Claude was started"
     assert folder.exit_status() == 0
+
+
+def test_a_link_that_is_dying_when_a_session_is_taken_up_does_not_make_a_second_claude(
+    make: Callable[..., MPMOrchestrator], far_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(linger=SECONDS)
+    first.start_or_raise()
+    assert first.ask("one").text == "Claude heard: one"
+    folder = folder_of(first)
+    first.detach()
+    os.kill((folder.pids() or (0, 0))[0], signal.SIGKILL)
+    until(lambda: not link_lives(folder), "the link has not ended")
+    # The first look sees what was still true of it in the moment when it was killed.
+    looks: list[LinkedHost] = []
+    really_known = LinkedHost._is_known
+
+    def is_linked(folder: SessionFolder) -> bool:
+        return not looks or link_lives(folder)
+
+    def is_known(host: LinkedHost) -> bool:
+        looks.append(host)
+        return len(looks) == 1 or really_known(host)
+
+    monkeypatch.setattr("claude_mpm.environments.linked.is_linked", is_linked)
+    monkeypatch.setattr(LinkedHost, "_is_known", is_known)
+    with make(session_id=first.session_id, resume=True) as second:
+        assert second.attached
+        assert second.ask("two").text == "Claude heard: two"
+        assert len(far_sessions(far_home)) == 1
 
 
 def test_a_killed_host_there_ends_the_session_here(

@@ -58,6 +58,8 @@ def take_over(live: LiveSession) -> Takeover:
         raise UsageError(f"there is no session {folder.path.name} to resume")
     alone = live.claim()
     live.rejoin()
+    if folder.link_file.exists() and folder.exit_status() is None and not folder.has_host():
+        live.rejoin()  # its link was dying when it was looked at: only the next one knows
     runs = folder.exit_status() is None and folder.has_host() and not folder.has_ended()
     if not runs and not alone:
         raise live.ownership.refusal()
