@@ -54,7 +54,12 @@ def turn(number: int) -> list[dict[str, Any]]:
         ]
     ticket = "" if number % 5 else f"TODO: check module {number}\n"
     events.append(_assistant({"type": "text", "text": _REPORT + ticket}))
-    return [*events, _result(number, prompt), _system("session_state_changed", state="idle")]
+    events += [_result(number, prompt), _system("session_state_changed", state="idle")]
+    for line, event in enumerate(events):  # what has the same identity counts once
+        event["uuid"] = f"{number:08}-{line:04}-4000-8000-000000000000"
+        if event["type"] == "assistant":
+            event["message"]["id"] = f"msg_{number:08}{line:04}"
+    return events
 
 
 def write(path: Path, size: int) -> int:
