@@ -114,7 +114,11 @@ class BlockTracker:
         for sign, whole in _BLOCK_SIGNS:
             if sign in text and whole in text:
                 return False
-        return not any(map(_label_of, text.split("\n")))
+        if len(text) > _LONGEST_LABEL and "\n" not in text:
+            return True
+        # Most lines are too long for a label, and a call for each would take as long as all else.
+        short = [line for line in text.split("\n") if len(line) <= _LONGEST_LABEL]
+        return not any(map(_label_of, short))
 
     def feed(self, line: str) -> bool:
         """Return whether `line` (without its line break) is something else than prose."""
