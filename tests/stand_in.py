@@ -8,6 +8,7 @@ Environment:
   STAND_IN_DEAF    ignore SIGTERM and the end of input
   STAND_IN_VERSION the version that it tells; empty for none
   STAND_IN_MUTE    do not acknowledge prompts
+  STAND_IN_LATE    a FIFO: acknowledge the first prompt once somebody has opened it to write
   STAND_IN_ASKS    ask for something that nobody knows, and go on once that is answered
   STAND_IN_OLD     know no request but `initialize`, and do not answer others
 """
@@ -60,6 +61,8 @@ def turn(message: dict[str, Any]) -> None:
     uuid = message.get("uuid")
     log(input=text)
     fault()
+    if late := os.environ.pop("STAND_IN_LATE", None):
+        Path(late).read_bytes()
     emit(type="command_lifecycle", command_uuid=uuid, state="started")
     if os.environ.get("STAND_IN_ASKS"):
         emit(type="control_request", request_id="w1", request={"subtype": "fold_paper"})

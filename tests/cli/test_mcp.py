@@ -82,10 +82,7 @@ def test_a_client_starts_steers_reads_and_stops_a_session() -> None:
             assert first["turn"]["text"] == "Claude heard: TODO: sweep"
             assert first["turn"]["outcome"] == "completed"
             assert (await call(connected, "send", session=session, prompt="more"))["state"]
-            while (last := await answered(connected, session))["turn"]["text"] == first["turn"][
-                "text"
-            ]:
-                pass
+            last = await answered(connected, session)
             assert last["turn"]["text"] == "Claude heard: more"
             said = await call(connected, "read", session=session)
             assert said["text"].splitlines() == ["Claude heard: TODO: sweep", "Claude heard: more"]
@@ -100,6 +97,37 @@ def test_a_client_starts_steers_reads_and_stops_a_session() -> None:
             assert json.loads(content.text)["session"] == session
             assert (await call(connected, "stop", session=session))["ended"]
             assert (await call(connected, "list"))["sessions"] == []
+
+    anyio.run(main)
+
+
+def test_a_session_is_started_once_claude_has_its_prompt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Before that it is idle, and who waits for it would take it for done."""
+    late, log = tmp_path / "late", tmp_path / "log"
+    os.mkfifo(late)
+    monkeypatch.setenv("STAND_IN_LATE", str(late))
+    monkeypatch.setenv("STAND_IN_LOG", str(log))
+    started: list[str] = []
+
+    async def main() -> None:
+        has_started = anyio.Event()
+        async with client() as connected, anyio.create_task_group() as tasks:
+
+            async def start() -> None:
+                started.append((await call(connected, "start", prompt="hello"))["session"])
+                has_started.set()
+
+            tasks.start_soon(start)
+            await anyio.to_thread.run_sync(
+                until, lambda: log.exists() and b"hello" in log.read_bytes(), "no prompt came"
+            )
+            assert len((await call(connected, "list"))["sessions"]) == 1
+            assert not started
+            await anyio.to_thread.run_sync(late.write_bytes, b"")
+            await has_started.wait()
+            assert (await answered(connected, *started))["turn"]["text"] == "Claude heard: hello"
 
     anyio.run(main)
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from claude_mpm.cli.run import acknowledged
 from claude_mpm.cli.session_arg import end_session, status_now, taken_up
 from claude_mpm.conversation.question import input_of
 from claude_mpm.engine.follow import SETTLED, settled
 from claude_mpm.errors import QuestionOver, SessionEnded, UnknownSession, UsageError
+from claude_mpm.journal.prompts import last_prompt
 from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.sessions.status import State
 from claude_mpm.validation import NOT_JSON, check_prompt, nearest
@@ -120,7 +122,8 @@ class SessionTools:
         claude.start_or_raise()
         with self._lock:
             self._live[claude.session_id] = claude
-        claude.ask(prompt)
+        turn = claude.ask(prompt)
+        acknowledged(app, claude.session_id, turn.uuid)  # before that, it would seem to be done
         return {"session": claude.session_id, "state": str(State.WORKING)}
 
     def send(self, session: str, prompt: str) -> dict[str, Any]:
@@ -135,18 +138,26 @@ class SessionTools:
             folder = self._steered(store, session)
             if not status_now(store, folder).state.runs:
                 raise SessionEnded(f"session {folder.path.name[:8]} has ended; start a new one")
+        since = folder.journal.size()
         with self._lock:
             claude = self._live.get(folder.path.name)
         if claude is not None and claude.running:
-            claude.ask(prompt)
+            uuid = claude.ask(prompt).uuid
         else:
-            claude = taken_up(self._app.copy(), folder)
-            claude.start_or_raise()
-            try:
-                claude.send_input(prompt)
-            finally:
-                claude.detach()
-        return {"session": folder.path.name, "state": "queued"}
+            uuid = self._put(folder, prompt)
+        state = acknowledged(self._app, folder.path.name, uuid, since)
+        return {"session": folder.path.name, "state": state}
+
+    def _put(self, folder: SessionFolder, prompt: str) -> str:
+        """Give a prompt to a session that another process has started, and return its uuid."""
+        claude = taken_up(self._app.copy(), folder)
+        claude.start_or_raise()
+        try:
+            claude.send_input(prompt)
+        finally:
+            claude.detach()
+        sent = last_prompt(folder)
+        return sent.uuid if sent is not None else ""
 
     def wait(self, session: str, seconds: float = 20.0) -> dict[str, Any]:
         """Wait until a session is idle, has ended or asks something, and return its last answer.
