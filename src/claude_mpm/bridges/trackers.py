@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -93,8 +93,7 @@ class Tracker(ABC):
 
     Attributes:
         default_target: the target of `--to NAME` alone; None where one has to be given.
-        keeps_open: descriptors for a program that files in its name. While that runs, nobody else
-            pushes, also where whoever called it was killed.
+        keeps_open: descriptors for a program that files in its name.
     """
 
     default_target: ClassVar[str | None] = None
@@ -102,6 +101,18 @@ class Tracker(ABC):
 
     def __init__(self, target: str) -> None:
         self.target = target
+
+    @contextmanager
+    def keeping_open(self, *descriptors: int) -> Iterator[None]:
+        """Have each program that files in its name keep descriptors open as long as it runs.
+
+        Those of a lock keep others from pushing also where whoever called the program was killed.
+        """
+        self.keeps_open = descriptors
+        try:
+            yield
+        finally:
+            self.keeps_open = ()
 
     @property
     @abstractmethod
@@ -349,12 +360,9 @@ def push(tracker: Tracker, ledger: Ledger, steps: Iterable[Step]) -> Iterator[St
         TrackerFailed: the tracker refused; what was done stays, and a further push goes on.
         StorageError: the ledger cannot be written; nothing is filed without it.
     """
-    tracker.keeps_open = (ledger.lock,)
-    try:
+    with tracker.keeping_open(ledger.lock):
         for step in steps:
             yield _carry_out(tracker, ledger, step)
-    finally:
-        tracker.keeps_open = ()
 
 
 def _carry_out(tracker: Tracker, ledger: Ledger, step: Step) -> Step:
