@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.cli.run import acknowledged
+from claude_mpm.cli.run import acknowledged, put_prompt
 from claude_mpm.cli.session_arg import end_session, status_now, taken_up
 from claude_mpm.conversation.question import input_of
 from claude_mpm.engine.follow import SETTLED, settled
 from claude_mpm.errors import QuestionOver, SessionEnded, UnknownSession, UsageError
-from claude_mpm.journal.prompts import last_prompt
 from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.sessions.status import State
 from claude_mpm.validation import NOT_JSON, check_prompt, nearest
@@ -142,22 +141,11 @@ class SessionTools:
         with self._lock:
             claude = self._live.get(folder.path.name)
         if claude is not None and claude.running:
-            uuid = claude.ask(prompt).uuid
+            turn = claude.ask(prompt)
+            state = acknowledged(self._app, claude.session_id, turn.uuid, since)
         else:
-            uuid = self._put(folder, prompt)
-        state = acknowledged(self._app, folder.path.name, uuid, since)
+            _, state = put_prompt(self._app.copy(), folder, prompt)
         return {"session": folder.path.name, "state": state}
-
-    def _put(self, folder: SessionFolder, prompt: str) -> str:
-        """Give a prompt to a session that another process has started, and return its uuid."""
-        claude = taken_up(self._app.copy(), folder)
-        claude.start_or_raise()
-        try:
-            claude.send_input(prompt)
-        finally:
-            claude.detach()
-        sent = last_prompt(folder)
-        return sent.uuid if sent is not None else ""
 
     def wait(self, session: str, seconds: float = 20.0) -> dict[str, Any]:
         """Wait until a session is idle, has ended or asks something, and return its last answer.

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from claude_mpm.cli.output import echo
-from claude_mpm.cli.session_arg import keep_watched
+from claude_mpm.cli.session_arg import keep_watched, taken_up
 from claude_mpm.cli.streams import OutputLost
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record
 from claude_mpm.errors import MPMError, UsageError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from claude_mpm.cli.app import App
+    from claude_mpm.journal.layout import SessionFolder
 
 STAY = 1e9  # seconds: Claude waits for the next follower until it is stopped
 _ACKNOWLEDGED = 10.0  # seconds to wait until Claude acknowledges a prompt
@@ -135,6 +136,28 @@ def run_detached(app: App, prompt: str, *, command: bool = False) -> int:
         name = claude.session_id[:8]
         app.note(f"left running; claude-mpm attach {name} follows it, stop {name} ends it")
     return 0
+
+
+def put_prompt(
+    app: App, folder: SessionFolder, prompt: str, *, command: bool = False
+) -> tuple[str, str]:
+    """Give a prompt to a session that another process has started; return its uuid and its state.
+
+    That is once Claude has acknowledged it.
+    """
+    from claude_mpm.journal.prompts import last_prompt
+
+    since = folder.journal.size()
+    claude = taken_up(app, folder)
+    claude.start_or_raise()
+    try:
+        give = claude.send_command if command else claude.send_input
+        give(prompt)
+        sent = last_prompt(folder)
+        uuid = sent.uuid if sent is not None else ""
+        return uuid, acknowledged(app, claude.session_id, uuid, since)
+    finally:
+        claude.detach()
 
 
 def acknowledged(app: App, session_id: str, uuid: str, since: int = 0) -> str:

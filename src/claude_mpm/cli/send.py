@@ -12,7 +12,7 @@ from claude_mpm.cli.app import App
 from claude_mpm.cli.attach import end_turn
 from claude_mpm.cli.options import as_command, common_options
 from claude_mpm.cli.output import echo
-from claude_mpm.cli.run import acknowledged, given_prompt, leave
+from claude_mpm.cli.run import given_prompt, leave, put_prompt
 from claude_mpm.cli.session_arg import pick_session, status_now, taken_up
 from claude_mpm.errors import SessionEnded, UsageError
 
@@ -71,21 +71,9 @@ def _ask(app: App, folder: SessionFolder, prompt: str, *, command: bool) -> int:
 
 def _put(app: App, folder: SessionFolder, prompt: str, *, command: bool) -> int:
     """Give a prompt and return the exit status once Claude has heard of it."""
-    from claude_mpm.journal.prompts import last_prompt
-
-    since = folder.journal.size()
-    claude = taken_up(app, folder)
-    claude.start_or_raise()
-    try:
-        give = claude.send_command if command else claude.send_input
-        give(prompt)
-        sent = last_prompt(folder)
-        uuid = sent.uuid if sent else ""
-        state = acknowledged(app, claude.session_id, uuid, since)
-    finally:
-        claude.detach()
+    uuid, state = put_prompt(app, folder, prompt, command=command)
     if app.json:
-        app.print_json({"session": claude.session_id, "uuid": uuid, "state": state})
+        app.print_json({"session": folder.path.name, "uuid": uuid, "state": state})
     else:
         echo(f"{uuid} {state}")
     return 0
