@@ -35,7 +35,7 @@ def make_host_files(folder: SessionFolder, environ: Mapping[str, str], cwd: str)
     Raises:
         StorageError: the session's folder cannot be written.
     """
-    container = _container()
+    container = container_id()
     statement = _statement(container, environ, cwd).encode("utf-8", "surrogateescape")
     if not folder.is_expected_at(statement):
         return
@@ -67,7 +67,7 @@ def _make_temporary(folder: SessionFolder, base: str) -> str:
     return ""
 
 
-def _container() -> str:
+def container_id() -> str:
     """Return the id of the container that this process is in; empty where it is in none."""
     try:
         with open(_MOUNTS, "rb") as mounts:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import selectors
 import signal
 import tempfile
@@ -22,6 +21,7 @@ import msgspec
 
 from claude_mpm.errors import MPMError
 from claude_mpm.folders import make_private
+from claude_mpm.journal.host_files import container_id
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
 from claude_mpm.journal.orphans import MARK, end
 from claude_mpm.terminal.claude_config import ClaudeStatus, configuration_folder, read_claude_status
@@ -49,7 +49,6 @@ _ACTIVE_INTERVAL, _IDLE_INTERVAL = 0.05, 0.5  # seconds between updates, with ou
 _STAYS_ACTIVE = 2.0  # seconds after the last output
 _KILL_DELAY = 10.0  # seconds between SIGTERM and SIGKILL
 _REDRAW_TIME = 0.1  # seconds for which the terminal has another size, so that all is redrawn
-_CONTAINER = re.compile(r"(?:containers|sandboxes)/([0-9a-f]{64})/.*hostname ")
 _TAIL = 4000  # bytes of output that are kept to explain why a program did not start
 
 
@@ -369,7 +368,7 @@ def write_place_statement(folder: SessionFolder, cwd: str) -> str:
         user = pwd.getpwuid(uid).pw_name
     place = {
         "host": os.uname().nodename,
-        "container": _container(),
+        "container": container_id(),
         "user": user,
         "uid": str(uid),
         "cwd": os.path.realpath(cwd),
@@ -380,11 +379,4 @@ def write_place_statement(folder: SessionFolder, cwd: str) -> str:
         for line in folder.expected_place.read_text("utf-8").splitlines():
             if line not in lines:
                 return f"this is not the place that was asked for: not {line}, but {lines}"
-    return ""
-
-
-def _container() -> str:
-    with suppress(OSError):
-        match = _CONTAINER.search(Path("/proc/self/mountinfo").read_text("utf-8", "replace"))
-        return match[1] if match else ""
     return ""
