@@ -17,6 +17,16 @@ def tell(**numbers: float) -> None:
     print(json.dumps(numbers))
 
 
+def tell_pairs(**sides: list[float]) -> None:
+    """Print the ratio of two sides, whose turns were taken in pairs, with its middle half."""
+    above, below = sides.values()
+    middle = len(above) // 2
+    ratios = sorted(a / b for a, b in zip(above, below, strict=True))
+    medians = {name: sorted(each)[middle] for name, each in sides.items()}
+    ratio, quarter = sorted(above)[middle] / sorted(below)[middle], len(above) // 4
+    tell(ratio=ratio, low=ratios[quarter], high=ratios[-1 - quarter], **medians)
+
+
 class ByHand:
     """Claude on two raw pipes, read by a bare loop."""
 

@@ -17,6 +17,7 @@ from claude_mpm import create_orchestrator
 
 state, emitter, (sessions, wait) = sys.argv[1], sys.argv[2], map(int, sys.argv[3:5])
 said = 0
+came = threading.Event()  # set once the user has taken a line
 
 
 def start(_: int) -> Any:
@@ -33,6 +34,7 @@ def drain(claudes: list[Any], over: threading.Event) -> None:
         for claude in claudes:
             while claude.get_output(0) is not None:
                 said += 1
+                came.set()
 
 
 def used(seconds: int) -> tuple[float, float]:
@@ -54,8 +56,7 @@ over = threading.Event()
 threading.Thread(target=drain, args=(claudes, over), daemon=True).start()
 for claude in claudes:
     claude.send_input("go")
-while not said:  # on a busy machine, nothing may come in the first second
-    time.sleep(0.01)
+came.wait()  # on a busy machine, nothing may come in the first second
 busy, got = used(wait)
 over.set()
 tell(memory=each, idle=idle, busy=busy, lines=got)

@@ -7,7 +7,7 @@ import sys
 import time
 
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage
-from common import ByHand, tell
+from common import ByHand, tell_pairs
 
 claude, rounds = sys.argv[1], int(sys.argv[2])
 
@@ -38,10 +38,7 @@ async def main() -> None:
             by_hand(process), await by_sdk(client)
         pairs = [(await by_sdk(client), by_hand(process)) for _ in range(rounds)]
     process.end()
-    sdk, hand = (sorted(each)[rounds // 2] for each in zip(*pairs, strict=True))
-    ratios = sorted(a / b for a, b in pairs)
-    quarter = rounds // 4
-    tell(ratio=sdk / hand, low=ratios[quarter], high=ratios[-1 - quarter], sdk=sdk, hand=hand)
+    tell_pairs(sdk=[sdk for sdk, _ in pairs], hand=[hand for _, hand in pairs])
 
 
 asyncio.run(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from common import ByHand, tell
+from common import ByHand, tell_pairs
 
 from claude_mpm import create_orchestrator
 
@@ -39,6 +39,4 @@ for _ in range(3):
 pairs = [(by_us(), by_hand()) for _ in range(rounds)]
 orchestrator.stop()
 process.end()
-ours, hand = (sorted(each)[rounds // 2] for each in zip(*pairs, strict=True))
-ratios = sorted(a / b for a, b in pairs)
-tell(ratio=ours / hand, low=ratios[rounds // 4], high=ratios[rounds * 3 // 4], ours=ours, hand=hand)
+tell_pairs(ours=[ours for ours, _ in pairs], hand=[hand for _, hand in pairs])
