@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
-import time
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chaos.beside import settled
 from chaos.conversation import PATIENCE
 from chaos.figures import Clock, Figures
 from chaos.world import worlds
@@ -21,13 +20,12 @@ from claude_mpm.sessions.store import Store
 from claude_mpm.testing.faults import Killer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
     from chaos.world import World
     from claude_mpm.testing.faults import Dice
 
-T = TypeVar("T")
 _NAME = "batch"
 _TASKS_PER_KILL, _AT_ONCE = 4, 8
 MUST_NOT = (
@@ -169,7 +167,7 @@ class KilledBatch:
         gap = abs(spent - ledger.total.cost_usd) > 1e-6
         figures.found("costs that do not add up", int(gap), f"{spent} {ledger.total}")
         store.close()
-        left = settled(self.left)
+        left = settled(self.left, PATIENCE)
         figures.found("processes left", len(left), str(left))
 
     def _count_runs(self, task: str, attempts: int) -> None:
@@ -197,11 +195,3 @@ class KilledBatch:
         ours = self.world.state / "sessions"
         found = orphans.marked()
         return [pid for path, pids in found.items() if path.parent == ours for pid in pids]
-
-
-def settled(find: Callable[[], list[T]]) -> list[T]:
-    """Return what is found once that is nothing, or after a while: what ends needs its time."""
-    nobody, time_up = threading.Event(), time.monotonic() + PATIENCE
-    while (left := find()) and time.monotonic() < time_up:
-        nobody.wait(0.05)
-    return left

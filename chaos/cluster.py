@@ -8,11 +8,12 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from chaos.beside import Beside, settled, until
 from chaos.crowd import crowd
 from chaos.figures import Clock, Figures
-from chaos.kubernetes_world import KubernetesWorld, Lookout, ask, streams, until
+from chaos.kubernetes_world import PATIENCE, KubernetesWorld, Lookout, ask, streams
 from chaos.pod_talk import MUST_NOT, PodTalk
 from claude_mpm.errors import UsageError
 from claude_mpm.testing.faults import kill, stall
@@ -61,16 +62,8 @@ def cluster(number: int, dice: Dice, share: float) -> Figures:
 
 def _look_at_rest(world: KubernetesWorld, figures: Figures) -> None:
     """Nothing is left, in the cluster or here, once pods have had their time to go."""
-    left: list[str] = []
-
-    def nothing() -> bool:
-        left[:] = [*world.pods(), *world.processes()]
-        return not left
-
-    try:
-        until(nothing, "")
-    except TimeoutError:
-        figures.found("left behind", len(left), f"in the end: {left}")
+    left = settled(lambda: [*world.pods(), *world.processes()], PATIENCE)
+    figures.found("left behind", len(left), f"in the end: {left}")
 
 
 def _one(
@@ -125,7 +118,7 @@ def _cut_in_one(world: KubernetesWorld, cuts: int, dice: Dice, figures: Figures)
         talk.end()
 
 
-class _Cutter:
+class _Cutter(Beside):
     """Cuts streams to a pod, one after the other, until it is called off or has done its part.
 
     Attributes:
@@ -133,26 +126,15 @@ class _Cutter:
     """
 
     def __init__(self, pod: str, most: int, dice: Dice) -> None:
+        super().__init__("chaos-cutter")
         self.cut = 0
         self._pod = pod
         self._most = most
         self._dice = dice
-        self._off = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="chaos-cutter")
 
-    def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Call it off."""
-        self._off.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        """Run in its own thread."""
-        while self.cut < self._most and not self._off.wait(self._dice.moment(0.2, 1.5)):
+    def run(self) -> None:
+        """Cut; called in its own thread."""
+        while self.cut < self._most and not self.off.wait(self._dice.moment(0.2, 1.5)):
             found = streams(self._pod)
             if found:
                 self.cut += kill([found[self._dice.number(0, len(found) - 1)]])
@@ -172,7 +154,7 @@ def _without_api(talk: PodTalk, world: KubernetesWorld, dice: Dice, figures: Fig
         server.start(command)
     figures.counts["API servers killed"] += 1
     talk.told(turn)
-    until(world.is_ready, "the node is not ready again")
+    until(world.is_ready, "the node is not ready again", PATIENCE)
 
 
 def _deleted(talk: PodTalk, world: KubernetesWorld, dice: Dice, figures: Figures) -> None:
@@ -192,7 +174,7 @@ def _without_kubelet(talk: PodTalk, world: KubernetesWorld, dice: Dice, figures:
     _stop_kubelet(world, lambda: not world.is_ready())
     figures.counts["kubelets stopped, and the pod waited"] += 1
     talk.told(turn)
-    until(world.is_ready, "the node is not ready again")
+    until(world.is_ready, "the node is not ready again", PATIENCE)
 
 
 def _evicted(talk: PodTalk, world: KubernetesWorld, dice: Dice, figures: Figures) -> None:
@@ -206,20 +188,20 @@ def _evicted(talk: PodTalk, world: KubernetesWorld, dice: Dice, figures: Figures
             if world.is_ready():
                 return False
             taint.enter_context(world.tainted())
-            until(lambda: world.is_to_go(talk.pod), "the pod is not evicted")
+            until(lambda: world.is_to_go(talk.pod), "the pod is not evicted", PATIENCE)
             return True
 
         _stop_kubelet(world, is_evicted)
     figures.counts["kubelets stopped, and the pod was evicted"] += 1
     talk.lost(turn, _DELETED, clock)
-    until(world.is_ready, "the node is not ready again")
+    until(world.is_ready, "the node is not ready again", PATIENCE)
     talk.start_again()
 
 
 def _stop_kubelet(world: KubernetesWorld, until_then: Callable[[], bool]) -> None:
     clock = Clock()
     with stall(world.part("kubelet").pid):
-        until(until_then, "the cluster does not notice that its node is silent")
+        until(until_then, "the cluster does not notice that its node is silent", PATIENCE)
         threading.Event().wait(max(0.0, _GRACE + 3.0 - clock.seconds))
 
 

@@ -13,7 +13,9 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chaos.batches import MUST_NOT, KilledBatch, play_in, settled
+from chaos.batches import MUST_NOT, KilledBatch, play_in
+from chaos.beside import settled
+from chaos.conversation import PATIENCE
 from chaos.figures import Figures
 from chaos.places import place_env, running
 from chaos.world import RealWorld, StandInWorld, worlds
@@ -187,5 +189,5 @@ class _Fleet(KilledBatch):
         for state in Ledger(self.folder).tasks.values():
             for began in state.began:
                 self.figures.counts[f"attempts at {began.place}, {self.world.kind}"] += 1
-        left = settled(self._boxes)
+        left = settled(self._boxes, PATIENCE)
         self.figures.found("containers left", len(left), str(left))

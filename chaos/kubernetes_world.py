@@ -7,14 +7,14 @@ import os
 import re
 import secrets
 import subprocess
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 
-from chaos.places import place_env, running
+from chaos.beside import Beside, until
+from chaos.places import place_env, pod_template, running
 from chaos.world import GO_ON, RealWorld
 from claude_mpm.environments.pod import LABEL
 from claude_mpm.testing.faults import kill
@@ -23,7 +23,7 @@ from claude_mpm.testing.script import Call, Say
 from claude_mpm.testing.scripted_model import ScriptedModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from claude_mpm.testing.request import Request
     from claude_mpm.testing.script import Script
@@ -95,14 +95,7 @@ class KubernetesWorld(RealWorld):
     def _template(self) -> str:
         """Return the file of a pod's template, which mounts Claude."""
         file = self.path / "pod.json"
-        mount = {"name": "claude", "mountPath": "/usr/local/bin/claude", "readOnly": True}
-        volume = {"name": "claude", "hostPath": {"path": self.cluster["CLAUDE"], "type": "File"}}
-        spec = {
-            "hostNetwork": True,
-            "containers": [{"name": "claude", "volumeMounts": [mount]}],
-            "volumes": [volume],
-        }
-        file.write_text(json.dumps({"spec": spec}))
+        file.write_text(pod_template(self.cluster["CLAUDE"]))
         return str(file)
 
     def part(self, name: str) -> Part:
@@ -163,7 +156,7 @@ class Part:
         pid = self.pid
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
         kill([pid])
-        until(lambda: pid not in processes(), f"{self._base.name} survives SIGKILL")
+        until(lambda: pid not in processes(), f"{self._base.name} survives SIGKILL", PATIENCE)
         return command
 
     def start(self, command: list[str]) -> None:
@@ -172,7 +165,7 @@ class Part:
         subprocess.run(fork, check=True)
 
 
-class Lookout:
+class Lookout(Beside):
     """Looks for a key wherever the cluster and this machine show what they have, all the time.
 
     Attributes:
@@ -181,29 +174,22 @@ class Lookout:
     """
 
     def __init__(self, world: KubernetesWorld) -> None:
+        super().__init__("chaos-lookout")
         self._world = world
-        self._off = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="chaos-lookout")
         self.looks = 0
         self.seen: set[str] = set()
 
-    def __enter__(self) -> Self:
-        """Begin to look."""
-        self._thread.start()
-        return self
-
     def __exit__(self, *_: object) -> None:
         """Look once more, also into the logs of the cluster's programs."""
-        self._off.set()
-        self._thread.join()
+        super().__exit__()
         self._ask_cluster()
         for log in Path(self._world.cluster["FOLDER"]).glob("*.log"):
             self._look(f"the log {log.name}", log.read_text("utf-8", "replace"))
 
-    def _watch(self) -> None:
-        """Run in its own thread until it is called off."""
+    def run(self) -> None:
+        """Look until it is called off; called in its own thread."""
         asked = 0.0
-        while not self._off.wait(_SCAN):
+        while not self.off.wait(_SCAN):
             self._look("a list of processes", commands())
             if time.monotonic() - asked > _ASK_EVERY:
                 self._ask_cluster()
@@ -241,19 +227,6 @@ def ask(*words: str) -> str:
 def _run(*words: str) -> str:
     done = subprocess.run(["kubectl", *words], capture_output=True, text=True, check=False)
     return done.stdout
-
-
-def until(happened: Callable[[], object], what: str, timeout: float = PATIENCE) -> None:
-    """Wait until something has happened.
-
-    Raises:
-        TimeoutError: it did not.
-    """
-    deadline = time.monotonic() + timeout
-    while not happened():
-        if time.monotonic() > deadline:
-            raise TimeoutError(what)
-        threading.Event().wait(0.2)
 
 
 def told(word: str, token: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,19 @@ def place_env(name: str) -> dict[str, str]:
             f"the place {name} of the tests does not run; tools/places.sh start {name}"
         ) from error
     return dict(line.split("=", 1) for line in lines)
+
+
+def pod_template(claude: str) -> str:
+    """Return a pod's template that mounts Claude, and shares the network with the model.
+
+    Args:
+        claude: the file of Claude Code, on the node.
+    """
+    mount = {"name": "claude", "mountPath": "/usr/local/bin/claude", "readOnly": True}
+    volume = {"name": "claude", "hostPath": {"path": claude, "type": "File"}}
+    container = {"name": "claude", "volumeMounts": [mount]}
+    spec = {"hostNetwork": True, "containers": [container], "volumes": [volume]}
+    return json.dumps({"spec": spec})
 
 
 def running(text: str) -> list[int]:

@@ -8,9 +8,10 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chaos.beside import settled, until
 from chaos.evidence import gather
 from chaos.figures import Clock
-from chaos.kubernetes_world import PATIENCE, VARIABLE, told, until
+from chaos.kubernetes_world import PATIENCE, VARIABLE, told
 from claude_mpm.environments.pod import pod_name
 from claude_mpm.errors import MPMError
 from claude_mpm.orchestration.factory import create_orchestrator
@@ -177,13 +178,11 @@ class PodTalk:
 
     def _see_that_nothing_is_left(self) -> None:
         """Nothing of it is left on this machine, once its link has had its moment to end."""
-        remains, clock = Remains(self._world.folder(self.session)), Clock()
-        try:
-            until(lambda: not remains.found(), "", _TO_END)
+        clock = Clock()
+        left = settled(Remains(self._world.folder(self.session)).found, _TO_END)
+        if not left:
             self._figures.measure("nothing is left after a stop", clock.seconds)
-        except TimeoutError:
-            left = remains.found()
-            self._figures.found("left behind", len(left), f"{self._where}: {left}")
+        self._figures.found("left behind", len(left), f"{self._where}: {left}")
 
     def _compare_journals(self) -> None:
         """Compare the journal here with the one in the pod, once both are still."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.beside import settled
 from chaos.figures import Clock, Figures
 from chaos.world import World, worlds
 from claude_mpm.conversation.question import Question
@@ -19,8 +19,6 @@ from claude_mpm.testing.residue import Remains
 from claude_mpm.wire.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from claude_mpm.testing.faults import Dice
 
 STATES = ("starting", "idle", "stream", "tool", "background", "ask")
@@ -88,8 +86,10 @@ class _Stop:
         figures.found("processes left", len(processes), where)
         kept = [each.name for each in self._temporary.glob("mpm.*")]
         figures.found("temporary files left", len(kept), f"{where}: {kept}")
-        figures.found("threads left", _settled(lambda: _threads() - threads), where)
-        more = _settled(lambda: len(_descriptors()) - len(descriptors))
+        figures.found(
+            "threads left", settled(lambda: max(0, _threads() - threads), _PATIENCE), where
+        )
+        more = settled(lambda: max(0, len(_descriptors()) - len(descriptors)), _PATIENCE)
         new = sorted(set(_descriptors()) - set(descriptors)) if more else []
         figures.found("descriptors left", more, f"{where}: {new}")
 
@@ -116,13 +116,11 @@ class _Stop:
 
     def _runs_tool(self) -> bool:
         """Wait until the command is there, with what it starts."""
-        nobody = threading.Event()
-        deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
-            if len(orphans.marked().get(self._folder.path, [])) > _OF_AN_IDLE_SESSION:
-                return True
-            nobody.wait(0.02)
-        return False
+
+        def is_missing() -> bool:
+            return len(orphans.marked().get(self._folder.path, [])) <= _OF_AN_IDLE_SESSION
+
+        return not settled(is_missing, _PATIENCE)
 
 
 _OF_AN_IDLE_SESSION = 4  # the host with its two helpers, and Claude
@@ -144,12 +142,3 @@ def _descriptors() -> list[str]:
         with suppress(FileNotFoundError):  # the one that lists them
             held.append(str(entry.readlink()))
     return [each for each in held if not each.startswith(_OF_THE_MODEL)]
-
-
-def _settled(count: Callable[[], int]) -> int:
-    """Return a count once it is 0, or after a while: a thread needs a moment to end."""
-    nobody = threading.Event()
-    deadline = time.monotonic() + _PATIENCE
-    while (left := max(0, count())) and time.monotonic() < deadline:
-        nobody.wait(0.02)
-    return left

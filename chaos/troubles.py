@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from chaos.beside import Beside
 from chaos.conversation import NOT_TAKEN_UP, PATIENCE, Conversation
 from chaos.figures import Clock, Figures
 from chaos.world import World, worlds
@@ -157,33 +158,24 @@ class _KillThen(Killer):
             self.killed = int(self._then())
 
 
-class _Passing:
+class _Passing(Beside):
     """Brings a fault some time after it was made, and takes it away some time later."""
 
     def __init__(
         self, after: float, lasts: float, fault: Callable[[], AbstractContextManager[None]]
     ) -> None:
+        super().__init__("chaos-fault")
         self.killed = 0
         self._after = after
         self._lasts = lasts
         self._fault = fault
-        self._off = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def _run(self) -> None:
-        if self._off.wait(self._after):
+    def run(self) -> None:
+        if self.off.wait(self._after):
             return
         with suppress(ProcessLookupError), self._fault() as _:
             self.killed = 1
-            self._off.wait(self._lasts)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._off.set()
-        self._thread.join()
+            self.off.wait(self._lasts)
 
 
 class _Lasting:

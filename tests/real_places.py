@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from chaos.places import place_env
+from chaos.places import pod_template as _pod_template
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -133,16 +136,7 @@ def cluster(_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 def pod_template(cluster: Cluster, tmp_path: Path) -> str:
     """A pod template that mounts Claude, and shares the network on which the model listens."""
     file = tmp_path / "pod.yaml"
-    file.write_text(
-        f"""spec:
-  hostNetwork: true
-  containers:
-  - name: claude
-    volumeMounts: [{{name: claude, mountPath: /usr/local/bin/claude, readOnly: true}}]
-  volumes:
-  - {{name: claude, hostPath: {{path: {cluster.claude}, type: File}}}}
-"""
-    )
+    file.write_text(_pod_template(cluster.claude))
     return str(file)
 
 
@@ -192,8 +186,7 @@ def chromium() -> str:
 def _bring_up(place: str) -> dict[str, str]:
     if _script("status", place).returncode:
         _start(place)
-    lines = (_PLACES / f"{place}.env").read_text("utf-8").splitlines()
-    return dict(line.split("=", 1) for line in lines)
+    return place_env(place)
 
 
 def _start(place: str) -> None:
