@@ -129,34 +129,37 @@ def test_whatever_dies_in_between_claude_never_notices(
     assert folder.exit_status() == 0
 
 
-def test_a_session_whose_link_is_gone_is_taken_up_where_it_runs(
-    make: Callable[..., MPMOrchestrator], tmp_path: Path, far_home: Path
-) -> None:
-    first = make(linger=SECONDS)
-    first.start_or_raise()
-    assert first.ask("one").text == "Claude heard: one"
-    folder = folder_of(first)
-    first.detach()
+@pytest.fixture
+def unlinked(make: Callable[..., MPMOrchestrator]) -> SessionFolder:
+    """A session that goes on elsewhere, whose link was killed just now."""
+    claude = make(linger=SECONDS)
+    claude.start_or_raise()
+    assert claude.ask("one").text == "Claude heard: one"
+    folder = folder_of(claude)
+    claude.detach()
     os.kill((folder.pids() or (0, 0))[0], signal.SIGKILL)
+    return folder
+
+
+def test_a_session_whose_link_is_gone_is_taken_up_where_it_runs(
+    make: Callable[..., MPMOrchestrator], unlinked: SessionFolder, far_home: Path
+) -> None:
     (far,) = far_sessions(far_home)
     claude = (far / "exchange" / "pid").read_text()
-    with make(session_id=first.session_id, resume=True) as second:
+    with make(session_id=unlinked.path.name, resume=True) as second:
         assert second.attached
         assert second.ask("two").text == "Claude heard: two"
         assert (far / "exchange" / "pid").read_text() == claude, "another Claude was started"
-    assert folder.exit_status() == 0
+    assert unlinked.exit_status() == 0
 
 
 def test_a_link_that_is_dying_when_a_session_is_taken_up_does_not_make_a_second_claude(
-    make: Callable[..., MPMOrchestrator], far_home: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., MPMOrchestrator],
+    unlinked: SessionFolder,
+    far_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = make(linger=SECONDS)
-    first.start_or_raise()
-    assert first.ask("one").text == "Claude heard: one"
-    folder = folder_of(first)
-    first.detach()
-    os.kill((folder.pids() or (0, 0))[0], signal.SIGKILL)
-    until(lambda: not link_lives(folder), "the link has not ended")
+    until(lambda: not link_lives(unlinked), "the link has not ended")
     # The first look sees what was still true of it in the moment when it was killed.
     looks: list[LinkedHost] = []
     really_known = LinkedHost._is_known
@@ -170,7 +173,7 @@ def test_a_link_that_is_dying_when_a_session_is_taken_up_does_not_make_a_second_
 
     monkeypatch.setattr("claude_mpm.environments.linked.is_linked", is_linked)
     monkeypatch.setattr(LinkedHost, "_is_known", is_known)
-    with make(session_id=first.session_id, resume=True) as second:
+    with make(session_id=unlinked.path.name, resume=True) as second:
         assert second.attached
         assert second.ask("two").text == "Claude heard: two"
         assert len(far_sessions(far_home)) == 1
