@@ -28,6 +28,7 @@ _PLACES = _PROJECT / ".places"
 _SECONDS = 300.0  # a first start installs packages
 _RUN = "MPM_TEST_RUN"  # a variable that names the run to its workers
 _STARTED_BY = _PLACES / "started-by"  # the run that has started the places, if one has
+_ENVIRON = dict(os.environ)  # a test that needs a place has a HOME of its own by then
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -201,5 +202,10 @@ def _start(place: str) -> None:
 def _script(*words: str) -> subprocess.CompletedProcess[str]:
     """Run the script; what it starts goes on, and must not hold our pipes."""
     return subprocess.run(
-        [_SCRIPT, *words], capture_output=True, text=True, timeout=_SECONDS, check=False
+        [_SCRIPT, *words],
+        env=_ENVIRON,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
     )

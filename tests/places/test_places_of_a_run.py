@@ -49,3 +49,16 @@ def test_places_that_were_there_before_are_left(called: list[str], tmp_path: Pat
     (tmp_path / "places" / "started-by").write_text("another run")
     real_places.pytest_sessionfinish(CONTROLLER)
     assert called == ["start docker"]
+
+
+def test_a_place_is_started_with_the_home_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was built once is kept there; the test that needs it first has a home of its own."""
+    before = real_places._ENVIRON["HOME"]
+    script = tmp_path / "script"
+    script.write_text('#!/bin/sh\nprintf %s "$HOME"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(real_places, "_SCRIPT", script)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert real_places._script("start").stdout == before != str(tmp_path)
