@@ -92,6 +92,13 @@ class Followed(MPMOrchestrator):
         super()._on_end()
 
 
+def meta(wire: str) -> Meta:
+    return Meta(
+        session_id="scene", claude_session_id="c", orchestrator="local", environment="local",
+        wire=wire, cwd="/", created_at=0, starts=[Start(at=0, offset=0)],
+    )  # fmt: skip
+
+
 class Scene:
     """A session that is written by hand, and followed meanwhile."""
 
@@ -102,13 +109,7 @@ class Scene:
         self.folder.prepare_host()
         self.inbox = Inbox(self.folder)
         self.inbox.open_before_host()
-        self.folder.write_meta(
-            Meta(
-                session_id="scene", claude_session_id="c", orchestrator="local",
-                environment="local", wire=wire, cwd="/", created_at=0,
-                starts=[Start(at=0, offset=0)],
-            )
-        )  # fmt: skip
+        self.folder.write_meta(meta(wire))
         self._read: queue.SimpleQueue[int] = queue.SimpleQueue()
         read = Session.read
 
@@ -200,6 +201,20 @@ def test_a_permission_is_open_until_its_tool_has_a_result() -> None:
     assert not state.asked
     assert [*state.closed] == ["r1"]
     assert not state.tools
+
+
+def test_the_index_keeps_of_prompts_and_requests_what_a_replay_says(tmp_path: Path) -> None:
+    lines = [*TELLING, *({"type": "control_response", "response": {"request_id": "ours"}},) * 2]
+    store = Store(tmp_path)
+    folder = store.folder("scene")
+    folder.create()
+    folder.write_meta(meta(StreamJson.name))
+    folder.journal.path.write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    store.catch_up(folder)
+    said = fold(lines).said
+    assert {*said} == {"a", "b", "ours"}
+    assert store.index.heard("scene", said) == said
+    store.close()
 
 
 def test_a_fresh_claude_knows_nothing_of_what_the_last_one_did() -> None:

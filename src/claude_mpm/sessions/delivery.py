@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from claude_mpm.journal.cursor import read_lines
 from claude_mpm.journal.prompts import interrupts, prompts
-from claude_mpm.sessions.state import DELIVERY, SessionState
+from claude_mpm.sessions.state import COMPLETED, DELIVERY, FINISHED, STARTED, SessionState
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
@@ -37,14 +37,8 @@ class Fate(StrEnum):
     DROPPED = "dropped"
 
 
-_STATES = {
-    "queued": Fate.QUEUED,
-    "started": Fate.RUNNING,
-    "completed": Fate.FINISHED,
-    "cancelled": Fate.DROPPED,
-    "discarded": Fate.DROPPED,
-    "refused": Fate.DROPPED,
-}
+# What a line has in which Claude says something of a prompt, or answers a request.
+_MARKS = tuple(kind.encode() for kind in DELIVERY)
 
 
 def fates(
@@ -74,7 +68,7 @@ def fates(
         offset, fate = 0.0, Fate.UNDELIVERED
         if prompt.uuid in heard:
             offset, state = heard[prompt.uuid]
-            fate = _STATES.get(state, Fate.QUEUED)
+            fate = _fate(state)
         if prompt.uuid in answered:
             fate = Fate.FINISHED
         elif fate in (Fate.QUEUED, Fate.RUNNING) and not (runs and offset >= start):
@@ -83,6 +77,13 @@ def fates(
             fate = Fate.DROPPED if ended else Fate.CUT
         found.append((prompt, fate))
     return found
+
+
+def _fate(word: str) -> Fate:
+    """Return the state of a prompt of which Claude said a word last."""
+    if word in FINISHED:
+        return Fate.FINISHED if word == COMPLETED else Fate.DROPPED
+    return Fate.RUNNING if word == STARTED else Fate.QUEUED
 
 
 def _heard(
@@ -96,7 +97,7 @@ def _heard(
     state = SessionState(since)
     state.recall(recall([*uuids, *asked]))
     for line in read_lines(folder.journal, since):
-        if any(word in line.data for word in DELIVERY):  # the others need not be decoded
+        if any(mark in line.data for mark in _MARKS):  # the others need not be decoded
             for event in _wire.decode(line):
                 state.apply(event)
     nowhere = (float("inf"), "")

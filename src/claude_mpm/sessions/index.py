@@ -30,7 +30,6 @@ from claude_mpm.sessions.index_tables import (
     SCHEMA_VERSION,
     TABLES,
 )
-from claude_mpm.sessions.state import ANSWERED
 from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
@@ -159,18 +158,19 @@ class Index:
         session: str,
         found: Iterable[Event],
         position: Position,
-        heard: Iterable[Event] = (),
+        said: Mapping[str, tuple[float, str]] | None = None,
     ) -> None:
         """Keep what was found up to `position`, and that it was read so far, or nothing of both.
 
         What another reader has stored already is stored again under the same keys.
 
         Args:
-            heard: what Claude has said of prompts and requests.
+            said: what Claude said last of prompts and requests, as `heard` returns it.
         """
         with self._lock, self._transaction():
             self._store_all(list(found))
-            self._database.executemany(PUT_HEARD, [_heard_in(session, each) for each in heard])
+            rows = [(session, name, *last) for name, last in (said or {}).items()]
+            self._database.executemany(PUT_HEARD, rows)
             self._advance(session, position)
 
     @contextmanager
@@ -371,13 +371,6 @@ class Index:
             f"cannot keep the index in {self.path}: {reason};"
             " check the disk, or remove the file: it is built anew"
         )
-
-
-def _heard_in(session: str, event: Event) -> tuple[Any, ...]:
-    """Return which prompt or request Claude speaks of, where, and what it says."""
-    if event.kind == "command_lifecycle":
-        return session, event.data.command_uuid, event.offset, event.data.state
-    return session, str(event.data.response.get("request_id")), event.offset, ANSWERED
 
 
 def _spending_of(event: Event) -> tuple[Any, ...] | None:

@@ -11,6 +11,7 @@ from claude_mpm.journal.cursor import Cursor, read_lines
 from claude_mpm.journal.folder_watch import Subscription, subscribe
 from claude_mpm.processors.dispatch import finish_all, takers
 from claude_mpm.sessions.pipeline import built_in_processors
+from claude_mpm.sessions.state import DELIVERY, delivered
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 LIVENESS_INTERVAL = 1.0
 # The kinds of event that processors make and the index keeps.
 FOUND = frozenset({"ticket", "delegation", "turn", "cost"})
-# Those in which Claude says the state of a prompt or a request.
-_HEARD = frozenset({"command_lifecycle", "control_response"})
 # The kinds of event of a journal with which the disk has something to do.
 _TO_DISK = frozenset({"result", "not-json"})
 
@@ -153,7 +152,8 @@ class Session:
         self._keeps = keeps
         self._sync = sync
         self._held: Found | None = None
-        self._heard: list[Event] = []  # since the last write to the index
+        # What Claude said last of prompts and requests, since the last write to the index.
+        self._said: dict[str, tuple[float, str]] = {}
         begin = self.position.cursor if start is None else start
         self.begin = begin
         self._cursor = Cursor(folder.journal, begin, together=self._together)
@@ -335,14 +335,17 @@ class Session:
         if self._together:  # also lines of an event that begins before
             number = sum(_lines_behind(event, known) for event in decoded)
         kinds = [event.kind for event in new]
-        if not _HEARD.isdisjoint(kinds):
-            self._heard += [event for event in new if event.kind in _HEARD]
+        if not DELIVERY.isdisjoint(kinds):
+            for event in new:
+                if event.kind in DELIVERY:
+                    name, word = delivered(event)
+                    self._said[name] = (event.offset, word)
         position.advance(end, events=number, not_json=kinds.count("not-json"))
 
     def _store(self, found: Sequence[Event]) -> None:
-        heard, self._heard = self._heard, []
+        said, self._said = self._said, {}
         try:
-            self._index.store(self.folder.path.name, found, self.position, heard)
+            self._index.store(self.folder.path.name, found, self.position, said)
         except StorageError as error:
             # The journal has it all, and whoever catches up begins at what was kept last. To keep
             # what comes later would hide the gap.

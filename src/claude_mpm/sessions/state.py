@@ -20,18 +20,31 @@ if TYPE_CHECKING:
     from claude_mpm.capabilities.facts import Capabilities
     from claude_mpm.wire.events import Block, Event, Result, System
 
-# What Claude says last of a prompt of which no result need come any more.
-FINISHED = frozenset({"completed", "cancelled", "discarded", "refused"})
+# What Claude says of a prompt when it begins with it, and when it has its result.
+STARTED, COMPLETED = "started", "completed"
+# What it says last of a prompt of which no result need come any more.
+FINISHED = frozenset({COMPLETED, "cancelled", "discarded", "refused"})
 # What it may have said of a prompt with which it has not begun.
 NOT_BEGUN = frozenset({"", "queued"})
-# What a line has in which it says something of a prompt, or answers a request.
-DELIVERY = (b"command_lifecycle", b"control_response")
-ANSWERED = "answered"  # what is remembered of a request of ours that has its response
+# The kinds of event in which it says something of a prompt, or answers a request.
+DELIVERY = frozenset({"command_lifecycle", "control_response"})
+_ANSWERED = "answered"  # what is remembered of a request of ours that has its response
 # Events that come while a request is sent again, and mean nothing; half a line is no JSON.
 _NO_PROGRESS = frozenset({"system/api_retry", "not-json"})
 _NOTHING: frozenset[str] = frozenset()
 # How many ended prompts, requests and calls a session that is followed remembers.
 MOST = 1000
+
+
+def delivered(event: Event) -> tuple[str, str]:
+    """Return of which prompt or request Claude speaks, and what it says.
+
+    Args:
+        event: of a kind in `DELIVERY`.
+    """
+    if event.kind == "command_lifecycle":
+        return event.data.command_uuid, event.data.state
+    return str(event.data.response.get("request_id")), _ANSWERED
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -226,7 +239,7 @@ class SessionState:
 
     def _note_prompt(self, event: Event) -> None:
         self.acknowledges = self._acknowledged = True
-        uuid, word = event.data.command_uuid, event.data.state
+        uuid, word = delivered(event)
         self.said[uuid] = (event.offset, word)
         self._forget(self.said, but=self._open)
         if word in FINISHED:
@@ -235,7 +248,8 @@ class SessionState:
             self._open.setdefault(uuid, self._result_end)
 
     def _note_response(self, event: Event) -> None:
-        self.said[str(event.data.response.get("request_id"))] = (event.offset, ANSWERED)
+        request, word = delivered(event)
+        self.said[request] = (event.offset, word)
         self._forget(self.said, but=self._open)
 
     def _note_result(self, event: Event) -> None:
