@@ -152,8 +152,7 @@ class Session:
         self._keeps = keeps
         self._sync = sync
         self._held: Found | None = None
-        # What Claude said last of prompts and requests, since the last write to the index.
-        self._said: dict[str, tuple[float, str]] = {}
+        self._said: dict[str, tuple[float, str]] = {}  # not in the index yet
         begin = self.position.cursor if start is None else start
         self.begin = begin
         self._cursor = Cursor(folder.journal, begin, together=self._together)
