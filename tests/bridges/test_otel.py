@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from claude_mpm.redaction import Redactor
 from claude_mpm.sessions.reader import read_events
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing import Call, Delegate, Fail
+from claude_mpm.wire import StreamJson
+from claude_mpm.wire.framing import LineFramer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +122,27 @@ def test_the_metrics_count_turns_tokens_cost_and_permission_requests(
     assert collector.metrics["claude_mpm.turns"] == 1
     assert collector.metrics["gen_ai.client.token.usage"] > 0
     assert collector.metrics["claude_mpm.cost"] > 0
+    assert collector.metrics["claude_mpm.permission_requests"] == 1
+    assert collector.metrics["claude_mpm.permission_request.duration"] == 1
+
+
+def test_a_permission_request_that_claude_withdraws_has_waited_too(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is open is what the session's state says, as for whoever answers."""
+    from claude_mpm.bridges.otel import LiveExport
+
+    for name, value in collector.environ.items():
+        monkeypatch.setenv(name, value)
+    asks = {"subtype": "can_use_tool", "tool_name": "Write", "tool_use_id": "c1"}
+    request = {"type": "control_request", "request_id": "r1", "request": asks}
+    lines = [request, {"type": "control_cancel_request", "request_id": "r1"}, request]
+    export, wire = LiveExport("s"), StreamJson()
+    for line in LineFramer().feed(b"".join(json.dumps(each).encode() + b"\n" for each in lines)):
+        for event in wire.decode(line):
+            export.observe(event)
+    export.close(0.0)
+    collector.wait(OURS, 1)
     assert collector.metrics["claude_mpm.permission_requests"] == 1
     assert collector.metrics["claude_mpm.permission_request.duration"] == 1
 

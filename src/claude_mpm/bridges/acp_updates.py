@@ -14,13 +14,15 @@ from acp.schema import Cost, CurrentModeUpdate, SessionMode, SessionModeState, U
 
 from claude_mpm.printable import printable
 from claude_mpm.processors.validated_numbers import USAGE, amount, count
+from claude_mpm.sessions.state import STARTED
+from claude_mpm.wire.events import Assistant, CommandLifecycle, Result, StreamEvent, System, User
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from acp.schema import PlanEntry
 
-    from claude_mpm.wire.events import Assistant, Block, Event, Result, User
+    from claude_mpm.wire.events import Block, Event
 
 Kind = Literal["read", "edit", "delete", "move", "search", "execute", "think", "fetch", "other"]
 _KINDS: dict[str, Kind] = {
@@ -95,27 +97,27 @@ class UpdateFold:
         return list(self._updates(event))
 
     def _updates(self, event: Event) -> Iterator[Any]:
-        match event.kind:
-            case "command_lifecycle" if event.data.state == "started":
-                text = self._prompts.get(event.data.command_uuid)
+        match event.data:
+            case CommandLifecycle(command_uuid=uuid, state=state) if state == STARTED:
+                text = self._prompts.get(uuid)
                 if text:
                     yield acp.update_user_message_text(text)
                 elif text is None:
-                    yield PromptBegun(event.data.command_uuid)
-            case "stream_event" if not event.data.parent_tool_use_id:
-                yield from self._piece(event.data.event)
-            case "assistant":
-                yield from self._message(event.data)
-            case "user":
-                yield from self._results(event.data)
-            case "system" if event.data.permissionMode in {**_MODES, **_FURTHER_MODES}:
-                if event.data.permissionMode != self.mode:
-                    self.mode = event.data.permissionMode
+                    yield PromptBegun(uuid)
+            case StreamEvent() as piece if not piece.parent_tool_use_id:
+                yield from self._piece(piece.event)
+            case Assistant() as message:
+                yield from self._message(message)
+            case User() as message:
+                yield from self._results(message)
+            case System(permissionMode=str(mode)) if mode in {**_MODES, **_FURTHER_MODES}:
+                if mode != self.mode:
+                    self.mode = mode
                     yield CurrentModeUpdate(
-                        session_update="current_mode_update", current_mode_id=self.mode
+                        session_update="current_mode_update", current_mode_id=mode
                     )
-            case "result":
-                yield from self._usage(event.data)
+            case Result() as result:
+                yield from self._usage(result)
 
     def _piece(self, piece: dict[str, Any]) -> Iterator[Any]:
         """Take a piece of an answer in the making, as the model's API sends it."""

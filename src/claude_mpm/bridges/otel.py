@@ -7,10 +7,11 @@ everywhere (https://opentelemetry.io/docs/specs/otel/protocol/exporter/).
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from claude_mpm.bridges.spans import Span, SpanFold, attributes_without_empty
 from claude_mpm.errors import MPMError, SettingsError
+from claude_mpm.sessions.state import MOST, SessionState
 
 try:
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -75,6 +76,7 @@ class LiveExport:
 
     def __init__(self, session: str, *, content: Redactor | None = None) -> None:
         self._fold = SpanFold(session, content=content)
+        self._state = SessionState(most=MOST)
         self._resource = _resource()
         self._spans = BatchSpanProcessor(OTLPSpanExporter())
         self._metrics = MeterProvider(
@@ -93,14 +95,13 @@ class LiveExport:
             "claude_mpm.permission_request.duration", unit="s",
             description="time until Claude went on",
         )  # fmt: skip
-        self._waiting: dict[str, float] = {}  # by the id of the tool call, since when
+        self._waiting: dict[str, float] = {}  # permission requests, with when they were seen
 
     def observe(self, event: Event) -> None:
         """Take one event."""
-        if event.kind == "control_request":
-            self._begin_waiting(event.data.request)
-        elif event.kind == "user":
-            self._end_waiting(event)
+        self._state.apply(event)
+        if self._state.asked or self._waiting:
+            self._look_at_requests()
         for span in self._fold.observe(event):
             self._spans.on_end(_readable(span, self._resource))
         if event.kind == "turn":
@@ -123,16 +124,14 @@ class LiveExport:
         self._spans.shutdown()  # type: ignore[no-untyped-call]
         self._metrics.shutdown()
 
-    def _begin_waiting(self, request: dict[str, Any]) -> None:
-        if request.get("subtype") == "can_use_tool":
+    def _look_at_requests(self) -> None:
+        """Count the permission requests that are new, and how long those waited that are closed."""
+        now, asked = time.monotonic(), self._state.asked.keys()
+        for name in self._waiting.keys() - asked:
+            self._waited.record(now - self._waiting.pop(name))
+        for name in asked - self._waiting.keys():
             self._asked.add(1)
-            self._waiting[str(request.get("tool_use_id"))] = time.monotonic()
-
-    def _end_waiting(self, event: Event) -> None:
-        for block in event.data.message.blocks if self._waiting else ():
-            since = self._waiting.pop(block.tool_use_id or "", None)
-            if since is not None:
-                self._waited.record(time.monotonic() - since)
+            self._waiting[name] = now
 
 
 def _resource() -> Resource:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from claude_mpm.conversation.observer import Observer
 from claude_mpm.conversation.question import Question
 from claude_mpm.errors import MPMError
+from claude_mpm.wire.events import ControlRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -88,13 +89,13 @@ class QuestionDesk(Observer):
 
     def observe(self, event: Event) -> None:
         """Take a question, or that one was withdrawn or answered."""
-        if event.kind == "control_request":
+        if isinstance(event.data, ControlRequest):
             asked = self._state.asked.get(event.data.request_id)
             if asked is not None:
                 self._take(asked)
-            elif (subtype := event.data.request.get("subtype")) != "can_use_tool":
+            elif not event.data.asks_permission:
                 # A build of tomorrow may wait for the answer, and nobody knows one.
-                self._session.refuse(event.data.request_id, str(subtype))
+                self._session.refuse(event.data.request_id, event.data.subtype)
         if self._questions:
             self._withdraw(q for q in self.open() if q.request_id not in self._state.asked)
             self.act()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claude_mpm.capabilities.facts import Capabilities
-    from claude_mpm.wire.events import Block, Event, Result, System
+    from claude_mpm.wire.events import Block, ControlRequest, Event, Result, System
 
 # What Claude says of a prompt when it begins with it, and when it has its result.
 STARTED, COMPLETED = "started", "completed"
@@ -327,9 +327,10 @@ class SessionState:
         self.commands = len(tasks) - len(agents)
 
     def _note_request(self, event: Event) -> None:
-        name, request = event.data.request_id, event.data.request
-        if request.get("subtype") == "can_use_tool" and name not in self.closed:
-            self.asked[name] = Asked(name, request, self._clock)
+        request: ControlRequest = event.data
+        name = request.request_id
+        if request.asks_permission and name not in self.closed:
+            self.asked[name] = Asked(name, request.request, self._clock)
 
     def _note_withdrawn(self, event: Event) -> None:
         self._close([event.data.request_id])

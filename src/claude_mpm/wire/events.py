@@ -164,6 +164,16 @@ class ControlRequest(msgspec.Struct, frozen=True, gc=False, tag="control_request
     request_id: str
     request: dict[str, Any] = {}
 
+    @property
+    def subtype(self) -> str:
+        """What is requested, by Claude's name for it; empty where that is missing."""
+        return str(self.request.get("subtype") or "")
+
+    @property
+    def asks_permission(self) -> bool:
+        """Whether it asks whether a tool may be used."""
+        return self.subtype == "can_use_tool"
+
 
 class ControlResponse(msgspec.Struct, frozen=True, gc=False, tag="control_response"):
     """Claude's answer to a control request."""

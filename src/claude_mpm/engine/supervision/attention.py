@@ -14,6 +14,7 @@ from claude_mpm.conversation.question import input_of
 from claude_mpm.conversation.verdict import Outcome
 from claude_mpm.engine.lifecycle import Phase
 from claude_mpm.engine.notification import Notification, Notifications
+from claude_mpm.wire.events import ControlRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,8 +59,9 @@ class Attention(Observer):
 
     def observe(self, event: Event) -> None:
         """Take an event, after the questions, the turns and the budgets have taken it."""
-        if event.kind == "control_request" and not callable(self._live.options.permissions):
-            asked = self._live.state.asked.get(event.data.request_id)
+        request = event.data
+        if isinstance(request, ControlRequest) and not callable(self._live.options.permissions):
+            asked = self._live.state.asked.get(request.request_id)
             if asked is not None:
                 self._send(**of_request(self._live.folder, asked.request_id, asked.request))
         self._look_at_turns()
