@@ -6,7 +6,6 @@
 #                                    kubernetes; by default all but the last
 #   places.sh status [PLACE...]      succeed where all of them run
 #   places.sh stop                   end and remove all that `start` made
-#   places.sh built kubernetes       succeed where it was built
 #   places.sh build kubernetes       build it, once; it is kept in the user's cache
 #
 # `.places` in the project leads to their folder; docker.env in it and so on say how to reach them.
@@ -142,6 +141,5 @@ stop)
     rm -f "$link" "$project/.places.lock"
     ;;
 build) kubernetes_build ;;
-built) kubernetes_is_built ;;
-*) fail "say start, status, stop, build or built; the head of this file tells more" ;;
+*) fail "say start, status, stop or build; the head of this file tells more" ;;
 esac
