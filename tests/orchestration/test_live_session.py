@@ -124,6 +124,17 @@ def test_who_comes_second_waits_for_the_one_who_stops() -> None:
     assert not life.finish_start(), "a start beside a stop has lost"
 
 
+def test_a_stop_that_was_interrupted_is_gone_on_with() -> None:
+    life = Lifecycle()
+    assert life.begin_stop()
+    life.give_up_stop()
+    assert life.ends, "nobody starts Claude again meanwhile"
+    assert life.begin_stop()
+    assert not life.begin_stop()
+    life.finish_stop()
+    assert not life.begin_stop()
+
+
 def test_a_pause_between_two_starts_ends_with_a_stop() -> None:
     life, ended = Lifecycle(), []
     life.begin_start()

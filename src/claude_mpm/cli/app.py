@@ -9,6 +9,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+from claude_mpm.cli.end_signals import EndSignals
 from claude_mpm.cli.output import echo, echo_json, is_plain
 from claude_mpm.errors import UsageError
 from claude_mpm.printable import one_line
@@ -47,6 +48,7 @@ class App:
         claude_args: the arguments after `--`.
         flags, options, quiet, verbose: as the attributes.
         noted: the notes about the project's file that were shown already; shared with copies.
+        end_signals: what ends the command's sessions on a signal; shared with copies.
 
     Attributes:
         flags: the settings from flags, by their keys.
@@ -64,6 +66,7 @@ class App:
         quiet: bool = False,
         verbose: int = 0,
         noted: set[str] | None = None,
+        end_signals: EndSignals | None = None,
     ) -> None:
         self.flags: dict[str, Any] = dict(flags or {})
         self.options: dict[str, Any] = dict(options or {})
@@ -74,6 +77,7 @@ class App:
         self.verbose = verbose
         self._resolved: Resolved | None = None
         self._noted: set[str] = set() if noted is None else noted
+        self.end_signals = EndSignals() if end_signals is None else end_signals
         self._redactor: Redactor | None = None
 
     def copy(self, *, silent: bool = False, **flags: Any) -> App:
@@ -90,6 +94,7 @@ class App:
             quiet=silent or self.quiet,
             verbose=0 if silent else self.verbose,
             noted=self._noted,
+            end_signals=self.end_signals,
         )
 
     @property
@@ -174,6 +179,7 @@ class App:
                 f"orchestrator {settings.orchestrator!r} cannot be made: {error};"
                 " give what it needs with --option NAME=VALUE"
             ) from error
+        self.end_signals.add(claude)
         if notice := claude.leaves_out_settings():
             self.note(notice)
         return claude

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ from claude_mpm.cli.app import App
 from claude_mpm.cli.elsewhere import asked_places, everywhere_option, pick_anywhere
 from claude_mpm.cli.native_screen import has_screen, show
 from claude_mpm.cli.options import common_options
-from claude_mpm.cli.run import leave
 from claude_mpm.cli.session_arg import leave_as_found, status_now, taken_up
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record
 
@@ -71,13 +69,13 @@ def _show_ended(app: App, store: Store, folder: SessionFolder, status: Status) -
 
 
 def _follow(app: App, folder: SessionFolder) -> int:
-    signal.signal(signal.SIGTERM, leave)
+    app.end_signals.catch()
     if has_screen(folder):
         return show(app, taken_up(app, folder))
     terminal = sys.stdin.isatty()
     claude = taken_up(app, folder, permissions="ask" if terminal else "deny")
-    claude.start_or_raise()
     try:
+        claude.start_or_raise()
         status = show_turns_before(app, claude, asks=terminal)
         if terminal and claude.running:
             from claude_mpm.cli.chat import converse

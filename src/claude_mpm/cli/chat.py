@@ -19,6 +19,7 @@ _HELP = "/tickets  /delegations  /help  /quit; Ctrl-C interrupts an answer, Ctrl
 
 def chat(app: App) -> int:
     """Hold a conversation and return the exit status."""
+    app.end_signals.catch()
     with app.orchestrator(permissions="ask", partial=True) as claude:
         app.know(claude.store.folder(claude.session_id))
         app.note(f"claude-mpm · session {claude.session_id[:8]} · {_HELP}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -19,7 +18,6 @@ from claude_mpm.cli.app import App
 from claude_mpm.cli.demo_script import PROMPT, demo_model, write_project
 from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo, styled
-from claude_mpm.cli.run import leave
 from claude_mpm.cli.turn_view import show_turn, turn_record
 from claude_mpm.errors import UsageError
 
@@ -87,7 +85,7 @@ def run_demo(app: App, page: Page | None = None, link: str = "") -> int:
         page: where it is shown, until Ctrl-C; None for the terminal alone.
         link: lets a browser into the page.
     """
-    signal.signal(signal.SIGTERM, leave)
+    app.end_signals.catch()
     with tempfile.TemporaryDirectory(prefix="claude-mpm-demo-") as folder:
         write_project(Path(folder, "project"))
         with _conversation(app, Path(folder)) as (model, framework, claude):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 from claude_mpm.cli.app import App
+from claude_mpm.cli.end_signals import TERMINATED, Terminated
 from claude_mpm.cli.output import INTERRUPTED, echo
 from claude_mpm.cli.quick import run_quickly
 from claude_mpm.cli.streams import OutputLost, ReaderGone, take_over
@@ -35,20 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _status_of(app: App, words: list[str]) -> int:
-    """Run the command line and return its status; errors are one line."""
+    """Run the command line, end what it has left, and return its status; errors are one line."""
     try:
-        for word in app.claude_args:
-            if not is_text(word):
-                shown = exact_line(word)
-                raise UsageError(f"the argument {shown} for claude is not UTF-8; correct it")
-        status = run_quickly(app, words)
-        if status is None:
-            from claude_mpm.cli.commands import run_words  # with click, which not all need
-
-            status = run_words(app, words)
+        try:
+            return _run(app, words)
+        finally:
+            app.end_signals.end_sessions()
     except MPMError as error:
         return _ended_by(app, error)
+    except Terminated:
+        app.print_error(f"ended by signal {signal.SIGTERM:d}")
+        return TERMINATED
     except KeyboardInterrupt:
+        app.end_signals.end_sessions()  # it may have come before that had begun
         echo(err=True)  # behind the ^C that the terminal shows
         app.print_error("interrupted")
         return INTERRUPTED
@@ -59,7 +60,19 @@ def _status_of(app: App, words: list[str]) -> int:
         place = f"{error.filename}: " if error.filename else ""
         app.print_error(f"{place}{error.strerror or error}; mend it and try again")
         return 1
-    return status
+
+
+def _run(app: App, words: list[str]) -> int:
+    for word in app.claude_args:
+        if not is_text(word):
+            shown = exact_line(word)
+            raise UsageError(f"the argument {shown} for claude is not UTF-8; correct it")
+    status = run_quickly(app, words)
+    if status is not None:
+        return status
+    from claude_mpm.cli.commands import run_words  # with click, which not all need
+
+    return run_words(app, words)
 
 
 def _ended_by(app: App, error: MPMError) -> int:

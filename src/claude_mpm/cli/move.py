@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import click
 from claude_mpm.cli.app import App
 from claude_mpm.cli.attach import show_turns_before
 from claude_mpm.cli.options import common_options, named_values
-from claude_mpm.cli.run import STAY, leave
+from claude_mpm.cli.run import STAY
 from claude_mpm.cli.session_arg import pick_session, status_now
 from claude_mpm.errors import MPMError, UsageError
 from claude_mpm.journal.rate_limited import read_parked
@@ -45,9 +44,10 @@ def move(context: click.Context, session: str, now: bool, from_options: tuple[st
             f"where is {session} to go? claude-mpm move {session} --orchestrator NAME"
             " -o NAME=VALUE, or --on PLACE"
         )
-    signal.signal(signal.SIGTERM, leave)
+    app.end_signals.catch()
     plugins = {name: app.flags[name] for name in ("plugins",) if name in app.flags}
-    here = App(flags=plugins, options=named_values(from_options))
+    options = named_values(from_options)
+    here = App(flags=plugins, options=options, end_signals=app.end_signals)
     with closing(app.store()) as store:
         folder = pick_session(store, session)
         state = status_now(store, folder).state

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -37,6 +36,7 @@ def has_screen(folder: SessionFolder) -> bool:
 def open_screen(app: App) -> int:
     """Start a session in the native interface and return the exit status."""
     app.choose_orchestrator(TERMINAL)
+    app.end_signals.catch()
     return show(app, app.orchestrator())
 
 
@@ -47,21 +47,20 @@ def show(app: App, claude: MPMOrchestrator) -> int:
     it waits for the next follower, by the linger rule.
     """
     from claude_mpm.cli.chat import say_goodbye
-    from claude_mpm.cli.run import leave
     from claude_mpm.terminal.client import ScreenEnd, show_screen
 
-    signal.signal(signal.SIGTERM, leave)
     _wait_for_screen(claude)
     _keep_off_screen(claude)
-    claude.start_or_raise()
     folder = claude.store.folder(claude.session_id)
     end = None
     try:
+        claude.start_or_raise()
         end = show_screen(_socket(folder))
     finally:
         if end is ScreenEnd.ENDED:
             claude.process.wait()
-        goes_on = claude.process.poll() is None and (end is not None or claude.attached)
+        goes_on = claude.running and claude.process.poll() is None
+        goes_on = goes_on and (end is not None or claude.attached)
         claude.detach() if goes_on else claude.stop()
     if goes_on:
         name = claude.session_id[:8]

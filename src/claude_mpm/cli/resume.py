@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from claude_mpm.cli.app import App
 from claude_mpm.cli.attach import end_turn, show_turns_before
 from claude_mpm.cli.native_screen import has_screen, show
 from claude_mpm.cli.options import as_command, common_options
-from claude_mpm.cli.run import given_prompt, leave
+from claude_mpm.cli.run import given_prompt
 from claude_mpm.cli.session_arg import leave_as_found, pick_session, status_now, taken_up
 from claude_mpm.errors import UsageError
 
@@ -52,7 +51,7 @@ def resume(
         if prompt_text is not None and not prompt_text.strip():
             prompt_text = ""
             _check_undelivered(store, folder)
-    signal.signal(signal.SIGTERM, leave)
+    app.end_signals.catch()
     if prompt_text is None:
         context.exit(_converse(app, folder))
     context.exit(_one_turn(app, folder, prompt_text, command=command))
@@ -79,9 +78,9 @@ def _check_undelivered(store: Store, folder: SessionFolder) -> None:
 def _one_turn(app: App, folder: SessionFolder, prompt: str, *, command: bool) -> int:
     """Run what was left undelivered and then a prompt, if there is one."""
     claude = taken_up(app, folder)
-    claude.start_or_raise()
-    _note_owner(app, claude)
     try:
+        claude.start_or_raise()
+        _note_owner(app, claude)
         if not prompt:
             return show_turns_before(app, claude, asks=False)
         turn = claude.ask(prompt, timeout=app.settings.timeout, command=command)
@@ -113,8 +112,8 @@ def _converse(app: App, folder: SessionFolder) -> int:
     if has_screen(folder):
         return show(app, taken_up(app, folder))
     claude = taken_up(app, folder, permissions="ask", partial=True)
-    claude.start_or_raise()
     try:
+        claude.start_or_raise()
         app.note(f"claude-mpm · session {claude.session_id[:8]} · /help, Ctrl-D leaves")
         show_turns_before(app, claude, asks=True)
         status = converse(app, claude) if claude.running else 1

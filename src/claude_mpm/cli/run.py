@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -11,13 +10,11 @@ from claude_mpm.cli.output import echo
 from claude_mpm.cli.session_arg import keep_watched, taken_up
 from claude_mpm.cli.streams import OutputLost
 from claude_mpm.cli.turn_view import show_turn, summary, turn_record
-from claude_mpm.errors import MPMError, UsageError
+from claude_mpm.errors import UsageError
 from claude_mpm.printable import one_line
 from claude_mpm.validation import as_text, check_prompt
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from claude_mpm.cli.app import App
     from claude_mpm.journal.layout import SessionFolder
 
@@ -89,7 +86,7 @@ def read_prompt() -> str:
 def run_prompt(app: App, prompt: str, *, command: bool = False) -> int:
     """Run one turn from start to stop and return the exit status."""
     check_prompt(prompt)
-    signal.signal(signal.SIGTERM, leave)
+    app.end_signals.catch()
     asks = sys.stdin.isatty() and app.settings.permissions == "ask"
     claude = app.orchestrator()
     claude.begin_with(prompt, timeout=app.settings.timeout, command=command)
@@ -114,7 +111,7 @@ def run_detached(app: App, prompt: str, *, command: bool = False) -> int:
         OutputLost: the session's id could not be printed, so the session is stopped.
     """
     check_prompt(prompt)
-    signal.signal(signal.SIGTERM, leave)
+    app.end_signals.catch()
     claude = app.orchestrator(linger=STAY)
     claude.begin_with(prompt, command=command)
     with claude:
@@ -168,14 +165,3 @@ def acknowledged(app: App, session_id: str, uuid: str, since: int = 0) -> str:
         folder = store.folder(session_id)
         state = wait_for_acknowledgement(folder, store, uuid, since=since, timeout=_ACKNOWLEDGED)
     return state or "put"
-
-
-def leave(signum: int, _: FrameType | None) -> None:
-    """Handle SIGTERM: the session is stopped before the process ends."""
-    raise Terminated(f"ended by signal {signum}")
-
-
-class Terminated(MPMError):
-    """The process received SIGTERM."""
-
-    exit_status = 128 + signal.SIGTERM

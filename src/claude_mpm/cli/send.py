@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from claude_mpm.cli.app import App
 from claude_mpm.cli.attach import end_turn
 from claude_mpm.cli.options import as_command, common_options
 from claude_mpm.cli.output import echo
-from claude_mpm.cli.run import given_prompt, leave, put_prompt
+from claude_mpm.cli.run import given_prompt, put_prompt
 from claude_mpm.cli.session_arg import pick_session, status_now, taken_up
 from claude_mpm.errors import SessionEnded, UsageError
 
@@ -52,7 +51,7 @@ def send(
             raise SessionEnded(
                 f'session {name} has ended; claude-mpm resume {name} "…" goes on with it'
             )
-    signal.signal(signal.SIGTERM, leave)
+    app.end_signals.catch()
     give = _ask if waits else _put
     context.exit(give(app, folder, prompt_text, command=command))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from claude_mpm.cli.end_signals import end_or_leave
 from claude_mpm.errors import UnknownSession, UsageError
 
 if TYPE_CHECKING:
@@ -59,14 +60,11 @@ def taken_up(app: App, folder: SessionFolder, **options: object) -> MPMOrchestra
 
 
 def leave_as_found(app: App, claude: MPMOrchestrator) -> None:
-    """End a Claude that this process has started; detach from one that ran before."""
-    if claude.attached and claude.running:
-        claude.detach()
+    """End a Claude that this process has started; detach from one that ran before, and say so."""
+    if end_or_leave(claude):
         keep_watched(app, claude)
         name = claude.session_id[:8]
         app.note(f"session {name} is left running; claude-mpm stop {name} ends it")
-    else:
-        claude.stop()
 
 
 def keep_watched(app: App, claude: MPMOrchestrator) -> None:

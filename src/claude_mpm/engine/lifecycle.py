@@ -69,12 +69,21 @@ class Lifecycle:
     def begin_stop(self) -> bool:
         """Become the one who ends the session; return False where another is, or was."""
         with self._lock:
-            if self.ends:
+            if self.ends and not self._given_up:
                 return False
             self.phase = Phase.STOPPING
             self._stopper = threading.current_thread()
             self._notify()
             return True
+
+    @property
+    def _given_up(self) -> bool:
+        return self.phase is Phase.STOPPING and self._stopper is None
+
+    def give_up_stop(self) -> None:
+        """Note that the one who ends the session was interrupted; another may go on with it."""
+        with self._lock:
+            self._stopper = None
 
     def finish_stop(self) -> None:
         """Note that Claude has ended."""

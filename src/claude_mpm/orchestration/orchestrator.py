@@ -10,6 +10,7 @@ import msgspec
 
 from claude_mpm.config.framework import FrameworkLoader
 from claude_mpm.engine.handshake import Handshake
+from claude_mpm.engine.lifecycle import Phase
 from claude_mpm.engine.options import make_options
 from claude_mpm.environments.local import Local
 from claude_mpm.errors import LaunchError, MPMError, UsageError
@@ -200,13 +201,18 @@ class MPMOrchestrator(Reading, AsyncFace):
             return
         try:
             self._end_once()
-        finally:
+        except Exception:
             life.finish_stop()
+            raise
+        except BaseException:  # Ctrl-C: another call goes on with it
+            life.give_up_stop()
+            raise
+        life.finish_stop()
 
     def _wait_for_stop(self) -> None:
         """Wait until the one who stops is done, unless that one waits for this thread."""
         life = self._live.life
-        if self._in_reader() or life.is_stopper():
+        if self._in_reader() or life.is_stopper() or life.phase is Phase.DETACHED:
             return
         life.wait_for_stop(10 * self.options.stop_timeout)  # each step of it is bounded
         self._join_reader()  # where it is the one, it closes all when it ends
