@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from claude_mpm.wire import PlainLines, StreamJson, Transcript
 from claude_mpm.wire.events import Assistant, Event, Result, Unknown
 from claude_mpm.wire.framing import Line
+from claude_mpm.wire.stream_json import SentAnswer, SentInterrupt, SentPrompt, decode_sent
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -167,3 +168,27 @@ def test_what_is_broken_in_every_place_costs_a_bounded_time(line: bytes) -> None
     begin = time.process_time()
     decode(line)
     assert time.process_time() - begin < 5
+
+
+WIRE = StreamJson()
+
+
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        (WIRE.prompt("a text", "u1"), SentPrompt("u1", "a text", command=False)),
+        (WIRE.prompt("/compact", "u2", command=True), SentPrompt("u2", "/compact", command=True)),
+        (WIRE.control("r1", "interrupt"), SentInterrupt("r1")),
+        (WIRE.answer("r2", {"behavior": "allow"}), SentAnswer("r2")),
+        (WIRE.refuse("r3", "nobody answers"), SentAnswer("r3")),
+        (WIRE.control("r4", "initialize"), None),
+        (b'{"type": "user", "message": "no object", "uuid": 7}\n', SentPrompt("7", "", True)),
+        (b'{"type": "user", "message": {"content": "of nobody"}}\n', None),
+        (b'{"type": "control_response", "response": []}\n', None),
+        (b'["no object"]\n', None),
+        (b"no JSON\n", None),
+        (b"\n", None),
+    ],
+)
+def test_a_message_to_claude_is_read_as_it_was_written(message: bytes, sent: object) -> None:
+    assert decode_sent(message) == sent

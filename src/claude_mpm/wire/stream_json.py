@@ -39,7 +39,7 @@ _KNOWN = (
     | ControlCancel
     | CommandLifecycle
 )
-VERBATIM = "client_composed"
+_VERBATIM = "client_composed"
 _decode_known = msgspec.json.Decoder(_KNOWN, strict=False).decode
 _encode = msgspec.json.Encoder().encode
 _KINDS: dict[type, str] = {
@@ -117,7 +117,7 @@ class StreamJson:
             "session_id": "",
             "uuid": uuid,
         }
-        return _line(message if command else {**message, VERBATIM: True})
+        return _line(message if command else {**message, _VERBATIM: True})
 
     def control(self, request_id: str, subtype: str, **fields: Any) -> bytes:
         """Return a control request to Claude, such as `initialize` or `interrupt`."""
@@ -133,6 +133,44 @@ class StreamJson:
         """Return the answer to a control request of Claude's that nobody here knows."""
         body = {"subtype": "error", "request_id": request_id, "error": reason}
         return _line({"type": "control_response", "response": body})
+
+
+class SentPrompt(msgspec.Struct, frozen=True):
+    """A prompt to Claude; the fields are what `StreamJson.prompt` takes."""
+
+    uuid: str
+    text: str
+    command: bool
+
+
+class SentInterrupt(msgspec.Struct, frozen=True):
+    """A control request to Claude to end its turn, by the request's id."""
+
+    request_id: str
+
+
+class SentAnswer(msgspec.Struct, frozen=True):
+    """The answer to a control request of Claude's, by the request's id."""
+
+    request_id: str
+
+
+def decode_sent(message: bytes) -> SentPrompt | SentInterrupt | SentAnswer | None:
+    """Return what a message to Claude is, whoever wrote it; None where it is none of these."""
+    try:
+        fields = msgspec.json.decode(message)
+    except NOT_JSON:
+        return None
+    match fields:
+        case {"type": "user", "uuid": uuid} if uuid:
+            content = fields.get("message")
+            text = str(content.get("content", "")) if isinstance(content, dict) else ""
+            return SentPrompt(str(uuid), text, command=not fields.get(_VERBATIM))
+        case {"type": "control_request", "request": {"subtype": "interrupt"}}:
+            return SentInterrupt(str(fields.get("request_id")))
+        case {"type": "control_response", "response": {**answer}} if answer:
+            return SentAnswer(str(answer.get("request_id")))
+    return None
 
 
 def _line(message: dict[str, Any]) -> bytes:
