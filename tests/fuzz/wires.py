@@ -9,6 +9,8 @@ from judging import Target
 from samples import JSON_TOKENS, PLAIN_TEXT, STREAM_JSON, TRANSCRIPT
 
 from claude_mpm.processors.delegations import DelegationProcessor
+from claude_mpm.processors.plain_lines import PlainLinesProcessor
+from claude_mpm.processors.tickets.finder import DEFAULT_MARKERS
 from claude_mpm.processors.tickets.processor import TicketProcessor
 from claude_mpm.processors.transcript_turns import TranscriptTurns
 from claude_mpm.processors.usage import UsageProcessor
@@ -76,14 +78,15 @@ def _events(wire: str, lines: list[Line]) -> list[Event]:
 
 def _process(wire: str, events: list[Event]) -> list[Event]:
     turns = TranscriptTurns("s") if wire == "transcript" else UsageProcessor("s")
-    processors = (turns, DelegationProcessor("s"), TicketProcessor("s"))
+    lines = PlainLinesProcessor("s", DEFAULT_MARKERS)
+    processors = (turns, DelegationProcessor("s"), TicketProcessor("s"), lines)
     assembler, found = LineAssembler(), []
     for event in events:
         assert all("\n" not in line for line in assembler.feed(event)), "a line of two lines"
         reported_error(event)
         for process in processors:
             found += list(process(event))
-    return [*found, *processors[2].finish()]
+    return [*found, *lines.finish()]
 
 
 def _wire(wire: str, data: bytes) -> None:

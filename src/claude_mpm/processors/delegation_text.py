@@ -26,13 +26,18 @@ class FoundDelegation:
     task: str
 
 
+def may_announce(text: str) -> bool:
+    """Return whether lines can announce a delegation at all: cheap, for the many that do not."""
+    return _PHRASE in text
+
+
 def find_delegation(line: str) -> FoundDelegation | None:
     """Return the delegation that one line of prose announces: `Delegating to <agent>: <task>`.
 
     It counts at the start of the line only, also in bold, behind an arrow or as a list item. A
     line of a code block looks the same: use `DelegationFinder` where the lines around are known.
     """
-    if _PHRASE not in line[:80]:
+    if not may_announce(line[:80]):
         return None
     match = _LINE.match(line)
     if match is None:
@@ -51,10 +56,6 @@ class DelegationFinder:
 
     def __init__(self) -> None:
         self._blocks = BlockTracker()
-
-    def skips(self, text: str) -> bool:
-        """Return whether the next lines contain nothing, and need not be fed."""
-        return _PHRASE not in text and self._blocks.is_unmoved_by(text)
 
     def feed(self, line: str) -> FoundDelegation | None:
         """Take the next line of a text, and return the delegation that it announces, if any."""

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.patterns import lazy_pattern
-from claude_mpm.processors.delegation_text import DelegationFinder
 from claude_mpm.processors.dispatch import ByKind, derived
 from claude_mpm.processors.identities import Identities
 from claude_mpm.processors.validated_numbers import amount, time_of
 from claude_mpm.records import NATIVE_PREFIX, Delegation
-from claude_mpm.wire.plain_text import in_pieces
 from claude_mpm.wire.text_lines import result_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from claude_mpm.processors.delegation_text import FoundDelegation
     from claude_mpm.wire.events import Event
 
 AGENT_TOOLS = frozenset({"Task", "Agent"})
@@ -40,7 +39,6 @@ class DelegationProcessor(ByKind):
 
     def __init__(self, session: str, known: Iterable[Delegation] = ()) -> None:
         self._session = session
-        self._phrases = DelegationFinder()
         before = list(known)
         self._calls_known = Identities(delegation.key for delegation in before)
         self._running = {
@@ -53,7 +51,6 @@ class DelegationProcessor(ByKind):
             "assistant": self._assistant,
             "user": self._user,
             "system": self._system,
-            "text": self._lines,
             "unknown": self._unknown,
         }.get(kind)
 
@@ -80,11 +77,6 @@ class DelegationProcessor(ByKind):
         if event.type != "queue-operation" or not self._running:
             return ()
         return self._report(event, str(event.data.fields.get("content") or ""))
-
-    def _lines(self, event: Event) -> Iterable[Event]:
-        if self._phrases.skips(event.data.text):
-            return ()
-        return (delegation for line in in_pieces(event, 1) for delegation in self._phrase(line))
 
     def _calls(self, event: Event) -> Iterator[Event]:
         for block in event.data.message.blocks:
@@ -151,22 +143,6 @@ class DelegationProcessor(ByKind):
             result = fields.get("result") or fields.get("summary", "")
             yield self._end(delegation, _ENDS[fields["status"]], result, seconds, event)
 
-    def _phrase(self, event: Event) -> Iterator[Event]:
-        phrase = self._phrases.feed(event.data.text)
-        if phrase is None:
-            return
-        identity = f"{self._session}\0{phrase.agent}\0{phrase.task}"
-        announced = Delegation(
-            key=f"text_{hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()}",
-            session=self._session,
-            agent=phrase.agent,
-            description=phrase.task,
-            state="announced",
-            source="text",
-            offset=event.offset,
-        )
-        yield derived(event, "delegation", announced)
-
     def _end(
         self, delegation: Delegation, state: str, result: str, duration: float | None, event: Event
     ) -> Event:
@@ -177,6 +153,27 @@ class DelegationProcessor(ByKind):
     def _update(self, delegation: Delegation, event: Event) -> Event:
         self._running[delegation.key] = delegation
         return derived(event, "delegation", delegation)
+
+
+def announcement(session: str, phrase: FoundDelegation, event: Event) -> Event:
+    """Return the event of a delegation that a line of text announces.
+
+    Args:
+        session: the session's id.
+        phrase: what it announces.
+        event: the line.
+    """
+    identity = f"{session}\0{phrase.agent}\0{phrase.task}"
+    announced = Delegation(
+        key=f"text_{hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()}",
+        session=session,
+        agent=phrase.agent,
+        description=phrase.task,
+        state="announced",
+        source="text",
+        offset=event.offset,
+    )
+    return derived(event, "delegation", announced)
 
 
 def _failure(text: str) -> str:

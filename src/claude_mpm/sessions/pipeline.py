@@ -52,25 +52,29 @@ def built_in_processors(
         _turn_processor(meta, folder, turns, start),
         DelegationProcessor(session, made),
     ]
-    if tickets:
-        # Its patterns take time to compile, and by now Claude is starting beside us.
-        from claude_mpm.processors.tickets.processor import TicketProcessor
+    # Here, since Claude is starting beside us by now.
+    from claude_mpm.processors.tickets.processor import TicketProcessor, all_markers
 
+    if meta.wire == PlainLines.name:
+        from claude_mpm.processors.plain_lines import PlainLinesProcessor
+
+        lines = PlainLinesProcessor(session, all_markers(markers) if tickets else {})
+        if start:
+            _remember(lines, folder, start)
+        processors.append(lines)
+    elif tickets:
         processors.append(TicketProcessor(session, markers))
-    if start and meta.wire == PlainLines.name:
-        _remember(processors, folder, start)
     return [Redacted(processors, redactor_of(folder, meta))]
 
 
-def _remember(processors: Sequence[Processor], folder: SessionFolder, start: int) -> None:
-    """Bring processors of text to an offset: a block of code may be open there, or a ticket."""
+def _remember(process: Processor, folder: SessionFolder, start: int) -> None:
+    """Bring a processor of text to an offset: a block of code may be open there, or a ticket."""
     wire, framer = PlainLines(), LineFramer(together=True)
     with open(folder.journal.open(), "rb") as journal:
         while chunk := journal.read(min(LARGE_CHUNK, start - journal.tell())):
             for line in framer.feed(chunk):
                 for event in wire.decode(line):
-                    for process in processors:
-                        list(process(event))
+                    list(process(event))
 
 
 def _turn_processor(

@@ -22,7 +22,7 @@ from claude_mpm.processors.tickets.state import (
 from claude_mpm.processors.tickets.title import clean_title, priority_of, split_severity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DEFAULT_MARKERS: Mapping[str, str] = MappingProxyType(
     {
@@ -104,11 +104,13 @@ class _Scanner:
         self._blocks = BlockTracker()
         self._pending: _Pending | None = None
         self._number = -1
+        self.in_block = False
 
     def feed(self, line: str) -> list[FoundTicket]:
         self._number += 1
         line = line.rstrip("\r\n")
-        if len(line) > _LONGEST_LINE or self._blocks.feed(line):
+        self.in_block = self._blocks.feed(line)
+        if self.in_block or len(line) > _LONGEST_LINE:
             return self.flush()
         tickets, opening = self._tickets_of(line)
         if tickets:
@@ -119,12 +121,12 @@ class _Scanner:
             return []
         return self.flush()
 
-    def skips(self, text: str, lines: int) -> bool:
+    def skips(self, text: str, lines: Sequence[str]) -> bool:
         if self._pending is not None or self._pattern.may_match(text):
             return False
-        if not self._blocks.is_unmoved_by(text):
+        if not self._blocks.is_unmoved_by(text, lines):
             return False
-        self._number += lines
+        self._number += len(lines)
         return True
 
     def flush(self) -> list[FoundTicket]:
@@ -192,12 +194,17 @@ class TicketFinder:
         """
         return self._scanner.feed(line)
 
-    def skips(self, text: str, lines: int) -> bool:
+    @property
+    def in_block(self) -> bool:
+        """Whether the line that was fed last is something else than prose, such as code."""
+        return self._scanner.in_block
+
+    def skips(self, text: str, lines: Sequence[str]) -> bool:
         """Skip the next lines if they contain nothing; else return False, for `feed`.
 
         Args:
-            text: the lines.
-            lines: how many they are.
+            text: the whole text.
+            lines: the same text, line by line.
         """
         return self._scanner.skips(text, lines)
 

@@ -9,7 +9,7 @@ from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets.state import names_a_section, section_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 Span = tuple[int, int]
 
@@ -104,8 +104,8 @@ class BlockTracker:
         """What the heading or the label above the line says of the work below it."""
         return self._label or self._heading
 
-    def is_unmoved_by(self, text: str) -> bool:
-        """Return whether we are in no block, and `text`, of any number of lines, begins none."""
+    def is_unmoved_by(self, text: str, lines: Sequence[str]) -> bool:
+        """Return whether we are in no block, and the lines of `text` begin none."""
         if self._in_diff or self._in_table or self._in_result or self._fences.inside:
             return False
         if self._comment or self._label:
@@ -114,10 +114,8 @@ class BlockTracker:
         for sign, whole in _BLOCK_SIGNS:
             if sign in text and whole in text:
                 return False
-        if len(text) > _LONGEST_LABEL and "\n" not in text:
-            return True
         # Most lines are too long for a label, and a call for each would take as long as all else.
-        short = [line for line in text.split("\n") if len(line) <= _LONGEST_LABEL]
+        short = [line for line in lines if len(line) <= _LONGEST_LABEL]
         return not any(map(_label_of, short))
 
     def feed(self, line: str) -> bool:
