@@ -38,11 +38,16 @@ class Stage:
         configuration = tmp_path / "configuration"
         self.transcript = configuration / "projects" / "-work" / f"{OWN}.jsonl"
         self.transcript.parent.mkdir(parents=True)
-        self.complaints: list[str] = []
         self.typer = PromptTyper(60.0, "s1")
         copier = TranscriptCopier(self.folder, configuration, OWN)
-        self.writer = JournalWriter(copier, self.typer, self.complaints.append)
+        self.writer = JournalWriter(copier, self.typer, self.folder.host_errors)
         self.now = self.shown = 1.0
+
+    @property
+    def complaints(self) -> list[str]:
+        """What was written to the host's standard error."""
+        errors = self.folder.host_errors
+        return errors.read().decode().splitlines() if errors.exists() else []
 
     def puts(self, text: str, uuid: str) -> None:
         message = {"type": "user", "uuid": uuid, "message": {"content": text}}
@@ -276,7 +281,7 @@ def test_a_host_that_was_killed_while_it_read_again_repeats_nothing(
     monkeypatch.undo()
     stage.folder.end_torn_line()
     after = TranscriptCopier(stage.folder, tmp_path / "configuration", OWN)
-    JournalWriter(after, PromptTyper(), stage.complaints.append).write_new(IDLE, 2.0)
+    JournalWriter(after, PromptTyper(), stage.folder.host_errors).write_new(IDLE, 2.0)
     wire = Transcript()
     lines = LineFramer().feed(stage.folder.journal.path.read_bytes())
     users = [e.data.uuid for line in lines for e in wire.decode(line) if e.kind == "user"]
@@ -291,7 +296,7 @@ def test_what_other_sessions_wrote_is_not_read_when_their_transcript_is_rewritte
     other.write_text("".join(json.dumps(_user("theirs", f"t{n}")) + "\n" for n in range(9)))
     copier = TranscriptCopier(stage.folder, tmp_path / "configuration", OWN)
     copier.follow(other.stem)
-    writer = JournalWriter(copier, stage.typer, stage.complaints.append)
+    writer = JournalWriter(copier, stage.typer, stage.folder.host_errors)
     activity = ClaudeStatus(session_id=other.stem, status="idle")
     writer.write_new(activity, 1.0)
     other.write_text("".join(json.dumps(_user("theirs", f"t{n}")) + "\n" for n in range(4)))

@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 from abc import ABC, abstractmethod
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.environments.host_command import host_command
-from claude_mpm.environments.process import AdoptedHost
+from claude_mpm.environments.process import HostInPlace
 from claude_mpm.environments.variables import carried
 from claude_mpm.errors import LaunchError, SettingsError
 from claude_mpm.link.answer import MarkedOutput, last_line
@@ -174,7 +173,7 @@ class Environment(ABC):
             from claude_mpm.environments.linked import LinkedHost
 
             return LinkedHost(folder)
-        return AdoptedHost(folder, partial(self.signal_in, folder))
+        return HostInPlace(folder, self)
 
     def rejoin(self, folder: SessionFolder, timeout: float) -> None:
         """Ensure that the process between the folder and the place, if any, is running.

@@ -51,7 +51,7 @@ class ContainerHost(AdoptedHost):
     """
 
     def __init__(self, folder: SessionFolder, engine: Engine, container: str) -> None:
-        super().__init__(folder, lambda pid, signum: engine.signal(container, pid, signum))
+        super().__init__(folder)
         self._engine = engine
         self._container = container
 
@@ -65,6 +65,9 @@ class ContainerHost(AdoptedHost):
         """End the container at once, with all that is in it."""
         if self.poll() is None:
             self._engine.quietly("kill", self._container)
+
+    def _signal(self, pid: int, signum: int) -> None:
+        self._engine.signal(self._container, pid, signum)
 
     def _is_dead(self) -> bool:
         if self._folder.alive.exists():

@@ -197,7 +197,7 @@ class LinkedHost(AdoptedHost):
     """
 
     def __init__(self, folder: SessionFolder) -> None:
-        super().__init__(folder, self._signal_link)
+        super().__init__(folder)
         self._deaths = 0
         if not is_linked(folder):
             self._start_link()
@@ -245,7 +245,7 @@ class LinkedHost(AdoptedHost):
         if self.returncode is None and self._folder.exit_status() is None:
             self.returncode = _KILLED
 
-    def _signal_link(self, pid: int, signum: int) -> None:
+    def _signal(self, pid: int, signum: int) -> None:
         if is_linked(self._folder):  # else the number is another process's by now
             with suppress(ProcessLookupError):
                 os.kill(pid, signum)

@@ -5,34 +5,31 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from typing import IO, TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import IO, TYPE_CHECKING, Protocol
 
 from claude_mpm.journal.folder_watch import subscribe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from claude_mpm.journal.layout import SessionFolder
 
 _LIVENESS_INTERVAL = 0.5
 _KILLED = -9
 
 
-class AdoptedHost:
+class AdoptedHost(ABC):
     """The process of a session that was started elsewhere, for as long as it runs.
 
     Args:
         folder: the session's.
-        send: sends a process of the place a signal.
     """
 
     stdin: IO[str] | None = None
     stdout: IO[str] | None = None
     stderr: IO[str] | None = None
 
-    def __init__(self, folder: SessionFolder, send: Callable[[int, int], None]) -> None:
+    def __init__(self, folder: SessionFolder) -> None:
         self._folder = folder
-        self._send = send
         self.args = ["claude"]
         self.returncode: int | None = None
 
@@ -70,7 +67,11 @@ class AdoptedHost:
     def send_signal(self, signum: int) -> None:
         """Send the host a signal."""
         if self.pid and self.poll() is None:
-            self._send(self.pid, signum)
+            self._signal(self.pid, signum)
+
+    @abstractmethod
+    def _signal(self, pid: int, signum: int) -> None:
+        """Send a process of the place a signal."""
 
     def terminate(self) -> None:
         """Ask the host to end Claude and itself."""
@@ -79,3 +80,26 @@ class AdoptedHost:
     def kill(self) -> None:
         """End the host at once."""
         self.send_signal(signal.SIGKILL)
+
+
+class Signalling(Protocol):
+    """The place of a session, as far as it sends signals there."""
+
+    def signal_in(self, folder: SessionFolder, pid: int, signum: int) -> None:
+        """Send a signal to a process of one session."""
+
+
+class HostInPlace(AdoptedHost):
+    """A host that the place itself sends its signals to.
+
+    Args:
+        folder: the session's.
+        place: where it runs.
+    """
+
+    def __init__(self, folder: SessionFolder, place: Signalling) -> None:
+        super().__init__(folder)
+        self._place = place
+
+    def _signal(self, pid: int, signum: int) -> None:
+        self._place.signal_in(self._folder, pid, signum)

@@ -92,9 +92,7 @@ class Host:
         self._signals = signals
         self._selector = selectors.DefaultSelector()
         self._modes = Modes()
-        self._screens = Screens(
-            socket_path(folder.path), self._selector, self._modes.enable_sequences
-        )
+        self._screens = Screens(socket_path(folder.path), self._selector, self._modes)
         self._fifos = Fifos(folder)
         self._inbox = Inbox(folder)
         self._linger = Linger(folder, spec.linger, spec.linger_limit)
@@ -105,9 +103,7 @@ class Host:
         self._typer = PromptTyper(
             spec.first_event_timeout, folder.path.name, is_claude=bool(spec.conversation)
         )
-        self._writer = JournalWriter(
-            copier, self._typer, lambda message: _log_error(folder, message)
-        )
+        self._writer = JournalWriter(copier, self._typer, folder.host_errors)
         self._claude_status = ClaudeStatus()
         self._program: Program
         self._ready = False

@@ -17,8 +17,7 @@ from claude_mpm.terminal.claude_config import BUSY, DIALOG, IDLE, WAITING
 from claude_mpm.terminal.prompt_typer import lifecycle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from claude_mpm.journal.exchange import ExchangeFile
     from claude_mpm.terminal.claude_config import ClaudeStatus
     from claude_mpm.terminal.prompt_typer import PromptTyper
     from claude_mpm.terminal.transcript_copier import TranscriptChunk, TranscriptCopier
@@ -34,15 +33,13 @@ class JournalWriter:
     Args:
         copier: copies the transcripts.
         typer: knows which prompts were typed, and has notes for the journal.
-        log_error: called with an error message.
+        errors: where an error is written, once.
     """
 
-    def __init__(
-        self, copier: TranscriptCopier, typer: PromptTyper, log_error: Callable[[str], None]
-    ) -> None:
+    def __init__(self, copier: TranscriptCopier, typer: PromptTyper, errors: ExchangeFile) -> None:
         self._copier = copier
         self._typer = typer
-        self._log_error = log_error
+        self._errors = errors
         self._unwritten: list[dict[str, str]] = []
         self._status: ClaudeStatus | None = None
         self._reported_state = ""
@@ -118,6 +115,9 @@ class JournalWriter:
                 "session_id": status.session_id,
             }
         )
+
+    def _log_error(self, message: str) -> None:
+        self._errors.append(f"{message}\n".encode())
 
     def _write_notes(self) -> None:
         for message in self._copier.rewritten:

@@ -24,8 +24,9 @@ from claude_mpm.terminal.frames import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from claude_mpm.terminal.modes import Modes
 
 _CHUNK = 1 << 16
 _MAX_UNSENT = 4 << 20  # bytes that a screen may leave unread before it is disconnected
@@ -79,22 +80,20 @@ class Screens:
     Args:
         path: of the socket.
         selector: the host's; it calls the methods that read and write.
-        mode_sequences: returns the sequences that set the program's modes on a new screen.
+        modes: those of the program, which are set on a new screen.
 
     Attributes:
         typed: bytes from the screens; the host clears it once it has passed them on.
         continued: whether a screen asks to continue a stopped program.
     """
 
-    def __init__(
-        self, path: str, selector: selectors.BaseSelector, mode_sequences: Callable[[], bytes]
-    ) -> None:
+    def __init__(self, path: str, selector: selectors.BaseSelector, modes: Modes) -> None:
         self.path = path
         self.typed = bytearray()
         self.continued = False
         self._joined = False
         self._selector = selector
-        self._mode_sequences = mode_sequences
+        self._modes = modes
         self._screens: list[Screen] = []
         with suppress(FileNotFoundError):
             os.unlink(path)  # noqa: PTH108 -- of a host that was killed
@@ -188,7 +187,7 @@ class Screens:
         elif kind == RESIZED:
             if screen.size is None:
                 self._joined = True
-                self._send(screen, frame(DATA, self._mode_sequences()))
+                self._send(screen, frame(DATA, self._modes.enable_sequences()))
             screen.resize(read_size(data))
         elif kind == CONTINUED:
             self.continued = True

@@ -78,12 +78,13 @@ class CutProxy:
             except OSError:
                 client.close()
                 continue
-            pair = _Pair(client, server, self._allowance(), self._forget)
+            pair = _Pair(self, client, server, self._allowance())
             with self._changed:
                 self._pairs.add(pair)
             pair.start()
 
-    def _forget(self, pair: _Pair, *, was_cut: bool) -> None:
+    def forget(self, pair: _Pair, *, was_cut: bool) -> None:
+        """Called by a pair when it has ended."""
         with self._changed:
             self._pairs.discard(pair)
             self.cuts += was_cut
@@ -94,15 +95,11 @@ class _Pair:
     """One connection through the proxy."""
 
     def __init__(
-        self,
-        client: socket.socket,
-        server: socket.socket,
-        allowance: int | None,
-        on_end: Callable[..., None],
+        self, proxy: CutProxy, client: socket.socket, server: socket.socket, allowance: int | None
     ) -> None:
+        self._proxy = proxy
         self._ends = (client, server)
         self._left = allowance
-        self._on_end = on_end
         self._lock = threading.Lock()
         self._over = False
 
@@ -142,6 +139,6 @@ class _Pair:
                 if was_cut:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
                 end.shutdown(socket.SHUT_RDWR)
-        self._on_end(self, was_cut=was_cut)
+        self._proxy.forget(self, was_cut=was_cut)
         for end in self._ends:
             end.close()

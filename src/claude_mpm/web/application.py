@@ -25,7 +25,7 @@ from claude_mpm.web.guard import LOGIN, Guard
 from claude_mpm.web.rows import read_detail, read_prompts, read_requests
 from claude_mpm.web.steering import Steering
 from claude_mpm.web.streams import JournalStream, fleet_messages
-from claude_mpm.web.tokens import BROWSER_SECONDS, WebToken, WebTokens
+from claude_mpm.web.tokens import BROWSER_SECONDS, Admission, WebToken, WebTokens
 from claude_mpm.web.watches import Watches
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Page:
     async def session_changes(self, request: Request, _: None) -> Response:
         """Stream the rows that change."""
         last = request.headers.get("last-event-id", "")
-        messages = fleet_messages(self.fleet, self._watches, last, self._holds(request))
+        messages = fleet_messages(self.fleet, self._watches, last, self._admission(request))
         return streamed(messages)
 
     async def session(self, request: Request, _: None) -> Any:
@@ -143,7 +143,7 @@ class Page:
         """Stream a journal."""
         last = request.headers.get("last-event-id", "")
         since = int(last) if last.isascii() and last.isdecimal() else number(request, "since")
-        stream = JournalStream(self._folder(request), since or 0, self._holds(request))
+        stream = JournalStream(self._folder(request), since or 0, self._admission(request))
         return streamed(stream.messages(self._watches))
 
     async def journal(self, request: Request, _: None) -> Response:
@@ -273,9 +273,8 @@ class Page:
             raise UnknownSession(f"no session {name[:100]!r} here")
         return folder
 
-    def _holds(self, request: Request) -> Any:
-        token = _token(request)
-        return lambda: token in self._tokens.all()
+    def _admission(self, request: Request) -> Admission:
+        return Admission(self._tokens, _token(request))
 
 
 def _token(request: Request) -> WebToken:

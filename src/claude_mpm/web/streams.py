@@ -13,11 +13,12 @@ from claude_mpm.web.events import views
 from claude_mpm.wire import WIRES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.web.fleet import Fleet
     from claude_mpm.web.models import EventView
+    from claude_mpm.web.tokens import Admission
     from claude_mpm.web.watches import Bell, Watches
     from claude_mpm.wire import Wire
     from claude_mpm.wire.framing import Line
@@ -43,14 +44,14 @@ class JournalStream:
     Args:
         folder: the session.
         since: where to begin, in bytes: 0, or the `end` of an event.
-        may_go_on: whether the reader is still let in.
+        admission: of the reader, who is let in no more when it ends.
 
     Raises:
         UsageError: the journal is shorter.
         StorageError: the record is damaged.
     """
 
-    def __init__(self, folder: SessionFolder, since: int, may_go_on: Callable[[], bool]) -> None:
+    def __init__(self, folder: SessionFolder, since: int, admission: Admission) -> None:
         size = folder.journal.size()
         if not 0 <= since <= size:
             raise UsageError(f"the journal has {size} bytes, and none at {since}")
@@ -58,14 +59,14 @@ class JournalStream:
         self._wire: Wire = WIRES[folder.read_meta().wire]
         self._at = since
         self._cursor: Cursor | None = None
-        self._may_go_on = may_go_on
+        self._admission = admission
 
     async def messages(self, watches: Watches) -> AsyncIterator[bytes]:
         """Yield server-sent events until the server ends, or the reader is let in no more."""
         yield RETRY
         try:
             with watches.watch(self._folder.exchange) as bell:
-                while not watches.over and self._may_go_on():
+                while not watches.over and self._admission.holds():
                     if message := self._next():
                         yield message
                     elif not await self._wait(bell):
@@ -103,20 +104,20 @@ class JournalStream:
 
 
 async def fleet_messages(
-    fleet: Fleet, watches: Watches, last: str, may_go_on: Callable[[], bool]
+    fleet: Fleet, watches: Watches, last: str, admission: Admission
 ) -> AsyncIterator[bytes]:
     """Yield the rows that changed since a reader's last id, and then as they change.
 
     Args:
         last: the id of the last message that the reader had; empty for all rows.
-        may_go_on: whether the reader is still let in.
+        admission: of the reader, who is let in no more when it ends.
     """
     boot, _, seen = last.partition(".")
     version = int(seen) if boot == _BOOT and seen.isdecimal() else -1
     yield RETRY
     with watches.plain() as bell, fleet.heard_by(bell):
         complete = None
-        while not watches.over and may_go_on():
+        while not watches.over and admission.holds():
             if fleet.version > version or fleet.complete is not complete:
                 rows, gone = fleet.changes(version)
                 data = {

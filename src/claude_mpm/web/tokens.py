@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
@@ -55,6 +55,26 @@ class WebToken(msgspec.Struct, frozen=True, kw_only=True):
     def is_browser(self) -> bool:
         """Whether it counts only as a cookie, and with the browser's second secret."""
         return bool(self.key_sha256)
+
+
+class Admission(NamedTuple):
+    """That somebody was let in by a token.
+
+    Args:
+        tokens: those that there are.
+        token: the one that was shown.
+    """
+
+    tokens: WebTokens
+    token: WebToken
+
+    def holds(self) -> bool:
+        """Return whether the token is still valid.
+
+        Raises:
+            StorageError: the file of the tokens is damaged, or can be read by others.
+        """
+        return self.token in self.tokens.all()
 
 
 class _Link(msgspec.Struct, frozen=True):
