@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from claude_mpm.processors.tickets import words
 from claude_mpm.processors.tickets.finder import TicketFinder
+from claude_mpm.processors.tickets.state import LONGEST_PHRASE, phrases
 
 DONE = {
     "a field below": "BUG: it crashes\nStatus: fixed\n",
@@ -33,6 +35,10 @@ DONE = {
     "a heading of defects": "## Behobene Fehler\n- BUG: Absturz beim Start\n",
     "a label of defects": "Errores corregidos:\n- BUG: se cierra al imprimir\n",
     "a line of defects": "已修复的问题\n- BUG: 窗口无法缩小\n",
+    "a line over a list": "Pendente\n- nada\n\nConcluído\n- TODO: migrar o banco\n",
+    "a line over a list, in Chinese": "已完成\n- TODO: 购买服务器\n",
+    "a line in bold": "**Fixed issues**\n\n- BUG: it crashes\n",
+    "an underlined heading": "Abgeschlossen\n-------------\nTODO: Vertrag\nTODO: Strom\n",
     "a label with a time": "Resolved this week:\n- TODO: write tests\n",
     "a heading of a changelog": "### Added\n- FEATURE: dark mode\n",
     "behind a comma, with a version": "BUG: Absturz beim Start, behoben in 4.1",
@@ -114,9 +120,18 @@ OPEN = {
     "Done:\n- this\n\nOpen:\n- TODO: that other thing": "that other thing",
     "  Fixed:\n  - BUG: it leaks\n\n  Open:\n  - TODO: tell the users": "tell the users",
     "Done.\n\n- TODO: tell the users": "tell the users",
+    "BUG: fixed\n- TODO: tell the users": "tell the users",
+    "- done\n- TODO: tell the users": "tell the users",
+    "Done\n====\nTODO: a\n\nOpen\n====\nTODO: tell the users": "tell the users",
+    "## Done\n- TODO: a\n---\n- TODO: b\n\nNext\n---\nTODO: tell the users": "tell the users",
     "## Fixed bugs\n- TODO: tell the users": "tell the users",
     "Feature: Export as CSV\n  with all columns\n\nText": "Export as CSV",
 }
+
+
+def test_no_phrase_of_the_table_is_longer_than_is_looked_for() -> None:
+    tables = [name for name in vars(words) if name.isupper()]
+    assert max(len(phrase) for name in tables for phrase in phrases(name)) <= LONGEST_PHRASE
 
 
 @pytest.mark.parametrize("text", [*DONE.values(), *NOTHING], ids=[*DONE, *NOTHING])

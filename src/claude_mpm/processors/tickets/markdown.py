@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from claude_mpm.patterns import lazy_pattern
-from claude_mpm.processors.tickets.state import names_a_section, section_of
+from claude_mpm.processors.tickets.state import may_be_section, section_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,9 +27,9 @@ _LONGEST_CODE_SIGN = 16
 _CLOSING_QUOTE = {'"': '"', "“": "”", "«": "»", "「": "」", "『": "』"}
 _QUOTE = lazy_pattern(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+>")
 _HEADING = lazy_pattern(r" {0,3}#{1,6}[ \t]")
-# A line that may be a label over what is done: "Fixed:".
 _COLONS = frozenset(":：")
-_LONGEST_LABEL = 60
+_UNDERLINE = lazy_pattern(r" {0,3}(?:-{3,}|={3,})\s*")
+_LONGEST_LABEL = 60  # characters
 _LIST_ITEM = lazy_pattern(r"[-*+•◦▪–]\s|\d{1,3}[.)]\s|[☐☑☒✓✔✅]|\[[ xX]\]\s")
 # Comments of code and of Markdown that go over several lines: how they begin, how they end.
 _COMMENTS = {"/*": "*/", "<!--": "-->", "{-": "-}", "--[[": "]]", '"""': '"""', "'''": "'''"}
@@ -37,42 +37,11 @@ _COMMENTS = {"/*": "*/", "<!--": "-->", "{-": "-}", "--[[": "]]", '"""': '"""', 
 _CALL = lazy_pattern(
     r"[⏺●]\s+(?:[\w.-]+ - [\w.-]+ \(MCP\)|[A-Z][\w.:-]*)\((?![^()\n]{0,80}\)\s?[:：])"
 )
-_RESULT_SIGN = "⎿"
 _BOXES = frozenset("│┃║╭╰┌└├┏┗╔╚")
-_OPENING_SIGNS = _BOXES | {_RESULT_SIGN, "⏺", "●", *(begin[0] for begin in _COMMENTS)}
+_OPENING_SIGNS = _BOXES | {"⎿", "⏺", "●", *(begin[0] for begin in _COMMENTS)}
 _RESULT_INDENT = 3
-
-
-class FenceTracker:
-    """Tells line by line whether text is inside a fenced code block."""
-
-    def __init__(self) -> None:
-        self._fence = ""
-
-    @property
-    def inside(self) -> bool:
-        """Whether a fence is open."""
-        return bool(self._fence)
-
-    def feed(self, line: str) -> bool:
-        """Return whether `line` (without its line break) is code or a fence of code.
-
-        A fence of any indentation counts, also behind a list sign; an unclosed one lasts to the
-        end. A closing fence has the sign of the opening one and at least its length.
-        """
-        if "```" not in line and "~~~" not in line:
-            return bool(self._fence)
-        if self._fence:
-            end = _FENCE_END.fullmatch(line)
-            if end and end[1].startswith(self._fence):
-                self._fence = ""
-            return True
-        start = _FENCE.match(line)
-        if start is None or (start[1][0] == "`" and "`" in start[2]):
-            return False
-        self._fence = start[1]
-        return True
-
+_DIFF = ("@@ ", "diff --git ")
+_DIFF_LINES = ("@@ ", "+", "-", " ", "\\", "diff ", "index ")
 
 # Without any of these, lines begin and end no block. A single sign is looked for far faster.
 _BLOCK_SIGNS = (
@@ -83,32 +52,24 @@ _BLOCK_SIGNS = (
 
 
 class BlockTracker:
-    """Tells line by line whether text is code, a quotation, a diff, a table or a copied screen.
-
-    Attributes:
-        section: what the heading or label above says, as `section_of` has it.
-    """
+    """Tells line by line whether text is code, a quotation, a diff, a table or a copied screen."""
 
     def __init__(self) -> None:
-        self._fences = FenceTracker()
-        self._in_diff = False
-        self._in_table = False
-        self._in_result = False
-        self._comment = ""
+        self._block = ""  # which kind of block the last line was part of
+        self._end = ""  # what closes it, if it is a fence or a comment
+        self._above = ""  # the last line of prose
         self._heading = ""
         self._label = ""
         self._label_indent = 0
 
     @property
     def section(self) -> str:
-        """What the heading or the label above the line says of the work below it."""
+        """What the heading or label above says of the work below it, as `section_of` has it."""
         return self._label or self._heading
 
     def is_unmoved_by(self, text: str, lines: Sequence[str]) -> bool:
         """Return whether we are in no block, and the lines of `text` begin none."""
-        if self._in_diff or self._in_table or self._in_result or self._fences.inside:
-            return False
-        if self._comment or self._label:
+        if self._block or self.section:
             return False
         # A loop is twice as fast as all() here.
         for sign, whole in _BLOCK_SIGNS:
@@ -121,69 +82,80 @@ class BlockTracker:
     def feed(self, line: str) -> bool:
         """Return whether `line` (without its line break) is something else than prose."""
         text = line.lstrip()
-        if (self._in_result or self._comment or text[:1] in _OPENING_SIGNS) and (
-            not self._fences.inside and (self._is_screen(line, text) or self._is_comment(text))
-        ):
+        if self._block and self._goes_on(line, text):
             return True
-        if self._fences.feed(line):
+        self._block = self._begun_by(line, text)
+        if self._block:
             return True
-        if self._in_diff or line.startswith(("@@ ", "diff --git ")):
-            self._in_diff = line.startswith(("@@ ", "+", "-", " ", "\\", "diff ", "index "))
-            if self._in_diff:
-                return True
-        if "|" in line or self._in_table:
-            if _is_table_rule(line):
-                self._in_table = True
-            self._in_table = self._in_table and "|" in line
-            if self._in_table or line.lstrip()[:1] == "|":
-                return True
-        self._note_section(line)
+        self._note_section(line, text)
         return ">" in line[:80] and _QUOTE.match(line) is not None
 
-    def _is_screen(self, line: str, text: str) -> bool:
-        """Return whether `line` is of a copied screen: the call or result of a tool, a box."""
-        if text.startswith(_RESULT_SIGN) or _CALL.match(text):
-            self._in_result = True
-        elif self._in_result and text and len(line) - len(text) < _RESULT_INDENT:
-            self._in_result = False
-        return self._in_result or text[:1] in _BOXES
+    def _goes_on(self, line: str, text: str) -> bool:
+        """Return whether the open block contains `line`, and note where it closes the block."""
+        if self._block == "result":
+            return not text or len(line) - len(text) >= _RESULT_INDENT
+        if self._block == "diff":
+            return line.startswith(_DIFF_LINES)
+        if self._block == "fence":
+            closing = _FENCE_END.fullmatch(line)
+            closes = closing is not None and closing[1].startswith(self._end)
+        elif self._block == "comment":
+            closes = self._end in text
+        else:
+            return self._block == "table" and "|" in line
+        self._block = "" if closes else self._block
+        return True
 
-    def _is_comment(self, text: str) -> bool:
-        """Return whether a line is part of a comment that goes over several lines."""
-        if self._comment:
-            if self._comment in text:
-                self._comment = ""
-            return True
-        for begin, end in _COMMENTS.items():
-            if text.startswith(begin) and end not in text[len(begin) :]:
-                self._comment = end
-                return True
-        return False
+    def _begun_by(self, line: str, text: str) -> str:
+        """Return which kind of block `line` begins or, as a box or a row, is; "" for prose.
 
-    def _note_section(self, line: str) -> None:
-        if line[:4].lstrip()[:1] == "#" and _HEADING.match(line):
-            self._heading, self._label = section_of(line.lstrip(" #"), heading=True), ""
-            return
-        text = line.lstrip()
+        A fence of any indentation counts, also behind a list sign; an unclosed one lasts to the
+        end. A closing fence has the sign of the opening one and at least its length.
+        """
+        if text[:1] in _OPENING_SIGNS:
+            if text[0] == "⎿" or _CALL.match(text):
+                return "result"
+            if text[0] in _BOXES:
+                return "box"
+            for begin, end in _COMMENTS.items():
+                if text.startswith(begin) and end not in text[len(begin) :]:
+                    self._end = end
+                    return "comment"
+        fence = _FENCE.match(line) if "```" in line or "~~~" in line else None
+        if fence and (fence[1][0] == "~" or "`" not in fence[2]):
+            self._end = fence[1]
+            return "fence"
+        if line.startswith(_DIFF):
+            return "diff"
+        if "|" not in line:
+            return ""
+        is_rule = "--" in line and not line.strip(" \t|:-")
+        return "table" if is_rule else "row" * (text[0] == "|")
+
+    def _note_section(self, line: str, text: str) -> None:
+        """Note the heading or label that a line of prose is, and where the label above ends."""
+        above, self._above = self._above, text
         indent = len(line) - len(text)
-        if self._label and text and indent <= self._label_indent and not _LIST_ITEM.match(text):
-            self._label = ""
-        if label := _label_of(line):
+        if text[:1] == "#" and _HEADING.match(line):
+            self._heading, self._label = section_of(text.lstrip(" #"), heading=True), ""
+        elif above and _UNDERLINE.fullmatch(line) and not _LIST_ITEM.match(above):
+            self._heading, self._label = section_of(above, heading=True), ""
+        elif label := _label_of(line):
             self._label, self._label_indent = label, indent
+        elif text and indent <= self._label_indent and not _LIST_ITEM.match(text):
+            self._label = ""
 
 
 def _label_of(line: str) -> str:
-    """Return what a line says of the work below it, where it is a label: "Fixed:"."""
-    if len(line) > _LONGEST_LABEL:
+    """Return what a line says of the work below it, where it is a label: "Fixed:", "Erledigt"."""
+    if len(line) > _LONGEST_LABEL or not may_be_section(line):
         return ""
-    text = line.rstrip("*_ \t\r")
-    if text[-1:] in _COLONS and text:
-        return section_of(text[:-1], heading=False)
-    return "defects done" if names_a_section(line) else ""
-
-
-def _is_table_rule(line: str) -> bool:
-    return "--" in line and "|" in line and not line.strip(" \t|:-")
+    text = line.strip(" \t\r*_")
+    if text[-1:] in _COLONS:
+        return section_of(text, heading=False)
+    if text[-1:] in ".!" or ":" in text or "：" in text or _LIST_ITEM.match(text):
+        return ""
+    return section_of(text, heading=False)
 
 
 def protected_spans(line: str) -> Iterator[Span]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from claude_mpm.patterns import lazy_pattern
-from claude_mpm.processors.tickets import words
 from claude_mpm.processors.tickets.markdown import EMOJI
-from claude_mpm.processors.tickets.state import CHECK_SIGNS, word_set
+from claude_mpm.processors.tickets.state import CHECK_SIGNS, phrases
 
 # How far a marker is looked at to the left, in characters; also bounds the work per marker.
 WINDOW = 120
@@ -68,9 +67,6 @@ _EXAMPLE = lazy_pattern(
 )
 _CODE_COMMENT = lazy_pattern(r"(?://+!?|/\*+|<!--|;;|(?<!\w)#+|[;)},]\s*--|\"\"\"|''')\s*$")
 
-_NEGATION, _FINISHED, _MENTION, _LEADING = map(
-    word_set, (words.NEGATION, words.FINISHED, words.MENTION, words.LEADING)
-)
 _MENTION_AFTER = lazy_pattern(
     r"(?:is|are|was|were|and|or|to|comments?|markers?|lines?|items?|entry|entries|tags?"
     r"|prefix(?:es)?|sections?|headers?|blocks?|fields?|columns?|keywords?|format|syntax"
@@ -166,7 +162,7 @@ def is_ticked(line: str) -> bool:
 def opens_anew(title: str) -> bool:
     """Return whether a marker after `title`, with no sign between, begins another ticket."""
     said = title[-WINDOW:].casefold().split()
-    return len(said) > 1 and said[-1] not in _LEADING and not title.endswith(")")
+    return len(said) > 1 and said[-1] not in phrases("LEADING") and not title.endswith(")")
 
 
 def mentions_another(line: str, end: int) -> bool:
@@ -189,12 +185,12 @@ def is_only_mentioned(bare: str, following: str, *, clause_start: bool) -> bool:
     if _EXAMPLE.search(bare[-20:]):
         return True
     last = _CLAUSE_END.split(bare)[-1].casefold().replace("’", "'").split()[-3:]
-    if any(word.endswith("n't") for word in last) or _NEGATION.intersection(last):
+    if any(word.endswith("n't") for word in last) or phrases("NEGATION").intersection(last):
         return True
-    if _FINISHED.intersection(last):
+    if phrases("FINISHED").intersection(last):
         return True
     if clause_start:
         return False
-    if last and last[-1].strip("*_") in _MENTION:
+    if last and last[-1].strip("*_") in phrases("MENTION"):
         return True
     return _MENTION_AFTER.match(following.lstrip()) is not None

@@ -13,8 +13,10 @@ CHECK_SIGNS = "✅✔☑✓"
 
 # Signs that set off the last words of a title: "… — fixed in 1.2", "… → done".
 _SEPARATOR = lazy_pattern(r"\s-{1,3}\s|\s*[—–]\s*|\s*(?:→|=>|->)\s*|[;；]\s*")
-_SENTENCE_END = lazy_pattern(r"[.!?]\s+|[。！？]")
-_IN_BRACKETS = lazy_pattern(r"[(\[（【]([^()\[\]（）【】]{1,200})[)\]）】]")
+_CLAUSE_END = lazy_pattern(r"[.!?,]\s+|[。！？，、]")
+_IN_BRACKETS = r"[(\[（【]([^()\[\]（）【】]{1,200})[)\]）】]"
+_BEGINS_IN_BRACKETS = lazy_pattern(r"[\s*_]*" + _IN_BRACKETS)
+_ENDS_IN_BRACKETS = lazy_pattern(_IN_BRACKETS + "$")
 _CHECKED = lazy_pattern(rf"[\s*_]*(?:[{CHECK_SIGNS}]|\[[xX]\]\s)")
 _ENDS_CHECKED = lazy_pattern(rf"[{CHECK_SIGNS}]\ufe0f?[\s)\]]*$")
 # Chinese and Japanese say it at the end of a word: "已更新", "対応済み".
@@ -42,19 +44,13 @@ _REFERENCES = lazy_pattern(
 _NO_WORDS = lazy_pattern(r"<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|[\W\d_]*|(?:→|[-=]>).*")
 _NOUNS = ("DEFECT", "WORK")
 _SECTION = ("DONE", "DONE_SECTION", *_NOUNS, "BEFORE_DONE", "AFTER_DONE", "BESIDE_SECTION")
-_LONGEST_LABEL = 60  # characters
+LONGEST_PHRASE = 24  # characters; of the whole table
+_SIGNS_OF_LABEL = " \t\r*_#:：()[]0123456789"
 _SIGNS = " \t*_`~!.,;:–—"
 _SIGNS_AT_BEGIN = lazy_pattern(r"^[\W\d_]+")
-_SIGNS_AT_END = lazy_pattern(r"[\W\d_]+$")
 _LETTERS = lazy_pattern(r"[^\W\d_]+")
 _GLUED = "\u3040"  # the first letter of the scripts that have no blanks between words
-_TO_BE_DONE = (["be"], ["not"], ["yet"], ["get"], ["nicht"], ["noch"], ["pas"], ["non"], ["не"])
-
-
-@cache
-def word_set(text: str) -> frozenset[str]:
-    """Return the words of one line of the table."""
-    return frozenset(map(_plain, text.split(",")))
+_TO_BE_DONE = frozenset({"be", "not", "yet", "get", "nicht", "noch", "pas", "non", "не"})
 
 
 def says_done(text: str) -> bool:
@@ -67,13 +63,7 @@ def says_done(text: str) -> bool:
     rest = _after_done(text)
     if rest is None:
         return False
-    return not rest[:1].isalpha() or rest.split()[0].strip(".,;:") in word_set(words.AFTER_DONE)
-
-
-def is_done_alone(text: str) -> bool:
-    """Return whether `text` says that the work is done, and nothing else."""
-    rest = _after_done(text)
-    return rest is not None and not any(map(str.isalpha, rest))
+    return not rest[:1].isalpha() or rest.split()[0].strip(".,;:") in phrases("AFTER_DONE")
 
 
 def section_of(text: str, *, heading: bool) -> str:
@@ -82,58 +72,31 @@ def section_of(text: str, *, heading: bool) -> str:
     That is "done" for all of it, "defects done" ("Fixed bugs"), "about done" for a heading that
     only begins or ends so ("Fixed in the parser"), and "" for all other.
     """
-    rest, said = _SIGNS_AT_BEGIN.sub("", _plain(text)), set()
-    while rest:
-        cuts = ((name, _cut(rest, name, glued=True)) for name in _SECTION)
-        name, left = next((cut for cut in cuts if cut[1] is not None), ("", None))
-        if left is None:
-            break
-        said.add(name)
-        rest = _SIGNS_AT_BEGIN.sub("", left)
+    rest, said = _cut_all(_plain(text), *_SECTION)
     if not rest and not said.isdisjoint(_SECTION[:2]):
         return "defects done" if "DEFECT" in said else "done"
     return "about done" if heading and _begins_or_ends_done(text) else ""
 
 
-def names_a_section(text: str) -> bool:
-    """Return whether a line without a colon is still a label: "Behobene Fehler"."""
-    if (
-        len(text) > _LONGEST_LABEL
-        or text[-1:] in ".!"
-        or text.lstrip()[:1] not in _section_starts()
-        or not _ends_as_a_section(text)
-    ):
-        return False
-    return section_of(text, heading=False) == "defects done"
-
-
-def _ends_as_a_section(text: str) -> bool:
-    """Return whether a line may be such a label, by its last word, as hardly any line is."""
-    found = _LETTERS.findall(_plain(text))
-    return bool(found) and (found[-1] in _section_ends() or found[-1][-1] >= _GLUED)
+def may_be_section(text: str) -> bool:
+    """Return whether a line may be a label over done work, by its last word, as hardly any is."""
+    last = text.rstrip(_SIGNS_OF_LABEL).rpartition(" ")[2].lstrip(_SIGNS_OF_LABEL)
+    return last != "" and (last[-1] >= _GLUED or last.casefold() in _section_ends())
 
 
 def _begins_or_ends_done(text: str) -> bool:
     """Return whether the first or the last words of a heading say that what follows is done."""
     if _after_done(text) is not None or any(sign in text for sign in CHECK_SIGNS):
         return True
-    words_left = _SIGNS_AT_END.sub("", _plain(text)[-80:])
-    if not words_left.endswith(_phrases("DONE")):
-        return False
-    for phrase in _phrases("DONE"):
-        if words_left.endswith(phrase):
-            before = words_left.removesuffix(phrase)
-            return not before[-1:].isalnum() and before.split()[-1:] not in _TO_BE_DONE
-    return False
+    *before, last = ["", *_LETTERS.findall(_plain(text))]
+    return last in phrases("DONE") and before[-1] not in _TO_BE_DONE
 
 
 def field_says_done(key: str, value: str) -> bool:
     """Return whether a line "key: value" below a ticket says that it is done."""
-    if _plain(key) in word_set(words.STATUS):
+    if _plain(key) in phrases("STATUS"):
         return says_done(value)
-    if not value or not is_done_alone(key):
-        return False
-    return _plain(value).rstrip(".") not in word_set(words.NOT_YET)
+    return bool(value) and _after_done(key) == "" and _plain(value) not in phrases("NOT_YET")
 
 
 def is_finished(title: str) -> bool:
@@ -141,10 +104,12 @@ def is_finished(title: str) -> bool:
     if _CHECKED.match(title) or _STRUCK.fullmatch(title[:500]) or _ENDS_CHECKED.search(title[-60:]):
         return True
     tail = title[-200:].rstrip(" .,;:*_")
-    sentences = {title[:200], _SENTENCE_END.split(tail)[-1]}
-    if any(map(_is_done_sentence, sentences)) or _BECAME_DONE.search(tail):
+    clauses = (title[:200], _CLAUSE_END.split(tail)[-1])
+    if any(map(_is_done_clause, clauses)) or _BECAME_DONE.search(tail):
         return True
-    return any(map(says_done, _remarks(title, tail)))
+    brackets = (_BEGINS_IN_BRACKETS.match(title[:200]), _ENDS_IN_BRACKETS.search(tail))
+    remarks = [match[1] for match in brackets if match] + _SEPARATOR.split(tail)[1:][-1:]
+    return any(map(says_done, remarks))
 
 
 def is_no_title(title: str) -> bool:
@@ -155,7 +120,7 @@ def is_no_title(title: str) -> bool:
         return False
     text = _plain(title)
     return (
-        text in word_set(words.PLACEHOLDER)
+        text in phrases("PLACEHOLDER")
         or _says_none(text)
         or _NO_WORDS.fullmatch(title.strip("*_`() ")) is not None
         or _REFERENCES.fullmatch((_cut(text, "SEE") or title).lstrip(_SIGNS).strip()) is not None
@@ -164,71 +129,57 @@ def is_no_title(title: str) -> bool:
 
 def _says_none(text: str) -> bool:
     """Return whether `text` says that there is nothing: "no known bugs", "derzeit keine"."""
-    rest = _cut(_cut_all(text, "BESIDE_NONE"), "NONE")
-    if rest is None:
-        return False
-    rest = rest.lstrip(_SIGNS)
-    _, _, others = rest.partition(" ")
-    if any(_cut(others, name) is not None for name in _NOUNS):  # "no critical bugs"
-        rest = others
-    return not any(map(str.isalnum, _cut_all(rest, *_NOUNS, "BESIDE_NONE")))
+    rest, said = _cut_all(text, "BESIDE_NONE", "NONE", *_NOUNS)
+    if rest and said.isdisjoint(_NOUNS):  # "no critical bugs"
+        rest, nouns = _cut_all(rest.partition(" ")[2], *_NOUNS, "BESIDE_NONE")
+        rest = rest if nouns.intersection(_NOUNS) else text
+    return "NONE" in said and not rest
 
 
-def _is_done_sentence(text: str) -> bool:
+def _is_done_clause(text: str) -> bool:
     """Return whether a sentence says only that something is done: "Fixed in 1.2."."""
     rest = _after_done(text)
     if rest is None:
         return False
-    if not any(map(str.isalpha, rest)) or _DONE_TO.match(text):
+    if not rest or _DONE_TO.match(text):
         return True
     first, _, others = rest.partition(" ")
-    return first in word_set(words.AFTER_DONE) and _VERSION.match(others) is not None
-
-
-def _remarks(title: str, tail: str) -> list[str]:
-    """Return the parts of a title that remark on it: in brackets at an end, set off at the end."""
-    inside = [match for match in _IN_BRACKETS.finditer(tail) if match.end() == len(tail)]
-    inside += filter(None, [_IN_BRACKETS.match(title[:200].lstrip(" *_"))])
-    comma = re.split(r", |，|、", tail)[1:][-1:]
-    return [
-        *(match[1] for match in inside),
-        *_SEPARATOR.split(tail)[1:][-1:],
-        *filter(_is_done_sentence, comma),
-    ]
+    return first in phrases("AFTER_DONE") and _VERSION.match(others) is not None
 
 
 def _after_done(text: str) -> str | None:
     """Return what follows "fixed" and its like at the beginning of `text`; None without."""
-    text = _SIGNS_AT_BEGIN.sub("", _plain(text))
-    rest = _cut(_cut_all(text, "BEFORE_DONE"), "DONE")
-    return rest.lstrip(" *_`~!") if rest else rest
+    rest = _cut(_cut_all(_plain(text), "BEFORE_DONE")[0], "DONE")
+    if rest is None:
+        return None
+    return rest.lstrip(" *_`~!") if any(map(str.isalpha, rest)) else ""
 
 
-def _cut(text: str, name: str, *, glued: bool = False) -> str | None:
-    """Return `text` without a phrase of that line of the table at its beginning; None without.
+def _cut_all(text: str, *names: str) -> tuple[str, set[str]]:
+    """Return `text` without all phrases of those lines of the table at its beginning, and whose."""
+    said: set[str] = set()
+    while text := _SIGNS_AT_BEGIN.sub("", text):
+        cuts = ((name, _cut(text, name)) for name in names)
+        name, rest = next((cut for cut in cuts if cut[1] is not None), ("", None))
+        if rest is None:
+            break
+        text = rest
+        said.add(name)
+    return text, said
 
-    With `glued`, words of scripts that have no blanks between them count too.
+
+def _cut(text: str, name: str) -> str | None:
+    """Return `text` without the longest phrase of that line at its beginning; None without.
+
+    Words of scripts that have no blanks between them end anywhere.
     """
-    if text[:1] not in _first_letters(name):  # as hardly any text is, and this runs often
-        return None
-    phrases = _phrases(name)
-    if not text.startswith(phrases):
-        return None
-    for phrase in phrases:
-        rest = text[len(phrase) :]
-        if not text.startswith(phrase):
-            continue
-        if not (rest[:1].isalnum() or rest[:1] == "-") or (glued and phrase[-1] >= _GLUED):
-            return rest
+    known = phrases(name)
+    for end in range(min(len(text), LONGEST_PHRASE), 0, -1):
+        if text[:end] in known:
+            following = text[end : end + 1]
+            if text[end - 1] >= _GLUED or not (following.isalnum() or following == "-"):
+                return text[end:]
     return None
-
-
-def _cut_all(text: str, *names: str) -> str:
-    """Return `text` without all phrases of those lines of the table at its beginning."""
-    for name in names:
-        while (rest := _cut(text, name)) is not None:
-            text = rest.lstrip(_SIGNS)
-    return text
 
 
 def _plain(text: str) -> str:
@@ -237,27 +188,15 @@ def _plain(text: str) -> str:
 
 
 @cache
-def _section_starts() -> frozenset[str]:
-    """Return the letters that such a label can begin with, large and small."""
-    first = _first_letters("DONE") | _first_letters("DEFECT")
-    return frozenset(first | {letter.upper() for letter in first})
-
-
-@cache
 def _section_ends() -> frozenset[str]:
     """Return the last words of all phrases of which such a label is made."""
-    return frozenset(_LETTERS.findall(phrase)[-1] for name in _SECTION for phrase in _phrases(name))
+    return frozenset(_LETTERS.findall(phrase)[-1] for name in _SECTION for phrase in phrases(name))
 
 
 @cache
-def _first_letters(name: str) -> frozenset[str]:
-    """Return what the phrases of a line of the table begin with."""
-    return frozenset(phrase[0] for phrase in _phrases(name))
-
-
-@cache
-def _phrases(name: str) -> tuple[str, ...]:
-    """Return the words and phrases of a line of the table, the longest first."""
+def phrases(name: str) -> frozenset[str]:
+    """Return the words and phrases of a line of the table."""
     line: str | dict[str, str] = getattr(words, name)
-    found = line.split(",") if isinstance(line, str) else ",".join(line.values()).split(",")
-    return tuple(sorted({_plain(each) for each in found}, key=len, reverse=True))
+    return frozenset(
+        map(_plain, (line if isinstance(line, str) else ",".join(line.values())).split(","))
+    )
