@@ -23,8 +23,8 @@ from claude_mpm.environments.record_store import (
     RecordStore,
     is_file,
     project_name,
+    restore,
 )
-from claude_mpm.environments.records import restore
 from claude_mpm.environments.remote_records import RemoteRecords
 from claude_mpm.errors import LaunchError, MPMError, StorageError
 from claude_mpm.journal.layout import SessionFolder

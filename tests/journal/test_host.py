@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from claude_mpm.environments.host_command import HOST_SCRIPT
 from claude_mpm.environments.local import Local
-from claude_mpm.environments.order import Order
+from claude_mpm.environments.order import HOST_SCRIPT, Order
 from claude_mpm.errors import LaunchError
 from claude_mpm.journal import host_files
 from claude_mpm.journal.folder_watch import subscribe

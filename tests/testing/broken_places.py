@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from claude_mpm import MPMOrchestrator
 from claude_mpm.environments.base import spawn
-from claude_mpm.environments.host_command import host_command
 from claude_mpm.environments.local import Local
+from claude_mpm.environments.order import host_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -20,7 +20,7 @@ from claude_mpm.cli.list_commands import (
 )
 from claude_mpm.cli.options import common_options
 from claude_mpm.errors import UsageError
-from claude_mpm.sessions.index_tables import UNFINISHED
+from claude_mpm.sessions.index import UNFINISHED
 
 if TYPE_CHECKING:
     from claude_mpm.records import Delegation

@@ -234,7 +234,7 @@ def check_index(store: Store) -> Check:
     """Whether the index can be read; it is only looked at, not made."""
     import sqlite3
 
-    from claude_mpm.sessions.index_tables import SCHEMA_VERSION
+    from claude_mpm.sessions.index import SCHEMA_VERSION
 
     path = store.path / "index.sqlite"
     if not exists(path):

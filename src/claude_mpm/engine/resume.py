@@ -1,12 +1,13 @@
-"""Resuming a session: following it where it runs, starting it again where it does not."""
+"""Taking up a session: following it where it runs, starting it again, answering it, ending it."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from claude_mpm.conversation.question import Question
 from claude_mpm.conversation.turn import Turn
 from claude_mpm.engine.command_line import asks_for_value
 from claude_mpm.errors import SessionEnded, UsageError
@@ -16,6 +17,8 @@ from claude_mpm.sessions.delivery import Fate
 from claude_mpm.sessions.status import prompt_fates, read_state, read_status, undelivered
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from claude_mpm.engine.live_session import LiveSession
     from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.sessions.state import SessionState
@@ -148,3 +151,23 @@ def end_session(live: LiveSession) -> str:
     finally:
         live.release()
     return live.ending()
+
+
+@contextmanager
+def reach(live: LiveSession) -> Iterator[list[Question]]:
+    """Hold a session's Claude meanwhile, and give the questions that it waits with.
+
+    Prompts that others left undelivered are not given to Claude: that is for whoever follows.
+
+    Raises:
+        MPMError: the session has ended, or cannot be reached.
+    """
+    folder = live.folder
+    try:
+        live.rejoin()
+        live.attach(folder.journal.size())
+        live.store.catch_up(folder)
+        asked = read_status(folder, live.store.index).questions
+        yield [Question(each.request_id, each.request, live) for each in asked]
+    finally:
+        live.release()

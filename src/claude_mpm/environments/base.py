@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claude_mpm.environments.host_command import host_command
+from claude_mpm.environments.order import host_command
 from claude_mpm.environments.process import HostInPlace
 from claude_mpm.environments.variables import carried
 from claude_mpm.errors import LaunchError, SettingsError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.environments.engine import bind
-from claude_mpm.environments.host_command import host_command
+from claude_mpm.environments.order import host_command
 
 if TYPE_CHECKING:
     from claude_mpm.environments.order import Order

@@ -16,9 +16,9 @@ import msgspec
 
 from claude_mpm.environments.container import LABEL
 from claude_mpm.environments.engine import Engine
-from claude_mpm.environments.host_command import HOST_SCRIPT
 from claude_mpm.environments.linked import write_variables
 from claude_mpm.environments.local import Local
+from claude_mpm.environments.order import HOST_SCRIPT
 from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.errors import LaunchError, StorageError
 from claude_mpm.journal.folder_watch import subscribe

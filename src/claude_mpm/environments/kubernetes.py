@@ -28,7 +28,7 @@ from claude_mpm.environments.pod import (
     read_template,
 )
 from claude_mpm.environments.pod_network import check_address, restrict
-from claude_mpm.environments.records import restore
+from claude_mpm.environments.record_store import restore
 from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError, UsageError
 from claude_mpm.link.kubectl import Kubectl

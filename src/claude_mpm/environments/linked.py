@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.environments.host_command import host_command
+from claude_mpm.environments.order import host_command
 from claude_mpm.environments.process import AdoptedHost
 from claude_mpm.environments.variables import checked
 from claude_mpm.errors import LaunchError

@@ -1,15 +1,19 @@
-"""What a place is asked to start, and what it hands back."""
+"""What a place is asked to start, the command that does so, and what the place hands back."""
 
 from __future__ import annotations
 
+import os
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+import claude_mpm.journal
 from claude_mpm.journal.layout import SessionFolder  # noqa: TC001 -- msgspec reads it
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+HOST_SCRIPT = os.path.join(os.path.dirname(claude_mpm.journal.__file__), "host.sh")  # noqa: PTH118, PTH120
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +41,32 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     linger_limit: float
     first_event_timeout: float | None = None
     resuming: tuple[str, ...] = ()
+
+
+def host_command(order: Order, script: str = HOST_SCRIPT, folder: str = "") -> list[str]:
+    """Return the command that starts the host, which starts Claude.
+
+    Args:
+        script: where `host.sh` is, as the place knows it.
+        folder: where the session's folder is, as the place knows it; empty where it is here.
+    """
+    there = folder or str(order.folder.path)
+    given = (
+        {}
+        if not folder
+        else {
+            str(file): f"{folder}/given/{file.name}"
+            for file in (order.folder.framework, order.folder.agents)
+        }
+    )
+    arguments = [given.get(argument, argument) for argument in order.arguments]
+    timing = [_seconds(order.linger), _seconds(order.linger_limit)]
+    return ["sh", script, there, *timing, order.claude, *arguments]
+
+
+def _seconds(value: float) -> str:
+    """Return a number as every `sleep` reads it: no exponent, no needless fraction."""
+    return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 class HostProcess(Protocol):

@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from claude_mpm.environments.order import Reachable
+    from claude_mpm.journal.layout import SessionFolder
 
 LARGEST = 1 << 29  # bytes of one record
 MOST = 1000  # files
 DRAFT = "moving-"  # how the names begin of what one that is killed leaves in a session's folder
 _PIECE = 1 << 20  # bytes at once
+_LARGE_PIECE = 1 << 22  # bytes at once for a new pod, where each command takes its time
+_END = 4096  # bytes by which a record is known that goes on where another one ends
 _LONGEST_PROJECT = 200
 _PROJECT = re.compile(r"[\w-]{1,255}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -503,6 +506,39 @@ class CommandRecords(RecordStore):
         return self._place.run(command, data=data)
 
 
+def restore(place: Reachable, folder: SessionFolder, config: str) -> None:
+    """Bring the record of a session's conversation to where Claude looks for it.
+
+    Args:
+        place: where it is brought.
+        folder: the session's; the record is what its link has mirrored.
+        config: Claude's configuration folder there.
+
+    Raises:
+        LaunchError: it did not arrive.
+    """
+    root = folder.records
+    for file in sorted(each for each in root.rglob("*") if each.is_file()):
+        target = f"{config}/projects/{file.relative_to(root)}"
+        if _has(place, target, file):
+            continue  # a claim has kept it
+        with file.open("rb") as record:
+            offset = 0
+            while piece := record.read(_LARGE_PIECE):
+                words = [target, str(offset), str(len(piece))]
+                place.run(["sh", "-c", _RESTORE, "put", *words], data=piece)
+                offset += len(piece)
+
+
+def _has(place: Reachable, target: str, file: Path) -> bool:
+    """Return whether a place has all of a record already: one may have grown since elsewhere."""
+    size = file.stat().st_size
+    words = [target, str(size), str(min(size, _END))]
+    with file.open("rb") as record:
+        record.seek(max(0, size - _END))
+        return place.run(["sh", "-c", _END_OF, "before", *words]) == record.read() and size > 0
+
+
 def listed(said: bytes, conversation: str) -> Iterator[RecordFile]:
     """Yield what a place has listed: a size and a path in each line, of which none is believed."""
     for line in said.decode("utf-8", "replace").splitlines()[: MOST + 1]:
@@ -557,3 +593,10 @@ _KEEP = f"""{_SAYS_MORE}for other in "$config"/*/"$2"; do
         says_more "$other" "$config/$1" || rm -f "$other"
     fi
 done"""
+# Writes what comes from a byte on; of standard input no more than that is read.
+_RESTORE = """umask 077
+mkdir -p "${1%/*}" && { [ "$2" -gt 0 ] || : >"$1"; } || exit
+[ "$(wc -c <"$1")" -ge "$2" ] || exit
+head -c "$2" "$1" >"$1.new" && head -c "$3" >>"$1.new" && mv "$1.new" "$1"
+[ "$(wc -c <"$1")" -eq "$(($2 + $3))" ]"""
+_END_OF = """[ ! -f "$1" ] || head -c "$2" "$1" | tail -c "$3\""""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.conversation.turn import Turn
-from claude_mpm.engine.answering import reach
 from claude_mpm.engine.command_line import asks_for_value, describe_left_out, left_out
 from claude_mpm.engine.input import new_request_id
 from claude_mpm.engine.live_session import LiveSession
@@ -306,6 +305,8 @@ class Conversation(ABC):
         Raises:
             MPMError: the session has ended, or cannot be reached.
         """
+        from claude_mpm.engine.resume import reach
+
         try:
             with reach(self._live) as questions:
                 yield questions

@@ -16,20 +16,6 @@ import msgspec
 from claude_mpm.errors import StorageError
 from claude_mpm.folders import make_private
 from claude_mpm.records import Cost, Delegation, Spending, Ticket, TurnRecord
-from claude_mpm.sessions.index_tables import (
-    ADVANCE,
-    FORGET_SPENDING,
-    IS_UNFINISHED,
-    PUT_DELEGATION,
-    PUT_HEARD,
-    PUT_SETTLED,
-    PUT_SPENDING,
-    PUT_TICKET,
-    PUT_TURN,
-    SCHEMA,
-    SCHEMA_VERSION,
-    TABLES,
-)
 from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
@@ -48,6 +34,55 @@ _decode_turn = msgspec.json.Decoder(TurnRecord).decode
 # By the disk, by SQLite, or because a number or a text is none that it can keep.
 _REFUSED = (sqlite3.Error, OverflowError, UnicodeError)
 _LAST = 2**63 - 1  # the greatest number that SQLite has
+
+# --- the tables, and how each is written -----------------------------------------------
+
+SCHEMA_VERSION = 4
+_SCHEMA = """
+CREATE TABLE sessions (
+    session TEXT PRIMARY KEY, cursor INTEGER NOT NULL DEFAULT 0,
+    events INTEGER NOT NULL DEFAULT 0, not_json INTEGER NOT NULL DEFAULT 0,
+    total_cost_usd REAL NOT NULL DEFAULT 0, cost_usd REAL NOT NULL DEFAULT 0,
+    turns INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE tickets (
+    session TEXT, key TEXT, offset INTEGER, state TEXT, type TEXT, body BLOB,
+    PRIMARY KEY (session, key));
+CREATE TABLE delegations (
+    session TEXT, key TEXT, offset INTEGER, state TEXT, body BLOB, PRIMARY KEY (session, key));
+CREATE TABLE turns (session TEXT, offset INTEGER, body BLOB, PRIMARY KEY (session, offset));
+CREATE TABLE spending (
+    session TEXT, offset INTEGER, at REAL, cost_usd REAL, tokens INTEGER,
+    PRIMARY KEY (session, offset));
+CREATE INDEX spending_at ON spending (at);
+CREATE TABLE heard (session TEXT, id TEXT, offset INTEGER, state TEXT, PRIMARY KEY (session, id));
+CREATE TABLE settled (session TEXT PRIMARY KEY, stamp TEXT, row BLOB);
+"""
+_TABLES = ("sessions", "tickets", "delegations", "turns", "spending", "heard", "settled")
+# A delegation whose end Claude has not reported.
+UNFINISHED = ("running", "announced")
+_IS_UNFINISHED = f"state IN {UNFINISHED}"
+
+_PUT_TICKET = "INSERT INTO tickets VALUES (?, ?, ?, 'open', ?, ?) ON CONFLICT DO NOTHING"
+# One that the user closed stays so until Claude reports its end.
+_PUT_DELEGATION = (
+    "INSERT INTO delegations VALUES (?, ?, ?, ?, ?) ON CONFLICT (session, key) DO UPDATE SET"
+    " body = excluded.body, state = CASE WHEN state = 'closed' AND"
+    f" excluded.{_IS_UNFINISHED} THEN state ELSE excluded.state END"
+)
+_PUT_TURN = "INSERT OR REPLACE INTO turns VALUES (?, ?, ?)"
+_PUT_SPENDING = "INSERT OR REPLACE INTO spending VALUES (?, ?, ?, ?, ?)"
+_FORGET_SPENDING = "DELETE FROM spending WHERE session = ? AND offset = ?"
+_PUT_SETTLED = "INSERT OR REPLACE INTO settled VALUES (?, ?, ?)"
+# What was said last counts, whoever reads it first.
+_PUT_HEARD = (
+    "INSERT INTO heard VALUES (?, ?, ?, ?) ON CONFLICT (session, id) DO UPDATE SET"
+    " offset = excluded.offset, state = excluded.state WHERE offset <= excluded.offset"
+)
+_ADVANCE = (
+    "INSERT INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+    " ON CONFLICT (session) DO UPDATE SET cursor = ?2, events = ?3, not_json = ?4,"
+    " total_cost_usd = ?5, cost_usd = ?6, turns = ?7 WHERE cursor < ?2"
+)
 
 
 class Position(msgspec.Struct):
@@ -125,9 +160,9 @@ class Index:
             return
         execute("BEGIN IMMEDIATE")
         if self._version() != SCHEMA_VERSION:
-            for table in TABLES:
+            for table in _TABLES:
                 execute(f"DROP TABLE IF EXISTS {table}")
-            for statement in SCHEMA.split(";"):
+            for statement in _SCHEMA.split(";"):
                 execute(statement)
             execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         execute("COMMIT")
@@ -170,7 +205,7 @@ class Index:
         with self._lock, self._transaction():
             self._store_all(list(found))
             rows = [(session, name, *last) for name, last in (said or {}).items()]
-            self._database.executemany(PUT_HEARD, rows)
+            self._database.executemany(_PUT_HEARD, rows)
             self._advance(session, position)
 
     @contextmanager
@@ -220,19 +255,19 @@ class Index:
         handed = [record for record in records if isinstance(record, Delegation)]
         turns = [record for record in records if isinstance(record, TurnRecord)]
         put(
-            PUT_TICKET,
+            _PUT_TICKET,
             [(each.session, each.key, each.offset, each.type, _encode(each)) for each in tickets],
         )
         put(
-            PUT_DELEGATION,
+            _PUT_DELEGATION,
             [(each.session, each.key, each.offset, each.state, _encode(each)) for each in handed],
         )
-        put(PUT_TURN, [(each.session, each.offset, _encode(each)) for each in turns])
-        put(FORGET_SPENDING, {(each.session, _RUNNING) for each in turns})
-        put(PUT_SPENDING, [spent for event in found if (spent := _spending_of(event))])
+        put(_PUT_TURN, [(each.session, each.offset, _encode(each)) for each in turns])
+        put(_FORGET_SPENDING, {(each.session, _RUNNING) for each in turns})
+        put(_PUT_SPENDING, [spent for event in found if (spent := _spending_of(event))])
 
     def _advance(self, session: str, position: Position) -> None:
-        self._database.execute(ADVANCE, (session, *msgspec.structs.astuple(position)))
+        self._database.execute(_ADVANCE, (session, *msgspec.structs.astuple(position)))
 
     def tickets(self, session: str | None = None, state: str | None = None) -> list[Ticket]:
         """Return tickets in the order in which they were said."""
@@ -279,7 +314,7 @@ class Index:
     def note_running(self, session: str, spent: Spending) -> None:
         """Keep what a turn has used that runs; its end takes the place of it."""
         self._run(
-            PUT_SPENDING,
+            _PUT_SPENDING,
             (session, _RUNNING, time.time(), spent.cost_usd, spent.tokens),
         )
 
@@ -310,7 +345,7 @@ class Index:
         """Keep that sessions have ended, each with its stamp and what `ps` says of it."""
         rows = [(session, *kept) for session, kept in known.items()]
         with self._lock, self._transaction():
-            self._database.executemany(PUT_SETTLED, rows)
+            self._database.executemany(_PUT_SETTLED, rows)
 
     def ticket_count(self, session: str) -> int:
         """Return how many tickets a session has."""
@@ -319,7 +354,7 @@ class Index:
 
     def set_state(self, kind: str, session: str, key: str, state: str) -> None:
         """Note what the user decided about a "ticket", or an unfinished "delegation"."""
-        condition = f" AND {IS_UNFINISHED}" if kind == "delegation" else ""
+        condition = f" AND {_IS_UNFINISHED}" if kind == "delegation" else ""
         self._run(
             f"UPDATE {kind}s SET state = ? WHERE session = ? AND key = ?{condition}",
             (state, session, key),
@@ -328,13 +363,13 @@ class Index:
     def forget(self, session: str) -> None:
         """Drop everything about a session, so that its journal is read again."""
         with self._lock, self._transaction():
-            for table in TABLES:
+            for table in _TABLES:
                 self._database.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
 
     def forget_all(self) -> None:
         """Drop everything about all sessions."""
         with self._lock, self._transaction():
-            for table in TABLES:
+            for table in _TABLES:
                 self._database.execute(f"DELETE FROM {table}")
 
     def close(self) -> None:
