@@ -52,8 +52,8 @@ places-table: venv ## Hold every place to every contract; write the page of the 
 	cp reports/places.md docs/places.md
 
 kubernetes: venv ## Hold the place kubernetes to every contract, on a real cluster that is built once
-	$(BIN)/python -m pytest -n 2 --dist load tests/places/test_contracts.py tests/places/test_move.py \
-		-k "(keeps or goes) and kubernetes" --cluster $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist load tests/cluster tests/places/test_contracts.py \
+		tests/places/test_move.py -k "cluster or (keeps or goes) and kubernetes" --cluster $(ARGS)
 
 check: venv ## Check format, style and types
 	$(BIN)/ruff format --check .

@@ -49,7 +49,12 @@ MakeClaude = Callable[..., Orchestrator]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a real Kubernetes be among the places; it takes long to build, and is built once."""
-    parser.addoption("--cluster", action="store_true", help="also the contracts on a Kubernetes")
+    parser.addoption("--cluster", action="store_true", help="also on a real Kubernetes")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what needs a real Kubernetes where none is asked for."""
+    return True if collection_path == HERE / "cluster" and not config.option.cluster else None
 
 
 @pytest.fixture(scope="session", autouse=True)
