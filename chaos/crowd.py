@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from chaos.evidence import gather
 from chaos.kubernetes_world import PATIENCE
-from chaos.pod_talk import NOT_GONE_ON
+from chaos.pod_talk import NOT_GONE_ON, check_prompt
 from claude_mpm.own_python import own_environ, own_python
 
 if TYPE_CHECKING:
@@ -54,20 +54,14 @@ def crowd(world: KubernetesWorld, number: int, figures: Figures) -> None:
 
 def _check(world: KubernetesWorld, session: str, figures: Figures) -> None:
     """See that a session of the crowd has asked once, and has the answer and its ticket once."""
-    requests = [each for each in world.model.requests if not each.is_side]
-    seen = sum(each.prompt.startswith(session) for each in requests)
     found = gather(world, session, world.path / "none")
     results = sum(map(len, found.results.values()))
     where = f"crowd, {session}"
-    figures.found("prompts the model never saw", int(not seen), where)
-    figures.found("prompts the model saw twice", max(0, seen - 1), where)
-    figures.found("prompts with two results", max(0, results - 1), where)
+    check_prompt(world, figures, where, begin=session, results=results)
     figures.found("lost events", len(found.lost_events), where)
-    figures.found(NOT_GONE_ON, int(not results), f"{where}: no result")
     figures.found("tickets missing", int(not found.tickets), where)
     figures.found("repeated tickets", max(0, len(found.tickets) - 1), where)
     figures.counts["prompts"] += 1
-    figures.counts["prompts answered"] += results
     figures.counts["tickets"] += len(found.tickets)
 
 

@@ -211,20 +211,46 @@ class PodTalk:
         found = gather(self._world, self.session, self._world.path / "none")
         lost = "; ".join(found.lost_events)
         figures.found("lost events", len(found.lost_events), f"{where}: {lost}")
-        requests = [each for each in self._world.model.requests if not each.is_side]
         for asked in self._asked:
-            who = f"{where}, {asked.token}"
-            seen = sum(each.prompt.startswith(f"{asked.token}:") for each in requests)
-            figures.found("prompts the model never saw", int(not seen), who)
-            most = 2 if asked.token == self._lost else 1
-            figures.found("prompts the model saw twice", max(0, seen - most), who)
-            results = len(found.results.get(asked.turn.uuid, ()))
-            figures.found("prompts with two results", max(0, results - 1), who)
-            figures.counts["prompts answered"] += results
-            given_up = asked.turn.uuid in self._given_up
-            figures.found(NOT_GONE_ON, int(not results and not given_up), f"{who}: no result")
+            check_prompt(
+                self._world,
+                figures,
+                f"{where}, {asked.token}",
+                begin=f"{asked.token}:",
+                results=len(found.results.get(asked.turn.uuid, ())),
+                most=2 if asked.token == self._lost else 1,
+                given_up=asked.turn.uuid in self._given_up,
+            )
         told_of = [each for each in self._asked[1:] if each.turn.uuid not in self._given_up]
         done = {f"Do {each.token}" for each in told_of}
         figures.counts["tickets"] += len(found.tickets)
         figures.found("tickets missing", len(done - set(found.tickets)), where)
         figures.found("repeated tickets", len(found.tickets) - len(set(found.tickets)), where)
+
+
+def check_prompt(
+    world: KubernetesWorld,
+    figures: Figures,
+    where: str,
+    *,
+    begin: str,
+    results: int,
+    most: int = 1,
+    given_up: bool = False,
+) -> None:
+    """Note whether the model saw a prompt, and not too often, and whether it has one result.
+
+    Args:
+        where: what a problem is reported of.
+        begin: how the prompt begins.
+        results: how many it has.
+        most: how often the model may have seen it.
+        given_up: whether Claude Code may have ended its turn without a result.
+    """
+    requests = (each for each in world.model.requests if not each.is_side)
+    seen = sum(each.prompt.startswith(begin) for each in requests)
+    figures.found("prompts the model never saw", int(not seen), where)
+    figures.found("prompts the model saw twice", max(0, seen - most), where)
+    figures.found("prompts with two results", max(0, results - 1), where)
+    figures.found(NOT_GONE_ON, int(not results and not given_up), f"{where}: no result")
+    figures.counts["prompts answered"] += results

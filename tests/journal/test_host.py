@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -20,6 +21,7 @@ from claude_mpm.journal.host_files import make_host_files
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.journal.lease import Lease
+from claude_mpm.terminal.host import write_place_statement
 from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
@@ -227,6 +229,28 @@ def test_the_controller_states_what_the_host_itself_would(
     folder.prepare_host()
     make_host_files(folder, os.environ, str(Path.cwd()))
     assert folder.read_place() == by_the_host
+    folder.remove_temporary()
+
+
+def test_the_host_of_a_terminal_states_the_same(
+    folder: SessionFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a user without a name, and of a folder whose name is no text."""
+
+    def nameless(uid: int) -> NoReturn:
+        raise KeyError(uid)
+
+    work = tmp_path / os.fsdecode(b"no \xff text")
+    work.mkdir()
+    monkeypatch.setattr(pwd, "getpwuid", nameless)
+    make_host_files(folder, {"TMPDIR": str(tmp_path)}, str(work))
+    stated = folder.place.read()
+    assert f"user={os.geteuid()}\n".encode() in stated
+    folder.expect_place({"user": str(os.geteuid())})
+    assert write_place_statement(folder, str(work)) == ""
+    assert folder.place.read() == stated
+    folder.expect_place({"user": "somebody"})
+    assert "not user=somebody" in write_place_statement(folder, str(work))
     folder.remove_temporary()
 
 

@@ -36,7 +36,8 @@ def make_host_files(folder: SessionFolder, environ: Mapping[str, str], cwd: str)
         StorageError: the session's folder cannot be written.
     """
     container = container_id()
-    statement = _statement(container, environ, cwd).encode("utf-8", "surrogateescape")
+    there = cwd if environ.get("PWD") == cwd else os.path.realpath(cwd)
+    statement = place_statement(container, there)
     if not folder.is_expected_at(statement):
         return
     temporary = _make_temporary(folder, temporary_base(environ))
@@ -77,13 +78,18 @@ def container_id() -> str:
     return found.group(1).decode() if found else ""
 
 
-def _statement(container: str, environ: Mapping[str, str], cwd: str) -> str:
-    """Return what the host itself would state: this is the same machine, and the same user."""
+def place_statement(container: str, cwd: str) -> bytes:
+    """Return what `host.sh` would state of where it runs: this machine, and this user.
+
+    Args:
+        container: the id of the container that this process is in; empty for none.
+        cwd: the folder to work in.
+    """
     uid = os.geteuid()
     try:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:  # a user without a name
         user = str(uid)
-    there = cwd if environ.get("PWD") == cwd else os.path.realpath(cwd)
     host = os.uname().nodename
-    return f"host={host}\ncontainer={container}\nuser={user}\nuid={uid}\ncwd={there}\n"
+    statement = f"host={host}\ncontainer={container}\nuser={user}\nuid={uid}\ncwd={cwd}\n"
+    return statement.encode("utf-8", "surrogateescape")

@@ -8,7 +8,6 @@ the screen. All of it runs in one thread, around one selector.
 from __future__ import annotations
 
 import os
-import pwd
 import selectors
 import signal
 import tempfile
@@ -21,7 +20,7 @@ import msgspec
 
 from claude_mpm.errors import MPMError
 from claude_mpm.folders import make_private
-from claude_mpm.journal.host_files import container_id
+from claude_mpm.journal.host_files import container_id, place_statement
 from claude_mpm.journal.inbox import END_OF_INPUT, Inbox
 from claude_mpm.journal.orphans import MARK, end
 from claude_mpm.terminal.claude_config import ClaudeStatus, configuration_folder, read_claude_status
@@ -358,21 +357,11 @@ def write_place_statement(folder: SessionFolder, cwd: str) -> str:
     Returns:
         Why this is not the environment that was asked for; empty if it is.
     """
-    uid = os.getuid()
-    user = ""
-    with suppress(KeyError):  # a user id without an entry
-        user = pwd.getpwuid(uid).pw_name
-    place = {
-        "host": os.uname().nodename,
-        "container": container_id(),
-        "user": user,
-        "uid": str(uid),
-        "cwd": os.path.realpath(cwd),
-    }
-    lines = [f"{key}={value}" for key, value in place.items()]
-    folder.place.write("".join(f"{line}\n" for line in lines).encode())
+    statement = place_statement(container_id(), os.path.realpath(cwd))
+    folder.place.write(statement)
+    lines = statement.decode("utf-8", "replace").split("\n")[:-1]
     with suppress(FileNotFoundError):
-        for line in folder.expected_place.read_text("utf-8").splitlines():
-            if line not in lines:
+        for line in folder.expected_place.read_text("utf-8", "replace").split("\n"):
+            if line and line not in lines:
                 return f"this is not the place that was asked for: not {line}, but {lines}"
     return ""
