@@ -201,26 +201,24 @@ class TicketFinder:
         if self._blocks.section == "done" or not self._pattern.may_match(line):
             return None
         markers = self._pattern.markers(line, section=self._blocks.section)
-        tickets = [ticket for marker in markers if (ticket := self._ticket(line, marker))]
+        tickets = [ticket for marker in markers if (ticket := self._ticket(marker))]
         return _Pending(line, tickets, markers[-1]) if tickets else None
 
-    def _ticket(self, line: str, marker: Marker) -> FoundTicket | None:
-        text = line[marker.title_start : marker.title_end]
-        text, rest = _split_emphasis(text, marker.emphasis)
+    def _ticket(self, marker: Marker) -> FoundTicket | None:
+        text, rest = _split_emphasis(marker.text, marker.emphasis)
         if marker.heading:
             text = text.rstrip().rstrip("#")
         raw, severity = split_severity(text.strip())
         title = clean_title(raw, another_follows=marker.another_follows)
         if is_no_title(title) or is_finished(title) or (rest and is_finished(rest)):
             return None
-        priority = severity or priority_of(marker.owner) or priority_of(marker.severity)
         description = "" if priority_of(rest) else rest.strip(" -\u2013\u2014:.")
         return FoundTicket(
             type=self._types[marker.word.upper()],
             title=title,
             line=self._number,
             description=description,
-            priority=priority or priority_of(rest),
+            priority=severity or priority_of(marker.hint) or priority_of(rest),
         )
 
 

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING
 
 from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets.markdown import EMOJI, protected_spans
 from claude_mpm.processors.tickets.prefix import (
-    CLOSING,
     WINDOW,
     Prefix,
-    bare_text,
-    inline_prefix,
-    is_joined,
     is_only_mentioned,
     is_output,
     is_ticked,
-    line_prefix,
-    mentions_another,
-    opens_anew,
-    starts_clause,
+    prefix_of,
 )
-from claude_mpm.processors.tickets.state import says_done
+from claude_mpm.processors.tickets.state import phrases, says_done
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,35 +26,108 @@ if TYPE_CHECKING:
 
 # "Issue #14538:" cites a tracker, "Bug #2:" counts findings.
 _CITED = lazy_pattern(r"\s?[#№]\d{3,}")
-_CLOSINGS = "]】）"
+_CLOSING = {"[": "]", "【": "】", "(": ")", "（": "）"}
 _DEFECTS = ("BUG", "FIXME", "ISSUE")
-_JOINT = lazy_pattern(r"[\s,/*_]{0,8}(?:and|or)?[\s*_]{0,8}")
+_JOINT = lazy_pattern(r"[\s*_]{0,8}(?:and|or|,|/)[\s*_]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """One marker that counts: what it is, and where its title begins and ends in the line."""
+    """One marker that counts, and the text from which its title is made.
+
+    Attributes:
+        word: the marker word, as it is written.
+        text: what follows it, to the end of the line, of its bracket, or to the next marker.
+        emphasis: what ends the emphasis in which the title begins.
+        hint: what stands beside it, and may be a priority.
+        heading: whether the line is a heading.
+        another_follows: whether there is another marker in the line.
+    """
 
     word: str
-    title_start: int
-    title_end: int
+    text: str
     emphasis: str
-    owner: str
+    hint: str
     heading: bool
-    severity: str
     another_follows: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
     """A marker word with its colon, before it is known whether it counts."""
 
+    line: str
     match: re.Match[str]
-    at_start: bool
     prefix: Prefix
-    before: str
-    bare: str
-    clause_start: bool
+    closing: str  # the emphasis and brackets that end at the marker
+    beside: tuple[str, ...]  # what is in brackets beside it: mostly whose the ticket is
+
+    def counts(self, section: str, earlier: _Candidate | None) -> bool:
+        """Return whether this is a ticket, below such a heading and after such a marker."""
+        word, prefix, match = self.match["word"], self.prefix, self.match
+        if prefix.done or any(map(says_done, self.beside)) or not self._closes_what_opened():
+            return False
+        if _CITED.fullmatch(match["number"] or ""):
+            return False
+        if prefix.bracket == "[" and "](" in self.line[match.start() : match.end() + 400]:
+            return False  # a link to an existing ticket
+        if section == "defects done" and word.upper() in _DEFECTS:
+            return False
+        if word != word.upper():
+            return not section and self._capitalised_counts()
+        return prefix.at_start or self._is_said(earlier)
+
+    def _closes_what_opened(self) -> bool:
+        before_colon = self.closing.removesuffix(self.match["close_colon"] or "")
+        if any(sign in before_colon for sign in "*_") and not self.prefix.emphasis:
+            return False
+        return bool(self.prefix.bracket) or not self._closes_bracket
+
+    @property
+    def _closes_bracket(self) -> bool:
+        return any(sign in self.closing for sign in "]】）")
+
+    def _capitalised_counts(self) -> bool:
+        """Return whether this is a named defect, and not a heading of a report or a plan."""
+        word, prefix = self.match["word"], self.prefix
+        if not prefix.at_start or not word[0].isupper():
+            return False
+        if not prefix.level or prefix.emphasis:
+            return True
+        return prefix.level > 2 and word.upper() in _DEFECTS
+
+    def _is_said(self, earlier: _Candidate | None) -> bool:
+        """Return whether a marker within a line is meant as one."""
+        if not self.prefix.starts_clause:
+            if is_ticked(self.line):
+                return False
+            if earlier and not self._opens_anew(earlier.match.end()):
+                return False
+        end = self.match.end()
+        return not is_only_mentioned(self.prefix, self.line[end : end + 40])
+
+    def _opens_anew(self, title_start: int) -> bool:
+        """Return whether this begins another ticket, with no sign behind the title before it."""
+        start = self.match.start()
+        title = self.line[max(title_start, start - WINDOW) : start]
+        said = title.casefold().split()
+        return len(said) > 1 and said[-1] not in phrases("LEADING") and not title.endswith(")")
+
+    def marker(self, following: _Candidate | None) -> Marker:
+        """Return the marker that this is, before another one in the same line."""
+        start = self.match.end()
+        end = following.match.start() if following else len(self.line)
+        if self.prefix.bracket and not self._closes_bracket:
+            end = _end_of_bracket(self.line, start, end, self.prefix.bracket)
+        before = self.prefix.text[-20:].split()[-2:]
+        return Marker(
+            word=self.match["word"],
+            text=self.line[start:end],
+            emphasis="" if any(sign in self.closing for sign in "*_") else self.prefix.emphasis,
+            hint=" ".join([*self.beside[:1], *filter(str.isupper, before)]),
+            heading=self.prefix.level > 0,
+            another_follows=following is not None,
+        )
 
 
 class MarkerPattern:
@@ -82,7 +149,7 @@ class MarkerPattern:
             (?:[ ]\((?P<owner3>[^()\n]{{1,40}})\))?
             (?:[ ]?{EMOJI}{{1,4}})?
             (?P<close_number>\*{{1,3}}|_{{1,3}}|[\]】）])?
-            (?P<gap>[ \u00a0\u2009\u202f]{{0,2}})[:：](?![:=])
+            [ \u00a0\u2009\u202f]{{0,2}}[:：](?![:=])
             (?P<close_colon>\*{{1,3}}|_{{1,3}}(?!\w))?""",
             re.VERBOSE | re.IGNORECASE,
         )
@@ -110,20 +177,12 @@ class MarkerPattern:
         if self._pattern.search(line) is None or is_output(line):
             return []
         kept: list[_Candidate] = []
-        passed_over = -1
-        for candidate in self._candidates(line):
-            if passed_over >= 0 and _JOINT.fullmatch(line, passed_over, candidate.match.start()):
-                passed_over = candidate.match.end()  # "TODO: and FIXME: comments" names both
-            elif _counts(candidate, line, kept[-1:], section=section):
+        candidates = list(self._candidates(line))
+        named = _named_together(line, candidates)
+        for candidate in candidates:
+            if candidate not in named and candidate.counts(section, kept[-1] if kept else None):
                 kept.append(candidate)
-                passed_over = -1
-            else:
-                passed_over = candidate.match.end()
-        ends = [*(candidate.match.start() for candidate in kept[1:]), len(line)]
-        return [
-            _marker(candidate, line, end, last=candidate is kept[-1])
-            for candidate, end in zip(kept, ends, strict=False)
-        ]
+        return [one.marker(following) for one, following in zip_longest(kept, kept[1:])]
 
     def _candidates(self, line: str) -> Iterator[_Candidate]:
         spans = protected_spans(line)
@@ -132,118 +191,31 @@ class MarkerPattern:
             while span and span[1] <= match.start():
                 span = next(spans, None)
             if span is None or match.start() < span[0]:
-                yield _candidate(line, match)
+                closing = match.group("close_word", "close_number", "close_colon")
+                beside = match.group("owner", "owner2", "owner3")
+                yield _Candidate(
+                    line,
+                    match,
+                    prefix_of(line, match.start()),
+                    "".join(filter(None, closing)),
+                    tuple(filter(None, beside)),
+                )
 
 
-def _candidate(line: str, match: re.Match[str]) -> _Candidate:
-    start = match.start()
-    prefix = line_prefix(line, start)
-    before = line[max(0, start - WINDOW) : start]
-    bare = bare_text(before)
-    return _Candidate(
-        match,
-        prefix is not None,
-        prefix or inline_prefix(before),
-        before,
-        bare,
-        prefix is not None or starts_clause(before, bare),
-    )
+def _named_together(line: str, candidates: list[_Candidate]) -> set[_Candidate]:
+    """Return the markers that are only named: "TODO: and FIXME: comments"."""
+    return {
+        candidate
+        for pair in pairwise(candidates)
+        if _JOINT.fullmatch(line, pair[0].match.end(), pair[1].match.start())
+        for candidate in pair
+    }
 
 
-def _counts(candidate: _Candidate, line: str, earlier: list[_Candidate], *, section: str) -> bool:
-    prefix, match = candidate.prefix, candidate.match
-    word = match["word"]
-    if prefix.done or prefix.struck or not _closes_what_opened(candidate):
-        return False
-    if _CITED.fullmatch(match["number"] or "") or any(map(says_done, _owners(match))):
-        return False
-    if prefix.bracket == "[" and "](" in line[match.start() : match.end() + 400]:
-        return False  # a link to an existing ticket
-    if section == "defects done" and word.upper() in _DEFECTS:
-        return False
-    if word != word.upper():
-        return (
-            candidate.at_start
-            and word[0].isupper()
-            and not section
-            and _capitalised_counts(candidate)
-        )
-    if candidate.at_start:
-        return not mentions_another(line, match.end())
-    if " " in match["gap"] or (not candidate.clause_start and is_ticked(line)):
-        return False
-    if earlier and not candidate.clause_start:
-        title = line[max(earlier[0].match.end(), match.start() - WINDOW) : match.start()]
-        if not opens_anew(title):
-            return False
-    return _said_in_prose(candidate, line)
-
-
-def _capitalised_counts(candidate: _Candidate) -> bool:
-    """Return whether this is a named defect, and not a heading of a report, a prompt or a plan."""
-    prefix, match = candidate.prefix, candidate.match
-    if not prefix.level or prefix.emphasis:
-        return True
-    return prefix.level > 2 and match["word"].lower() in ("bug", "issue", "fixme")
-
-
-def _closes_what_opened(candidate: _Candidate) -> bool:
-    match, prefix = candidate.match, candidate.prefix
-    for group in ("close_word", "close_number", "close_colon"):
-        closing = match[group]
-        if closing and closing in _CLOSINGS:
-            if not prefix.bracket:
-                return False
-        elif closing and group != "close_colon" and not prefix.emphasis:
-            return False
-    return True
-
-
-def _said_in_prose(candidate: _Candidate, line: str) -> bool:
-    if is_joined(candidate.before, candidate.bare):
-        return False
-    end = candidate.match.end()
-    if not candidate.clause_start and line[end : end + 1].strip():
-        return candidate.match[0][-1] == "："  # no blank is needed after a full-width colon
-    if candidate.clause_start and mentions_another(line, end):
-        return False
-    return not is_only_mentioned(
-        candidate.bare, line[end : end + 40], clause_start=candidate.clause_start
-    )
-
-
-def _marker(candidate: _Candidate, line: str, end: int, *, last: bool) -> Marker:
-    match, prefix = candidate.match, candidate.prefix
-    closed = any(
-        (match[group] or "]") not in _CLOSINGS
-        for group in ("close_word", "close_number", "close_colon")
-    )
-    bracket = prefix.bracket
-    if (match["close_word"] or match["close_number"] or " ") in _CLOSINGS:
-        bracket = ""
-    title_end = end if not bracket else _closing(line, match.end(), end, bracket)
-    before = candidate.bare[-20:].split()[-2:]
-    return Marker(
-        word=match["word"],
-        title_start=match.end(),
-        title_end=title_end,
-        emphasis="" if closed else prefix.emphasis,
-        owner=next(iter(_owners(match)), ""),
-        heading=prefix.level > 0,
-        severity=" ".join(word for word in before if word.isupper()),
-        another_follows=not last,
-    )
-
-
-def _owners(match: re.Match[str]) -> list[str]:
-    """Return what stands in brackets beside the marker: mostly whose the ticket is."""
-    return [match[group] for group in ("owner", "owner2", "owner3") if match[group]]
-
-
-def _closing(line: str, start: int, end: int, bracket: str) -> int:
+def _end_of_bracket(line: str, start: int, end: int, bracket: str) -> int:
     """Return where the bracket that stands before the marker is closed, else `end`."""
     depth = 0
-    for sign in re.finditer(rf"[{re.escape(bracket + CLOSING[bracket])}]", line[start:end]):
+    for sign in re.finditer(rf"[{re.escape(bracket + _CLOSING[bracket])}]", line[start:end]):
         depth += 1 if sign[0] == bracket else -1
         if depth < 0:
             return start + sign.start()

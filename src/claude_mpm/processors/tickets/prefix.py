@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets.markdown import EMOJI
@@ -13,23 +12,19 @@ from claude_mpm.processors.tickets.state import CHECK_SIGNS, phrases
 # How far a marker is looked at to the left, in characters; also bounds the work per marker.
 WINDOW = 120
 
-_PREFIX_TOKEN = lazy_pattern(
-    rf"""(?P<check>\[[ xX~/-]\][ \t]*|[☐☑][ \t]*)
-    |(?P<bullet>(?:[-*+]|[•◦▪‣·–—])[ \t]+)
-    |(?P<number>(?:
-        \d{{1,3}}(?:\.\d{{1,3}})*[.)]|\d{{1,3}}(?:\.\d{{1,3}})+|[A-Za-z][.)]|\(\d{{1,3}}\)
-     )[ \t]+)
-    |(?P<heading>\#{{1,6}}[ \t]+)
-    |(?P<emphasis>\*{{1,3}}|_{{1,3}}|~~)
-    |(?P<bracket>[\[【（])
-    |(?P<sign>(?:[0-9]\ufe0f?\u20e3|{EMOJI})+)
-    |(?P<space>\s+)""",
+_PREFIX = lazy_pattern(
+    rf"""[ ]{{0,3}}(?:\#{{1,6}}[ \t]+)?(?:
+    \[[ xX~/-]\]
+    |[-*+•◦▪‣·–—][ \t]+
+    |(?:\d{{1,3}}(?:\.\d{{1,3}})*[.)]|\d{{1,3}}(?:\.\d{{1,3}})+|[A-Za-z][.)]|\(\d{{1,3}}\))[ \t]+
+    |[0-9]\ufe0f?\u20e3|{EMOJI}|[*_~\[【（\s]
+    )*+""",
     re.VERBOSE,
 )
-_OPENING = "*_~[【（"
-CLOSING = {"[": "]", "【": "】", "(": ")", "（": "）"}
-_EMOJI_TAIL = lazy_pattern(rf"{EMOJI}+\s*$")
-_DONE_SIGNS = tuple(CHECK_SIGNS)
+_OPENING = "*_~([【（"
+_DONE = lazy_pattern(rf"\[[xX-]\]|[{CHECK_SIGNS}]|~~")
+_EMPHASIS = lazy_pattern(r"\*{1,3}(?![ \t*])|_{1,3}")
+_BRACKET = lazy_pattern(r"[(\[【（](?![ xX~/-]\]|\d)")
 
 # Whole lines that are output of a program, or a command: they quote, they do not say.
 _LEVEL = r"(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL|TRACE|NOTICE)"
@@ -47,6 +42,7 @@ _OUTPUT = lazy_pattern(
       [a-z][\w.-]{{0,40}}(?:\[\d+\])?:\s          # program:
     | (?:Caused\ by:\ )?[\w.]{{1,80}}(?:Error|Exception|Warning):   # last line of a traceback
     | [VDIWEF]/\w+:                               # Android's log
+    | (?=[a-f]*\d)[0-9a-f]{{7,40}}\s               # commit, seconds since 1970
     | \d+(?:[:|\t→]|-\s{{2,}}|\s+[-+]\s)          # line number
     | (?:[-*+]\s++)?[^\s`]{{1,300}}?(?::\d+[:-]|\(\d+\):)  # path:line
     | (?:[-*+]\s++)?[^\s`]{{1,300}}?-\d+-\s        # path-line- of grep's context
@@ -75,7 +71,8 @@ _MENTION_AFTER = lazy_pattern(
 )
 _CLAUSE_END = lazy_pattern(r"[.!?,;:…。，；：、！？]\s|[()|—–]|\s-{1,2}\s|[。，；：、！？]")
 _CLAUSE_START = lazy_pattern(
-    r"(?:^|[.!?,;:…—–/|()\[。，；：、！？]|\s-{1,2}|[-=]>|→|\s\+|\t|\s\s|\b(?:and|also|plus|but|then|so|und|et|y))\s*$",
+    rf"(?:^|[.!?,;:…—–/|()\[。，；：、！？]|\s-{{1,2}}|[-=]>|{EMOJI}|\s\+|\t|\s\s"
+    r"|\b(?:and|also|plus|but|then|so|und|et|y))\s*$",
     re.IGNORECASE,
 )
 _ADJACENT = lazy_pattern(
@@ -83,18 +80,50 @@ _ADJACENT = lazy_pattern(
     r"\uac00-\ud7af]"
 )
 _TICKED = lazy_pattern(r"\s{0,20}(?:[-*+]\s{1,4})?(?:\[[xX]\]|[✅✔☑✓])")
-_ANOTHER = lazy_pattern(r"\s{0,4}(?:and|or|,|/)\s{1,4}[A-Z]{3,}:")
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The signs before a marker: heading level, emphasis, bracket, and whether they say done."""
+    """What stands before a marker.
 
-    level: int = 0
-    emphasis: str = ""
-    bracket: str = ""
-    done: bool = False
-    struck: bool = False
+    Attributes:
+        text: the words before it, without the signs that open what the marker is in.
+        signs: those signs.
+        at_start: whether there are no words, but only signs of Markdown and the like.
+        starts_clause: whether a sentence or a part of one begins with the marker.
+        level: of the heading that the line is, or 0.
+        emphasis: what opens the emphasis in which the marker is.
+        bracket: what opens the bracket in which the marker is.
+        done: whether the signs say that the work is done.
+    """
+
+    text: str
+    signs: str
+    at_start: bool
+    starts_clause: bool
+    level: int
+    emphasis: str
+    bracket: str
+    done: bool
+
+
+def prefix_of(line: str, start: int) -> Prefix:
+    """Return what stands before the marker at `start`."""
+    before = line[max(0, start - WINDOW) : start]
+    at_start = start <= WINDOW and _PREFIX.fullmatch(before) is not None
+    text = before.rstrip(_OPENING)
+    signs = before if at_start else before[len(text) :]
+    emphasis, brackets = _EMPHASIS.findall(signs), _BRACKET.findall(signs)
+    return Prefix(
+        text=text,
+        signs=signs,
+        at_start=at_start,
+        starts_clause=bool(signs) or _CLAUSE_START.search(text[-12:]) is not None,
+        level=before.count("#") if at_start else 0,
+        emphasis=emphasis[-1] if emphasis else "",
+        bracket=brackets[-1] if brackets else "",
+        done=_DONE.search(signs) is not None,
+    )
 
 
 def is_output(line: str) -> bool:
@@ -102,95 +131,27 @@ def is_output(line: str) -> bool:
     return _OUTPUT.match(line) is not None
 
 
-def line_prefix(line: str, end: int) -> Prefix | None:
-    """Return what stands before `end` if it is only signs of Markdown and the like."""
-    return _scan_prefix(line[:end]) if end <= WINDOW else None
-
-
-@lru_cache(maxsize=512)
-def _scan_prefix(text: str) -> Prefix | None:
-    position, level = 0, 0
-    emphasis = bracket = ""
-    done = struck = False
-    while position < len(text):
-        token = _PREFIX_TOKEN.match(text, position)
-        if token is None:
-            return None
-        kind, value = token.lastgroup, token[0]
-        if kind == "heading":
-            if text[:position].strip() or position > 3:
-                return None
-            level = len(value.strip())
-        elif kind == "check":
-            done = value[:2].lower() in ("[x", "[-") or value[0] == "☑"
-        elif kind == "sign":
-            done = done or value.startswith(_DONE_SIGNS)
-        elif kind == "emphasis":
-            struck = struck or value == "~~"
-            emphasis = value
-        elif kind == "bracket":
-            bracket = value
-        position = token.end()
-    return Prefix(level, emphasis if not struck else "", bracket, done, struck)
-
-
-def inline_prefix(before: str) -> Prefix:
-    """Return the signs right before a marker that stands within a line."""
-    signs = before[len(before.rstrip(_OPENING)) :]
-    bracket = next((sign for sign in signs if sign in CLOSING), "")
-    if not bracket and before.rstrip("*_").endswith("("):
-        bracket = "("
-    return Prefix(emphasis=signs.strip("[【（~"), bracket=bracket, struck="~~" in signs)
-
-
-def bare_text(before: str) -> str:
-    """Return the text before a marker without the emphasis and emoji that belong to it."""
-    text = before.rstrip(_OPENING)
-    return text if text.isascii() else _EMOJI_TAIL.sub("", text)
-
-
-def starts_clause(before: str, bare: str) -> bool:
-    """Return whether a marker begins a sentence or a part of one, or is set off by its signs."""
-    return len(bare) < len(before) or _CLAUSE_START.search(bare[-12:]) is not None
-
-
 def is_ticked(line: str) -> bool:
     """Return whether a line is an item of a list that is marked as done."""
     return _TICKED.match(line) is not None
 
 
-def opens_anew(title: str) -> bool:
-    """Return whether a marker after `title`, with no sign between, begins another ticket."""
-    said = title[-WINDOW:].casefold().split()
-    return len(said) > 1 and said[-1] not in phrases("LEADING") and not title.endswith(")")
+def is_only_mentioned(prefix: Prefix, following: str) -> bool:
+    """Return whether a marker within a line is in code, denied, told as done, or spoken of.
 
-
-def mentions_another(line: str, end: int) -> bool:
-    """Return whether a text names the words, as `TODO: and FIXME: comments`, and is no ticket."""
-    return _ANOTHER.match(line, end) is not None
-
-
-def is_joined(before: str, bare: str) -> bool:
-    """Return whether a marker is a part of a longer word, or a comment in code."""
-    signs = before[len(bare) :]
-    if bare and not _ADJACENT.match(bare[-1]) and (not signs or signs[0] == "_"):
+    Args:
+        prefix: what stands before the marker.
+        following: what stands behind it.
+    """
+    text = prefix.text
+    if text and prefix.signs[:1] in ("", "_", "(") and not _ADJACENT.match(text[-1]):
+        return True  # a part of a longer word, or a call
+    if _CODE_COMMENT.search(text[-12:]) or _EXAMPLE.search(text[-20:]):
         return True
-    if bare[-1:] == "(" and bare[-2:-1].isalnum():  # a call
+    last = _CLAUSE_END.split(text)[-1].casefold().replace("’", "'").split()[-3:]
+    if any(word.endswith("n't") or word in phrases("DENIAL") for word in last):
         return True
-    return bool(_CODE_COMMENT.search(bare[-12:]))
-
-
-def is_only_mentioned(bare: str, following: str, *, clause_start: bool) -> bool:
-    """Return whether the words around a marker deny it, tell that it is done, or speak of it."""
-    if _EXAMPLE.search(bare[-20:]):
-        return True
-    last = _CLAUSE_END.split(bare)[-1].casefold().replace("’", "'").split()[-3:]
-    if any(word.endswith("n't") for word in last) or phrases("NEGATION").intersection(last):
-        return True
-    if phrases("FINISHED").intersection(last):
-        return True
-    if clause_start:
+    if prefix.starts_clause:
         return False
-    if last and last[-1].strip("*_") in phrases("MENTION"):
-        return True
-    return _MENTION_AFTER.match(following.lstrip()) is not None
+    is_named = bool(last) and last[-1].strip("*_") in phrases("MENTION")
+    return is_named or _MENTION_AFTER.match(following.lstrip()) is not None

@@ -12,7 +12,9 @@ from claude_mpm.processors.tickets import words
 CHECK_SIGNS = "✅✔☑✓"
 
 # Signs that set off the last words of a title: "… — fixed in 1.2", "… → done".
-_SEPARATOR = lazy_pattern(r"\s-{1,3}\s|\s*[—–]\s*|\s*(?:→|=>|->)\s*|[;；]\s*")
+_SEPARATOR = lazy_pattern(
+    rf"\s-{{1,3}}\s|\s*[—–]\s*|\s*(?:→|=>|->)\s*|[;；]\s*|[{CHECK_SIGNS}]\ufe0f?\s*"
+)
 _CLAUSE_END = lazy_pattern(r"[.!?,]\s+|[。！？，、]")
 _IN_BRACKETS = r"[(\[（【]([^()\[\]（）【】]{1,200})[)\]）】]"
 _BEGINS_IN_BRACKETS = lazy_pattern(r"[\s*_]*" + _IN_BRACKETS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 DONE = {
     "en": "done, fixed, resolved, closed, complete, completed, finished, implemented, solved,"
     " mended, addressed, shipped, merged, obsolete, not needed any more, no longer needed,"
-    " won't fix, wontfix, works now, cancelled, canceled, abandoned, dropped, rejected, discarded, declined",
+    " won't fix, wontfix, works now, cancelled, canceled, abandoned, dropped, rejected, discarded, declined, answered",
     "zh": "完成, 已完成, 完了, 完毕, 完畢, 已修复, 已修復, 修复, 修復, 修复完成, 已修正, 已解决, 已解決, 解决, 解決, 解决了, 已关闭, 已關閉,"
     " 关闭, 关闭了, 已实现, 已實現, 已处理, 已處理, 搞定, 做完了, 修好了, 修复了, 不再需要, 取消, 已取消, 放弃, 已放弃, 不做了, 已上线, 已更新, 已发布, 已完成",
     "hi": "पूर्ण, पूरा, पूरी, पूरा हुआ, पूरा हो गया, हो गया, हो गई, हो चुका, ठीक, ठीक किया,"
@@ -48,7 +48,7 @@ DONE = {
     "de": "erledigt, abgehakt, erledigte, erledigtes, behoben, behobene, fertig, gelöst, gelöste,"
     " geschlossen, geschlossene, abgeschlossen, abgeschlossene, gefixt, umgesetzt, umgesetzte,"
     " beseitigt, korrigiert, implementiert, erledigt worden, hat sich erledigt, geht wieder,"
-    " gemacht, getan, fertiggestellt, nicht mehr nötig, entfällt, hinfällig, gestrichen, verworfen, abgelehnt, storniert, abgesagt, abgebrochen, gelöste, gefixte, erledigter, fertige, abgeschlossener",
+    " gemacht, getan, fertiggestellt, nicht mehr nötig, entfällt, hinfällig, gestrichen, verworfen, abgelehnt, storniert, beantwortet, abgesagt, abgebrochen, gelöste, gefixte, erledigter, fertige, abgeschlossener",
     "ja": "完了, 完了済み, 済, 済み, 済んだ, 対応済み, 対応済, 対応完了, 修正済み, 修正済, 修正完了, 修正しました, 解決, 解決済み, 解決済, 解決しました,"
     " 終了, 終わった, 終わり, 実装済み, 実装済, 対処済み, 直した, 直しました, クローズ, クローズ済み, 完成, 中止, キャンセル, 取り消し, 却下",
     "ko": "완료, 완료됨, 완료했음, 해결, 해결됨, 해결했음, 해결 완료, 수정됨, 수정 완료, 끝, 끝남, 종료, 닫힘, 취소, 취소됨",
@@ -66,7 +66,7 @@ DONE = {
 # What may stand before such a word ("has already been fixed").
 BEFORE_DONE = (
     "already, now, all, is, was, are, were, has, have, had, been, both, since, meanwhile,"
-    " finally, this, it, ist, sind, wurde, wurden, schon, bereits, jetzt, alles, inzwischen,"
+    " finally, this, these, it, ist, sind, wurde, wurden, schon, bereits, jetzt, alles, inzwischen,"
     " mittlerweile, soweit, déjà, est, sont, a, ont, été, maintenant, tout, c'est, ya, está,"
     " están, fue, ha, sido, todo, quedó, já, foi, foram, tudo, estão, uже, уже, всё, все, было,"
     " был, была, были, è, già, stato, stata, tutto, sudah, telah, 已经, 已經, 都, 全部, すでに, 既に, 全て,"
@@ -76,7 +76,7 @@ BEFORE_DONE = (
 # What may follow it ("fixed in 1.2", "behoben am 3.5."): when, where, by whom.
 AFTER_DONE = (
     "by, in, on, with, via, since, as, at, of, again, per, now, today, yesterday, already,"
-    " thanks, am, im, mit, durch, seit, von, bei, per, heute, gestern, schon, ab, laut, le, la,"
+    " thanks, it, myself, am, im, mit, durch, seit, von, bei, per, heute, gestern, schon, ab, laut, le, la,"
     " dans, par, en, avec, depuis, hier, grâce, el, por, con, desde, hoy, ayer, em, no, na, com,"
     " hoje, ontem, pelo, pela, в, во, на, с, со, от, вчера, сегодня, il, nel, nella, da, oggi,"
     " ieri, pada, di, oleh, dengan, op, door, w, dnia, के, में, द्वारा, को, في, من, بواسطة, এ,"
@@ -96,7 +96,7 @@ NONE = {
     "ru": "нет, ничего, ничего нет, отсутствуют, отсутствует, никаких, не найдено, не обнаружено",
     "ur": "کوئی نہیں, کچھ نہیں, نہیں",
     "id": "tidak ada, nihil, belum ada, kosong",
-    "de": "keine, keiner, keines, keinen, kein, nichts, nix",
+    "de": "keine, keiner, keines, keins, keinen, kein, nichts, nix",
     "ja": "なし, 無し, 特になし, 特に無し, ない, ありません, 特にありません, 該当なし",
     "ko": "없음, 없습니다, 해당 없음",
     "it": "nessuno, nessuna, nessun, niente, nulla",
@@ -111,7 +111,7 @@ NONE = {
 BESIDE_NONE = (
     "to report, to do, to add, to fix, left, found, known, open, remaining, reported, identified,"
     " pending, so far, yet, at all, here, were, was, are, is, have been, there, currently,"
-    " at the moment, right now, today, more, further, else, else left, weiter, weiteres, neues, offenes, besonderes, new, other, for now, of note, really, requested, planned, needed, to speak of,"
+    " at the moment, at this time, right now, today, more, further, else, else left, weiter, weiteres, neues, offenes, besonderes, new, other, for now, of note, really, requested, planned, needed, to speak of,"
     " bekannt, bekannte, bekannten, offen, offene, offenen, mehr, derzeit, zurzeit, zur zeit,"
     " momentan, im moment, aktuell, gefunden, vorhanden, zu tun, zu melden, weitere, weiteren,"
     " neue, neuen, bisher, noch, heute, hier, übrig, gibt es, sonst, pour le moment,"
@@ -187,17 +187,14 @@ SEE = (
     " vedi, zie, lihat"
 )
 
-# Words before a marker that deny it ("there is no BUG: here").
-NEGATION = (
-    "no, not, never, without, zero, neither, nor, any, isn't, aren't, wasn't, weren't, don't,"
-    " doesn't, didn't, cannot, can't, kein, keine, keinen, nicht, ohne, pas, sans, aucun, aucune,"
-    " sin, ningún, ninguna, sem, nenhum, nenhuma, senza, нет, ни, без, geen, bez, tanpa"
-)
-
-# Words before a marker that speak of finished work ("fixed BUG: overlapping writes").
-FINISHED = (
-    "fixed, resolved, closed, completed, finished, done, removed, deleted, implemented,"
-    " addressed, solved, cleared, dropped, eliminated, fixing, removing, closing, resolving"
+# Words before a marker that deny it ("there is no BUG: here"), or tell that the work is done
+# ("fixed BUG: overlapping writes").
+DENIAL = (
+    "no, not, never, without, zero, neither, nor, any, cannot, kein, keine, keinen, nicht, ohne,"
+    " pas, sans, aucun, aucune, sin, ningún, ninguna, sem, nenhum, nenhuma, senza, нет, ни, без,"
+    " geen, bez, tanpa, fixed, resolved, closed, completed, finished, done, removed, deleted,"
+    " implemented, addressed, solved, cleared, dropped, eliminated, fixing, removing, closing,"
+    " resolving"
 )
 
 # Words before a marker that speak of the word itself ("lines with TODO: in them").
