@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from certificates import certificates  # noqa: F401 - a fixture
+from claude_mpm.capabilities.asking import ask_version
+from claude_mpm.capabilities.facts import Capabilities, by_version
 from claude_mpm.claude_binary import find_claude
 from claude_mpm.orchestration.factory import create_orchestrator
 from claude_mpm.testing import ScriptedModel
@@ -67,6 +69,12 @@ def ctrl_c_works() -> None:
 def claude_path() -> str:
     """The real Claude Code: the tests need it, and installing the extra `claude` brings it."""
     return str(find_claude())
+
+
+@pytest.fixture(scope="session")
+def build(claude_path: str) -> Capabilities:
+    """What the real Claude Code can do; where it cannot, a test holds to what the session says."""
+    return by_version(ask_version(Path(claude_path), os.environ, 60)[1])
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ exit status is 1 where a difference has no reason.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claude_mpm.capabilities.asking import ask_version
+from claude_mpm.capabilities.facts import by_version
 from claude_mpm.claude_binary import find_claude
 from claude_mpm.config.agent_file import Agent, AgentFile, agents_json
 from claude_mpm.config.framework import read_agents
@@ -28,10 +31,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 120
 _WIRE = ("--input-format", "stream-json", "--output-format", "stream-json", "--verbose")
-_REQUESTS = (
-    {"type": "control_request", "request_id": "1", "request": {"subtype": "initialize"}},
-    {"type": "user", "message": {"role": "user", "content": "hello"}},
-)
+_PROMPT = {"type": "user", "message": {"role": "user", "content": "hello"}}
 _TYPES = "Available agent types for the Agent tool:\n"
 
 
@@ -64,15 +64,20 @@ def listed(folder: Path | None, agents: Sequence[Agent] = ()) -> dict[str, Seen]
         root = Path(made)
         project = root / "project"
         (project / ".claude").mkdir(parents=True)
-        words = [str(find_claude()), "-p", *_WIRE]
+        claude = find_claude()
+        words = [str(claude), "-p", *_WIRE]
+        first: dict[str, Any] = {"subtype": "initialize"}
         if folder is not None:
             (project / ".claude" / "agents").symlink_to(folder.absolute())
-        else:
+        elif by_version(ask_version(claude, os.environ, _SECONDS)[1]).can("agents_by_file"):
             (root / "agents.json").write_bytes(agents_json(tuple(agents)))
             words += ["--agents", str(root / "agents.json")]
+        else:
+            first["agents"] = json.loads(agents_json(tuple(agents)))
+        initialize = {"type": "control_request", "request_id": "1", "request": first}
         done = subprocess.run(
             words,
-            input="".join(f"{json.dumps(request)}\n" for request in _REQUESTS),
+            input="".join(f"{json.dumps(request)}\n" for request in (initialize, _PROMPT)),
             env=model.environment(root / "home"),
             cwd=project,
             capture_output=True,

@@ -75,6 +75,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the floor, the lock's and the newest")
     parser.add_argument("--groups", default="", help=f"some of: {', '.join(GROUPS)}")
     parser.add_argument("--jobs", default="2", help="how many tests at once")
+    parser.add_argument("--again", action="store_true", help="only the tests that failed before")
     parser.add_argument("--write", action="store_true", help="only write down what was found")
     given = parser.parse_args()
     if given.write:
@@ -84,7 +85,9 @@ def main() -> int:
     wheels = given.wheels or (
         [FLOOR, locked(), newest()] if given.quick else [FLOOR, *BETWEEN, locked(), newest()]
     )
-    tried = [try_wheel(each, named, given.jobs) for each in dict.fromkeys(wheels)]
+    tried = [
+        try_wheel(each, named, given.jobs, again=given.again) for each in dict.fromkeys(wheels)
+    ]
     if not given.quick:
         write_down()
     for each in tried:
@@ -145,21 +148,32 @@ def _download(wheel: str, claude: Path) -> bool:
     return True
 
 
-def try_wheel(wheel: str, named: Sequence[str], jobs: str) -> Tried:
-    """Probe a release, run the tests on it, and store the result."""
+def try_wheel(wheel: str, named: Sequence[str], jobs: str, *, again: bool = False) -> Tried:
+    """Probe a release, run the tests on it, and store the result.
+
+    Args:
+        named: the groups of tests.
+        jobs: how many tests at once.
+        again: whether only those tests of the groups are run that failed before.
+    """
     wheel, claude = build_of(wheel)
     began = time.monotonic()
     found = probe(claude)
     messages = {name: set(fields) for name, fields in found.messages.items()}
-    ran = {name: _run(claude, GROUPS[name], jobs, messages) for name in named}
     report = REPORTS / f"{wheel}.json"
-    known = Tried(Release(found.version, wheel))
-    if report.exists():  # other groups of tests may have been run before, or meanwhile
-        known = msgspec.json.decode(report.read_bytes(), type=Tried)
+    given = {name: GROUPS[name] for name in named}
+    if again:
+        before = _reported(report, Release(found.version, wheel)).failed
+        given = {name: tuple(before[name]) for name in named if name in before}
+    ran = {name: _run(claude, tests, jobs, messages) for name, tests in given.items()}
+    # Other groups of tests may have been run before, or meanwhile.
+    known = _reported(report, Release(found.version, wheel))
     for name, fields in known.messages.items():
         messages.setdefault(name, set()).update(fields)
-    passed = {**known.release.results, **{name: told for name, (told, _) in ran.items()}}
-    failed = {**known.failed, **{name: bad for name, (_, bad) in ran.items()}}
+    passed, failed = dict(known.release.results), dict(known.failed)
+    for name, (number, bad) in ran.items():
+        number = _number(passed[name], number, given[name]) if again else number
+        passed[name], failed[name] = f"{number - len(bad)} of {number}", bad
     tried = Tried(
         Release(found.version, wheel, found.facts, passed),
         {name: sorted(fields) for name, fields in messages.items()},
@@ -171,10 +185,24 @@ def try_wheel(wheel: str, named: Sequence[str], jobs: str) -> Tried:
     return tried
 
 
+def _reported(report: Path, release: Release) -> Tried:
+    """Return what is known of a release; nothing but its name where there is no report."""
+    if not report.exists():
+        return Tried(release)
+    return msgspec.json.decode(report.read_bytes(), type=Tried)
+
+
+def _number(before: str, ran: int, tests: Sequence[str]) -> int:
+    """Return how many tests a group has of which only those that had failed were run."""
+    if ran != len(tests):
+        raise SystemExit(f"{ran} of {len(tests)} tests are there: run the group without --again")
+    return int(before.split()[-1])
+
+
 def _run(
     claude: Path, tests: Sequence[str], jobs: str, messages: dict[str, set[str]]
-) -> tuple[str, list[str]]:
-    """Run tests on a build; return how many passed, and which failed."""
+) -> tuple[int, list[str]]:
+    """Run tests on a build; return how many there are, and which failed."""
     with tempfile.TemporaryDirectory(prefix="mpm-") as name:  # sockets want it short
         made = Path(name)
         xml = made / "results.xml"
@@ -185,9 +213,12 @@ def _run(
         command = [sys.executable, "-m", "pytest", *words, *tests]
         subprocess.run(command, cwd=ROOT, env=environ, check=False)
         _harvest(made / "files", messages)
-        cases = list(ElementTree.parse(xml).iter("testcase"))
-    bad = [each.get("name", "") for each in cases if {part.tag for part in each} & _BAD]
-    return f"{len(cases) - len(bad)} of {len(cases)}", bad
+        good: dict[str, bool] = {}
+        for case in ElementTree.parse(xml).iter("testcase"):  # two where it fails at its end, too
+            file = case.get("classname", "").replace(".", "/")
+            test = f"{file}.py::{case.get('name', '')}"
+            good[test] = good.get(test, True) and not {part.tag for part in case} & _BAD
+    return len(good), [test for test, is_good in good.items() if not is_good]
 
 
 def _harvest(folder: Path, messages: dict[str, set[str]]) -> None:

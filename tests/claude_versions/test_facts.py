@@ -40,9 +40,13 @@ def test_what_was_tried_fits_the_floor() -> None:
 @pytest.mark.parametrize(
     ("version", "promise"),
     [
+        ("2.1.211", "its record does not say which limit ended it"),
         ("2.1.211", "does not drop queued prompts at an interrupt"),
+        ("2.1.235", "does not write down what a conversation on the terminal cost"),
+        ("2.1.247", "takes a prompt that begins with / for a command"),
         ("2.1.257", "does not number its results"),
-        ("2.1.281", ""),
+        ("2.1.275", "does not say that it overrode a hook"),
+        ("2.1.283", ""),
     ],
 )
 def test_a_promise_that_is_not_kept_is_said_by_name(version: str, promise: str) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from claude_mpm.capabilities.facts import by_version
 from claude_mpm.cli.demo import framework_reach
 from claude_mpm.config.framework import FrameworkLoader
+from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.testing import ScriptedModel
 from claude_mpm.testing.subject import until
 
@@ -35,11 +37,13 @@ def environment(tmp_path: Path, claude_path: str) -> Environment:
     }
 
 
-def run_demo(environment: Environment, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_demo(
+    environment: Environment, *arguments: str, stderr: int = subprocess.STDOUT
+) -> subprocess.CompletedProcess[str]:
     """Run the demo; what it says to both streams is in `stdout`, in the order in which it came."""
     return subprocess.run(
         [COMMAND, "demo", *arguments], env=environment, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=115,
+        stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=115,
     )  # fmt: skip
 
 
@@ -101,8 +105,13 @@ def test_the_demo_works_with_a_framework_of_ones_own_and_as_json(
     environment: Environment, tmp_path: Path
 ) -> None:
     (tmp_path / "rules.md").write_text("# The rules of our house\n\nBe kind.\n")
-    shown = run_demo(environment, "--quiet", "--json", "--framework", str(tmp_path / "rules.md"))
-    assert shown.returncode == 0, shown.stdout
+    house = str(tmp_path / "rules.md")
+    shown = run_demo(environment, "--quiet", "--json", "--framework", house, stderr=subprocess.PIPE)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    [session] = (tmp_path / "state" / "sessions").iterdir()
+    [start] = SessionFolder(session).read_meta().starts
+    # What this build does not keep is said also when quiet, and not to who reads the record.
+    assert shown.stderr.strip() == by_version(start.claude_version).limits()
     record = json.loads(shown.stdout)
     assert record["outcome"] == "completed"
     assert record["framework_found_in"] == record["requests"] >= 3

@@ -189,6 +189,25 @@ def test_a_background_agents_report_is_the_end_of_its_delegation() -> None:
     assert (last.state, last.result, last.duration) == ("completed", "All\ngreen", 0.322)
 
 
+def test_the_report_of_an_agent_is_without_the_notes_to_the_model() -> None:
+    call = {"type": "tool_use", "id": "t1", "name": "Agent", "input": {"subagent_type": "qa"}}
+    said = {"type": "text", "text": "All is well."}
+    note = {"type": "text", "text": "agentId: a1 (use SendMessage with to: 'a1' to continue it)"}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [said, note]}
+    lines = (
+        {"type": "assistant", "message": {"content": [call]}},
+        {
+            "type": "user",
+            "message": {"content": [result]},
+            "toolUseResult": {"status": "completed", "agentId": "a1", "content": [said]},
+        },
+    )
+    delegations, wire = DelegationProcessor(SESSION), Transcript()
+    events = [event for line in journal(*lines) for event in wire.decode(line)]
+    *_, last = [made.data for event in events for made in delegations(event)]
+    assert (last.state, last.result) == ("completed", "All is well.")
+
+
 def test_a_command_for_claude_code_itself_is_a_turn_without_words() -> None:
     command = {"type": "system", "subtype": "local_command", "content": ""}
     (turn,) = turns_of(started("put-1"), command)

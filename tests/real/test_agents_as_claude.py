@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
+    from claude_mpm.capabilities.facts import Capabilities
+
 TOOLS = Path(__file__).parents[2] / "tools"
+MORE = "we list it, and Claude does not"
 AGENT = "---\nname: {name}\ndescription: Checks things.\n---\nYou are {name}.\n"
 
 
@@ -28,7 +31,7 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_a_corpus_of_oddities_is_read_alike_or_the_difference_is_explained(
-    tool: ModuleType, tmp_path: Path
+    tool: ModuleType, tmp_path: Path, build: Capabilities
 ) -> None:
     files = made_up(220, seed=11)
     folder = tmp_path / "agents"
@@ -37,7 +40,11 @@ def test_a_corpus_of_oddities_is_read_alike_or_the_difference_is_explained(
         (folder / name).write_bytes(content)
     lines = tool.compare(folder)
     assert {line.file for line in lines} == files.keys()
-    assert [line for line in lines if line.outcome == "unexplained"] == []
+    reasons = [line.reason for line in lines if line.outcome == "unexplained"]
+    # We read as a build of today does; an older one lists less of them, and nothing else.
+    newer = [] if build.can("agents_by_file") else [r for r in reasons if MORE in r]
+    assert reasons == newer
+    assert len(reasons) < 10
     assert all(line.reason for line in lines if line.outcome == "differs")
     # Without them, the comparison would show nothing.
     assert sum(line.outcome == "same" and not line.reason for line in lines) > 30

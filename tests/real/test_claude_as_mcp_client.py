@@ -77,7 +77,9 @@ def steer(
     done = subprocess.run(
         [claude_path, "-p", "have it done", "--allowedTools", "mcp__mpm", "--mcp-config", servers],
         # By default, it goes on without the tools of a server that takes five seconds to begin.
-        env=model.environment(tmp_path / "outer", MCP_CONNECT_TIMEOUT_MS="60000"),
+        env=model.environment(
+            tmp_path / "outer", MCP_CONNECT_TIMEOUT_MS="60000", MCP_CONNECTION_NONBLOCKING="0"
+        ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

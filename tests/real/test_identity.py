@@ -90,7 +90,7 @@ def test_a_session_that_is_forked_on_a_resume_goes_on_with_the_fork(
 def test_a_claude_that_dies_after_clear_is_brought_back_with_what_it_held(
     make_claude: MakeClaude, model: ScriptedModel
 ) -> None:
-    once = "test -e died || { touch died; kill -9 $CLAUDE_PID; }"
+    once = "test -e died || { touch died; kill -9 $PPID; }"
     model.on("go on", Call("Bash", command=once), "It is whole.")
     with make_claude(resume_lost=1, allowed_tools=["Bash"]) as claude:
         claude.ask("my name is Bob").check()

@@ -50,7 +50,7 @@ def test_nothing_that_claude_gives_its_tools_goes_on_to_another_claude(
     lines = (tmp_path / "variables").read_text().split("\0")
     outer = dict(line.split("=", 1) for line in lines if line)
     assert outer["CLAUDECODE"] == "1"
-    assert outer.keys() - environ.keys() > {"CLAUDE_CODE_MESSAGING_TOKEN", "CLAUDE_CODE_SESSION_ID"}
+    assert outer.keys() - environ.keys() > {"AI_AGENT", "CLAUDE_CODE_SESSION_ID"}
     assert inherited(outer).keys() - environ.keys() <= OF_A_SHELL
     assert "CLAUDE_CODE_TMPDIR" not in inherited(outer), "it goes with the outer session"
     assert carried(outer).keys() <= environ.keys() | OF_A_SHELL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from claude_mpm import Outcome
 from claude_mpm.testing import Call
 
 if TYPE_CHECKING:
+    from claude_mpm.capabilities.facts import Capabilities
     from claude_mpm.testing import ScriptedModel
     from command import Command
     from conftest import MakeClaude
@@ -80,12 +82,18 @@ def test_python_has_the_value(make_claude: MakeClaude, model: ScriptedModel) -> 
 
 
 @pytest.mark.usefixtures("forked_skill")
-def test_a_forked_skill_answers_and_its_tickets_count(command: Command, claude_path: str) -> None:
+def test_a_forked_skill_answers_and_its_tickets_count(
+    command: Command, claude_path: str, build: Capabilities
+) -> None:
     done = command("run", "--as-command", "/deep")
     assert done.stdout == "It is deep.\nTODO: paint the fork\n"
-    assert done.stderr.count("✎") == 1, "said by the skill, and again by its answer"
     assert done.stdout == bare(command, claude_path, "/deep")
-    assert [ticket["title"] for ticket in command.json("tickets")] == ["paint the fork"]
+    tells = build.can("tells_skills")
+    assert ("does not tell what a skill with a context of its own" in done.stderr) is not tells
+    # Said by the skill, and again by its answer.
+    assert done.stderr.count("✎") == int(tells)
+    found = [ticket["title"] for ticket in command.json("tickets")]
+    assert found == ["paint the fork"] * tells
 
 
 @pytest.mark.parametrize("text", ["/cost", "/context", "/model opus", "/help", "/exit", "/login x"])
@@ -97,38 +105,47 @@ def test_a_command_of_claude_code_answers(
     assert model.requests == ()
 
 
-def test_a_command_that_was_no_prompt_is_in_the_evidence(make_claude: MakeClaude) -> None:
-    with make_claude() as claude:
-        turn = claude.ask("/cost", command=True)
-        assert "a command of Claude Code ran, and no prompt (cost)" in turn.verdict.evidence
+def test_a_command_that_was_no_prompt_is_in_the_evidence(
+    make_claude: MakeClaude, build: Capabilities
+) -> None:
+    with make_claude(session_id="s") as claude:
+        evidence = claude.ask("/cost", command=True).verdict.evidence
+        limits = claude.store.folder("s").read_meta().starts[0].claude_limits
+    names = build.can("names_commands")
+    assert ("a command of Claude Code ran, and no prompt (cost)" in evidence) is names
+    assert ("does not say that a prompt was a command" in limits) is not names
 
 
-VERBATIM = [
+# What a build that does not take a prompt as it is takes for something else.
+TAKEN = [
     "/context is slow, find out why",
     "/login returns 500",
     "/clear",
     "/deep",
     "look at @secret.txt",
     "@secret.txt",
-    "  /cost\n",
-    "/etc/passwd is world-readable",
-    "!ls",
-    "ultrathink about it",
 ]
+COST = re.compile("(Estimated|Total) cost: ")  # how the answer of `/cost` begins
+NOT_TAKEN = ["  /cost\n", "/etc/passwd is world-readable", "!ls", "ultrathink about it"]
 
 
 @pytest.mark.usefixtures("forked_skill")
-@pytest.mark.parametrize("text", VERBATIM)
+@pytest.mark.parametrize("text", TAKEN + NOT_TAKEN)
 def test_a_prompt_reaches_the_model_as_it_is(
-    make_claude: MakeClaude, model: ScriptedModel, text: str
+    make_claude: MakeClaude, model: ScriptedModel, build: Capabilities, text: str
 ) -> None:
     Path("secret.txt").write_text("MARK-OF-THE-FILE")
-    with make_claude() as claude:
+    with make_claude(session_id="s") as claude:
         turn = claude.ask(text).check()
-    (request,) = model.requests
-    assert request.prompt.strip() == text.strip()
-    assert "MARK-OF-THE-FILE" not in json.dumps(request.body)
-    assert turn.text.startswith("Claude heard: ")
+        (start,) = claude.store.folder("s").read_meta().starts
+    bodies = json.dumps([request.body for request in model.requests])
+    as_it_is = (
+        [request.prompt.strip() for request in model.requests] == [text.strip()]
+        and "MARK-OF-THE-FILE" not in bodies
+        and turn.text.startswith("Claude heard: ")
+    )
+    assert as_it_is is (build.can("verbatim") or text in NOT_TAKEN)
+    assert ("begins with / for a command" in start.claude_limits) is not build.can("verbatim")
 
 
 def test_verbatim_leaves_the_context_as_it_is(
@@ -149,29 +166,33 @@ def test_verbatim_leaves_the_context_as_it_is(
 
 
 def test_every_way_in_is_verbatim_unless_it_is_asked_for_as_a_command(
-    command: Command, model: ScriptedModel
+    command: Command, model: ScriptedModel, build: Capabilities
 ) -> None:
-    (session,) = command("run", "--quiet", "--detach", "/cost first").stdout.split()
-    command("send", "--wait", session, "/cost second")
-    command("send", session, "/cost third")
+    # Of a build that takes nothing as it is, that is said, and a blank before it is text for it.
+    cost = "/cost" if build.can("verbatim") else " /cost"
+    ran = command("run", "--detach", "--session", "s", f"{cost} first")
+    assert ("begins with / for a command" in ran.stderr) is not build.can("verbatim")
+    command("send", "--wait", "s", f"{cost} second")
+    command("send", "s", f"{cost} third")
     model.wait_for_request("/cost third")
-    assert "Estimated cost" in command("send", "--wait", "--as-command", session, "/cost").stdout
-    command("stop", session)
-    assert command("resume", session, "/cost fourth").stdout == "Claude heard: /cost fourth\n"
-    assert "Estimated cost" in command("resume", "--as-command", session, "/cost").stdout
+    assert COST.search(command("send", "--wait", "--as-command", "s", "/cost").stdout)
+    command("stop", "s")
+    fourth = command("resume", "s", f"{cost} fourth")
+    assert fourth.stdout == f"Claude heard: {cost} fourth\n"
+    assert COST.search(command("resume", "--as-command", "s", "/cost").stdout)
     said = " ".join(request.prompt for request in model.requests)
     assert all(f"/cost {each}" in said for each in ("first", "second", "third", "fourth"))
 
 
 def test_refused_tools_are_in_the_evidence_the_summary_and_show(
-    command: Command, model: ScriptedModel
+    command: Command, model: ScriptedModel, build: Capabilities
 ) -> None:
     write = Call("Write", file_path=str(Path("note.txt").absolute()), content="x")
     model.on("go", write, "All is done.")
     done = command("run", "go")
     assert done.stdout == "All is done.\n"
     assert "completed (1 use of a tool was refused: Write)" in done.stderr
-    assert done.stderr.count("✗ Write denied") == 1
+    assert done.stderr.count("✗ Write denied") == int(build.can("tells_refusals"))
     shown = command("show").stdout
     assert "refused" in shown
     (turn,) = command.json("show")["turns"]
@@ -180,7 +201,7 @@ def test_refused_tools_are_in_the_evidence_the_summary_and_show(
 
 
 def test_what_a_rule_of_the_project_refuses_is_told_as_well(
-    command: Command, model: ScriptedModel
+    command: Command, model: ScriptedModel, build: Capabilities
 ) -> None:
     secret = Path("secret.txt")
     secret.write_text("x")
@@ -189,22 +210,30 @@ def test_what_a_rule_of_the_project_refuses_is_told_as_well(
     Path(".claude/settings.json").write_text(json.dumps(rules))
     model.on("go", Call("Read", file_path=str(secret.absolute())), "All is done.")
     done = command("run", "go")
-    assert done.stderr.count("✗ Read denied: File is in a directory that is denied") == 1
-    assert "completed (1 use of a tool was refused: Read)" in done.stderr
+    denied = "✗ Read denied: File is in a directory that is denied"
+    assert done.stderr.count(denied) == int(build.can("tells_rules"))
+    counts = build.can("counts_rules")
+    assert ("completed (1 use of a tool was refused: Read)" in done.stderr) is counts
+    assert ("does not say that a rule refused a tool" in done.stderr) is not counts
 
 
-def test_that_claude_code_overrode_a_hook_is_told(command: Command, model: ScriptedModel) -> None:
+def test_that_claude_code_overrode_a_hook_is_told(
+    command: Command, model: ScriptedModel, build: Capabilities
+) -> None:
     Path(".claude").mkdir()
     hook = {"hooks": [{"type": "command", "command": "echo no >&2; exit 2"}]}
     Path(".claude/settings.json").write_text(json.dumps({"hooks": {"Stop": [hook]}}))
     command("trust", ".")
     model.on("go", "TODO: paint")
-    turn = json.loads(command("run", "--json", "go").stdout)
+    done = command("run", "--json", "go")
+    turn = json.loads(done.stdout)
     assert turn["outcome"] == "completed"
-    (told,) = [line for line in turn["evidence"] if line.startswith("Claude Code says: ")]
-    assert "overriding" in told
+    told = [line for line in turn["evidence"] if line.startswith("Claude Code says: ")]
+    tells = build.can("tells_overrides")
+    assert ["overriding" in line for line in told] == [True] * tells
+    assert ("does not say that it overrode a hook" in done.stderr) is not tells
     done = command("run", "go")
-    assert done.stderr.count("! A hook blocked the turn") == 1
+    assert done.stderr.count("! A hook blocked the turn") == int(tells)
 
 
 def test_a_prompt_that_a_hook_blocks_is_answered_by_claude_code(make_claude: MakeClaude) -> None:

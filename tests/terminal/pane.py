@@ -98,6 +98,8 @@ class Pane:
     def say(self, text: str, *, shown: str = "") -> None:
         """Type a prompt for Claude and send it, once it is shown: a quick Enter is a line end.
 
+        Where a busy Claude has taken it for one all the same, it is pressed again.
+
         Args:
             text: the prompt, or the rest of it.
             shown: what is on the screen then, and not before; the text by default.
@@ -105,7 +107,22 @@ class Pane:
         self.type(text)
         self.expect(shown or text)
         self.settle(0.1)
+        deadline = time.monotonic() + SECONDS
         self.press("Enter")
+        while not self._is_sent(shown or text):
+            assert time.monotonic() < deadline, f"{text!r} is not sent:\n{self.screen}"
+            self.press("Enter")
+
+    def _is_sent(self, text: str, seconds: float = 5.0) -> bool:
+        """Return whether a text leaves the line to type in, which is the last that is marked."""
+        deadline = time.monotonic() + seconds
+        while True:
+            marked = [line for line in self.screen.splitlines() if "❯" in line[:3]]
+            if not marked or text not in marked[-1]:
+                return True
+            if time.monotonic() > deadline:
+                return False
+            self._wait_for_change()
 
     @property
     def screen(self) -> str:

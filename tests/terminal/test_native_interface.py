@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,13 +23,17 @@ from command import wait_until_gone
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from claude_mpm.capabilities.facts import Capabilities
+
     Open = Callable[..., Pane]
 
 PROGRAMS = Path(sys.executable).parent
 # What a program leaves behind that did not give its terminal back.
 MODES = ("alternate_on", "mouse_any_flag", "cursor_flag", "keypad_flag", "wrap_flag")
 AT_REST = ("0", "0", "1", "0", "1")
+SCREEN = MODES[:2]  # what a screen that Claude draws whole has; an older build writes in lines
 BOX = "❯"  # Claude's line to type in
+CHOSEN = re.compile("❯ (1[.] )?Yes")  # the answer that trusts a folder
 
 
 @pytest.fixture
@@ -77,14 +82,16 @@ def _quit(pane: Pane) -> None:
     """Press Ctrl-C twice, and again where that has only ended the turn that was shown last."""
 
     def has_ended() -> bool:
-        if pane.is_("alternate_on") == ("1",):
+        if pane.is_("pane_current_command") != ("bash",):
             pane.press("C-c", "C-c")
         return pane.is_shown("claude-mpm resume", 10.0)
 
     until(has_ended, lambda: f"Claude goes on:\n{pane.screen}")
 
 
-def test_type_get_an_answer_and_quit(open_pane: Open, model: ScriptedModel) -> None:
+def test_type_get_an_answer_and_quit(
+    open_pane: Open, model: ScriptedModel, build: Capabilities
+) -> None:
     model.on("Ship it", Call("Bash", command="echo checked"), "Shipped.\nTODO: Announce it")
     pane = open_pane()
     before = pane.run("stty -a")
@@ -101,7 +108,7 @@ def test_type_get_an_answer_and_quit(open_pane: Open, model: ScriptedModel) -> N
     assert "Announce it" in pane.run("claude-mpm tickets")
     (session,) = json.loads(pane.run("claude-mpm ps --all --json"))
     assert session["orchestrator"] == "terminal"
-    assert session["cost_usd"] > 0
+    assert (session["cost_usd"] > 0) is build.can("writes_costs")
     assert "Project manager" in model.requests[-1].system  # the framework
 
 
@@ -157,18 +164,19 @@ def test_kill_9_leaves_a_sane_terminal_and_the_session_goes_on(
     pane.expect(BOX)
     pane.say("The first prompt")
     pane.expect("Claude heard: The first prompt")
+    modes = pane.is_(*SCREEN)
     os.kill(_client(pane), signal.SIGKILL)
     pane.expect_flags(MODES, AT_REST)
     assert pane.run("stty -a") == before
     until(lambda: "idle" in pane.run("claude-mpm ps"), "Claude does not come to rest")
     pane.enter("clear; claude-mpm attach")
     pane.expect("Claude heard: The first prompt")  # drawn again, for a screen that comes late
-    assert pane.is_("alternate_on", "mouse_any_flag") == ("1", "1")
+    assert pane.is_(*SCREEN) == modes
     pane.say("The second prompt")
     pane.expect("Claude heard: The second prompt")
     _quit(pane)
     assert pane.run("stty -a") == before
-    assert [r.prompt for r in model.requests if r.prompt] == [
+    assert [r.prompt for r in model.requests if r.prompt and not r.is_side] == [
         "The first prompt",
         "The second prompt",
     ]
@@ -184,6 +192,7 @@ def test_a_session_can_be_resumed_on_the_terminal(open_pane: Open, model: Script
     _quit(pane)
     pane.enter("clear; claude-mpm resume")
     pane.expect(BOX)
+    pane.settle()  # an Enter is lost while Claude still takes up the conversation
     pane.say("Which word?")
     pane.expect("Claude heard: Which word?")
     assert "plum" in model.requests[-1].text
@@ -247,13 +256,12 @@ def test_the_first_questions_are_the_persons(
     pane.expect("Enter to confirm")
     pane.settle()  # Claude begins the question again while it starts
     assert str(elsewhere) not in config.read_text()
-    pane.press("Down")
 
     def stays_chosen() -> bool:
-        if not pane.is_shown("❯ Yes", 10.0):
+        if not CHOSEN.search(pane.screen):
             pane.press("Down")
         pane.settle()
-        return "❯ Yes" in pane.screen
+        return CHOSEN.search(pane.screen) is not None
 
     until(stays_chosen, lambda: f"the answer is not chosen:\n{pane.screen}")
     pane.press("Enter")
@@ -342,6 +350,7 @@ def test_kill_9_of_the_host_is_told_and_resume_goes_on(
     assert pane.is_(*MODES) == AT_REST
     pane.enter("clear; claude-mpm resume")
     pane.expect(BOX)
+    pane.settle()  # an Enter is lost while Claude still takes up the conversation
     pane.say("Which word?")
     pane.expect("Claude heard: Which word?")
     assert "plum" in model.requests[-1].text

@@ -76,12 +76,54 @@ FACTS = (
         "the acknowledgement tells",
     ),
     Fact(
+        "tells_refusals",
+        (2, 1, 235),
+        "says at once which tool it refuses (`permission_denied`)",
+        "the end of the turn says it",
+    ),
+    Fact(
+        "tells_nested",
+        (2, 1, 235),
+        "tells what the subagents of subagents say",
+        "",
+        "does not tell what the subagents of subagents say, so their tickets are not found",
+    ),
+    Fact(
+        "writes_costs",
+        (2, 1, 247),
+        "writes down what a conversation on the terminal cost (`cost-state`)",
+        "it counts as nothing",
+        "does not write down what a conversation on the terminal cost, which counts as nothing",
+    ),
+    Fact(
+        "verbatim",
+        (2, 1, 248),
+        "takes a prompt as it is (`client_composed`)",
+        "commands run, and files are read",
+        "takes a prompt that begins with / for a command, and @FILE in one for the file",
+    ),
+    Fact(
         "prompt_snapshot",
         (2, 1, 257),
         "takes `--system-prompt-snapshot off`",
         "an edited framework counts at a resume without it, up to 2.1.274",
         lost="no longer takes `--system-prompt-snapshot`, so an edited framework may have no effect"
         " on a conversation that is resumed",
+    ),
+    Fact(
+        "names_ended",
+        (2, 1, 257),
+        "names the prompt also in the result of a turn that was ended",
+        "the verdict alone knows why it was ended",
+        "does not name the prompt of a turn that was ended, so its record does not say which limit"
+        " ended it",
+    ),
+    Fact(
+        "tells_skills",
+        (2, 1, 257),
+        "tells what a skill with a context of its own says",
+        "",
+        "does not tell what a skill with a context of its own says, so its tickets are not found",
     ),
     Fact(
         "permission_prompts",
@@ -95,6 +137,20 @@ FACTS = (
         "numbers its results (`result_index`)",
         "nobody notices one that is lost",
         "does not number its results, so one that is lost is not noticed",
+    ),
+    Fact(
+        "counts_rules",
+        (2, 1, 275),
+        "counts in a result what a rule refused",
+        "",
+        "does not say that a rule refused a tool",
+    ),
+    Fact(
+        "names_commands",
+        (2, 1, 275),
+        "names the command of its own that a prompt was (`local_command`)",
+        "",
+        "does not say that a prompt was a command of its own",
     ),
     Fact(
         "idle_means_idle",
@@ -115,10 +171,23 @@ FACTS = (
         "agents go with `initialize`",
     ),
     Fact(
+        "tells_overrides",
+        (2, 1, 283),
+        "says that it overrode a hook",
+        "",
+        "does not say that it overrode a hook",
+    ),
+    Fact(
         "tells_version",
         (2, 1, 300),
         "answers `initialize` with its version",
         "it is asked, or tells it with its first turn",
+    ),
+    Fact(
+        "tells_rules",
+        (2, 1, 332),
+        "says at once which tool a rule refuses (`tool_result_meta`)",
+        "the end of the turn says it",
     ),
 )
 _BY_NAME = {fact.name: fact for fact in FACTS}

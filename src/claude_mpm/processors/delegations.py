@@ -14,6 +14,7 @@ from claude_mpm.processors.identities import Identities
 from claude_mpm.processors.validated_numbers import amount, time_of
 from claude_mpm.records import NATIVE_PREFIX, Delegation
 from claude_mpm.wire.text_lines import result_text
+from claude_mpm.wire.transcript import agent_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -109,7 +110,8 @@ class DelegationProcessor(ByKind):
                 state = "completed" if not block.is_error else _failure(text)
                 ended = time_of(event.data.timestamp)
                 took = delegation.duration or _elapsed(delegation, ended)
-                yield self._end(delegation, state, delegation.result or text, took, event)
+                report = delegation.result or agent_report(event) or text
+                yield self._end(delegation, state, report, took, event)
 
     def _task(self, event: Event) -> Iterator[Event]:
         system = event.data

@@ -38,6 +38,11 @@ _OPTIONS = {
     "prompt_snapshot": ("--system-prompt-snapshot", "off"),
     "permission_prompts": ("--permission-prompts", "none"),
 }
+# It would take more starts, a terminal or more turns, and nothing is started otherwise for these.
+_BY_VERSION = {
+    "cost_goes_on", "counts_rules", "names_commands", "names_ended", "tells_nested",
+    "tells_overrides", "tells_refusals", "tells_rules", "tells_skills", "verbatim", "writes_costs",
+}  # fmt: skip
 _ARGUMENTS = (
     "-p", "--verbose", "--input-format", "stream-json", "--output-format", "stream-json",
 )  # fmt: skip
@@ -283,8 +288,7 @@ def _converse(build: _Build, told: dict[str, Any], taken: set[str]) -> Probe:
         build.wait_for("result")
         facts |= set() if build.becomes_idle(took) else {"idle_means_idle"}
     version = parse_version(str(init.get("claude_code_version") or ""))
-    # It would take two more starts, and nothing is done by it: the sum is asked for at each resume.
-    facts |= by_version(written(version) if version else "").facts & {"cost_goes_on"}
+    facts |= by_version(written(version) if version else "").facts & _BY_VERSION
     messages = fields_of(json.dumps(message).encode() for message in build.messages)
     return Probe(
         version=written(version) if version else "",

@@ -65,7 +65,21 @@ class TranscriptEntry(msgspec.Struct, frozen=True, rename="camel"):
     total_cost: float | None = msgspec.field(default=None, name="totalCostUSD")
 
 
+class _AgentResult(msgspec.Struct, frozen=True, rename="camel"):
+    """What a tool's result is made of, where the tool has run a subagent."""
+
+    agent_id: str
+    content: list[dict[str, Any]]
+
+
+class _OfAgent(msgspec.Struct, frozen=True, rename="camel"):
+    """A line with the result of a subagent."""
+
+    tool_use_result: _AgentResult
+
+
 _decode = msgspec.json.Decoder(TranscriptEntry, strict=False).decode
+_decode_agent = msgspec.json.Decoder(_OfAgent).decode
 
 
 class Transcript(StreamJson):
@@ -85,6 +99,20 @@ def entry_of(event: Event) -> TranscriptEntry:
         return _decode(event.raw)
     except NOT_JSON:
         return _entry_with_surrogates(event.raw)
+
+
+def agent_report(event: Event) -> str:
+    """Return a subagent's report, without the notes to the model that a tool's result adds to it.
+
+    It is empty where the line has no such report. (Observed: Claude Code 2.1.211 to 2.1.332.)
+    """
+    if b'"toolUseResult"' not in event.raw:
+        return ""
+    try:
+        parts = _decode_agent(event.raw).tool_use_result.content
+    except NOT_JSON:
+        return ""
+    return "\n".join(str(part.get("text") or "") for part in parts)
 
 
 def _entry_with_surrogates(line: bytes) -> TranscriptEntry:
