@@ -83,7 +83,7 @@ class _Pending:
         self.tickets = tickets
         self._last: FoundTicket | None = tickets[-1]
         self._indent = _indent(line)
-        self._is_heading = marker.heading
+        self._is_heading = marker.prefix.level > 0
         self._opens_list = line.rstrip().rstrip("*_").endswith(":")
         self._may_be_gherkin = marker.word == "Feature"
 
@@ -206,10 +206,8 @@ class TicketFinder:
 
     def _ticket(self, marker: Marker) -> FoundTicket | None:
         text, rest = _split_emphasis(marker.text, marker.emphasis)
-        if marker.heading:
-            text = text.rstrip().rstrip("#")
         raw, severity = split_severity(text.strip())
-        title = clean_title(raw, another_follows=marker.another_follows)
+        title = clean_title(raw, another_follows=marker.following is not None)
         if is_no_title(title) or is_finished(title) or (rest and is_finished(rest)):
             return None
         description = "" if priority_of(rest) else rest.strip(" -\u2013\u2014:.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from claude_mpm.patterns import lazy_pattern
-from claude_mpm.processors.tickets.markdown import EMOJI, protected_spans
+from claude_mpm.processors.tickets.markdown import EMOJI, PROTECTED
 from claude_mpm.processors.tickets.prefix import (
     WINDOW,
     Prefix,
@@ -22,7 +22,6 @@ from claude_mpm.processors.tickets.state import phrases, says_done
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from claude_mpm.processors.tickets.markdown import Span
 
 # "Issue #14538:" cites a tracker, "Bug #2:" counts findings.
 _CITED = lazy_pattern(r"\s?[#№]\d{3,}")
@@ -31,40 +30,31 @@ _DEFECTS = ("BUG", "FIXME", "ISSUE")
 _JOINT = lazy_pattern(r"[\s*_]{0,8}(?:and|or|,|/)[\s*_]{0,8}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Marker:
-    """One marker that counts, and the text from which its title is made.
+    """A marker word with its colon, in one line of prose.
 
     Attributes:
+        line: the whole line.
+        match: of the pattern of markers.
         word: the marker word, as it is written.
-        text: what follows it, to the end of the line, of its bracket, or to the next marker.
-        emphasis: what ends the emphasis in which the title begins.
-        hint: what stands beside it, and may be a priority.
-        heading: whether the line is a heading.
-        another_follows: whether there is another marker in the line.
+        prefix: what stands before it.
+        closing: the emphasis and brackets that end at it.
+        beside: what is in brackets beside it: mostly whose the ticket is.
+        following: the next marker of the line that counts, if there is one.
     """
-
-    word: str
-    text: str
-    emphasis: str
-    hint: str
-    heading: bool
-    another_follows: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Candidate:
-    """A marker word with its colon, before it is known whether it counts."""
 
     line: str
     match: re.Match[str]
+    word: str
     prefix: Prefix
-    closing: str  # the emphasis and brackets that end at the marker
-    beside: tuple[str, ...]  # what is in brackets beside it: mostly whose the ticket is
+    closing: str
+    beside: tuple[str, ...]
+    following: Marker | None = None
 
-    def counts(self, section: str, earlier: _Candidate | None) -> bool:
+    def counts(self, section: str, earlier: Marker | None) -> bool:
         """Return whether this is a ticket, below such a heading and after such a marker."""
-        word, prefix, match = self.match["word"], self.prefix, self.match
+        word, prefix, match = self.word, self.prefix, self.match
         if prefix.done or any(map(says_done, self.beside)) or not self._closes_what_opened():
             return False
         if _CITED.fullmatch(match["number"] or ""):
@@ -89,14 +79,14 @@ class _Candidate:
 
     def _capitalised_counts(self) -> bool:
         """Return whether this is a named defect, and not a heading of a report or a plan."""
-        word, prefix = self.match["word"], self.prefix
+        word, prefix = self.word, self.prefix
         if not prefix.at_start or not word[0].isupper():
             return False
         if not prefix.level or prefix.emphasis:
             return True
         return prefix.level > 2 and word.upper() in _DEFECTS
 
-    def _is_said(self, earlier: _Candidate | None) -> bool:
+    def _is_said(self, earlier: Marker | None) -> bool:
         """Return whether a marker within a line is meant as one."""
         if not self.prefix.starts_clause:
             if is_ticked(self.line):
@@ -113,21 +103,25 @@ class _Candidate:
         said = title.casefold().split()
         return len(said) > 1 and said[-1] not in phrases("LEADING") and not title.endswith(")")
 
-    def marker(self, following: _Candidate | None) -> Marker:
-        """Return the marker that this is, before another one in the same line."""
+    @property
+    def text(self) -> str:
+        """What follows, to the end of the line, of the bracket, or to the next marker."""
         start = self.match.end()
-        end = following.match.start() if following else len(self.line)
+        end = self.following.match.start() if self.following else len(self.line)
         if self.prefix.bracket and not self._closes_bracket:
             end = _end_of_bracket(self.line, start, end, self.prefix.bracket)
+        return self.line[start:end]
+
+    @property
+    def emphasis(self) -> str:
+        """What ends the emphasis in which the title begins."""
+        return "" if any(sign in self.closing for sign in "*_") else self.prefix.emphasis
+
+    @property
+    def hint(self) -> str:
+        """What may say the priority: the owner, and words in capitals before the marker."""
         before = self.prefix.text[-20:].split()[-2:]
-        return Marker(
-            word=self.match["word"],
-            text=self.line[start:end],
-            emphasis="" if any(sign in self.closing for sign in "*_") else self.prefix.emphasis,
-            hint=" ".join([*self.beside[:1], *filter(str.isupper, before)]),
-            heading=self.prefix.level > 0,
-            another_follows=following is not None,
-        )
+        return " ".join([*self.beside[:1], *filter(str.isupper, before)])
 
 
 class MarkerPattern:
@@ -176,39 +170,44 @@ class MarkerPattern:
         """
         if self._pattern.search(line) is None or is_output(line):
             return []
-        kept: list[_Candidate] = []
-        candidates = list(self._candidates(line))
-        named = _named_together(line, candidates)
-        for candidate in candidates:
-            if candidate not in named and candidate.counts(section, kept[-1] if kept else None):
-                kept.append(candidate)
-        return [one.marker(following) for one, following in zip_longest(kept, kept[1:])]
+        kept: list[Marker] = []
+        all_markers = list(self._all_markers(line))
+        named = _named_together(line, all_markers)
+        for marker in all_markers:
+            earlier = kept[-1] if kept else None
+            if marker not in named and marker.counts(section, earlier):
+                kept.append(marker)
+                if earlier:
+                    earlier.following = marker
+        return kept
 
-    def _candidates(self, line: str) -> Iterator[_Candidate]:
-        spans = protected_spans(line)
-        span: Span | None = (0, 0)
+    def _all_markers(self, line: str) -> Iterator[Marker]:
+        """Yield what looks like a marker, outside inline code and quotations."""
+        spans = PROTECTED.finditer(line)
+        span = next(spans, None)
         for match in self._pattern.finditer(line):
-            while span and span[1] <= match.start():
+            while span and span.end() <= match.start():
                 span = next(spans, None)
-            if span is None or match.start() < span[0]:
+            if span is None or match.start() < span.start():
                 closing = match.group("close_word", "close_number", "close_colon")
                 beside = match.group("owner", "owner2", "owner3")
-                yield _Candidate(
+                yield Marker(
                     line,
                     match,
+                    match["word"],
                     prefix_of(line, match.start()),
                     "".join(filter(None, closing)),
                     tuple(filter(None, beside)),
                 )
 
 
-def _named_together(line: str, candidates: list[_Candidate]) -> set[_Candidate]:
+def _named_together(line: str, markers: list[Marker]) -> set[Marker]:
     """Return the markers that are only named: "TODO: and FIXME: comments"."""
     return {
-        candidate
-        for pair in pairwise(candidates)
+        marker
+        for pair in pairwise(markers)
         if _JOINT.fullmatch(line, pair[0].match.end(), pair[1].match.start())
-        for candidate in pair
+        for marker in pair
     }
 
 

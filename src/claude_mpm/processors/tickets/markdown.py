@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets.state import may_be_section, section_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-Span = tuple[int, int]
-
+# Inline code and quotations within a line, which show words and do not say them. No sign is read
+# twice in vain, so that this is linear to the line.
+PROTECTED = lazy_pattern(
+    r"(?<!`)(`{1,16})(?!`).+?(?<!`)\1(?!`)|\"[^\"]*\"|“[^“”]*”|«[^«»]*»|「[^「」]*」|『[^『』]*』"
+)
 # One sign of an emoji, as a class of a regular expression.
 EMOJI = (
     "[\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299\ufe0f\u200d"
@@ -21,16 +23,15 @@ EMOJI = (
 
 _FENCE = lazy_pattern(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+(`{3,}|~{3,})([^\n]*)")
 _FENCE_END = lazy_pattern(r"[ \t]*(`{3,}|~{3,})[ \t]*")
-_TOKEN = lazy_pattern(r"`+|[\"“«「『]")
-# Each length of back-tick signs is searched for at most once in vain; this bounds the lengths.
-_LONGEST_CODE_SIGN = 16
-_CLOSING_QUOTE = {'"': '"', "“": "”", "«": "»", "「": "」", "『": "』"}
 _QUOTE = lazy_pattern(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+>")
 _HEADING = lazy_pattern(r" {0,3}#{1,6}[ \t]")
 _COLONS = frozenset(":：")
 _UNDERLINE = lazy_pattern(r" {0,3}(?:-{3,}|={3,})\s*")
 _LONGEST_LABEL = 60  # characters
-_LIST_ITEM = lazy_pattern(r"[-*+•◦▪–]\s|\d{1,3}[.)]\s|[☐☑☒✓✔✅]|\[[ xX]\]\s")
+_BULLETS = r"[-*+•◦▪–]\s|\d{1,3}[.)]\s|\[[ xX]\]\s"
+_BULLET = lazy_pattern(_BULLETS)
+_LIST_ITEM = lazy_pattern(_BULLETS + "|[☐☑☒✓✔✅]")
+_ENTRY = lazy_pattern(r"\w+\s?[:：]\s?\S")
 # Comments of code and of Markdown that go over several lines: how they begin, how they end.
 _COMMENTS = {"/*": "*/", "<!--": "-->", "{-": "-}", "--[[": "]]", '"""': '"""', "'''": "'''"}
 # Claude Code's own screen, copied into a text: the call of a tool, its result, and boxes.
@@ -143,7 +144,9 @@ class BlockTracker:
         elif label := _label_of(line):
             self._label, self._label_indent = label, indent
         elif text and indent <= self._label_indent and not _LIST_ITEM.match(text):
-            self._label = ""
+            # Below a label stands a list, or lines of one form: "TODO: one", "TODO: two".
+            goes_on = above and not _LIST_ITEM.match(above) and _ENTRY.match(text)
+            self._label = self._label if goes_on else ""
 
 
 def _label_of(line: str) -> str:
@@ -153,35 +156,6 @@ def _label_of(line: str) -> str:
     text = line.strip(" \t\r*_")
     if text[-1:] in _COLONS:
         return section_of(text, heading=False)
-    if text[-1:] in ".!" or ":" in text or "：" in text or _LIST_ITEM.match(text):
+    if text[-1:] in ".!" or ":" in text or "：" in text or _BULLET.match(text):
         return ""
     return section_of(text, heading=False)
-
-
-def protected_spans(line: str) -> Iterator[Span]:
-    """Yield where `line` has inline code and quotations, in order and without overlap.
-
-    A sign that is not closed on the line protects nothing. Runs in time linear to the line.
-    """
-    unclosed: set[str] = set()
-    position = 0
-    while match := _TOKEN.search(line, position):
-        opening, position = match[0], match.end()
-        if opening in unclosed:
-            continue
-        end = _closing_end(line, opening, position)
-        if end < 0:
-            unclosed.add(opening)
-        else:
-            yield match.start(), end
-            position = end
-
-
-def _closing_end(line: str, opening: str, position: int) -> int:
-    """Return where what `opening` opens ends on the line, or -1."""
-    if opening[0] != "`":
-        return line.find(_CLOSING_QUOTE[opening], position) + 1 or -1
-    if len(opening) > _LONGEST_CODE_SIGN:
-        return -1
-    closing = re.compile(rf"(?<!`){opening}(?!`)").search(line, position)
-    return closing.end() if closing else -1

@@ -36,7 +36,7 @@ _OUTPUT = lazy_pattern(
     | <\d{{1,3}}>                                 # syslog priority
     | [\w.-]{{1,40}}\ +\|\s                         # docker compose
     | (?:not\ )?ok\ \d | E\s{{2,}} | (?:FAILED|PASSED|SKIPPED|XFAIL|XPASS)\s  # TAP, pytest
-    | (?:\[[^\[\]]{{1,60}}\]\s?)*+{_LEVEL}(?:\s+(?=\S{{1,20}}:)|:|\s*\|)
+    | (?:\[[^\[\]]{{1,60}}\]\s?)*+{_LEVEL}(?:\s+(?=\[|\S{{1,20}}:)|:|\s*\|)
     | \[{_LEVEL}\]
     | (?!(?:note|nb|ps|fyi|btw|next|later|also|left|reminder|summary|update|remaining):)
       [a-z][\w.-]{{0,40}}(?:\[\d+\])?:\s          # program:
@@ -50,7 +50,7 @@ _OUTPUT = lazy_pattern(
     | (?:[-*+]\s++)?(?:[A-Za-z]:\\|[.~]{{0,2}}/|[\w.-]{{1,80}}/[\w.-]{{1,80}}/)[^\s`*:]{{1,300}}:
     | [$%❯]\s | >>>\s | (?:PS\ )?[A-Z]:\\[^>\s]*>    # prompt
     | [\w.-]{{1,60}}@[\w.-]{{1,60}}[: ][^\s]{{0,200}}[$\#]\s | [~/][^\s]{{0,200}}\s[$%❯]\s
-    | (?:[$%❯\#!]\s?)?(?:sudo\s+)?(?:git|e?f?grep|rg|ag|ack|sed|awk|echo|printf|cat|curl|wget
+    | (?:[$%❯\#!+]\s?)?(?:sudo\s+)?(?:git|e?f?grep|rg|ag|ack|sed|awk|echo|printf|cat|curl|wget
         |np[mx]|yarn|pnpm|pip|python3?|node|docker|kubectl|gh|cargo|claude|bash|sh|cd|ls|export
         |findstr|sls)\s
     | @@\s | [-+](?=\S)(?![-+*_\s]) | [-+](?:\ {{5,}}|\ +(?:\#|//)) | diff\s

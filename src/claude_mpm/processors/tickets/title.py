@@ -5,20 +5,12 @@ from __future__ import annotations
 from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets.markdown import EMOJI
 
-_WRAPPERS = {
-    '"': '"',
-    "'": "'",
-    "“": "”",
-    "‘": "’",
-    "„": "“",
-    "«": "»",
-    "「": "」",
-    "『": "』",
-}
+_WRAPPERS = dict(zip("\"'“‘„«「『", "\"'”’“»」』", strict=True))
 _TRAILING = ".,;:…。，；：、"
 _TRAILING_WORD = lazy_pattern(
     r"[\s(\[]*(?:[-–—/|+&•*_→>=]+|\b(?:and|also|plus|but|then|und|et|y))$"
 )
+_CLOSING_HASHES = lazy_pattern(r" #+$")  # of a heading
 _SEVERITY_TAIL = lazy_pattern(
     rf"\s(?:{EMOJI}+\s*[*_]*[(\[]?|[(\[])(?P<word>CRITICAL|HIGH|MEDIUM|LOW|BLOCKER|URGENT)"
     r"(?: (?:SEVERITY|PRIORITY))?[)\]]?[*_]*$"
@@ -54,7 +46,7 @@ def clean_title(text: str, *, another_follows: bool = False) -> str:
 
     With `another_follows`, the next ticket is on the same line: what joins them goes as well.
     """
-    title = " ".join(text.split()).removeprefix("[ ] ")
+    title = _CLOSING_HASHES.sub("", " ".join(text.split())).removeprefix("[ ] ")
     for _ in range(8):  # each round uncovers at most one more layer of signs
         before = title
         title = title.rstrip(_TRAILING + " \\")

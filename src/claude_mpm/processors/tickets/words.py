@@ -48,8 +48,8 @@ DONE = {
     "de": "erledigt, abgehakt, erledigte, erledigtes, behoben, behobene, fertig, gelöst, gelöste,"
     " geschlossen, geschlossene, abgeschlossen, abgeschlossene, gefixt, umgesetzt, umgesetzte,"
     " beseitigt, korrigiert, implementiert, erledigt worden, hat sich erledigt, geht wieder,"
-    " gemacht, getan, fertiggestellt, nicht mehr nötig, entfällt, hinfällig, gestrichen, verworfen, abgelehnt, storniert, beantwortet, abgesagt, abgebrochen, gelöste, gefixte, erledigter, fertige, abgeschlossener",
-    "ja": "完了, 完了済み, 済, 済み, 済んだ, 対応済み, 対応済, 対応完了, 修正済み, 修正済, 修正完了, 修正しました, 解決, 解決済み, 解決済, 解決しました,"
+    " gemacht, getan, fertiggestellt, nicht mehr nötig, entfällt, hinfällig, gestrichen, verworfen, abgelehnt, storniert, beantwortet, abgesagt, repariert, abgebrochen, gelöste, gefixte, erledigter, fertige, abgeschlossener",
+    "ja": "完了, 完了した, 修正した, 解決した, 対応した, 完了済み, 済, 済み, 済んだ, 対応済み, 対応済, 対応完了, 修正済み, 修正済, 修正完了, 修正しました, 解決, 解決済み, 解決済, 解決しました,"
     " 終了, 終わった, 終わり, 実装済み, 実装済, 対処済み, 直した, 直しました, クローズ, クローズ済み, 完成, 中止, キャンセル, 取り消し, 却下",
     "ko": "완료, 완료됨, 완료했음, 해결, 해결됨, 해결했음, 해결 완료, 수정됨, 수정 완료, 끝, 끝남, 종료, 닫힘, 취소, 취소됨",
     "it": "fatto, fatta, fatti, risolto, risolta, risolti, corretto, corretta, chiuso, chiusa,"
