@@ -185,3 +185,29 @@ def test_the_lists_of_public_names_are_true() -> None:
         module = importlib.import_module(name)
         missing = [each for each in getattr(module, "__all__", ()) if not hasattr(module, each)]
         assert not missing, name
+
+
+def _defines(text: str, name: str) -> bool:
+    """Return whether Python or a shell script defines a function, class, attribute or option."""
+    found = rf"(def|class) {name}\b|self\.{name} = |^ {{4}}{name}: |^{name}\(\)"
+    return re.search(found, text, re.MULTILINE) is not None
+
+
+def test_what_the_journeys_name_exists() -> None:
+    """Each row names a module, and then what of it is called; what else it names is anywhere."""
+    page = (SRC.parent / "docs" / "architecture.md").read_text("utf-8")
+    journeys = page.partition("### Four journeys\n")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\d+\. `([\w./]+)`: ((?:.|\n {3})+)", journeys, re.MULTILINE)
+    assert len(rows) > 25
+    texts = {name: path.read_text("utf-8") for name, path in MODULES.items()}
+    missing = []
+    for place, text in rows:
+        module = f"claude_mpm.{place.replace('/', '.')}"
+        here = texts.get(module) or (SRC / "claude_mpm" / place).read_text("utf-8")
+        for number, name in enumerate(re.findall(r"`(\w+(?:\.\w+)?)`", text)):
+            owner, _, member = name.rpartition(".")
+            homes = [here] if not number else [*texts.values()]
+            homes = [each for each in homes if not owner or f"class {owner}" in each]
+            if not any(_defines(home, member) for home in homes):
+                missing.append(f"{place}: {name}")
+    assert not missing

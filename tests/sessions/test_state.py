@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 SECONDS = 60.0
 HOST = Path(claude_mpm.__file__).parent / "journal" / "host.sh"
 FACTS = (
-    "turn", "at_work", "told", "waits", "tools", "background", "stopped", "commands", "retries",
+    "turn", "at_work", "claude_state", "waits", "tools", "background", "stopped", "commands",
+    "retries",
 )  # fmt: skip
 
 
@@ -229,7 +230,7 @@ def test_a_fresh_claude_knows_nothing_of_what_the_last_one_did() -> None:
     state.expect_start(events[-1].offset)
     assert state.tools
     state.apply(events[-1])
-    assert not (state.tools or state.asked or state.told or state.turn)
+    assert not (state.tools or state.asked or state.claude_state or state.turn)
     assert state.delivery("a") == "started"
     assert [*state.closed] == ["r1"]
 
@@ -260,4 +261,4 @@ def test_the_host_reads_the_same_state_out_of_a_journal(tmp_path: Path) -> None:
         lines = [json.dumps(line, separators=(",", ":")) for line in TELLING[:cut]]
         journal.write_text("".join(f"{line}\n" for line in lines))
         asked = subprocess.run(["sh", "-c", script], check=False).returncode == 0
-        assert asked == (fold(TELLING[:cut]).told == "requires_action")
+        assert asked == (fold(TELLING[:cut]).claude_state == "requires_action")

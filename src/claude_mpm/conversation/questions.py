@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from claude_mpm.sessions.state import Asked, SessionState
     from claude_mpm.wire.events import Event
 
-# How often, in seconds, it is looked for answers that other processes gave.
+# How often, in seconds, answers that other processes gave are looked for.
 _LOOK_INTERVAL = 0.5
 
 
@@ -34,7 +34,7 @@ class Asker(Protocol):
         """Give Claude an answer, and return the one that stands."""
 
     def refuse(self, request_id: str, subtype: str) -> None:
-        """Tell Claude that nobody answers a request of a kind that is not known."""
+        """Answer a request of an unknown kind with an error, so that Claude does not wait."""
 
     def answers(self) -> Mapping[str, Answer]:
         """Return the answers there are, whoever gave them, by the question's name."""
@@ -88,7 +88,7 @@ class QuestionDesk(Observer):
         return bool(self._questions) and bool(self._waiting())
 
     def observe(self, event: Event) -> None:
-        """Take a question, or that one was withdrawn or answered."""
+        """Take a permission request, or note that one was withdrawn or answered."""
         if isinstance(event.data, ControlRequest):
             asked = self._state.asked.get(event.data.request_id)
             if asked is not None:
@@ -101,7 +101,7 @@ class QuestionDesk(Observer):
             self.act()
 
     def act(self) -> None:
-        """Hear of answers from elsewhere, and deny what has waited too long; called often."""
+        """Take answers that others gave, and deny what has waited too long; called often."""
         now = time.monotonic()
         if not self._questions or now < self._looked + _LOOK_INTERVAL:
             return

@@ -84,7 +84,7 @@ class Input:
         self.send(_STREAM_JSON.control(request_id or new_request_id(), subtype, **fields))
 
     def refuse(self, request_id: str, subtype: str) -> None:
-        """Tell Claude that nobody answers a request of a kind that is not known, so it goes on.
+        """Answer a request of an unknown kind with an error, so that Claude goes on.
 
         Raises:
             MPMError: Claude takes no input any more, or the disk did not take the message.

@@ -335,7 +335,7 @@ class LiveSession:
         return self.input.answer(answer)
 
     def refuse(self, request_id: str, subtype: str) -> None:
-        """Tell Claude that nobody answers a request of a kind that is not known."""
+        """Answer a request of an unknown kind with an error, so that Claude does not wait."""
         with suppress(MPMError):  # it has ended, and waits no more
             self.input.refuse(request_id, subtype)
 

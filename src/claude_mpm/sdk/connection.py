@@ -136,9 +136,9 @@ class Connection:
         match message:
             case {
                 "type": "control_response",
-                "response": {"request_id": question, "response": {"behavior": _} as told},
+                "response": {"request_id": question, "response": {"behavior": _} as given},
             } if (asked := self._live.state.request(question)) is not None:
-                self._answer(asked, told)
+                self._answer(asked, given)
                 return
             case {"type": "user"} if not message.get("uuid"):  # Claude is to run it once
                 message["uuid"] = str(uuid.uuid4())
@@ -148,15 +148,15 @@ class Connection:
                 request.update(self._first, forwardSubagentText=True)
         self._live.input.send(json.dumps(message).encode() + b"\n")
 
-    def _answer(self, asked: Asked, told: dict[str, Any]) -> None:
+    def _answer(self, asked: Asked, given: dict[str, Any]) -> None:
         """Answer a question, unless somebody else was faster, and keep the answer."""
         answer = Answer(
             question=asked.request_id,
             tool=str(asked.request.get("tool_name")),
-            decision=told["behavior"],
-            reason=told.get("message", ""),
+            decision=given["behavior"],
+            reason=given.get("message", ""),
             at=time.time(),
-            response=told,
+            response=given,
         )
         stands = self._live.input.answer(answer)
         if stands != answer:
@@ -168,7 +168,7 @@ class Connection:
             self.write("\n")
             self._live.input.end()
         except SessionEnded as error:  # which is what is wanted
-            _logger.debug("the input was over already: %s", error)
+            _logger.debug("the input had ended already: %s", error)
 
     def read(self) -> list[dict[str, Any]] | None:
         """Return the next messages; none where nothing came for a while, None at the end."""
@@ -191,7 +191,7 @@ class Connection:
         if event.kind == "control_request" and message["request_id"] in self._answered:
             return None
         if event.kind == "command_lifecycle" and message["command_uuid"] in self._named:
-            return None  # or the SDK takes an error for over that came before it
+            return None  # else the SDK takes an earlier error for settled
         if event.type == "system/session_state_changed" and not self._shows_state:
             message["sdk_host_only"] = True  # so the SDK reads it, and gives it to nobody
         return message
@@ -205,7 +205,7 @@ class Connection:
         if event.kind != "assistant" or self._shows_words or not data.parent_tool_use_id:
             return False
         only_words = all(block.type in ("text", "thinking") for block in data.message.blocks)
-        return only_words and data.parent_tool_use_id not in self._live.state.unasked
+        return only_words and data.parent_tool_use_id not in self._live.state.backgrounded
 
     def read_errors(self) -> list[str]:
         """Return the next lines of what Claude writes to standard error."""

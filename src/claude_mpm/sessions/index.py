@@ -409,12 +409,12 @@ class Index:
 
 
 def _spending_of(event: Event) -> tuple[Any, ...] | None:
-    """Return what is kept of what an event tells was spent; None where it tells nothing."""
+    """Return the row of what an event reports as spent; None where it reports nothing."""
     match event.data:
         case TurnRecord() as turn:
             session, at, cost, tokens = turn.session, turn.ended_at, turn.cost_usd, turn.tokens
-        case Cost() as told:
-            session, at, cost, tokens = told.session, told.told_at, told.cost_usd, 0
+        case Cost() as sum_:
+            session, at, cost, tokens = sum_.session, sum_.told_at, sum_.cost_usd, 0
         case _:
             return None
     return session, event.offset, time.time() if at is None else at, cost, tokens

@@ -160,7 +160,7 @@ class Session:
         self._let_go = False
         # A host says that it has ended by a file that it renames; only then, and once in a while in
         # case it died, is it asked.
-        self._may_be_over = True
+        self._may_have_ended = True
 
     def read(self, timeout: float) -> list[Event]:
         """Return the next events; empty where nothing came for `timeout` seconds, or at the end.
@@ -176,7 +176,7 @@ class Session:
                 self.ended = True
                 break
             lines = self._cursor.read()
-            if not lines and self._may_be_over and self._source.check_end():
+            if not lines and self._may_have_ended and self._source.check_end():
                 lines = self._cursor.read()
                 if not lines and not self._source.recover():
                     lines = self._finish()
@@ -185,7 +185,7 @@ class Session:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 break
-            self._may_be_over = self._changes.wait(min(remaining, LIVENESS_INTERVAL))
+            self._may_have_ended = self._changes.wait(min(remaining, LIVENESS_INTERVAL))
         return []
 
     def poll(self) -> list[Event] | None:
@@ -219,11 +219,11 @@ class Session:
         return not self._changes.polls
 
     def serve(self, handler: ChangeHandler | None) -> None:
-        """Let the watching thread tell somebody of each change; None ends that.
+        """Let the watching thread call a handler at each change; None ends that.
 
         Meanwhile nobody calls `read`.
         """
-        self._may_be_over = True
+        self._may_have_ended = True
         self._changes.set_handler(handler)
 
     def catch_up(self) -> None:

@@ -72,10 +72,10 @@ class SessionState:
         most: how many ended prompts, requests and calls are remembered; None for all.
 
     Attributes:
-        told: what Claude said last of its state: "running", "idle" or "requires_action"; empty
-            where this Claude has not said it.
-        tells_state: whether it ever said so.
-        acknowledges: whether it says what becomes of prompts.
+        claude_state: the state that Claude reported last: "running", "idle" or "requires_action";
+            empty where this Claude has reported none.
+        reports_state: whether it ever reported one.
+        acknowledges: whether it reports the states of prompts.
         waits: whether it waits for a person at its screen.
         said: the last that Claude said of each prompt, and of each request to it: where in the
             journal, and what.
@@ -83,6 +83,7 @@ class SessionState:
         closed: those that Claude asks for no more.
         tools: the calls of tools that have no result, with the tools' names.
         background: the background subagents that are at work, by their tasks.
+        backgrounded: the calls of tools whose tasks were started in the background.
         stopped: those of them that were stopped, with no answer since.
         commands: how many commands of tools are at work in the background.
         retries: why Claude has sent its request again, since anything else came.
@@ -106,27 +107,27 @@ class SessionState:
         "acknowledges",
         "asked",
         "background",
+        "backgrounded",
         "begin",
         "build",
+        "claude_state",
         "closed",
         "commands",
         "repeated",
+        "reports_state",
         "retries",
         "said",
         "stopped",
-        "tells_state",
-        "told",
         "tools",
-        "unasked",
         "waits",
     )  # fmt: skip
 
     def __init__(self, begin: int = 0, *, most: int | None = None) -> None:
         self._most = most
-        self.tells_state = self.acknowledges = False
+        self.reports_state = self.acknowledges = False
         self.said: dict[str, tuple[float, str]] = {}
         self.closed: dict[str, Asked] = {}
-        self.unasked: dict[str, None] = {}
+        self.backgrounded: dict[str, None] = {}
         self._last_result = ""  # the uuid of its line
         self._clock = ""
         self.repeated = False
@@ -142,7 +143,7 @@ class SessionState:
         # Since the last result: whether Claude said or did something, or anything of a prompt.
         self._speaks = self._acknowledged = False
         self._open: dict[str, int] = {}  # acknowledged prompts: where their turns begin
-        self.told = ""
+        self.claude_state = ""
         self.waits = False
         self.asked: dict[str, Asked] = {}
         self.tools: dict[str, str] = {}
@@ -161,9 +162,9 @@ class SessionState:
     @property
     def at_work(self) -> bool:
         """Whether a prompt has no result yet, or Claude has not come to rest."""
-        if self._open or self.told not in ("", "idle"):
+        if self._open or self.claude_state not in ("", "idle"):
             return True
-        if self.told:
+        if self.claude_state:
             return False
         return bool(self.background) or (self._speaks and not self._acknowledged)
 
@@ -182,9 +183,9 @@ class SessionState:
         been answered; a build that is idle before that is done once none is at work. Builds that
         do not say it are done with a turn's record, once no background subagent is at work.
         """
-        if self.tells_state:
+        if self.reports_state:
             waits = not self.build.can("idle_means_idle") and self.background - self.stopped
-            idle = event.type == "system/session_state_changed" and self.told == "idle"
+            idle = event.type == "system/session_state_changed" and self.claude_state == "idle"
             return idle and not waits
         return event.kind == "turn" and not self.background
 
@@ -277,7 +278,7 @@ class SessionState:
         self._speaks = self._acknowledged = False
         self.stopped = _NOTHING
         self.tools.clear()
-        if not self.told:  # it does not say when it is idle
+        if not self.claude_state:  # it does not say when it is idle
             self._close([*self.asked])
 
     def _end(self, uuid: str) -> None:
@@ -291,15 +292,15 @@ class SessionState:
         system: System = event.data
         match system.subtype:
             case "session_state_changed":
-                self._note_told(system.state or "")
+                self._note_state(system.state or "")
             case "background_tasks_changed":
                 self._note_background(system)
             case "task_notification" if system.status == "stopped":
                 # Some builds say first that it is gone, and then that it was stopped.
                 self.stopped |= {str(system.task_id)} & (self.background | self._left)
             case "task_started" if system.is_backgrounded and system.tool_use_id:
-                self.unasked[system.tool_use_id] = None
-                self._forget(self.unasked)
+                self.backgrounded[system.tool_use_id] = None
+                self._forget(self.backgrounded)
             case "api_retry":
                 self.retries = (*self.retries, str(system.error or "unknown error"))
             case "host_state":
@@ -313,8 +314,8 @@ class SessionState:
         if version and version != self.build.version and self.build.source != "probe":
             self.build = by_version(version)
 
-    def _note_told(self, state: str) -> None:
-        self.told, self.tells_state = state, True
+    def _note_state(self, state: str) -> None:
+        self.claude_state, self.reports_state = state, True
         if state == "idle":  # a subagent in the background may still ask after a turn's result
             self._close([*self.asked])
             self.tools.clear()

@@ -101,7 +101,7 @@ class _Pair:
         self._ends = (client, server)
         self._left = allowance
         self._lock = threading.Lock()
-        self._over = False
+        self._ended = False
 
     def start(self) -> None:
         """Begin to pass bytes on."""
@@ -109,7 +109,7 @@ class _Pair:
             threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
 
     def cut(self) -> None:
-        """End both connections without a word, in the middle of whatever they carry."""
+        """End both connections abruptly, in the middle of whatever they carry."""
         self._end(was_cut=True)
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
@@ -131,9 +131,9 @@ class _Pair:
 
     def _end(self, *, was_cut: bool) -> None:
         with self._lock:
-            if self._over:
+            if self._ended:
                 return
-            self._over = True
+            self._ended = True
         for end in self._ends:
             with suppress(OSError):  # the other end has disconnected
                 if was_cut:

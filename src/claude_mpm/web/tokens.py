@@ -58,7 +58,7 @@ class WebToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Admission(NamedTuple):
-    """That somebody was let in by a token.
+    """The admission of somebody by a token.
 
     Args:
         tokens: those that there are.

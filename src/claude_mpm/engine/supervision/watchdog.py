@@ -111,7 +111,9 @@ class Watchdog(Observer):
 
     def _has_ended(self, turn: Turn) -> bool:
         """Return whether Claude has begun with the prompt, and says that it is done."""
-        return self._state.told == "idle" and self._state.delivery(turn.uuid) not in NOT_BEGUN
+        return (
+            self._state.claude_state == "idle" and self._state.delivery(turn.uuid) not in NOT_BEGUN
+        )
 
     def _retried(self) -> str:
         retries = self._state.retries
