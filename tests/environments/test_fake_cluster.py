@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from claude_mpm.conversation.turn import Turn
 
 SECONDS = 60.0
+QUICKLY = 10.0  # seconds: less than any step of an end may take
 SECRET = "the-secret-of-this-test"
 
 
@@ -303,6 +305,49 @@ def test_a_start_that_is_given_up_while_its_pod_waits_leaves_none(
         until(lambda: children(starting.pid), "it does not look at its pod again")
         starting.send_signal(signum)
         assert starting.wait(SECONDS) == 128 + signum
+    assert pods(cluster) == []
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["by its own program", "by another"])
+def test_a_session_whose_pod_waits_is_stopped_at_once_and_leaves_none(
+    make: Callable[..., MPMOrchestrator],
+    cluster: Path,
+    caplog: pytest.LogCaptureFixture,
+    inside: bool,
+) -> None:
+    set_cluster(cluster, status=pending("ContainerCreating"))
+    claude = make(start_retries=3, retry_backoff=0.0)
+    started: list[bool] = []
+    starting = threading.Thread(target=lambda: started.append(claude.start()))
+    starting.start()
+    until(lambda: "its container is being made" in caplog.text, "it does not wait")
+    other = claude if inside else make(session_id=claude.session_id, resume=True)
+    asked = time.monotonic()
+    if inside:
+        claude.stop()
+    else:
+        assert "was stopped while it started" in other.end_session()
+    starting.join(SECONDS)
+    assert time.monotonic() - asked < QUICKLY
+    assert started == [False]
+    assert pods(cluster) == []
+    assert claude.store.folder(claude.session_id).has_ended()
+    assert "was stopped while it started" in str(claude.error)
+
+
+@pytest.mark.parametrize("words", [["stop", "waits"], ["doctor", "--sweep"]], ids=["stop", "sweep"])
+def test_the_pod_of_a_start_that_was_killed_is_deleted(
+    cluster: Path, tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_cluster(cluster, status=pending("ContainerCreating"))
+    monkeypatch.setenv("CLAUDE_MPM_STATE_DIR", str(tmp_path / "cli-state"))
+    start = ["run", "--session", "waits", "--orchestrator", "kubernetes", "-o", "image=some", "go"]
+    with subprocess.Popen([PROGRAM, *start], stderr=subprocess.PIPE) as starting:
+        assert starting.stderr is not None
+        assert b"its container is being made" in starting.stderr.readline()
+        starting.kill()
+    assert pods(cluster) == [pod_name("waits")]
+    subprocess.run([PROGRAM, *words], check=words[0] == "stop", timeout=SECONDS)
     assert pods(cluster) == []
 
 

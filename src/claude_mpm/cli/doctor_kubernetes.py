@@ -107,4 +107,4 @@ def _pods(kubectl: Kubectl) -> list[dict[str, Any]]:
 
 def _is_over(folder: SessionFolder | None) -> bool:
     """Return whether a session has ended, or has no folder any more."""
-    return folder is None or folder.exit_status() is not None
+    return folder is None or folder.exit_status() is not None or folder.has_ended()

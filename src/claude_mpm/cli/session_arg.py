@@ -79,6 +79,21 @@ def keep_watched(app: App, claude: MPMOrchestrator) -> None:
         app.note(f"session {claude.session_id[:8]} notifies nobody: {error}")
 
 
+def remove_unstarted(app: App, folder: SessionFolder) -> bool:
+    """Remove what a start that was killed has left in the session's place; return whether it has.
+
+    Raises:
+        MPMError: the place does not answer, or the session's record is damaged.
+    """
+    one = app.copy()
+    one.recall(folder)
+    claude = one.orchestrator(session_id=folder.path.name, resume=True)
+    try:
+        return claude.environment.remove_unstarted(folder)
+    finally:
+        claude.stop()
+
+
 def end_session(app: App, folder: SessionFolder) -> str:
     """End the Claude of a session, whoever started it, and return in one line how it ended.
 

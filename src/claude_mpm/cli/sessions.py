@@ -24,11 +24,18 @@ from claude_mpm.cli.elsewhere import (
 from claude_mpm.cli.list_commands import warn
 from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
-from claude_mpm.cli.session_arg import end_session, pick_session, status_now
+from claude_mpm.cli.session_arg import (
+    end_session,
+    pick_session,
+    remove_unstarted,
+    status_now,
+)
 from claude_mpm.errors import MPMError, StorageError, UsageError
 from claude_mpm.journal.layout import SessionFolder
+from claude_mpm.journal.lease import read_owner
 from claude_mpm.printable import one_line
 from claude_mpm.sessions.settled import Settled, stamp
+from claude_mpm.sessions.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -217,6 +224,8 @@ def _stop(
         if state.runs:
             how = end_session(app, folder)
             store.catch_up(folder)
+        elif state == State.LOST and folder.pids() is None and remove_unstarted(app, folder):
+            how = "was ended"
     except (MPMError, OSError) as error:
         failures.append(error)
     is_damaged = bool(folder.damage()) or state in ("damaged", "lost")
@@ -230,6 +239,14 @@ def _stop(
     is_far = folder.link_file.exists()  # what runs there does so with no host here, too
     ended = folder.has_ended() or not (_may_run(folder) or is_far)
     if not app.json:
-        where = f"its place does not answer; {folder.host_errors}" if is_far else folder.pid_file
-        echo(f"{name[:8]}  {how}" if ended else f"{name[:8]}  does not end; {where}")
+        echo(f"{name[:8]}  {how}" if ended else f"{name[:8]}  does not end; {_why(folder)}")
     return {"session": name, "was": state, "ended": ended, "exit_status": folder.exit_status()}
+
+
+def _why(folder: SessionFolder) -> str:
+    """Return why a session may not end, and where to look."""
+    if folder.link_file.exists():
+        return f"its place does not answer; {folder.host_errors}"
+    if folder.pids() is None:
+        return f"it is being started by {read_owner(folder)}, and ends when its place answers that"
+    return str(folder.pid_file)

@@ -30,10 +30,12 @@ class Lifecycle:
 
     Attributes:
         phase: what the session is at; any thread may read it.
+        starts: whether somebody starts it, also where another ends it meanwhile.
     """
 
     def __init__(self) -> None:
         self.phase = Phase.NEW
+        self.starts = False
         self._stopper: threading.Thread | None = None
         # Any thread may stop the session, also one that reads it or watches over it: each takes
         # this lock to change the phase. It is held, too, while everything is closed, and while a
@@ -52,10 +54,12 @@ class Lifecycle:
         """Begin with a start, whatever was before."""
         with self._lock:
             self.phase = Phase.STARTING
+            self.starts = True
 
     def finish_start(self) -> bool:
         """Note that Claude is there; return whether nobody has ended the session meanwhile."""
         with self._lock:
+            self.starts = False
             if not self.ends:
                 self.phase = Phase.RUNNING
             return not self.ends
@@ -63,6 +67,7 @@ class Lifecycle:
     def fail_start(self) -> None:
         """Note that a start has failed."""
         with self._lock:
+            self.starts = False
             if self.phase is Phase.STARTING:
                 self.phase = Phase.NEW
 

@@ -147,6 +147,8 @@ def end_session(live: LiveSession) -> str:
     try:
         with suppress(SessionEnded):  # by itself, meanwhile
             live.attach(live.folder.journal.size())
+            if live.folder.pids() is None:  # it starts still, which may take the place long
+                live.folder.give_up_start()
             live.end(None)
     finally:
         live.release()

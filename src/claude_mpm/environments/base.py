@@ -186,6 +186,17 @@ class Environment(ABC):
 
             LinkedHost(folder).wait_for_state(timeout)
 
+    def remove_unstarted(self, folder: SessionFolder) -> bool:
+        """Remove what a start has made in the place that was killed before there was a host.
+
+        Returns:
+            Whether there was anything.
+
+        Raises:
+            LaunchError: the place does not answer, or does not remove it.
+        """
+        return False
+
     def signal_in(self, folder: SessionFolder, pid: int, signum: int) -> None:
         """Send a signal to a process of one session.
 

@@ -23,6 +23,7 @@ from claude_mpm.environments.pod import (
     SECRETS,
     WORK,
     PodRecipe,
+    delete_earlier,
     make_pod,
     owner_of,
     read_template,
@@ -204,7 +205,7 @@ class Kubernetes(Environment):
         manifest = self._recipe.manifest(
             order.folder.path.name, owner_of(order.folder.path.parents[1])
         )
-        pod = make_pod(self.kubectl, manifest, self._wait)
+        pod = make_pod(self.kubectl, manifest, self._wait, order.folder)
         try:
             inside = self._inside(pod)
             if self._network[0]:
@@ -215,6 +216,12 @@ class Kubernetes(Environment):
         except BaseException:
             self.kubectl.delete(pod)
             raise
+
+    def remove_unstarted(self, folder: SessionFolder) -> bool:
+        """Delete the pod of a start that was killed before the pod had a session."""
+        if self._pod or folder.link_file.exists():
+            return False
+        return delete_earlier(self.kubectl, folder.path.name, owner_of(folder.path.parents[1]))
 
     def check_pod(self) -> str:
         """Return what was found of a pod that has all that a session needs; a new one is deleted.

@@ -7,19 +7,22 @@ import json
 import logging
 import re
 import socket
-import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from claude_mpm.errors import LaunchError, UsageError
+from claude_mpm.journal.folder_watch import Subscription, subscribe
 from claude_mpm.link.kubectl import Kubectl, KubectlRefused, parsed
 from claude_mpm.link.pod_status import fate, is_gone, runs, trouble, waits_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from claude_mpm.journal.layout import SessionFolder
 
 LABEL = "claude-mpm/session"
 MANAGED, SESSION = "claude-mpm/state-folder", "claude-mpm/session-id"  # annotations
@@ -195,82 +198,130 @@ def _key(item: Any) -> str:
     return str(item)
 
 
-def make_pod(kubectl: Kubectl, manifest: dict[str, Any], wait: float) -> dict[str, Any]:
+def make_pod(
+    kubectl: Kubectl, manifest: dict[str, Any], wait: float, folder: SessionFolder | None = None
+) -> dict[str, Any]:
     """Make a pod, once an earlier one of its session is gone; return it when it runs.
 
     Args:
         wait: seconds that it may wait for a node, and that an earlier one may take to go.
+        folder: of its session, which may be stopped meanwhile; None for no session.
 
     Raises:
         LaunchError: it does not run; it is deleted again.
     """
-    deadline = time.monotonic() + wait
-    data = json.dumps(manifest).encode()
+    watch = _Watch(kubectl, time.monotonic() + wait, folder)
     while True:
         try:
-            made = parsed(kubectl.run("create", "-f", "-", "-o", "json", data=data))
+            made = parsed(kubectl.run("create", "-f", "-", "-o", "json", data=_encoded(manifest)))
             break
         except KubectlRefused as error:
             if error.reason != "AlreadyExists":
                 raise
-        _clear(kubectl, manifest, deadline)
+        annotations = manifest["metadata"]["annotations"]
+        if found := _earlier(kubectl, manifest["metadata"]["name"], annotations[MANAGED]):
+            watch.until(found, _has_gone)
     try:
-        return _until(kubectl, made, deadline, _has_come_up)
+        return watch.until(made, _has_come_up)
     except BaseException:
         kubectl.delete(made)
         raise
 
 
-def _clear(kubectl: Kubectl, manifest: dict[str, Any], deadline: float) -> None:
-    """Delete an earlier pod of this session, and wait until it is confirmed to be gone."""
-    name = manifest["metadata"]["name"]
+def _encoded(manifest: dict[str, Any]) -> bytes:
+    return json.dumps(manifest).encode()
+
+
+def delete_earlier(kubectl: Kubectl, session: str, owner: str) -> bool:
+    """Delete the pod of a session, if there is one; return whether there was.
+
+    Raises:
+        LaunchError: it is another state folder's, or is not deleted.
+    """
+    return _earlier(kubectl, pod_name(session), owner) is not None
+
+
+def _earlier(kubectl: Kubectl, name: str, owner: str) -> dict[str, Any] | None:
+    """Delete an earlier pod of a session, and return it; None where there is none."""
     try:
         found = kubectl.pod(name)
     except KubectlRefused as error:
         if error.reason == "NotFound":
-            return
+            return None
         raise
-    owner = (found["metadata"].get("annotations") or {}).get(MANAGED)
-    if owner != manifest["metadata"]["annotations"][MANAGED]:
+    if (found["metadata"].get("annotations") or {}).get(MANAGED) != owner:
         raise LaunchError(
             f"kubernetes: the pod {name} is there, and another state folder's; give the session"
             f" another name, or delete it: kubectl delete pod {name}"
         )
     if not found["metadata"].get("deletionTimestamp"):
         kubectl.delete(found)
-    _until(kubectl, found, deadline, _has_gone)
+    return found
 
 
-def _until(
-    kubectl: Kubectl,
-    pod: dict[str, Any],
-    deadline: float,
-    happened: Callable[[dict[str, Any] | None], str],
-) -> dict[str, Any]:
-    """Watch a pod until something has happened; log what it waits for when that changes.
+class _Watch:
+    """Looks at a pod until something has happened to it.
 
-    Raises:
-        LaunchError: it has not in time, or never will.
+    Args:
+        deadline: when it is given up, by the monotonic clock.
+        folder: of the session, which may be stopped meanwhile; None for no session.
     """
-    never, name, uid = threading.Event(), pod["metadata"]["name"], pod["metadata"]["uid"]
-    told, since = "", time.monotonic()
-    while True:
-        found = None
+
+    def __init__(self, kubectl: Kubectl, deadline: float, folder: SessionFolder | None) -> None:
+        self._kubectl = kubectl
+        self._deadline = deadline
+        self._folder = folder
+
+    def until(
+        self, pod: dict[str, Any], happened: Callable[[dict[str, Any] | None], str]
+    ) -> dict[str, Any]:
+        """Return the pod once something has happened; log what it waits for when that changes.
+
+        Raises:
+            LaunchError: it has not in time, or never will, or the session was stopped.
+        """
+        if self._folder is None:
+            return self._until(pod, happened, Subscription())
+        with closing(subscribe(self._folder.path)) as changes:
+            return self._until(pod, happened, changes)
+
+    def _until(
+        self,
+        pod: dict[str, Any],
+        happened: Callable[[dict[str, Any] | None], str],
+        changes: Subscription,
+    ) -> dict[str, Any]:
+        name, told, since = pod["metadata"]["name"], "", time.monotonic()
+        while True:
+            found, waiting = self._state(pod, happened)
+            if not waiting:
+                return found or pod
+            if waiting != told:
+                told, since = waiting, time.monotonic()
+                _logger.warning("kubernetes: pod %s: %s", name, waiting)
+            if time.monotonic() > self._deadline:
+                raise LaunchError(f"kubernetes: pod {name}: {waiting} (waited in vain; see `wait`)")
+            self._pause(changes, _pause(time.monotonic() - since))
+
+    def _state(
+        self, pod: dict[str, Any], happened: Callable[[dict[str, Any] | None], str]
+    ) -> tuple[dict[str, Any] | None, str]:
+        """Return the pod, and what it waits for; empty where something has happened."""
         try:
-            found = _look(kubectl, name, uid)
-            waiting = happened(found)
+            found = _look(self._kubectl, pod["metadata"]["name"], pod["metadata"]["uid"])
         except KubectlRefused as error:
             if error.reason != "Unreachable":
                 raise
-            waiting = str(error).removeprefix("kubernetes: ")  # it is there again before long
-        if not waiting:
-            return found or pod
-        if waiting != told:
-            told, since = waiting, time.monotonic()
-            _logger.warning("kubernetes: pod %s: %s", name, waiting)
-        if time.monotonic() > deadline:
-            raise LaunchError(f"kubernetes: pod {name}: {waiting} (waited in vain; see `wait`)")
-        never.wait(_pause(time.monotonic() - since))
+            return None, str(error).removeprefix("kubernetes: ")  # it is there again before long
+        return found, happened(found)
+
+    def _pause(self, changes: Subscription, seconds: float) -> None:
+        """Wait, unless the session is stopped meanwhile."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self._folder is not None:
+                self._folder.check_start()
+            changes.wait(left)
 
 
 def _pause(waited: float) -> float:

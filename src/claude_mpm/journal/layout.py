@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from claude_mpm.errors import StorageError, UsageError
+from claude_mpm.errors import LaunchError, StorageError, UsageError
 from claude_mpm.folders import check_private, make_private
 from claude_mpm.journal.exchange import ExchangeFile
 from claude_mpm.journal.orphans import (
@@ -185,6 +185,7 @@ class SessionFolder:
     reasons = PrivatePath("reasons.jsonl")  # why turns were ended from here
     parked = PrivatePath("parked.json")  # a prompt that waits for the rate limit
     owner = PrivatePath("owner")  # who may start Claude, or was the last to
+    given_up = PrivatePath("given-up")  # whoever starts Claude is to leave off
     hosted = PrivatePath("hosted")  # there was a host, and where it makes its temporary folder
     container_file = PrivatePath("container.json")
     link_file = PrivatePath("link.json")  # how the link process reaches the place
@@ -282,7 +283,8 @@ class SessionFolder:
         """Make new FIFOs, and remove the files of an earlier host."""
         with storage_errors(self.path):
             self.remove_host()
-            for path in (self.link_file, self.announced, self.delivered, self.container_file):
+            earlier = (self.given_up, self.link_file, self.announced, self.delivered)
+            for path in (*earlier, self.container_file):
                 path.unlink(missing_ok=True)
             for fifo in (self.feed, self.lease):
                 fifo.make_fifo()
@@ -290,6 +292,28 @@ class SessionFolder:
             for file in (self.place, self.exit_file):
                 file.remove()
             self.hosted.touch(mode=0o600)
+
+    def give_up_start(self) -> None:
+        """Have whoever starts Claude leave off; the place may take long until it can run.
+
+        Nothing happens where no start has prepared the folder.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if not self.hosted.exists():
+            return
+        with storage_errors(self.path):
+            self.given_up.touch(mode=0o600)
+
+    def check_start(self) -> None:
+        """Check that nobody has ended the session while it starts.
+
+        Raises:
+            LaunchError: somebody has.
+        """
+        if self.given_up.exists():
+            raise LaunchError(f"session {self.path.name} was stopped while it started")
 
     def remove_host(self) -> None:
         """Remove the files that only a running host needs."""

@@ -109,6 +109,8 @@ class MPMOrchestrator(Reading, AsyncFace):
                 self.error = error
                 self.logger.error("start failed: %s", error)
                 self._abandon()
+            if self._live.folder.given_up.exists():
+                break
             if attempt < self.options.start_retries and self._live.life.pause(pause * 2**attempt):
                 break
         return False
@@ -129,6 +131,8 @@ class MPMOrchestrator(Reading, AsyncFace):
             self._take_over(live)
         else:
             live.launch(self.framework_loader.load())
+        if not self.attached:
+            live.folder.check_start()
         self.running = True
         handshake: Handshake | None = None
         if live.wire.greets and not self.attached:
@@ -227,6 +231,8 @@ class MPMOrchestrator(Reading, AsyncFace):
                 self._join_reader()
         elif self.process is not None:
             self._end_foreign()
+        elif live.life.starts:
+            live.folder.give_up_start()
         self.running = False
         if not in_a_hook:
             self._let_go()
