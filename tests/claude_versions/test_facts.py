@@ -11,8 +11,10 @@ from builds import make_build
 from claude_mpm.capabilities.asking import ask_version
 from claude_mpm.capabilities.facts import ALL, FACTS, FLOOR, by_version, parse_version, written
 from claude_mpm.capabilities.memory import Memory, check_fit, known_build
+from claude_mpm.capabilities.probing import Probe
 from claude_mpm.capabilities.releases import newest_tried, read_releases
 from claude_mpm.errors import ClaudeTooOld
+from claude_mpm.testing.build_probe import probe_build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +96,46 @@ def test_a_program_that_ends_badly_is_not_probed(tmp_path: Path) -> None:
     assert broken.with_name("claude.started").read_text() == "--version\n"
     assert known.probed is None
     assert known.capabilities().source == "assumed"
+
+
+def test_a_version_that_comes_too_late_is_no_fact_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    claude, memory = tmp_path / "claude", Memory(tmp_path / "state")
+    ready = tmp_path / "ready"
+    claude.write_text(
+        f'#!/bin/sh\n[ -e "{ready}" ] || exec tail -f /dev/null\n'
+        'printf . >>"$0.asked"\necho 2.1.300\n'
+    )
+    claude.chmod(0o755)
+    monkeypatch.setattr("claude_mpm.capabilities.memory._VERSION_TIMEOUT", 0.2)
+    for _ in range(2):
+        assert known_build(claude, memory).version == ""
+    assert caplog.text.count("could not be asked what it can do") == 1
+    monkeypatch.undo()
+    ready.touch()
+    for _ in range(2):
+        assert known_build(claude, memory).version == "2.1.300"
+    assert claude.with_name("claude.asked").read_text() == "."
+
+
+def test_a_probe_that_took_too_long_is_no_fact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claude, memory = make_build(tmp_path / "b", "9.9.9"), Memory(tmp_path / "state")
+    found = [Probe(error="its time was up", late=True), Probe(facts=("tells_version",))]
+    monkeypatch.setattr("claude_mpm.capabilities.probing.probe", lambda _: found.pop(0))
+    assert known_build(claude, memory).probed is None
+    assert known_build(claude, memory).probed == ("tells_version",)
+    assert known_build(claude, memory).probed == ("tells_version",)
+    assert found == []
+
+
+def test_a_build_that_says_nothing_for_too_long_is_a_probe_that_came_late(tmp_path: Path) -> None:
+    silent = tmp_path / "claude"
+    silent.write_text("#!/bin/sh\nexec tail -f /dev/null\n")
+    silent.chmod(0o755)
+    assert probe_build(str(silent), longest=0.2).late
 
 
 def test_a_program_that_does_not_answer_is_ended_in_time(tmp_path: Path) -> None:

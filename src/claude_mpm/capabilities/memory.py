@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from claude_mpm.capabilities.probing import Probe
 
 _logger = logging.getLogger("claude_mpm.capabilities")
-_VERSION_TIMEOUT = 10.0  # seconds; a build that does not tell its version by then is not known
+_VERSION_TIMEOUT = 10.0  # seconds; a build that does not tell its version by then is asked again
+_NOT_RUN = 127
 _MOST = 200  # binaries that are remembered
 
 
@@ -42,6 +43,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
         probed: the names of what a probe has found; None where there was none.
         error: why a probe found nothing.
         told: the promises it cannot keep, as they were told last.
+        late: whether it did not answer in time, so that the next start asks it again.
     """
 
     size: int
@@ -50,6 +52,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     probed: tuple[str, ...] | None = None
     error: str = ""
     told: str = ""
+    late: bool = False
 
     def capabilities(self) -> Capabilities:
         """Return what the binary can do."""
@@ -109,6 +112,9 @@ class Memory:
 def known_build(claude: Path, memory: Memory, environ: Mapping[str, str] | None = None) -> Known:
     """Return what is known of a binary; it is asked where it is new, and probed where need be.
 
+    One that did not answer in time is asked again by the next start: nothing is known of it. The
+    user is told once.
+
     Its version is enough where that was tried, or one older and one newer. A version that is newer
     than all that were tried, and a text that is no version, are probed.
 
@@ -121,16 +127,24 @@ def known_build(claude: Path, memory: Memory, environ: Mapping[str, str] | None 
         known = _unasked(claude)
     except OSError:  # it is gone, or out of reach; its start says so
         return Known(size=-1, changed=-1)
-    if (recalled := memory.recall(claude, known)) is not None:
+    recalled = memory.recall(claude, known)
+    if recalled is not None and not recalled.late:
         return recalled
     # Imported here: most starts need none of it.
     from claude_mpm.capabilities.releases import newest_tried
 
-    answered, said = _ask_version(claude, environ)
-    known = msgspec.structs.replace(known, version=said)
+    status, said = _ask_version(claude, environ)
+    if status == _NOT_RUN:  # perhaps only now; its start says why
+        return known
+    known = msgspec.structs.replace(known, version=said, late=status is None and not said)
     version = parse_version(said)
-    if answered and (version is None or version > newest_tried()):
+    if status == 0 and (version is None or version > newest_tried()):
         known = _probe(claude, known)[0]
+    if known.late and recalled is None:
+        what = known.error or "it did not tell its version"
+        _logger.warning(
+            "%s could not be asked what it can do: %s; the next start asks", claude, what
+        )
     memory.keep(claude, known)
     return known
 
@@ -154,13 +168,18 @@ def _probe(claude: Path, known: Known) -> tuple[Known, Probe]:
 
     found = probe(claude)
     if found.error:
-        return msgspec.structs.replace(known, error=found.error), found
+        return msgspec.structs.replace(known, error=found.error, late=found.late), found
     version = known.version or found.version
-    return msgspec.structs.replace(known, error="", probed=found.facts, version=version), found
+    return msgspec.structs.replace(
+        known, error="", probed=found.facts, version=version, late=False
+    ), found
 
 
-def _ask_version(claude: Path, environ: Mapping[str, str] | None) -> tuple[bool, str]:
-    """Return whether a binary told anything when it was asked for its version, and which."""
+def _ask_version(claude: Path, environ: Mapping[str, str] | None) -> tuple[int | None, str]:
+    """Return how a binary ended that was asked for its version, and which it told.
+
+    The status is None where it took too long, or was ended, and 127 where it cannot be run.
+    """
     from claude_mpm.capabilities.asking import QUIET, ask_version
 
     variables = {**(os.environ if environ is None else environ), **QUIET}
@@ -168,9 +187,9 @@ def _ask_version(claude: Path, environ: Mapping[str, str] | None) -> tuple[bool,
         status, said = ask_version(claude, variables, _VERSION_TIMEOUT)
     except (OSError, ValueError) as error:  # a NUL character
         _logger.debug("%s does not tell its version: %s", claude, error)
-        return False, ""
+        return _NOT_RUN, ""
     version = parse_version(said)
-    return status == 0, written(version) if version else ""
+    return status, written(version) if version else ""
 
 
 def check_fit(capabilities: Capabilities, what: str) -> None:

@@ -27,6 +27,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
         messages: the fields of each message that it wrote, by type with subtype.
         hints: what may stand for an option that it refuses, by its own `--help`; a line each.
         error: why nothing could be found; empty where it could.
+        late: whether that is so because the build took too long.
     """
 
     version: str = ""
@@ -34,6 +35,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     messages: dict[str, list[str]] = {}
     hints: tuple[str, ...] = ()
     error: str = ""
+    late: bool = False
 
     def capabilities(self, version: str = "") -> Capabilities:
         """Return what was found.
@@ -57,7 +59,7 @@ def probe(claude: Path) -> Probe:
     try:
         done = run_short(command, data=b"", timeout=_PATIENCE, environ=own_environ())
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Probe(error=f"the probe could not be run: {error}")
+        return Probe(error=f"the probe could not be run: {error}", late=True)
     try:
         return msgspec.json.decode(done.stdout, type=Probe)
     except NOT_JSON:

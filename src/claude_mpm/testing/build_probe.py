@@ -54,6 +54,10 @@ class _Ended(Exception):
     """The build has ended, or did nothing for too long; the text says what it said."""
 
 
+class _Late(_Ended):
+    """The build did nothing for too long."""
+
+
 class _Build:
     """One process of a build, and what it has written.
 
@@ -167,7 +171,7 @@ class _Build:
             except queue.Empty:
                 is_up = time.monotonic() >= self._deadline
                 why = "its time was up" if is_up else f"nothing came for {timeout:g} seconds"
-                raise _Ended(why) from None
+                raise _Late(why) from None
             if not line:
                 self._lines.put(b"")
                 self._errors.seek(0)
@@ -215,7 +219,8 @@ def probe_build(claude: str, *, longest: float = LONGEST) -> Probe:
         try:
             return _probe_with(claude, given, environ, folder, deadline)
         except (OSError, subprocess.TimeoutExpired, _Ended) as error:
-            return Probe(error=str(error))
+            late = isinstance(error, (_Late, subprocess.TimeoutExpired))
+            return Probe(error=str(error), late=late)
 
 
 def _probe_with(
