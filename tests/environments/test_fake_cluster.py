@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from claude_mpm.conversation.turn import Turn
 
 SECONDS = 60.0
+VERBS = ("create", "get", "config", "exec", "delete")
 QUICKLY = 10.0  # seconds: less than any step of an end may take
 SECRET = "the-secret-of-this-test"
 
@@ -97,6 +98,21 @@ def test_each_session_has_a_pod_of_its_own_which_goes_with_it(
         assert claude.ask("one", timeout=SECONDS).check().text == "Claude heard: one"
         assert pods(cluster) == [pod_name(claude.session_id)]
     assert pods(cluster) == []
+
+
+def test_a_start_asks_the_cluster_for_no_more_than_it_needs(
+    make: Callable[..., MPMOrchestrator], cluster: Path
+) -> None:
+    (cluster / "kubectl").rename(cluster / "real")
+    log = cluster / "log"
+    write = f'printf "%s\\036" "$*" >>"{log}"'
+    (cluster / "kubectl").write_text(f'#!/bin/sh\n{write}\nexec "{cluster / "real"}" "$@"\n')
+    (cluster / "kubectl").chmod(0o755)
+    make().start_or_raise()
+    commands = [command.split() for command in log.read_text().split("\036")]
+    verbs = [next(word for word in words if word in VERBS) for words in commands if words]
+    begun = next(number for number, words in enumerate(commands) if words[-2:] == ["sh", "-s"])
+    assert verbs[: begun + 1] == ["create", "get", "config", "exec", "exec", "exec"]
 
 
 def test_another_machine_follows_a_session_in_a_pod_which_goes_with_the_last_of_them(

@@ -141,16 +141,19 @@ class Environment(ABC):
         """
         return {}
 
-    def _host_and_user(self, otherwise: str) -> dict[str, str]:
+    def _host_and_user(self, otherwise: str, first: Sequence[str] = ()) -> dict[str, str]:
         """Return what the place says of its host's name and its account.
 
         Args:
             otherwise: what the error says where it does not; the answer is added.
+            first: a command that has to succeed before; empty for none.
 
         Raises:
             LaunchError: it does not say so.
         """
-        lines = self.run(["sh", "-c", "uname -n; id -u"]).decode().splitlines()
+        before = '"$@" && ' if first else ""
+        script = f"{before}uname -n && id -u"
+        lines = self.run(["sh", "-c", script, "first", *first]).decode().splitlines()
         if len(lines) < 2:
             raise LaunchError(f"{self.name}: {otherwise} {lines}")
         return {"host": lines[-2], "uid": lines[-1]}
