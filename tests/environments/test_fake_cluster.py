@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from contextlib import closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -497,11 +498,27 @@ def listener() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("network", ["none", "model-only"])
+NO_NAME = "db.example: Temporary failure in name resolution"
+
+
+@pytest.mark.parametrize(
+    ("network", "enforces"),
+    [
+        ("none", True),
+        ("model-only", True),
+        ("model-only", "connect: No route to host"),
+        ("none", NO_NAME),
+    ],
+    ids=["dropped", "dropped by name", "out of reach", "not resolved"],
+)
 def test_a_policy_that_holds_lets_the_session_start(
-    network: str, make: Callable[..., MPMOrchestrator], cluster: Path, listener: str
+    network: str,
+    enforces: Any,
+    make: Callable[..., MPMOrchestrator],
+    cluster: Path,
+    listener: str,
 ) -> None:
-    set_cluster(cluster, enforces=True)
+    set_cluster(cluster, enforces=enforces)
     with make({"image": "some", "network": network, "network_probe": listener}) as claude:
         assert claude.ask("one", timeout=SECONDS).check().text == "Claude heard: one"
 
@@ -516,6 +533,58 @@ def test_a_policy_that_no_network_enforces_is_found_out(
     with pytest.raises(LaunchError, match="the network policy none does not hold"):
         make({"image": "some", "network": "none", "network_probe": listener}).start_or_raise()
     assert pods(cluster) == []
+
+
+@pytest.mark.parametrize(
+    ("enforces", "said"),
+    [
+        ("connect: Connection refused", "does not hold: .* refuses the connection"),
+        (NO_NAME, "cannot be seen from inside: its name is not resolved"),
+        ("", "cannot be seen from inside: the pod is too slow to try"),
+    ],
+    ids=["refused", "not resolved", "slow"],
+)
+def test_a_policy_that_is_not_proven_is_an_error_that_says_what_was_seen(
+    enforces: str,
+    said: str,
+    make: Callable[..., MPMOrchestrator],
+    cluster: Path,
+    listener: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pod_network, "_TO_HOLD", 1.0)
+    set_cluster(cluster, enforces=enforces)
+    with pytest.raises(LaunchError, match=said):
+        make({"image": "some", "network": "model-only", "network_probe": listener}).start_or_raise()
+    assert pods(cluster) == []
+
+
+class TriedPlace:
+    """A place in which connections are tried: what comes of each, in how many seconds."""
+
+    def __init__(self, *tries: tuple[str, float]) -> None:
+        self._tries = list(tries)
+        self.now = 0.0
+        self.patience: list[float] = []
+
+    def run(self, argv: list[str]) -> bytes:
+        said, took = self._tries.pop(0)
+        self.now += took
+        self.patience.append(float(argv[-1]))
+        return said.encode()
+
+
+def test_a_silence_is_believed_that_is_longer_than_an_open_network_is_slow(
+    cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: Any = make_pod(cluster, "mine")
+    place: Any = TriedPlace(("open", 4.0), ("open", 1.0), ("silent", 20.0))
+    monkeypatch.setattr(pod_network, "time", SimpleNamespace(monotonic=lambda: place.now))
+    pod_network.restrict(Kubectl(), place, made, "none", "10.0.0.1:443")
+    assert place.patience == [10.0, 20.0, 20.0]
+    never: Any = TriedPlace(("silent", 10.0))
+    with pytest.raises(LaunchError, match="without a policy, it does not answer in time"):
+        pod_network.restrict(Kubectl(), never, made, "none", "10.0.0.1:443")
 
 
 def test_a_policy_that_cannot_be_checked_is_not_believed(

@@ -18,16 +18,35 @@ NONE = "none"
 NETWORK = "claude-mpm/network"
 _TO_HOLD = 20.0  # seconds for a policy to come into force
 _LOOK_AGAIN = 0.5
-# Prints `open` where something answers, also by refusing; `closed`; or why nobody can tell.
+_FIRST = 10.0  # seconds for an answer while nothing is closed
+_LEAST, _MOST, _SLOWER = 3.0, 25.0, 5.0  # seconds of silence that say it is closed, and the factor
+# Prints what came of a connection, in a word that has a line below, or why none can be tried.
 _REACH = """host=$1 port=$2
 [ -n "$host" ] || { host=${KUBERNETES_SERVICE_HOST-} port=${KUBERNETES_SERVICE_PORT-}; }
 [ -n "$host" ] || { echo "no address to try"; exit; }
 for tool in bash timeout; do
     command -v $tool >/dev/null || { echo "there is no $tool in the image"; exit; }
 done
-if said=$(timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$host" "$port" 2>&1); then echo open; else
-    case $said in *refused*) echo open ;; *) echo closed ;; esac
-fi"""
+export LC_ALL=C
+said=$(timeout "$3" bash -c 'echo begun; exec 3<>"/dev/tcp/$0/$1" && echo open' \
+    "$host" "$port" 2>&1)
+case $said in
+begun*open) echo open ;;
+*"Connection refused"*) echo refused ;;
+*"name resolution"*|*"not known"*|*"No address"*) echo unresolved ;;
+begun|*"timed out"*) echo silent ;;
+begun*) echo unreachable ;;
+*) echo slow ;;
+esac"""
+_REACHED = ("open", "refused")
+_SAID = {
+    "open": "it is reached",
+    "refused": "it is reached, and refuses the connection",
+    "unresolved": "its name is not resolved there",
+    "silent": "it does not answer in time",
+    "unreachable": "the pod's own system says that it is out of reach",
+    "slow": "the pod is too slow to try",
+}
 
 
 def check_address(network: str, address: str) -> None:
@@ -59,32 +78,54 @@ def restrict(
     Raises:
         LaunchError: the policy does not hold, or nobody can tell.
     """
-    before = _reach(place, address)
-    if before != "open":
-        why = "it is not reached without a policy either" if before == "closed" else before
+    began = time.monotonic()
+    before = _reach(place, address, _FIRST)
+    if before not in _REACHED:
+        said = f"without a policy, {_SAID[before]}" if before in _SAID else before
         raise LaunchError(
-            f"kubernetes: whether the network is closed cannot be seen from inside: {why};"
-            " name an address that the policy closes, with network_probe=HOST:PORT"
+            f"kubernetes: whether the network is closed cannot be seen from inside: {said}; name an"
+            " address that the policy closes, with network_probe=HOST:PORT"
         )
+    # An open network may be slow, too: only a silence is believed that is longer than that.
+    silence = min(max(_LEAST, _SLOWER * (time.monotonic() - began)), _MOST)
     name = pod["metadata"]["name"]
     if network == NONE:
         kubectl.run("create", "-f", "-", data=json.dumps(_nothing(pod)).encode())
     else:
         kubectl.run("get", "networkpolicy", network, "-o", "name")
         kubectl.run("label", "pod", name, f"{NETWORK}={network}")
+    # Where nothing is let out, a name is not resolved; else that says nothing of the address.
+    closed = ("silent", "unreachable", *(("unresolved",) if network == NONE else ()))
     deadline, never = time.monotonic() + _TO_HOLD, threading.Event()
-    while _reach(place, address) == "open":
+    while (found := _reach(place, address, silence)) not in closed:
         if time.monotonic() > deadline:
-            raise LaunchError(
-                f"kubernetes: the network policy {network} does not hold: what it closes is still"
-                " reached from inside the pod; does the cluster's network enforce policies?"
-            )
+            raise _unproven(network, found)
         never.wait(_LOOK_AGAIN)
 
 
-def _reach(place: Environment, address: str) -> str:
+def _unproven(network: str, found: str) -> LaunchError:
+    """Return the error of a policy of which nobody can say that it holds."""
+    said = _SAID.get(found, found)
+    if found in _REACHED:
+        return LaunchError(
+            f"kubernetes: the network policy {network} does not hold: what it closes is tried from"
+            f" inside the pod, and {said}; does the cluster's network enforce policies?"
+        )
+    return LaunchError(
+        f"kubernetes: whether the network policy {network} holds cannot be seen from inside:"
+        f" {said}; name an address in digits that it closes, with network_probe=HOST:PORT"
+    )
+
+
+def _reach(place: Environment, address: str, patience: float) -> str:
+    """Return what comes of a connection from inside, a word or why none can be tried.
+
+    Args:
+        patience: seconds for an answer.
+    """
     host, _, port = address.rpartition(":")
-    return place.run(["sh", "-c", _REACH, "reach", host, port]).decode("utf-8", "replace").strip()
+    words = ["sh", "-c", _REACH, "reach", host, port, f"{patience:.0f}"]
+    return place.run(words).decode("utf-8", "replace").strip()
 
 
 def _nothing(pod: dict[str, Any]) -> dict[str, Any]:

@@ -256,7 +256,8 @@ def _cluster(folder: Path) -> dict[str, Any]:
 
 def set_cluster(folder: Path, **what: Any) -> None:
     """Set of a cluster what it answers to everything (`refusal`), what new pods are (`status`),
-    what may not be done (`forbidden`), and whether its network enforces policies (`enforces`).
+    what may not be done (`forbidden`), and whether its network enforces policies, and how
+    (`enforces`).
     """
     (folder / "cluster.json").write_text(json.dumps(what))
 
@@ -277,12 +278,20 @@ def _create(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _close_network(folder: Path) -> None:
-    """Let `bash`, by which a pod tries its network, wait as for an answer that is dropped."""
-    if _cluster(folder).get("enforces"):
-        (folder / "without-network").mkdir(exist_ok=True)
-        bash = folder / "without-network" / "bash"
-        bash.write_text("#!/bin/sh\nexec tail -f /dev/null\n")
-        bash.chmod(0o755)
+    """Let `bash`, by which a pod tries its network, say what it does where a policy is enforced.
+
+    `enforces` is True for a network that drops what is not allowed, and else an error's text, empty
+    for a pod in which no bash begins.
+    """
+    if (enforces := _cluster(folder).get("enforces")) is None:
+        return
+    says = {True: "echo begun", "": ""}.get(
+        enforces, f"echo begun; echo bash: '{enforces}'; exit 1"
+    )
+    (folder / "without-network").mkdir(exist_ok=True)
+    bash = folder / "without-network" / "bash"
+    bash.write_text(f"#!/bin/sh\n{says}\nexec tail -f /dev/null\n")
+    bash.chmod(0o755)
 
 
 def _delete(folder: Path, name: str) -> None:
