@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+import time
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,18 +74,34 @@ def test_a_session_counts_what_was_used_before_whoever_takes_it_up(
         assert claude.turns_before == []
 
 
+DAY = 86_400.0  # seconds
+
+
 def test_a_day_counts_all_sessions_and_says_when_it_ends(
-    make_claude: MakeClaude, model: ScriptedModel
+    make_claude: MakeClaude, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The day is the test's own, since the machine's may end while it runs."""
+    begins = [time.time() - DAY / 2]
+    monkeypatch.setattr(budget, "midnight", lambda days=0: begins[0] + days * DAY)
     model.on("first", DEAR, "Done.")
     with make_claude() as claude:
         assert claude.ask("first").wait(SECONDS).verdict.ok
     with make_claude(day_token_limit=100_000) as other:
         with pytest.raises(BudgetExceeded) as refused:
             other.ask("second")
-        tomorrow = date.today() + timedelta(days=1)
-        assert f"or go on after {tomorrow} 00:00" in str(refused.value)
+        ends = datetime.fromtimestamp(begins[0] + DAY)
+        assert f"or go on after {ends:%Y-%m-%d %H:%M}" in str(refused.value)
         assert "the budget of this day is used up: 101" in str(refused.value)
+        begins[0] += DAY
+        assert other.ask("second").wait(SECONDS).verdict.ok
+
+
+@pytest.mark.parametrize("days", [0, 1])
+def test_a_day_begins_and_ends_at_midnight_here(days: int) -> None:
+    before = date.today()
+    begins = datetime.fromtimestamp(budget.midnight(days))
+    assert (begins.hour, begins.minute, begins.second) == (0, 0, 0)
+    assert before <= begins.date() - timedelta(days) <= date.today()
 
 
 def test_a_prompt_that_waits_for_its_turn_is_not_run_on_an_empty_budget(
