@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -32,12 +32,15 @@ class EndSignals:
         self._catches = False
         self._terminated = False
         self._lost: type[BaseException] = KeyboardInterrupt
+        self._before: dict[signal.Signals, Any] = {}  # the handlers
 
     def catch(self) -> None:
         """Have SIGTERM end what is started from now on; called by the main thread."""
         self._catches = True
-        signal.signal(signal.SIGTERM, self._on_terminate)
-        signal.signal(signal.SIGALRM, self._on_lost)
+        self._before = {
+            signal.SIGTERM: signal.signal(signal.SIGTERM, self._on_terminate),
+            signal.SIGALRM: signal.signal(signal.SIGALRM, self._on_lost),
+        }
         sys.unraisablehook = self._on_unraisable
 
     def add(self, claude: MPMOrchestrator) -> None:
@@ -61,8 +64,8 @@ class EndSignals:
                     each.callback(end_or_leave, claude)
         finally:
             signal.signal(signal.SIGINT, before)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for signum, handler in self._before.items():
+                signal.signal(signum, handler)
             sys.unraisablehook = sys.__unraisablehook__
             self._catches = False
 
