@@ -8,7 +8,8 @@ import logging
 import os
 import stat
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("claude_mpm.folders")
 
 _OURS = "claude-mpm"
+PURPOSES = ("probe", "demo", "check", "image")  # of temporary folders
+_FRESH = 60.0  # seconds in which a temporary folder may not have its owner's lock yet
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # As the XDG Base Directory Specification names them: the variable, and what counts without it.
 _FOLDERS = {
     "config": ("XDG_CONFIG_HOME", ".config"),
@@ -116,6 +120,69 @@ def locked(file: Path) -> Iterator[int]:
         yield descriptor
     finally:
         close_lock(descriptor)
+
+
+@contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """Make a folder that one command needs, and remove it at the end.
+
+    What commands with the same purpose have left that were killed goes, too.
+
+    Args:
+        purpose: one of `PURPOSES`; a part of the folder's name.
+    """
+    import tempfile
+
+    sweep_temporary(purpose)
+    with tempfile.TemporaryDirectory(prefix=f"{_OURS}-{purpose}-") as name:
+        descriptor = os.open(name, _OPEN_FOLDER)
+        try:
+            with suppress(OSError):  # a file system that does not lock folders: nobody sweeps it
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield Path(name).resolve()
+        finally:
+            close_lock(descriptor)
+
+
+def sweep_temporary(*purposes: str) -> int:
+    """Remove the temporary folders of commands that were killed; return how many.
+
+    The owner of a folder has it locked, which ends with the owner, however that ends.
+
+    Args:
+        purposes: whose; those of all commands by default.
+    """
+    import tempfile
+
+    top = Path(tempfile.gettempdir())
+    prefixes = tuple(f"{_OURS}-{purpose}-" for purpose in purposes or PURPOSES)
+    return sum(
+        _remove_deserted(top / name) for name in os.listdir(top) if name.startswith(prefixes)
+    )
+
+
+def _remove_deserted(folder: Path) -> bool:
+    """Remove a temporary folder that nobody has any more; return whether that was so."""
+    import shutil
+
+    try:
+        descriptor = os.open(folder, _OPEN_FOLDER)
+    except OSError:  # it is gone, a link, or another user's
+        return False
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid() or 0 <= time.time() - status.st_mtime < _FRESH:
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
+    except BlockingIOError:  # its owner lives
+        return False
+    except OSError as error:
+        _logger.debug("%s is left: %s", folder, error)
+        return False
+    finally:
+        close_lock(descriptor)
+    return True
 
 
 def close_lock(descriptor: int) -> None:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
+import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from claude_mpm.bridges import program
 from claude_mpm.bridges.beads import Beads
 from claude_mpm.bridges.trackers import Issue, TrackerFailed
 from claude_mpm.config.trust import set_trust
 from claude_mpm.errors import UsageError
+from claude_mpm.testing.subject import until
+from command import wait_until_gone
 
 if TYPE_CHECKING:
     from claude_mpm.testing import ScriptedModel
     from command import Command
 
 TO = ("--to", "beads")
+SECONDS = 60.0
 STAND_IN = Path(__file__).with_name("bd_stand_in.py")
 
 
@@ -162,3 +169,55 @@ def test_without_bd_the_error_says_what_to_install(
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(TrackerFailed, match="there is no bd; install Beads"):
         Beads(".").filed()
+
+
+SLOW_BD = """#!/bin/sh
+case "$1" in
+list) echo '[]' ;;
+*) tail -f /dev/null >/dev/null 2>&1 &
+   echo $! >{daemon}; cat >/dev/null; echo $$ >{log}; cat {gate}; echo '{{"id": "b-1"}}' ;;
+esac
+"""
+
+
+def test_nobody_else_pushes_while_a_bd_of_a_killed_push_runs_and_everybody_behind_it(
+    project: Project, command: Command, model: ScriptedModel, path: str, tmp_path: Path
+) -> None:
+    """What `bd` leaves behind, as a server of its data, does not count."""
+    tickets(command, model, 1)
+    log, gate, daemon = tmp_path / "log", tmp_path / "gate", tmp_path / "daemon"
+    os.mkfifo(gate)
+    Path(path.partition(":")[0], "bd").write_text(SLOW_BD.format(log=log, gate=gate, daemon=daemon))
+    killed = command.start("tickets", "push", *TO, "--yes")
+    until(log.exists, "bd was not called")
+    killed.kill()
+    killed.wait(SECONDS)
+    (lock,) = (command.state / "trackers").glob(".*.lock")
+    with lock.open("rb") as other:
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            gate.write_text("")  # bd goes on, and ends
+        fcntl.flock(other, fcntl.LOCK_EX)
+        pid = int(daemon.read_text())
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_bd_that_does_not_answer_is_ended_with_what_it_has_started(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: bool
+) -> None:
+    pids = tmp_path / "pids"
+    noted = f"echo $$ $! >{pids}.new && mv {pids}.new {pids}"
+    script = f"#!/bin/sh\ntail -f /dev/null &\n{noted}\nwait\n"
+    Path(path.partition(":")[0], "bd").write_text(script)
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.setattr(program, "PATIENCE", 3.0)  # enough for it to begin on a busy machine
+    beads = Beads(".")
+    with (tmp_path / "lock").open("w") as lock:
+        held = beads.keeping_open(lock.fileno()) if locked else nullcontext()
+        with held, pytest.raises(TrackerFailed, match="bd has not answered"):
+            beads.filed()
+    wait_until_gone([*map(int, pids.read_text().split())])

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import pytest
 from chaos.world import StandInWorld
 from claude_mpm.cli.doctor_sweep import sweep
 from claude_mpm.cli.main import main
+from claude_mpm.folders import sweep_temporary, temporary_folder
 from claude_mpm.journal import orphans
 from claude_mpm.journal.lease import SessionLock
 from claude_mpm.orchestration.orchestrator import MPMOrchestrator
@@ -172,3 +174,45 @@ def test_without_an_engine_there_are_no_containers(
     assert sweep(Store(world.state)) == []
     with pytest.raises(FileNotFoundError):
         subprocess.run(["docker"], check=False)
+
+
+KILLED = """
+import sys
+from claude_mpm.folders import temporary_folder
+with temporary_folder("demo") as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_temporary_folder_of_a_killed_command_goes_with_a_sweep_and_with_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("CLAUDE_MPM_STATE_DIR", str(tmp_path / "state"))
+    for command in (sweep_temporary, lambda: run_demo_folder(tmp_path)):
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            [sys.executable, "-c", KILLED], stdin=pipe, stdout=pipe, text=True
+        ) as owner:
+            assert owner.stdout is not None
+            folder = Path(owner.stdout.readline().strip())
+            (folder / "home").mkdir()
+            os.utime(folder, (1, 1))
+            assert sweep_temporary() == 0, "its owner lives"
+            owner.kill()
+        command()
+        assert not folder.exists()
+    (tmp_path / "claude-mpm-demo-link").symlink_to("/")
+    (tmp_path / "claude-mpm-probe-fresh").mkdir()
+    with pytest.raises(SystemExit):
+        main(["doctor", "--sweep", "--json"])
+    assert json.loads(capsys.readouterr().out)["temporary_folders"] == 0
+    assert (tmp_path / "claude-mpm-probe-fresh").exists()
+
+
+def run_demo_folder(below: Path) -> None:
+    with temporary_folder("demo") as folder:
+        assert folder.parent == below.resolve()
+    assert not folder.exists()

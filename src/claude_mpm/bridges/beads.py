@@ -102,6 +102,7 @@ class Beads(ClosingTracker):
             of=self.address,
             install="install Beads, https://github.com/gastownhall/beads",
             cwd=self._cwd,
+            keeps_open=self.keeps_open,
         )
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.bridges.trackers import TrackerFailed
@@ -13,6 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+# Waits for a program with descriptors open that the program does not get.
+_HOLDER = """import subprocess, sys
+try:
+    status = subprocess.call(sys.argv[1:])
+except OSError as error:
+    sys.exit(str(error))
+sys.exit(status if status >= 0 else 128 - status)"""
 PATIENCE = 60.0  # seconds for one call
 
 
@@ -33,7 +45,8 @@ def call_program(
         of: the address of the tracker, for errors.
         install: what to do where there is no such program.
         cwd: where it runs; None for the current folder.
-        keeps_open: descriptors of this process that it has open as long as it runs.
+        keeps_open: descriptors of this process that are open as long as it runs, also where this
+            process is killed; not in it, since it may leave something behind that runs on.
 
     Raises:
         TrackerFailed: the program is missing, it failed, or there is no answer.
@@ -59,18 +72,23 @@ def call_program(
 def _run(
     command: Sequence[str], data: str | None, cwd: Path | None, keeps_open: Sequence[int]
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        input=data,
-        stdin=None if data is not None else subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=PATIENCE,
-        check=False,
-        cwd=cwd,
-        pass_fds=keeps_open,
-    )
+    """Run a program, with all that it starts in its group, and end that where it takes too long."""
+    if keeps_open:
+        if shutil.which(command[0]) is None:
+            raise FileNotFoundError(command[0])
+        command = [sys.executable, "-I", "-S", "-c", _HOLDER, *command]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL if data is None else pipe, stdout=pipe, stderr=pipe,
+        text=True, errors="replace", cwd=cwd, pass_fds=keeps_open, process_group=0,
+    ) as process:  # fmt: skip
+        try:
+            said, errors = process.communicate(data, PATIENCE)
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, said, errors)
 
 
 def _error_in(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 import threading
 import uuid
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo, styled
 from claude_mpm.cli.turn_view import show_turn, turn_record
 from claude_mpm.errors import UsageError
+from claude_mpm.folders import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,9 +86,9 @@ def run_demo(app: App, page: Page | None = None, link: str = "") -> int:
         link: lets a browser into the page.
     """
     app.end_signals.catch()
-    with tempfile.TemporaryDirectory(prefix="claude-mpm-demo-") as folder:
-        write_project(Path(folder, "project"))
-        with _conversation(app, Path(folder)) as (model, framework, claude):
+    with temporary_folder("demo") as folder:
+        write_project(folder / "project")
+        with _conversation(app, folder) as (model, framework, claude):
             _title(app, claude)
             if page is not None:
                 _await_browser(app, page, f"{link}/session/{claude.session_id}")

@@ -12,6 +12,7 @@ import msgspec
 
 from claude_mpm.cli.list_commands import warn
 from claude_mpm.errors import StorageError
+from claude_mpm.folders import sweep_temporary
 from claude_mpm.journal import orphans
 from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.journal.lease import SessionLock
@@ -140,13 +141,16 @@ def show(app: App) -> None:
         swept = sweep(store)
     finally:
         store.close()
+    temporary = sweep_temporary()
     if app.json:
-        app.print_json({"swept": swept})
+        app.print_json({"swept": swept, "temporary_folders": temporary})
         return
     rows = [(each.session, _said(each.what)) for each in swept]
     if rows:
         app.print_table(("session", "ended and removed"), rows)
-    app.note(f"{len(rows)} sessions had left something" if rows else "nothing was left")
+    said = [f"{len(rows)} sessions had left something"] if rows else []
+    said += [f"{temporary} temporary folders of killed commands are removed"] if temporary else []
+    app.note("; ".join(said) or "nothing was left")
 
 
 def _said(what: dict[str, int]) -> str:

@@ -11,22 +11,24 @@ import queue
 import re
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from claude_mpm.capabilities.facts import by_version, parse_version, written
 from claude_mpm.capabilities.probing import Probe
 from claude_mpm.capabilities.strangers import fields_of
+from claude_mpm.folders import temporary_folder
 from claude_mpm.testing.script import Delegate, Say, Stall
 from claude_mpm.testing.scripted_model import ScriptedModel
 from claude_mpm.validation import error_line, nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PATIENCE = 15.0  # seconds for each thing that a build has to do
 # Seconds for all of them: who is killed for its time leaves its Claude running.
@@ -204,10 +206,9 @@ def probe_build(claude: str, *, longest: float = LONGEST) -> Probe:
     deadline = time.monotonic() + longest
     script = ([Say("probed")], [Delegate("general-purpose", "dig", [Stall()], background=True)])
     with (
-        tempfile.TemporaryDirectory(prefix="claude-mpm-probe-") as name,
+        temporary_folder("probe") as folder,
         ScriptedModel(*script) as model,
     ):
-        folder = Path(name).resolve()
         agents = folder / "agents.json"
         agents.write_text(json.dumps({_AGENT: {"description": "probes", "prompt": "Probe."}}))
         environ = model.environment(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from claude_mpm.errors import UsageError
+from claude_mpm.folders import temporary_folder
 from claude_mpm.testing.contract_tests import FOR_EVERY_PLACE, NEED_OUTPUT
 from claude_mpm.testing.driver import orchestrator_of
 from claude_mpm.testing.subject import Subject
@@ -200,7 +199,8 @@ def not_meant(make: Callable[..., Any], is_place: bool) -> Mapping[str, str]:
 
 
 def _try(contract: Contract, make: Callable[..., Any], is_place: bool, model_port: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="claude-mpm-check-") as folder:
-        kept = Path(folder).resolve()
-        with Subject(make, is_place=is_place, folder=kept, model_port=model_port) as subject:
-            contract.function(subject)
+    with (
+        temporary_folder("check") as kept,
+        Subject(make, is_place=is_place, folder=kept, model_port=model_port) as subject,
+    ):
+        contract.function(subject)

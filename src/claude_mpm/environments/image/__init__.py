@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from claude_mpm.environments.engine import Engine
 from claude_mpm.environments.local import Local
+from claude_mpm.folders import temporary_folder
 
 DOCKERFILE = Path(__file__).with_name("Dockerfile")
 
@@ -27,10 +27,10 @@ def build_image(base: str, tag: str, claude: Path, engine: str = "docker") -> No
     """
     builder = Engine(engine, Local())
     builder.run("image", "inspect", "--format", "ok", base, subject=base)
-    with tempfile.TemporaryDirectory(prefix="claude-mpm-image-") as folder:
+    with temporary_folder("image") as folder:
         shutil.copy(DOCKERFILE, folder)
-        _lay(claude.resolve(), Path(folder, "claude"))
-        words = ("build", "--build-arg", f"BASE={base}", "--tag", tag, folder)
+        _lay(claude.resolve(), folder / "claude")
+        words = ("build", "--build-arg", f"BASE={base}", "--tag", tag, str(folder))
         builder.show(*words, variables=_without_buildx(builder))
 
 
