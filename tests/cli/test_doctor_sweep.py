@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chaos.world import StandInWorld
-from claude_mpm.cli.doctor_sweep import sweep
+from claude_mpm.cli.doctor_sweep import Swept, sweep
 from claude_mpm.cli.main import main
 from claude_mpm.folders import sweep_temporary, temporary_folder
 from claude_mpm.journal import orphans
@@ -79,6 +79,11 @@ def run(world: StandInWorld, capsys: pytest.CaptureFixture[str], *words: str) ->
     return captured.out, captured.err
 
 
+def swept_of(world: StandInWorld, *sessions: str) -> list[Swept]:
+    """Sweep, and return what was found of these; other programs here may have left something."""
+    return [each for each in sweep(Store(world.state)) if each.session in sessions]
+
+
 def test_what_a_killed_session_left_goes(
     world: StandInWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,10 +120,10 @@ def test_a_session_that_somebody_starts_is_left_alone(world: StandInWorld) -> No
     folder = left_running(world, "starting")
     tool = kill_all_but_the_command(folder)
     lock = SessionLock(folder)
-    assert sweep(Store(world.state)) == []
+    assert swept_of(world, "starting") == []
     assert orphans.belongs(tool, folder.path)
     lock.release()
-    (swept,) = sweep(Store(world.state))
+    (swept,) = swept_of(world, "starting")
     assert swept.what["processes"]
     assert not orphans.belongs(tool, folder.path)
 
@@ -127,7 +132,7 @@ def test_processes_of_a_session_whose_folder_was_removed_go(world: StandInWorld)
     folder = left_running(world, "removed")
     tool = kill_all_but_the_command(folder)
     shutil.rmtree(folder.path)
-    (swept,) = [each for each in sweep(Store(world.state)) if each.session == "removed"]
+    (swept,) = swept_of(world, "removed")
     assert list(swept.what) == ["processes"]
     assert not orphans.belongs(tool, folder.path)
 
@@ -137,7 +142,8 @@ def test_sessions_of_another_state_folder_are_left_alone(
 ) -> None:
     folder = left_running(world, "elsewhere")
     tool = kill_all_but_the_command(folder)
-    assert sweep(Store(tmp_path / "state")) == []
+    swept = sweep(Store(tmp_path / "state"))
+    assert "elsewhere" not in [each.session for each in swept]
     assert orphans.belongs(tool, folder.path)
 
 
@@ -162,7 +168,7 @@ def test_containers_of_sessions_that_are_over_go(
     )
     engine.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    (swept,) = sweep(Store(world.state))
+    (swept,) = swept_of(world, "over", "unknown")
     assert (swept.session, swept.what) == ("over", {"containers": 1})
     assert log.read_text() == "rm --force aaa\n"
 
@@ -171,7 +177,7 @@ def test_without_an_engine_there_are_no_containers(
     world: StandInWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert sweep(Store(world.state)) == []
+    assert swept_of(world, "over", "unknown") == []
     with pytest.raises(FileNotFoundError):
         subprocess.run(["docker"], check=False)
 
