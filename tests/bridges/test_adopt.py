@@ -12,7 +12,7 @@ import pytest
 
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing import Delegate
-from command import SECONDS, Command
+from command import PROGRAM, SECONDS, Command
 from recordings import DATA, TRUTH
 
 if TYPE_CHECKING:
@@ -147,3 +147,82 @@ def test_a_foreign_file_does_not_say_where_claude_works(command: Command, tmp_pa
     path.write_text(json.dumps(line) + "\n")
     (row,) = command.json("adopt", str(path))
     assert (row["session"], row["cwd"]) == (name, "")
+
+
+def said(conversation: str, *texts: str) -> str:
+    """Return the lines of a transcript in which Claude says something."""
+    lines = []
+    for text in texts:
+        message = {"id": text, "role": "assistant", "content": [{"type": "text", "text": text}]}
+        line = {"type": "assistant", "sessionId": conversation, "uuid": text, "message": message}
+        lines.append(json.dumps(line | {"cwd": str(Path.cwd())}) + "\n")
+    return "".join(lines)
+
+
+CONVERSATION = "11111111-2222-4333-8444-555555555555"
+
+
+def transcript(command: Command, name: str = CONVERSATION) -> Path:
+    """Return the file of a conversation in Claude's configuration folder."""
+    path = Path(command.environ["CLAUDE_CONFIG_DIR"], "projects", "-p", f"{name}.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def test_a_transcript_under_another_path_is_in_the_record_once(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, copy = transcript(command), tmp_path / f"{CONVERSATION}.jsonl"
+    path.write_text(said(CONVERSATION, "one", "two"))
+    command("adopt", CONVERSATION)
+    copy.write_text(path.read_text())
+    command("adopt", str(copy))
+    monkeypatch.chdir(path.parent)
+    command("adopt", path.name)
+    with path.open("a") as file:
+        file.write(said(CONVERSATION, "three"))
+    for _ in range(2):
+        command("adopt", CONVERSATION)
+        copy.write_text(path.read_text())
+        command("adopt", str(copy))
+    assert command("logs").stdout.split() == ["one", "two", "three"]
+
+
+def test_what_cannot_be_read_keeps_no_other_conversation_out(command: Command) -> None:
+    transcript(command).write_text(said(CONVERSATION, "here"))
+    broken = transcript(command, "99999999-2222-4333-8444-555555555555")
+    broken.symlink_to(broken.name)  # in a circle
+    gone = transcript(command, "88888888-2222-4333-8444-555555555555")
+    gone.symlink_to("/nowhere")
+    assert [row["state"] for row in command.json("adopt")] == ["ended"]
+    unread = transcript(command, "77777777-2222-4333-8444-555555555555")
+    unread.symlink_to("/proc/self/mem")  # opens, and cannot be read
+    failed = command("adopt", status=1)
+    assert CONVERSATION[:8] in failed.stdout
+    assert len(failed.stderr.splitlines()) == 1 and str(unread) in failed.stderr
+
+
+def test_a_conversation_that_cannot_be_copied_is_not_said_to_start(command: Command) -> None:
+    path = transcript(command)
+    path.write_text(said(CONVERSATION, "one"))
+    subagents = path.with_suffix("") / "subagents"
+    subagents.mkdir(parents=True)
+    (subagents / "agent-1.jsonl").symlink_to("/proc/self/mem")
+    assert str(path) in command("adopt", status=1).stderr
+    assert [row["state"] for row in command.json("ps", "--all")] == ["ended"]
+
+
+def test_an_endless_line_takes_no_memory(command: Command) -> None:
+    path = transcript(command)
+    path.write_text(said(CONVERSATION, "before"))
+    os.truncate(path, 1 << 31)  # a hole: zeros without an end of line
+    with path.open("ab") as file:
+        file.write(b"\n" + said(CONVERSATION, "after").encode())
+    resource_limits = ["sh", "-c", 'ulimit -v 3000000; exec "$0" "$@"']
+    done = subprocess.run(
+        [*resource_limits, str(PROGRAM), "adopt", CONVERSATION],
+        env=command.environ, capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert command("logs").stdout.split() == ["before", "after"]
+    assert command.session().journal.size() < 1 << 28

@@ -28,7 +28,7 @@ from claude_mpm.validation import NOT_JSON
 from claude_mpm.wire import StreamJson, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container
     from pathlib import Path
 
     from claude_mpm.journal.layout import SessionFolder
@@ -73,13 +73,13 @@ class AdoptableConversation:
     wire: str
 
 
-def find_conversations(configuration: Path) -> Iterator[AdoptableConversation]:
-    """Yield the conversations of a configuration folder, the one changed last first."""
-    paths = (path for path in configuration.glob("projects/*/*.jsonl") if path.is_file())
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
-        conversation = read_conversation(path)
-        if conversation is not None:
-            yield conversation
+def find_transcripts(configuration: Path) -> list[Path]:
+    """Return the files of a configuration folder's conversations, the one changed last first."""
+    found = []
+    for path in configuration.glob("projects/*/*.jsonl"):
+        with suppress(OSError):  # removed meanwhile, or a link that leads nowhere
+            found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def read_conversation(path: Path) -> AdoptableConversation | None:
@@ -153,12 +153,12 @@ def adopt(
         return None
     else:
         _make(folder, conversation, configuration)
+    folder.exit_file.write(b"0\n")  # first: whatever becomes of the copy, no Claude is to come
     copier = TranscriptCopier(folder, configuration, conversation.id)
     with closing(copier):
         copier.follow_file(conversation.id, conversation.path)
         for chunk in copier.read_new(final=True):
             copier.copy(chunk)
-    folder.exit_file.write(b"0\n")
     store.catch_up(folder)
     return folder
 

@@ -13,12 +13,10 @@ from claude_mpm.cli.app import App
 from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo, echo_answer
 from claude_mpm.cli.turn_view import count
-from claude_mpm.errors import MPMError, UsageError
+from claude_mpm.errors import MPMError, StorageError, UsageError
 from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from claude_mpm.bridges.adopt import AdoptableConversation
     from claude_mpm.cli.session_view import SessionRow
     from claude_mpm.journal.layout import SessionFolder
@@ -46,7 +44,10 @@ def adopt(context: click.Context, transcripts: tuple[str, ...], all_: bool, foll
     if all_ and transcripts:
         raise UsageError("name transcripts or say --all, not both")
     configuration = configuration_folder(os.environ)
-    chosen = list(_chosen(configuration, transcripts, all_=all_))
+    if transcripts:
+        chosen, unread = [_named(configuration, name) for name in transcripts], False
+    else:
+        chosen, unread = _found(configuration, all_=all_)
     if follow and len(chosen) != 1:
         raise UsageError(f"--follow is for one conversation, not for {len(chosen)}; name it")
     with closing(app.store()) as store:
@@ -54,28 +55,41 @@ def adopt(context: click.Context, transcripts: tuple[str, ...], all_: bool, foll
         _show(app, rows)
         if follow and rows:
             _follow(store, chosen[0], configuration)
-    context.exit(1 if failed else 0)
+    context.exit(1 if failed or unread else 0)
 
 
-def _chosen(
-    configuration: Path, names: tuple[str, ...], *, all_: bool
-) -> Iterator[AdoptableConversation]:
-    from claude_mpm.bridges.adopt import find_conversations, read_conversation
+def _found(configuration: Path, *, all_: bool) -> tuple[list[AdoptableConversation], bool]:
+    """Return the conversations of the current folder, or all, and whether one cannot be read."""
+    from claude_mpm.bridges.adopt import find_transcripts, read_conversation
 
-    if not names:
-        here = os.path.realpath(os.curdir)
-        for each in find_conversations(configuration):
-            if all_ or os.path.realpath(each.cwd) == here:
-                yield each
-        return
-    for name in names:
-        path = Path(name)
-        if not path.exists():
-            path = next(configuration.glob(f"projects/*/{_plain(name)}.jsonl"), path)
-        conversation = read_conversation(path)
-        if conversation is None:
-            raise UsageError(f"{name} is no transcript of Claude Code's, and no conversation of it")
-        yield conversation
+    here, found, unread = os.path.realpath(os.curdir), [], False
+    for path in find_transcripts(configuration):
+        try:
+            each = read_conversation(path)
+        except StorageError as error:  # it keeps no other from being taken
+            unread = True
+            echo(f"claude-mpm: {one_line(error)}", err=True)
+            continue
+        if each is not None and (all_ or os.path.realpath(each.cwd) == here):
+            found.append(each)
+    return found, unread
+
+
+def _named(configuration: Path, name: str) -> AdoptableConversation:
+    """Return the conversation of a file, or with an id.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from claude_mpm.bridges.adopt import read_conversation
+
+    path = Path(name)
+    if not os.path.lexists(path):
+        path = next(configuration.glob(f"projects/*/{_plain(name)}.jsonl"), path)
+    conversation = read_conversation(Path(os.path.normpath(path.absolute())))
+    if conversation is None:
+        raise UsageError(f"{name} is no transcript of Claude Code's, and no conversation of it")
+    return conversation
 
 
 def _plain(name: str) -> str:

@@ -17,6 +17,7 @@ import msgspec
 
 from claude_mpm.journal.cursor import read_lines
 from claude_mpm.validation import NOT_JSON
+from claude_mpm.wire.framing import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,9 +116,7 @@ class TranscriptCopier:
         self._progress = self._load_progress()
         # What exists now are the conversations of other sessions; the user may resume one here.
         self._initial_sizes = {
-            str(path): path.stat().st_size
-            for path in self._projects.glob("*/*.jsonl")
-            if path.stem != own
+            str(path): _size(path) for path in self._projects.glob("*/*.jsonl") if path.stem != own
         }
         self._transcripts: dict[str, Path] = {}
         self._sizes: dict[str, int] = {}
@@ -217,6 +216,13 @@ class TranscriptCopier:
                 progress.begun[name] = progress.read[name]
         return progress.read[name]
 
+    def _expect_copied(self, name: str, size: int) -> None:
+        """Leave out what the journal has of a transcript that lies in several places."""
+        progress, file = self._progress, f"/{name.rpartition('/')[2]}"
+        is_elsewhere = any(other != name and f"/{other}".endswith(file) for other in progress.read)
+        if is_elsewhere and not progress.begun.get(name):
+            progress.again.setdefault(name, size)
+
     # --- reading ----------------------------------------------------------------------------
 
     def _chunks(
@@ -228,8 +234,10 @@ class TranscriptCopier:
         name = str(path)
         try:
             self._detect_rewrite(name, descriptor)
+            self._expect_copied(name, os.fstat(descriptor).st_size)
             while data := self._next(name, descriptor, end):
-                new = self._without_copied(name, data)
+                fits = data.endswith(b"\n")  # else it is a piece of an endless line
+                new = self._without_copied(name, data) if fits else b""
                 yield TranscriptChunk(name, new, len(data), is_conversation)
                 tail = data[-_TAIL:]
                 self._progress.tails[name] = self._progress.read[name], len(tail), _hash(tail)
@@ -237,16 +245,17 @@ class TranscriptCopier:
             os.close(descriptor)
 
     def _next(self, name: str, descriptor: int, end: int | None) -> bytes:
-        """Return whole lines that were not copied yet, up to `end`."""
+        """Return whole lines that were not copied, up to `end`, or a piece of an endless one."""
         begin = self._position(name)
         size = _CHUNK if end is None else min(max(0, end - begin), _CHUNK)
-        data = os.pread(descriptor, size, begin)
-        while data and b"\n" not in data:
+        data = bytearray(os.pread(descriptor, size, begin))
+        more = bytes(data)
+        while more and b"\n" not in more:
+            if len(data) >= LONGEST:
+                return bytes(data)
             more = os.pread(descriptor, _CHUNK, begin + len(data))
-            if not more:
-                break
             data += more
-        return data[: data.rfind(b"\n") + 1]
+        return bytes(data[: data.rfind(b"\n") + 1])
 
     def _append(self, data: bytes) -> None:
         while data:
@@ -313,10 +322,10 @@ class TranscriptCopier:
             lines = read_lines(self._folder.journal)
             self._journal_lines[name] = {_identity(line.data) for line in lines}
         copied = self._journal_lines[name]
-        new = [line for line in data.splitlines(keepends=True) if _identity(line) not in copied]
+        new = [line for line in data[:-1].split(b"\n") if _identity(line) not in copied]
         if new:
             self._report_rewrite(name)
-        return b"".join(new)
+        return b"".join(line + b"\n" for line in new)
 
 
 class _LineIdentity(msgspec.Struct):
@@ -332,7 +341,7 @@ def _identity(line: bytes) -> bytes:
         uuid = _decode(line).uuid
     except NOT_JSON:
         uuid = ""
-    return uuid.encode() if uuid else _hash(line.rstrip(b"\n")).encode()
+    return uuid.encode() if uuid else _hash(line).encode()
 
 
 def _hash(data: bytes) -> str:
@@ -358,5 +367,5 @@ def _subagents(conversation: Path) -> list[Path]:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except FileNotFoundError:
+    except OSError:  # a link that leads nowhere, or in a circle
         return 0
