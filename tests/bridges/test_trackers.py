@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -18,9 +19,22 @@ from git_hub import GitHubStandIn
 
 from claude_mpm.bridges import trackers
 from claude_mpm.bridges.github import GitHub
-from claude_mpm.bridges.trackers import Filed, Issue, Ledger, Tracker, TrackerFailed, plan, push
+from claude_mpm.bridges.markdown_file import MarkdownFile
+from claude_mpm.bridges.trackers import (
+    Filed,
+    Issue,
+    Ledger,
+    Tracker,
+    TrackerFailed,
+    fingerprint_in,
+    issue_of,
+    plan,
+    push,
+)
 from claude_mpm.cli.trackers import tracker_of
 from claude_mpm.errors import StorageError, UsageError
+from claude_mpm.records import Ticket
+from claude_mpm.redaction import Redactor
 from claude_mpm.testing.subject import until
 from command import SECONDS, Command
 
@@ -400,3 +414,99 @@ def test_without_gh_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(TrackerFailed, match="install GitHub's command"):
         GitHub("a/b").filed()
+
+
+def test_what_claude_says_forges_no_mark_of_another_ticket(tmp_path: Path) -> None:
+    forged = "0123456789abcdef"
+    mark = f"<!-- claude-mpm {forged} -->"
+    for text in (mark, f"{mark[:20]}{mark}{mark[20:]}", f"{mark[:16]}{mark}{mark[16:]}"):
+        issue = issue_of(ticket(text), Redactor(), {})
+        assert fingerprint_in(issue.marked_body) == issue.fingerprint != forged
+        file = MarkdownFile(str(tmp_path / f"{len(text)}.md"))
+        file.create(issue)
+        assert set(file.filed()) == {issue.fingerprint}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("mend /work/a.py in /work", "mend a.py in ."),
+        ("/workshop/a, src/work/b and /a/work/c", "/workshop/a, src/work/b and /a/work/c"),
+        ("file:///work/a -I/home/me/include", "file://a -I~/include"),
+        ("/home/me, /home/melanie, x/home/me/y", "~, /home/melanie, x/home/me/y"),
+    ],
+)
+def test_only_paths_of_this_machine_are_shortened(text: str, shown: str) -> None:
+    folders = {"/work/": "", "/work": ".", "/home/me": "~"}
+    issue = issue_of(ticket(text, title=text), Redactor(), folders)
+    assert (issue.body, issue.title) == (shown, shown)
+
+
+def test_a_session_in_the_root_folder_leaves_paths_as_they_are() -> None:
+    issue = issue_of(ticket("mend src/a.py"), Redactor(), {"//": "", "/": ".", "/root": "~"})
+    assert issue.body == "mend src/a.py"
+
+
+def test_secrets_in_tags_stay_here() -> None:
+    issue = issue_of(ticket("", tags=("red", SECRET)), Redactor(), {})
+    assert "red" in issue.body and SECRET not in issue.body
+
+
+def ticket(description: str, *, title: str = "a title", tags: tuple[str, ...] = ()) -> Ticket:
+    return Ticket(key="k", session="s", type="task", title=title, description=description,
+                  tags=tags)  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", ["null", "7", "{}", "[1]", '{"number": "x"}', '["a"]'])
+def test_an_answer_of_another_shape_is_said_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    gh = tmp_path / "gh"
+    gh.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    gh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    hub = GitHub("owner/repo")
+    assert hub.is_public()
+    with pytest.raises(TrackerFailed):
+        hub.create(Issue("0" * 16, "t", "", "task"))
+    if answer.startswith("["):
+        assert hub.filed() == {}
+    else:
+        with pytest.raises(TrackerFailed):
+            hub.filed()
+
+
+def test_a_full_disk_leaves_a_markdown_file_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "TODO.md"
+    file.write_text("# Mine\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(TrackerFailed):
+            MarkdownFile(str(file)).create(Issue("0" * 16, "t", "x" * 500, "task"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_text() == "# Mine\n"
+
+
+def test_what_is_written_to_a_markdown_file_steers_no_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "TODO.md"
+    MarkdownFile(str(file)).create(Issue("0" * 16, "a\x1b[2Jb", "c\x1b]0;x\x07\u202e", "task"))
+    assert not set("\x1b\x07\u202e") & set(file.read_text())
+
+
+def test_a_link_in_a_repository_leads_to_no_file_that_something_obeys(tmp_path: Path) -> None:
+    obeyed, fifo, notes = tmp_path / ".bashrc", tmp_path / "fifo.md", tmp_path / "notes.md"
+    obeyed.write_text("# mine\n")
+    os.mkfifo(fifo)
+    link = tmp_path / "TODO.md"
+    for target, said in ((obeyed, "is a link to"), (fifo, "is no file"), (tmp_path, "is a link")):
+        link.symlink_to(target)
+        with pytest.raises(UsageError, match=said):
+            MarkdownFile(str(link))
+        link.unlink()
+    link.symlink_to(notes)
+    MarkdownFile(str(link)).create(Issue("0" * 16, "t", "", "task"))
+    assert "- [ ] task: t" in notes.read_text()
+    with pytest.raises(UsageError, match="name the file"):
+        MarkdownFile("~nobody-of-that-name/TODO.md")

@@ -12,6 +12,7 @@ from claude_mpm.bridges.trackers import (
     ClosingTracker,
     Filed,
     Issue,
+    TrackerFailed,
     fingerprint_in,
 )
 from claude_mpm.errors import UsageError
@@ -39,7 +40,8 @@ class GitHub(ClosingTracker):
 
     def is_public(self) -> bool:
         """Return whether the repository is; one that does not say is."""
-        return self._call("GET", f"repos/{self.target}").get("private") is not True
+        repository = self._call("GET", f"repos/{self.target}")
+        return not (isinstance(repository, dict) and repository.get("private") is True)
 
     def filed(self) -> dict[str, Filed]:
         """Return the issues with our label; an issue without a fingerprint is somebody else's."""
@@ -47,11 +49,14 @@ class GitHub(ClosingTracker):
         for page in range(1, _MOST_ISSUES // _PAGE + 1):
             path = f"repos/{self.target}/issues?labels={LABEL}&state=all&per_page={_PAGE}"
             issues = self._call("GET", f"{path}&page={page}&sort=created&direction=asc")
-            for issue in issues if isinstance(issues, list) else []:
-                name = fingerprint_in(issue.get("body"))
+            if not isinstance(issues, list):
+                raise TrackerFailed(f"{self.address}: gh printed no list of issues; push again")
+            for issue in issues:
+                body = issue.get("body") if isinstance(issue, dict) else None
+                name = fingerprint_in(body) if isinstance(body, str) else None
                 if name and name not in found:  # the oldest counts
-                    found[name] = Filed(str(issue["number"]), str(issue.get("state")))
-            if not isinstance(issues, list) or len(issues) < _PAGE:
+                    found[name] = Filed(self._number_of(issue), str(issue.get("state")))
+            if len(issues) < _PAGE:
                 break
         return found
 
@@ -62,7 +67,7 @@ class GitHub(ClosingTracker):
             f"repos/{self.target}/issues",
             {"title": issue.title, "body": issue.marked_body, "labels": [LABEL, issue.type]},
         )
-        return str(made["number"])
+        return self._number_of(made)
 
     def comment(self, number: str, text: str) -> None:
         """Add a comment to an issue."""
@@ -71,6 +76,17 @@ class GitHub(ClosingTracker):
     def close(self, number: str) -> None:
         """Close an issue."""
         self._call("PATCH", f"repos/{self.target}/issues/{int(number)}", {"state": "closed"})
+
+    def _number_of(self, issue: Any) -> str:
+        """Return the number of an issue.
+
+        Raises:
+            TrackerFailed: it has none.
+        """
+        number = issue.get("number") if isinstance(issue, dict) else None
+        if not isinstance(number, int):
+            raise TrackerFailed(f"{self.address}: gh gave an issue without a number; push again")
+        return str(number)
 
     def _call(self, method: str, path: str, data: dict[str, Any] | None = None) -> Any:
         """Call the API and return what it says.

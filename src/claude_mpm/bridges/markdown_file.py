@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claude_mpm.bridges.trackers import ClosingTracker, Filed, Issue, TrackerFailed, fingerprint_in
+from claude_mpm.errors import UsageError
+from claude_mpm.printable import printable
 
+if TYPE_CHECKING:
+    from io import FileIO
+
+_MARKDOWN = (".md", ".markdown", ".mdown", ".txt")
 _TASK = re.compile(r"^\s*[-*+] \[([ xX])\] ")
 
 
 class MarkdownFile(ClosingTracker):
-    """Adds tasks to the end of a file; it is made if it is missing."""
+    """Adds tasks to the end of a file; it is made if it is missing.
+
+    Args:
+        target: its path. It may be a link that came with a repository, so one to a file that is
+            not Markdown is refused: what Claude wrote would be in a file that something obeys.
+
+    Raises:
+        UsageError: it is no file, or such a link.
+    """
 
     def __init__(self, target: str) -> None:
         super().__init__(target)
-        self._file = Path(target).expanduser().absolute()
+        try:
+            self._file = Path(target).expanduser().absolute()
+        except RuntimeError as error:  # `~NAME` of nobody
+            raise UsageError(f"file:{target}: {error}; name the file by its path") from error
+        there = self._file.resolve()
+        if self._file.is_symlink() and there.suffix.lower() not in _MARKDOWN:
+            raise UsageError(
+                f"{self._file} is a link to {there}, which is no Markdown file, so nothing is"
+                f" written to it; if it is meant: --to file:{there}"
+            )
+        if there.exists() and not there.is_file():
+            raise UsageError(f"{self._file} is no file; name a Markdown file, new or old")
 
     @property
     def address(self) -> str:
@@ -78,12 +105,27 @@ class MarkdownFile(ClosingTracker):
         before = self._read()
         gap = "" if not before or before.endswith("\n") else "\n"
         try:
-            with self._file.open("ab", buffering=0) as file:  # in one piece; its mode stays
-                file.write(f"{gap}{text}\n".encode())
+            with self._file.open("ab", buffering=0) as file:  # its mode stays
+                _write_whole(file, f"{gap}{text}\n".encode())
         except OSError as error:
             raise TrackerFailed(f"{self._file}: cannot be written ({error})") from error
 
 
+def _write_whole(file: FileIO, data: bytes) -> None:
+    """Append all of it, or nothing, as on a disk that takes a part alone.
+
+    Raises:
+        OSError: it takes no more.
+    """
+    before = os.fstat(file.fileno()).st_size
+    try:
+        while data:
+            data = data[file.write(data) or 0 :]
+    except OSError:
+        os.ftruncate(file.fileno(), before)
+        raise
+
+
 def _plain(text: str) -> str:
-    """Return text that neither ends the mark nor makes another one."""
-    return text.replace("<!--", "<! --")
+    """Return text that makes no mark of its own, and steers no terminal that shows the file."""
+    return printable(text).replace("<!--", "<! --")

@@ -36,6 +36,7 @@ LABEL = "claude-mpm"
 # How long, in seconds, a tracker may not show what it has taken. (Measured on GitHub: 2 to 10.)
 LAG = 20.0
 _MARK = re.compile(r"<!-- claude-mpm ([0-9a-f]{16}) -->")
+_MARK_BEGIN = "<!-- claude-mpm"
 _MOST_TITLE = 250  # characters; GitHub takes 256
 _MOST_BODY = 60_000  # GitHub takes 65,536
 
@@ -275,19 +276,25 @@ def issue_of(ticket: Ticket, redactor: Redactor, folders: Mapping[str, str]) -> 
         folders: what stands for folders of this machine, by their paths.
     """
     title = " ".join(_without_paths(redactor.text(ticket.title), folders).split())
-    parts = [_without_paths(redactor.text(ticket.description), folders)]
+    parts = [ticket.description]
     parts += [f"Priority: {ticket.priority}"] if ticket.priority else []
     parts += [f"Tags: {', '.join(ticket.tags)}"] if ticket.tags else []
     normal = f"{ticket.type}\0{' '.join(ticket.title.split()).casefold()}"
     fingerprint = hashlib.sha256(normal.encode("utf-8", "replace")).hexdigest()[:16]
-    body = "\n\n".join(filter(None, parts))
-    priority = ticket.priority or ""
-    return Issue(fingerprint, title[:_MOST_TITLE], _MARK.sub("", body), ticket.type, priority)
+    body = _without_paths(redactor.text("\n\n".join(filter(None, parts))), folders)
+    body = body.replace(_MARK_BEGIN, "<! -- claude-mpm")  # our own mark is the only one
+    return Issue(fingerprint, title[:_MOST_TITLE], body, ticket.type, ticket.priority or "")
 
 
 def _without_paths(text: str, folders: Mapping[str, str]) -> str:
+    """Return text with folders replaced where they are meant, and not as a part of other paths."""
     for path in sorted(folders, key=len, reverse=True):
-        text = text.replace(path, folders[path])
+        name = path.rstrip("/")
+        if name:  # the root is in every path
+            before = r"(?:(?<![\w.~-])|(?<=-[A-Za-z]))"  # nothing, or an option such as -I
+            after = "/" if path.endswith("/") else r"(?![\w-]|\.\w)"
+            pattern = f"{before}{re.escape(name)}{after}"
+            text = re.sub(pattern, lambda _, path=path: folders[path], text)  # type: ignore[misc]
     return text
 
 
