@@ -389,6 +389,19 @@ def test_what_a_turn_used_is_shown(command: Command, model: ScriptedModel) -> No
     asyncio.run(main())
 
 
+def test_a_damaged_session_keeps_no_others_from_being_listed(command: Command) -> None:
+    command("run", "hello")
+    (command.state / "sessions" / "torn").mkdir()
+    (command.state / "sessions" / "torn" / "meta.json").write_text("{")
+
+    async def main() -> None:
+        async with opened(command, Editor()) as (connection, _):
+            (listed,) = (await connection.list_sessions(cwd=here())).sessions
+            assert listed.title == "hello"
+
+    asyncio.run(main())
+
+
 def test_what_is_wrong_is_an_error_with_a_text(command: Command) -> None:
     async def main() -> None:
         async with opened(command, Editor()) as (connection, _):

@@ -152,6 +152,47 @@ def test_a_reading_is_cut_and_goes_on_at_its_offset(monkeypatch: pytest.MonkeyPa
     anyio.run(main)
 
 
+def test_an_answer_that_is_longer_than_one_reading_is_read_whole() -> None:
+    prompt = "".join(map(str, range(60_000)))  # more than two readings
+
+    async def main() -> None:
+        async with client() as connected:
+            session = (await call(connected, "start", prompt=prompt))["session"]
+            await answered(connected, session)
+            text, more = "", True
+            where: dict[str, int] = {}
+            while more:
+                said = await call(connected, "read", session=session, most=100_000, **where)
+                assert len(said["text"]) <= 100_000
+                text, more = text + said["text"], said["more"]
+                where = {"offset": said["next_offset"], "skip": said["next_skip"]}
+            assert text == f"Claude heard: {prompt}"
+            beyond = await call(connected, "read", session=session, offset=10**30)
+            assert (beyond["text"], beyond["more"]) == ("", False)
+
+    anyio.run(main)
+
+
+def test_a_damaged_session_is_named_and_keeps_no_others_from_being_listed(state: Path) -> None:
+    async def main() -> None:
+        async with client("--rights", "all") as connected:
+            session = (await call(connected, "start", prompt="TODO: sweep"))["session"]
+            await answered(connected, session)
+            (state / "sessions" / "torn").mkdir()
+            (state / "sessions" / "torn" / "meta.json").write_text("{")
+            listed = await call(connected, "list", ended=True)
+            assert [each["session"] for each in listed["sessions"]] == [session]
+            tickets = await call(connected, "tickets")
+            assert [each["title"] for each in tickets["tickets"]] == ["sweep"]
+            assert (await call(connected, "questions"))["questions"] == []
+            for answer in (listed, tickets):
+                (left_out,) = answer["left_out"]
+                assert left_out["session"] == "torn" and "meta.json" in left_out["reason"]
+            assert len((await connected.list_resources()).resources) == 1
+
+    anyio.run(main)
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "said"),
     [
@@ -161,6 +202,7 @@ def test_a_reading_is_cut_and_goes_on_at_its_offset(monkeypatch: pytest.MonkeyPa
         ("start", {"prompt": "x", "cwd": ".."}, "is not below a folder of this server"),
         ("start", {"prompt": "x", "cwd": "out"}, "is not below a folder of this server"),
         ("start", {"prompt": "x", "cwd": "missing"}, "missing is no folder"),
+        ("start", {"prompt": "x", "cwd": "a\0b"}, "is no folder"),
         ("wait", {"session": "0"}, "no session '0'"),
         ("wait", {"session": ""}, "no session ''"),
         ("stop", {"session": "../.."}, "no session '../..'"),

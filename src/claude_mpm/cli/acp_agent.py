@@ -42,9 +42,10 @@ from claude_mpm.bridges.acp_updates import (
     modes_of,
     title_of,
 )
+from claude_mpm.cli.list_commands import warn
 from claude_mpm.cli.session_arg import taken_up
 from claude_mpm.conversation.verdict import Outcome
-from claude_mpm.errors import MPMError
+from claude_mpm.errors import MPMError, StorageError
 from claude_mpm.journal.prompts import last_prompt, prompts
 from claude_mpm.printable import one_line
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from claude_mpm.cli.app import App
     from claude_mpm.conversation.question import Question
     from claude_mpm.conversation.turn import Turn
+    from claude_mpm.journal.layout import SessionFolder
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
     from claude_mpm.wire.events import Event
 
@@ -380,20 +382,33 @@ class AcpAgent:
         found: list[SessionInfo] = []
         with closing(self._app.store()) as store:
             for folder in store.sessions():
-                meta = folder.read_meta()
-                if cwd is None or os.path.realpath(meta.cwd) == os.path.realpath(cwd):
-                    last = last_prompt(folder)
-                    found.append(
-                        SessionInfo(
-                            session_id=meta.session_id,
-                            cwd=meta.cwd,
-                            title=one_line(last.text)[:80] if last else None,
-                            updated_at=datetime.fromtimestamp(meta.created_at, UTC).isoformat(),
-                        )
-                    )
+                try:
+                    found += _info(folder, cwd)
+                except StorageError as error:
+                    warn(folder, error)
                 if len(found) == _MOST_LISTED:
                     break
         return found
+
+
+def _info(folder: SessionFolder, cwd: str | None) -> list[SessionInfo]:
+    """Return what an editor lists of a session; nothing where that works in another folder.
+
+    Args:
+        cwd: the folder; None for any.
+    """
+    meta = folder.read_meta()
+    if cwd is not None and os.path.realpath(meta.cwd) != os.path.realpath(cwd):
+        return []
+    last = last_prompt(folder)
+    return [
+        SessionInfo(
+            session_id=meta.session_id,
+            cwd=meta.cwd,
+            title=one_line(last.text)[:80] if last else None,
+            updated_at=datetime.fromtimestamp(meta.created_at, UTC).isoformat(),
+        )
+    ]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from claude_mpm.cli.run import acknowledged, put_prompt
 from claude_mpm.cli.session_arg import end_session, status_now, taken_up
 from claude_mpm.conversation.question import input_of
 from claude_mpm.engine.follow import SETTLED, settled
-from claude_mpm.errors import QuestionOver, SessionEnded, UnknownSession, UsageError
+from claude_mpm.errors import QuestionOver, SessionEnded, StorageError, UnknownSession, UsageError
 from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.sessions.status import State
 from claude_mpm.validation import NOT_JSON, check_prompt, nearest
@@ -168,23 +168,31 @@ class SessionTools:
                 "turn": _last_turn(store, folder, status, redactor) if done else None,
             }
 
-    def read(self, session: str, offset: int = 0, most: int = 20_000) -> dict[str, Any]:
-        """Read what Claude said in a session, from an offset that the last `read` returned.
+    def read(
+        self, session: str, offset: int = 0, most: int = 20_000, skip: int = 0
+    ) -> dict[str, Any]:
+        """Read what Claude said in a session, from where the last `read` stopped.
 
         Args:
             session: the session's id.
-            offset: 0 for the beginning.
+            offset: the `next_offset` of the last `read`; 0 for the beginning.
             most: characters after which the reading stops, 100,000 at most.
+            skip: the `next_skip` of the last `read`; 0 for none.
         """
-        most = min(max(most, 1), _MOST_TEXT)
+        most, skip = min(max(most, 1), _MOST_TEXT), max(skip, 0)
         with closing(self._app.store()) as store:
             folder = self._seen(store, session)
             redactor = redactor_of(folder, folder.read_meta())
-            lines, end = _text_from(store, folder, max(offset, 0), most)
+            size = folder.journal.size()
+            offset = min(max(offset, 0), size)
+            lines, end = _text_from(store, folder, offset, max(most, skip + 1))
+            text = redactor.text("\n".join(lines))
+            is_cut = len(text) > skip + _MOST_TEXT  # the rest comes with the next reading
             return {
-                "text": redactor.text("\n".join(lines))[:_MOST_TEXT],
-                "next_offset": end,
-                "more": end < folder.journal.size(),
+                "text": text[skip : skip + _MOST_TEXT],
+                "next_offset": offset if is_cut else end,
+                "next_skip": skip + _MOST_TEXT if is_cut else 0,
+                "more": is_cut or end < size,
             }
 
     def questions(self, session: str = "") -> dict[str, Any]:
@@ -193,16 +201,16 @@ class SessionTools:
         Args:
             session: of this session alone; empty for all.
         """
+        waiting: list[Any] = []
+        left_out: list[dict[str, str]] = []
         with closing(self._app.store()) as store:
-            folders = [self._seen(store, session)] if session else list(self._visible(store))
-            waiting = []
-            for folder in folders:
+            for folder in self._readable(store, session, left_out, ended=False):
                 if folder.has_host():
                     redactor = redactor_of(folder, folder.read_meta())
                     asked = status_now(store, folder).questions
                     name = {"session": folder.path.name}
                     waiting += [{**name, **_request(each, redactor)} for each in asked]
-        return {"questions": waiting}
+        return {"questions": waiting, "left_out": left_out}
 
     def answer(
         self,
@@ -258,11 +266,13 @@ class SessionTools:
         from claude_mpm.cli.session_view import read_row
 
         rows: list[Any] = []
+        left_out: list[dict[str, str]] = []
         with closing(self._app.store()) as store:
-            for folder in self._visible(store):
-                if len(rows) < _MOST_SESSIONS and (ended or not folder.has_ended()):
-                    rows.append(msgspec.to_builtins(read_row(store, folder)))
-        return {"sessions": rows}
+            for folder in self._readable(store, "", left_out, ended=ended):
+                rows.append(msgspec.to_builtins(read_row(store, folder)))
+                if len(rows) == _MOST_SESSIONS:
+                    break
+        return {"sessions": rows, "left_out": left_out}
 
     def tickets(self, session: str = "") -> dict[str, Any]:
         """List the open tickets that Claude named.
@@ -271,14 +281,13 @@ class SessionTools:
             session: of this session alone; empty for all.
         """
         found: list[Any] = []
+        left_out: list[dict[str, str]] = []
         with closing(self._app.store()) as store:
-            folders = [self._seen(store, session)] if session else list(self._visible(store))
-            for folder in folders:
-                store.catch_up(folder)
+            for folder in self._readable(store, session, left_out):
                 redactor = redactor_of(folder, folder.read_meta())
                 tickets = store.index.tickets(folder.path.name, "open")
                 found += redactor.value(msgspec.to_builtins(tickets))
-        return {"tickets": found}
+        return {"tickets": found, "left_out": left_out}
 
     def record(self, session: str) -> dict[str, Any]:
         """Return all that is known of a session, as `claude-mpm show --json` prints it."""
@@ -311,6 +320,8 @@ class SessionTools:
     def _offered_folder(self, cwd: str) -> Path:
         """Return the folder that is meant, with links followed, if it lies below a root."""
         roots = self._profile.roots
+        if "\0" in cwd:
+            raise UsageError(f"{cwd!r} is no folder")
         folder = Path(os.path.realpath(roots[0] / cwd))
         if not any(folder == root or folder.is_relative_to(root) for root in roots):
             offered = ", ".join(map(str, roots))
@@ -318,6 +329,31 @@ class SessionTools:
         if not folder.is_dir():
             raise UsageError(f"{folder} is no folder")
         return folder
+
+    def _readable(
+        self, store: Store, session: str, left_out: list[dict[str, str]], *, ended: bool = True
+    ) -> Iterator[SessionFolder]:
+        """Yield a session, or all that can be read, with their journals read to the end.
+
+        Args:
+            session: empty for all.
+            left_out: gets those of all that are damaged, and how.
+            ended: whether sessions that have ended are among all.
+        """
+        if session:
+            folder = self._seen(store, session)
+            store.catch_up(folder)
+            yield folder
+            return
+        for folder in self._visible(store):
+            if not ended and folder.has_ended():
+                continue
+            try:
+                store.catch_up(folder)
+            except StorageError as error:
+                left_out.append({"session": folder.path.name, "reason": str(error)})
+            else:
+                yield folder
 
     def _visible(self, store: Store) -> Iterator[SessionFolder]:
         return (folder for folder in store.sessions() if self._is_visible(folder))
