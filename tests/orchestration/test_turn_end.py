@@ -13,7 +13,6 @@ import pytest
 from claude_mpm import MPMOrchestrator, Outcome
 from claude_mpm.conversation.turn import Turn
 from claude_mpm.engine.supervision import watchdog
-from claude_mpm.engine.supervision.rate_limit import refused_until
 from claude_mpm.engine.supervision.watchdog import Watchdog
 from claude_mpm.testing import ScriptedModel, Stall
 from claude_mpm.testing.subject import until
@@ -224,16 +223,6 @@ def test_after_an_answered_permission_the_limits_count_again(
     talk.pass_seconds(1)
     assert talk.ended == ["stop"]
     assert case in talk.turn.verdict.reason
-
-
-def test_a_moment_in_milliseconds_is_read_as_one() -> None:
-    def told(at: Any) -> float | None:
-        return refused_until({"rate_limit_info": {"status": "rejected", "resetsAt": at}})
-
-    assert told(1793848080) == 1793848080
-    assert told(1793848080484) == 1793848080.484
-    assert told("soon") is None
-    assert told(-1) is None
 
 
 class _Failure(Exception):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_mpm.wire import PlainLines, StreamJson, Transcript
-from claude_mpm.wire.events import Assistant, Event, Result, Unknown
+from claude_mpm.wire.events import Assistant, Event, RateLimit, Result, Unknown, rate_limit
 from claude_mpm.wire.framing import Line
 from claude_mpm.wire.stream_json import SentAnswer, SentInterrupt, SentPrompt, decode_sent
 
@@ -168,6 +168,29 @@ def test_what_is_broken_in_every_place_costs_a_bounded_time(line: bytes) -> None
     begin = time.process_time()
     decode(line)
     assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize(
+    ("info", "until"),
+    [
+        ({"status": "rejected", "resetsAt": 1793848080}, 1793848080),
+        ({"status": "rejected", "resetsAt": 1793848080484}, 1793848080.484),  # in milliseconds
+        ({"status": "rejected", "resetsAt": "soon"}, None),
+        ({"status": "rejected", "resetsAt": -1}, None),
+        ({"status": "rejected", "resetsAt": 1e16}, None),
+        ({"status": "rejected"}, None),
+        ({"status": "allowed_warning", "resetsAt": 1793848080}, None),
+        ("no object", None),
+    ],
+)
+def test_a_rate_limit_says_until_when_it_refuses(info: object, until: float | None) -> None:
+    event = decode_one({"type": "rate_limit_event", "rate_limit_info": info})
+    assert rate_limit(event) == RateLimit(until)
+
+
+def test_what_reports_nothing_of_the_rate_limit_is_none() -> None:
+    assert rate_limit(decode_one({"type": "result"})) is None
+    assert rate_limit(decode_one({"type": "new_thing"})) is None
 
 
 WIRE = StreamJson()

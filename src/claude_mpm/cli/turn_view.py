@@ -8,8 +8,8 @@ from claude_mpm.cli.output import echo_answer
 from claude_mpm.cli.question_view import ask_person, main_argument, question_line
 from claude_mpm.cli.streams import OutputLost, ReaderGone
 from claude_mpm.conversation.question import Question
-from claude_mpm.engine.supervision.rate_limit import refused_until
 from claude_mpm.journal.rate_limited import clock
+from claude_mpm.wire.events import rate_limit
 from claude_mpm.wire.text_lines import notice, result_text
 
 if TYPE_CHECKING:
@@ -104,9 +104,8 @@ class ActivityLines:
                 return self._system(event)
             case "not-json":
                 return [f"! a damaged line in the record: {event.data.text}"]
-            case "unknown" if event.type == "rate_limit_event":
-                until = refused_until(event.data.fields)
-                return [f"✗ the rate limit is reached, until {clock(until)}"] if until else []
+            case "unknown" if (limit := rate_limit(event)) and limit.until:
+                return [f"✗ the rate limit is reached, until {clock(limit.until)}"]
         return []
 
     def _system(self, event: Event) -> list[str]:

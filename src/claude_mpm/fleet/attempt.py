@@ -16,7 +16,6 @@ import msgspec
 
 from claude_mpm.conversation.verdict import Outcome as TurnOutcome
 from claude_mpm.engine.follow import read_turn
-from claude_mpm.engine.supervision.rate_limit import refused_until
 from claude_mpm.environments.variables import inherited
 from claude_mpm.errors import LaunchError, MPMError, UsageError
 from claude_mpm.fleet.checkout import Checkout, finish_checkout, make_checkout, remove_checkout
@@ -28,6 +27,7 @@ from claude_mpm.records import Spending
 from claude_mpm.redaction import Redactor, secrets_of
 from claude_mpm.sessions.delivery import Fate
 from claude_mpm.sessions.status import prompt_fates, read_status
+from claude_mpm.wire.events import rate_limit
 from claude_mpm.wire.text_lines import is_claude_code_text
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class Seen(msgspec.Struct):
                 self.worked = True
             case "ticket":
                 self.tickets += 1
-            case "unknown" if event.type == "rate_limit_event":
-                self.until = refused_until(event.data.fields) or self.until
+            case "unknown" if limit := rate_limit(event):
+                self.until = limit.until or self.until
 
     def time_out(self) -> None:
         """Note that the turn's time is up."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+_MILLISECONDS, _LATEST = 1e11, 1e15  # what is more is no number of seconds, or of milliseconds
 # `gc=False`: decoded values contain no cycles, so the garbage collector need not visit them.
 
 
@@ -240,3 +241,27 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     end: int
     raw: bytes = b""
     type: str = ""
+
+
+class RateLimit(msgspec.Struct, frozen=True, gc=False):
+    """What Claude reports of its rate limit.
+
+    Args:
+        until: when the limit is lifted, in seconds since the epoch; None where nothing is refused,
+            or no moment is named.
+    """
+
+    until: float | None
+
+
+def rate_limit(event: Event) -> RateLimit | None:
+    """Return what an event reports of the rate limit; None where it reports nothing of it."""
+    if event.kind != "unknown" or event.type != "rate_limit_event":
+        return None
+    info = event.data.fields.get("rate_limit_info")
+    if not isinstance(info, dict) or info.get("status") != "rejected":
+        return RateLimit(None)
+    until = info.get("resetsAt")
+    if not isinstance(until, int | float) or not 0 <= until <= _LATEST:
+        return RateLimit(None)
+    return RateLimit(until / 1000 if until > _MILLISECONDS else until)

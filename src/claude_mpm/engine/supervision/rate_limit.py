@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from claude_mpm.conversation.observer import Observer
 from claude_mpm.errors import MPMError
 from claude_mpm.journal.rate_limited import Parked, clock, park, read_parked, unpark
-from claude_mpm.processors.validated_numbers import amount
+from claude_mpm.wire.events import rate_limit
 from claude_mpm.wire.text_lines import is_claude_code_text
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 MOST_WAITS = 3  # of one turn
 _PAUSE = 10.0  # seconds to wait at least, where the limit should be lifted already
-_MILLISECONDS = 1e11  # what is more is no number of seconds since the epoch
 _REFUSED = 429  # the status of HTTP
 _CONTINUE = "Continue from where you left off."
 
@@ -57,8 +56,8 @@ class RateLimitWait(Observer):
             self._active, self._worked = self._live.turns.active, False
         if event.kind == "assistant":
             self._worked |= not is_claude_code_text(event.data)
-        elif event.type == "rate_limit_event" and event.kind == "unknown":
-            self._until = refused_until(event.data.fields)
+        elif event.kind == "unknown" and (limit := rate_limit(event)) is not None:
+            self._until = limit.until
             self._told_for = self._active.uuid if self._active is not None else ""
 
     def parks(self, turn: Turn) -> bool:
@@ -173,17 +172,3 @@ class RateLimitWait(Observer):
             self._live.logger.error("prompt not delivered: %s", error)
             turn.finish(ended=True, stderr=str(error))
         self.close()
-
-
-def refused_until(fields: dict[str, Any]) -> float | None:
-    """Return when the limit is lifted of which a `rate_limit_event` tells.
-
-    Returns:
-        Seconds since the epoch, also where milliseconds are given; None where nothing is refused,
-        or no moment is named.
-    """
-    info = fields.get("rate_limit_info")
-    if not isinstance(info, dict) or info.get("status") != "rejected":
-        return None
-    told = amount(info.get("resetsAt"))
-    return told / 1000 if told is not None and told > _MILLISECONDS else told
