@@ -24,6 +24,10 @@ DONE = {
     "a sentence over a list": "These are resolved now:\n- BUG: slow search\n",
     "a heading that begins so": "### Fixed in the parser\n**Issue**: stale lock",
     "a heading that ends so": "### The parser is fixed\n**Issue**: stale lock",
+    "a heading in the plural": "## Cancelados\n- TODO: curso de piano\n",
+    "a line with a joint in Japanese": "**修正済みの問題**\n- BUG：null 参照\n",
+    "a participle in the plural": "ISSUE: conti doppi — risolte",
+    "a label in Hindi": "पूर्ण:\n- TODO: परीक्षण लिखें\n",
     "a heading with a sign": "### ✅ The parser\n**Issue**: stale lock",
     "beside the marker": "BUG (fixed): it crashes",
     "beside the marker, with a date": "BUG (behoben am 3.5.): Absturz",
@@ -110,6 +114,9 @@ NOT_SAID = {
     "a line with a time in seconds": "1719835200 TODO: reload the file",
     "a line with a level and a name": "WARN  [main] TODO: reload the file",
     "a command of a traced shell": "+ echo TODO: reload the file",
+    "a warning": "Warning: TODO: an old call in foo.php",
+    "a panic": "thread 'main' panicked at 'not yet implemented: TODO: z', src/main.rs:4",
+    "a sentence": "The FIXME: in parser.c was resolved.",
     "a line of TAP": "ok 3 - BUG: regression 211 stays away",
     "a line of pytest": "E   BUG: coupon ignored",
     "a box": "│ TODO: in a box │",
@@ -131,6 +138,8 @@ OPEN = {
     "TODO\u00a0: peindre la porte": "peindre la porte",
     "12/04 TODO : relire": "relire",
     "### Not yet fixed\n**Issue**: stale lock": "stale lock",
+    "BUG：用户名已存在": "用户名已存在",
+    "TODO：支払い未済": "支払い未済",
     "（TODO：写测试）": "写测试",
     "BUG #2: the second one": "the second one",
     "⏺ BUG: it leaks": "it leaks",
@@ -153,7 +162,7 @@ OPEN = {
 
 
 def test_no_phrase_of_the_table_is_longer_than_is_looked_for() -> None:
-    tables = [name for name in vars(words) if name.isupper()]
+    tables = [name for name in vars(words) if name.isupper() and name != "ENDINGS"]
     assert max(len(phrase) for name in tables for phrase in phrases(name)) <= LONGEST_PHRASE
 
 

@@ -25,11 +25,10 @@ _FENCE = lazy_pattern(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+(`{3,}|~{3,})([^\
 _FENCE_END = lazy_pattern(r"[ \t]*(`{3,}|~{3,})[ \t]*")
 _QUOTE = lazy_pattern(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*+>")
 _HEADING = lazy_pattern(r" {0,3}#{1,6}[ \t]")
-_COLONS = frozenset(":：")
 _UNDERLINE = lazy_pattern(r" {0,3}(?:-{3,}|={3,})\s*")
 _LONGEST_LABEL = 60  # characters
 _BULLETS = r"[-*+•◦▪–]\s|\d{1,3}[.)]\s|\[[ xX]\]\s"
-_BULLET = lazy_pattern(_BULLETS)
+_LABEL = lazy_pattern(rf".*[:：]|(?!{_BULLETS})[^:：]*[^:：.!]")
 _LIST_ITEM = lazy_pattern(_BULLETS + "|[☐☑☒✓✔✅]")
 _ENTRY = lazy_pattern(r"\w+\s?[:：]\s?\S")
 # Comments of code and of Markdown that go over several lines: how they begin, how they end.
@@ -130,8 +129,9 @@ class BlockTracker:
             return "diff"
         if "|" not in line:
             return ""
-        is_rule = "--" in line and not line.strip(" \t|:-")
-        return "table" if is_rule else "row" * (text[0] == "|")
+        if "--" in line and not line.strip(" \t|:-"):
+            return "table"
+        return "row" if text[0] == "|" else ""
 
     def _note_section(self, line: str, text: str) -> None:
         """Note the heading or label that a line of prose is, and where the label above ends."""
@@ -153,9 +153,4 @@ def _label_of(line: str) -> str:
     """Return what a line says of the work below it, where it is a label: "Fixed:", "Erledigt"."""
     if len(line) > _LONGEST_LABEL or not may_be_section(line):
         return ""
-    text = line.strip(" \t\r*_")
-    if text[-1:] in _COLONS:
-        return section_of(text, heading=False)
-    if text[-1:] in ".!" or ":" in text or "：" in text or _BULLET.match(text):
-        return ""
-    return section_of(text, heading=False)
+    return section_of(line, heading=False) if _LABEL.fullmatch(line.strip(" \t\r*_")) else ""

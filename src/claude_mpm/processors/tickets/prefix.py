@@ -40,6 +40,7 @@ _OUTPUT = lazy_pattern(
     | \[{_LEVEL}\]
     | (?!(?:note|nb|ps|fyi|btw|next|later|also|left|reminder|summary|update|remaining):)
       [a-z][\w.-]{{0,40}}(?:\[\d+\])?:\s          # program:
+    | (?:Warning|Error|Notice|Fatal):\s | thread\ '
     | (?:Caused\ by:\ )?[\w.]{{1,80}}(?:Error|Exception|Warning):   # last line of a traceback
     | [VDIWEF]/\w+:                               # Android's log
     | (?=[a-f]*\d)[0-9a-f]{{7,40}}\s               # commit, seconds since 1970
@@ -66,7 +67,7 @@ _CODE_COMMENT = lazy_pattern(r"(?://+!?|/\*+|<!--|;;|(?<!\w)#+|[;)},]\s*--|\"\"\
 _MENTION_AFTER = lazy_pattern(
     r"(?:is|are|was|were|and|or|to|comments?|markers?|lines?|items?|entry|entries|tags?"
     r"|prefix(?:es)?|sections?|headers?|blocks?|fields?|columns?|keywords?|format|syntax"
-    r"|left|remains?|remaining|annotations?|labels?|notes?|in (?:the|this|that|any))\b",
+    r"|left|remains?|remaining|annotations?|labels?|notes?|in)\b",
     re.IGNORECASE,
 )
 _CLAUSE_END = lazy_pattern(r"[.!?,;:…。，；：、！？]\s|[()|—–]|\s-{1,2}\s|[。，；：、！？]")

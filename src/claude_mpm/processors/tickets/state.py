@@ -21,9 +21,10 @@ _BEGINS_IN_BRACKETS = lazy_pattern(r"[\s*_]*" + _IN_BRACKETS)
 _ENDS_IN_BRACKETS = lazy_pattern(_IN_BRACKETS + "$")
 _CHECKED = lazy_pattern(rf"[\s*_]*(?:[{CHECK_SIGNS}]|\[[xX]\]\s)")
 _ENDS_CHECKED = lazy_pattern(rf"[{CHECK_SIGNS}]\ufe0f?[\s)\]]*$")
-# Chinese and Japanese say it at the end of a word: "已更新", "対応済み".
+# Chinese and Japanese say it at the end of a word: "已更新", "対応済み"; not "已存在", which exists.
 _BECAME_DONE = lazy_pattern(
-    r"(?:已[\u4e00-\u9fff]{1,3}|[\u4e00-\u9fff\u30a0-\u30ff]済み?)[了。）)]?$"
+    r"(?:已(?![知存经經过過失损損断])[\u4e00-\u9fff]{1,3}|(?!未)[\u4e00-\u9fff\u30a0-\u30ff]済み?)"
+    r"[了。）)]?$"
 )
 _STRUCK = lazy_pattern(r"[\s*_]*~~[^~]+~~[\s*_.,;:]*")
 _VERSION = lazy_pattern(
@@ -192,7 +193,7 @@ def _plain(text: str) -> str:
 @cache
 def _section_ends() -> frozenset[str]:
     """Return the last words of all phrases of which such a label is made."""
-    return frozenset(_LETTERS.findall(phrase)[-1] for name in _SECTION for phrase in phrases(name))
+    return frozenset(phrase.split()[-1] for name in _SECTION for phrase in phrases(name))
 
 
 @cache
@@ -200,5 +201,8 @@ def phrases(name: str) -> frozenset[str]:
     """Return the words and phrases of a line of the table."""
     line: str | dict[str, str] = getattr(words, name)
     return frozenset(
-        map(_plain, (line if isinstance(line, str) else ",".join(line.values())).split(","))
+        _plain(word.replace("~", ending))
+        for language, text in (line if isinstance(line, dict) else {"": line}).items()
+        for word in text.split(",")
+        for ending in (words.ENDINGS[language] if "~" in word else ("",))
     )

@@ -6,59 +6,71 @@ Each entry is a list of words or phrases, separated by commas. A language is add
 
 from __future__ import annotations
 
+# What "~" stands for at the end of a word, by language: the forms of a participle.
+ENDINGS = {
+    "es": ("o", "a", "os", "as"),
+    "pt": ("o", "a", "os", "as"),
+    "it": ("o", "a", "i", "e"),
+    "fr": ("", "e", "s", "es"),
+    "de": ("", "e", "er", "es", "en"),
+    "ru": ("", "а", "о", "ы"),
+}
+
 # The work is done. A phrase counts where it is all that is said, as in "(fixed)" or "— erledigt".
 DONE = {
     "en": "done, fixed, resolved, closed, complete, completed, finished, implemented, solved,"
     " mended, addressed, shipped, merged, obsolete, not needed any more, no longer needed,"
-    " won't fix, wontfix, works now, cancelled, canceled, abandoned, dropped, rejected, discarded, declined, answered",
-    "zh": "完成, 已完成, 完了, 完毕, 完畢, 已修复, 已修復, 修复, 修復, 修复完成, 已修正, 已解决, 已解決, 解决, 解決, 解决了, 已关闭, 已關閉,"
-    " 关闭, 关闭了, 已实现, 已實現, 已处理, 已處理, 搞定, 做完了, 修好了, 修复了, 不再需要, 取消, 已取消, 放弃, 已放弃, 不做了, 已上线, 已更新, 已发布, 已完成",
+    " won't fix, wontfix, works now, cancelled, canceled, abandoned, dropped, rejected,"
+    " discarded, declined, answered, repaired, paid",
+    "zh": "完成, 已完成, 完了, 完毕, 完畢, 已修复, 已修復, 修复, 修復, 修复完成, 已修正, 已解决, 已解決,"
+    " 解决, 解決, 解决了, 已关闭, 已關閉, 关闭, 关闭了, 已实现, 已實現, 已处理, 已處理, 搞定, 做完了,"
+    " 修好了, 修复了, 不再需要, 取消, 已取消, 放弃, 已放弃, 不做了, 已上线, 已更新, 已发布, 完成了,"
+    " 已归档",
     "hi": "पूर्ण, पूरा, पूरी, पूरा हुआ, पूरा हो गया, हो गया, हो गई, हो चुका, ठीक, ठीक किया,"
     " ठीक किया गया, ठीक हो गया, हल, हल हो गया, हल हुआ, हल किया, हल किया गया, समाप्त, संपन्न,"
     " सम्पन्न, बंद, कर दिया, कर लिया, सुलझा, सुलझा लिया, सुधारा गया, रद्द, रद्द किया गया",
-    "es": "hecho, hecha, hechos, hechas, terminado, terminada, corregido, corregida, resuelto,"
-    " resuelta, cerrado, cerrada, completado, completada, solucionado, solucionada, arreglado,"
-    " arreglada, finalizado, finalizada, listo, lista, implementado, implementada, completo,"
-    " acabado, terminados, terminadas, corregidos, corregidas, resueltos, resueltas, cerrados, cerradas,"
-    " completados, completadas, solucionados, solucionadas, arreglados, finalizados, listos, listas, cancelado, cancelada, descartado, descartada, anulado, anulada, rechazado, rechazada, implementados, implementadas, entregado, entregada, abandonado",
-    "fr": "fait, faite, faits, faites, terminé, terminée, terminés, terminées, corrigé, corrigée,"
-    " corrigés, corrigées, résolu, résolue, résolus, résolues, réglé, réglée, fermé, fermée,"
-    " clos, clôturé, clôturée, fini, finie, achevé, livré, réparé, réparée, traité,"
-    " traitée, implémenté, abandonné, abandonnée, annulé, annulée, rejeté, rejetée, livrée, livrés, livrées, implémentés, réalisé, réalisée, réalisés, réalisées, traités, traitées, réglés, réglées, fermés, fermées, classé",
+    "es": "hech~, terminad~, corregid~, resuelt~, cerrad~, completad~, solucionad~, arreglad~,"
+    " finalizad~, list~, implementad~, completo, acabad~, cancelad~, descartad~, anulad~,"
+    " rechazad~, entregad~, abandonad~, reparad~",
+    "fr": "fait~, terminé~, corrigé~, résolu~, réglé~, fermé~, clos, clôturé~, fini~, achevé~,"
+    " livré~, réparé~, traité~, implémenté~, abandonné~, annulé~, rejeté~, réalisé~,"
+    " classé~, validé~",
     "ar": "تم, تمت, تم الإصلاح, تم إصلاحه, تم إصلاحها, تم اصلاحه, تم الحل, تم حله, تم حلها,"
     " تم الانتهاء, تم الإنجاز, تم التنفيذ, تم الإغلاق, تمت المعالجة, منجز, منجزة, مكتمل, مكتملة,"
     " اكتمل, اكتملت, انتهى, انتهت, مغلق, مغلقة, محلول, محلولة, أنجز, أُنجز, ملغي, ألغي, تم الإلغاء",
     "bn": "সম্পন্ন, সম্পন্ন হয়েছে, সম্পূর্ণ, শেষ, শেষ হয়েছে, হয়ে গেছে, হয়েছে, সমাধান,"
     " সমাধান হয়েছে, সমাধান করা হয়েছে, সমাধান হয়ে গেছে, ঠিক করা হয়েছে, ঠিক হয়েছে,"
     " ঠিক হয়ে গেছে, করা হয়েছে, সংশোধিত, সমাপ্ত, বন্ধ, মীমাংসিত, বাতিল",
-    "pt": "feito, feita, feitos, feitas, concluído, concluída, concluídos, corrigido, corrigida,"
-    " resolvido, resolvida, fechado, fechada, terminado, terminada, finalizado, finalizada,"
-    " pronto, pronta, completo, completado, consertado, consertada, implementado, solucionado,"
-    " acabado, concluídas, corrigidos, corrigidas, resolvidos, resolvidas, fechados, terminados,"
-    " finalizados, prontos, consertados, cancelado, cancelada, descartado, descartada, abandonado, rejeitado, entregue, fechadas, implementada, realizado, realizada, solucionada",
-    "ru": "готово, готов, готова, сделано, сделан, сделана, выполнено, выполнен, выполнена,"
-    " исправлено, исправлен, исправлена, решено, решён, решен, решена, закрыто, закрыт, закрыта,"
-    " завершено, завершён, завершен, завершена, устранено, устранён, устранен, устранена,"
-    " починено, починили, реализовано, закончено, сделали, исправили, пофикшено, больше не нужно, отменено, отменён, отменен, отменена, отклонено, отклонён, исправил, исправила, сделал, сделала, закрыл, закрыла, решил, решила, починил, починила, пофиксил, пофиксила, исправленные, решённые, решенные, закрытые, выполненные, завершённые, сделанные, устранённые",
+    "pt": "feit~, concluíd~, corrigid~, resolvid~, fechad~, terminad~, finalizad~, pront~,"
+    " completo, completad~, consertad~, implementad~, solucionad~, acabad~, cancelad~,"
+    " descartad~, abandonad~, rejeitad~, entregue, realizad~",
+    "ru": "готов~, сделан~, выполнен~, исправлен~, решен~, решён, закрыт~, завершен~, завершён,"
+    " устранен~, устранён, починено, починили, реализовано, закончено, сделали, исправили,"
+    " пофикшено, больше не нужно, отменен~, отменён, отклонено, отклонён, исправил~,"
+    " сделал~, закрыл~, решил~, починил~, пофиксил~, исправленные, решённые, решенные,"
+    " закрытые, выполненные, завершённые, сделанные, устранённые, отремонтирован",
     "ur": "مکمل, مکمل ہو گیا, مکمل ہوا, ہو گیا, ہو گئی, ہوگیا, حل, حل ہو گیا, حل شدہ, حل کر دیا,"
     " ٹھیک, ٹھیک کر دیا, ٹھیک کر دیا گیا, ٹھیک ہو گیا, ختم, ختم ہو گیا, بند, کر دیا, کر دیا گیا,"
     " درست کر دیا گیا, منسوخ",
     "id": "selesai, sudah selesai, beres, ditutup, diperbaiki, sudah diperbaiki, diselesaikan,"
     " terselesaikan, rampung, tuntas, teratasi, dibatalkan, batal",
-    "de": "erledigt, abgehakt, erledigte, erledigtes, behoben, behobene, fertig, gelöst, gelöste,"
-    " geschlossen, geschlossene, abgeschlossen, abgeschlossene, gefixt, umgesetzt, umgesetzte,"
-    " beseitigt, korrigiert, implementiert, erledigt worden, hat sich erledigt, geht wieder,"
-    " gemacht, getan, fertiggestellt, nicht mehr nötig, entfällt, hinfällig, gestrichen, verworfen, abgelehnt, storniert, beantwortet, abgesagt, repariert, abgebrochen, gelöste, gefixte, erledigter, fertige, abgeschlossener",
+    "de": "erledigt~, abgehakt~, behoben~, fertig~, gelöst~, geschlossen~, abgeschlossen~,"
+    " gefixt~, umgesetzt~, beseitigt~, korrigiert~, implementiert~, erledigt worden, hat"
+    " sich erledigt, geht wieder, gemacht~, getan, fertiggestellt~, nicht mehr nötig,"
+    " entfällt, hinfällig, gestrichen~, verworfen~, abgelehnt~, storniert~, beantwortet~,"
+    " abgesagt~, repariert~, abgebrochen~, bezahlt~",
     "ja": "完了, 完了した, 修正した, 解決した, 対応した, 完了済み, 済, 済み, 済んだ, 対応済み, 対応済, 対応完了, 修正済み, 修正済, 修正完了, 修正しました, 解決, 解決済み, 解決済, 解決しました,"
     " 終了, 終わった, 終わり, 実装済み, 実装済, 対処済み, 直した, 直しました, クローズ, クローズ済み, 完成, 中止, キャンセル, 取り消し, 却下",
     "ko": "완료, 완료됨, 완료했음, 해결, 해결됨, 해결했음, 해결 완료, 수정됨, 수정 완료, 끝, 끝남, 종료, 닫힘, 취소, 취소됨",
-    "it": "fatto, fatta, fatti, risolto, risolta, risolti, corretto, corretta, chiuso, chiusa,"
-    " completato, completata, finito, finita, terminato, terminata, sistemato, sistemata,"
-    " implementato, annullato, annullata, scartato",
+    "it": "fatt~, risolt~, corrett~, chius~, completat~, finit~, terminat~, sistemat~,"
+    " implementat~, annullat~, scartat~",
     "tr": "tamamlandı, bitti, çözüldü, düzeltildi, kapatıldı, yapıldı, halledildi, giderildi,"
     " tamam, iptal",
-    "nl": "gedaan, klaar, opgelost, afgerond, gesloten, verholpen, afgehandeld, hersteld, voltooid, geannuleerd, vervallen",
-    "pl": "zrobione, gotowe, naprawione, rozwiązane, zamknięte, zakończone, ukończone, poprawione, anulowane",
+    "nl": "gedaan, klaar, opgelost, afgerond, gesloten, verholpen, afgehandeld, hersteld,"
+    " voltooid, geannuleerd, vervallen, gerepareerd, opgeloste, afgeronde",
+    "pl": "zrobione, gotowe, naprawione, rozwiązane, zamknięte, zakończone, ukończone,"
+    " poprawione, anulowane, rozwiązany, rozwiązana, zamknięty, zamknięta, naprawiony,"
+    " naprawiona, zrobiony, zrobiona, zakończony, zakończona, anulowany",
     "vi": "xong, đã xong, hoàn thành, đã hoàn thành, đã sửa, đã giải quyết, đã đóng, đã khắc phục",
     "fa": "انجام شد, انجام شده, حل شد, حل شده, بسته شد, رفع شد, رفع شده, تمام شد, تکمیل شد",
 }
@@ -145,7 +157,7 @@ BESIDE_SECTION = (
     " from, of, the, in, on, since, for, release, version, diese, dieser, letzte, letzter,"
     " vergangene, woche, monat, heute, gestern, bisher, aus, der, die, das, seit, cette,"
     " semaine, dernière, la, le, les, de, du, mois, esta, este, semana, pasada, mes, hoy,"
-    " los, las, hoje, passada, desta, mês, na, на, этой, неделе, за, эту, неделю, сегодня, 的,"
+    " los, las, hoje, passada, desta, mês, na, на, этой, неделе, за, эту, неделю, сегодня, 的, の,"
     " 本周, 上周, 今天, 本月, 今週, 先週"
 )
 
