@@ -21,7 +21,7 @@ _BEGINS_IN_BRACKETS = lazy_pattern(r"[\s*_]*" + _IN_BRACKETS)
 _ENDS_IN_BRACKETS = lazy_pattern(_IN_BRACKETS + "$")
 _CHECKED = lazy_pattern(rf"[\s*_]*(?:[{CHECK_SIGNS}]|\[[xX]\]\s)")
 _ENDS_CHECKED = lazy_pattern(rf"[{CHECK_SIGNS}]\ufe0f?[\s)\]]*$")
-# Chinese and Japanese say it at the end of a word: "已更新", "対応済み"; not "已存在", which exists.
+# Chinese and Japanese say it at the end of a word: "已更新", "対応済み". "已存在" only exists.
 _BECAME_DONE = lazy_pattern(
     r"(?:已(?![知存经經过過失损損断])[\u4e00-\u9fff]{1,3}|(?!未)[\u4e00-\u9fff\u30a0-\u30ff]済み?)"
     r"[了。）)]?$"
