@@ -160,3 +160,24 @@ def test_what_the_user_says_himself_counts() -> None:
     file = write("t.jsonl", '{"prompt": "x", "check": "make evil"}')
     with pytest.raises(MPMError, match="`check` gives a project power"):
         read_tasks(file, common={"check": "make test"})
+
+
+@pytest.mark.parametrize(
+    ("prompt", "values", "said"),
+    [
+        ("{a}" * 300_000, ["x" * 100_000], "with its values, a text has more than 8000000"),
+        ("{a}" + "y" * 1000, [*range(5000)], "the tasks have more than 4 million"),
+    ],
+)
+def test_templates_that_would_fill_the_memory_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt: str, values: list[Any], said: str
+) -> None:
+    monkeypatch.setattr(task_file, "MOST_TEXT", 1 << 22)
+    file = tmp_path / "tasks.jsonl"
+    file.write_text(json.dumps({"prompt": prompt, "matrix": {"a": values}}) + "\n")
+    with pytest.raises(UsageError, match=f"line 1: {said}"):
+        read_tasks(str(file))
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"a": "x" * 100_000}) + "\n")
+    with pytest.raises(UsageError, match="line 1: with its values"):
+        read_tasks(str(rows), prompt="{a}" * 100)

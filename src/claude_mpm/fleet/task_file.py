@@ -20,7 +20,7 @@ import msgspec
 
 from claude_mpm.config.trust import is_trusted, real, repository_root
 from claude_mpm.errors import SettingsError, UsageError
-from claude_mpm.fleet.task import Task
+from claude_mpm.fleet.task import LONGEST_PROMPT, Task
 from claude_mpm.validation import NOT_JSON, explain, failed_key, is_text, nearest, split_rules
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 64 << 20  # bytes
 MOST_TASKS = 100_000
+MOST_TEXT = 1 << 28  # characters of all tasks: templates make many of few
 _RULES = ("allowed_tools", "disallowed_tools")
 _FIELDS = Task.__struct_fields__
 # What a file of a repository may not choose: what is run, and what is allowed.
@@ -215,29 +216,42 @@ def _expanded(name: str, row: _Row) -> Iterator[_Row]:
     if matrix is None:
         yield row
         return
-    where = f"{name}, line {row.line}: `matrix`"
+    where = f"{name}, line {row.line}"
     if not isinstance(matrix, dict) or not all(isinstance(v, list) for v in matrix.values()):
-        raise UsageError(f"{where} is a table of lists, as in {{module: [a, b]}}")
+        raise UsageError(f"{where}: `matrix` is a table of lists, as in {{module: [a, b]}}")
     rest = {key: value for key, value in row.values.items() if key != "matrix"}
     rest.setdefault("id", "-".join(f"{{{key}}}" for key in matrix))
     for values in itertools.product(*matrix.values()):
         holes = {str(key): str(value) for key, value in zip(matrix, values, strict=True)}
-        filled = {key: _filled(key, value, holes) for key, value in rest.items()}
+        filled = {key: _filled(where, key, value, holes) for key, value in rest.items()}
         filled["id"] = re.sub(r"[^A-Za-z0-9]+", "-", str(filled["id"])).strip("-")[:100]
         yield _Row(row.line, filled)
 
 
-def _filled(key: str, value: Any, holes: Mapping[str, str]) -> Any:
+def _filled(where: str, key: str, value: Any, holes: Mapping[str, str]) -> Any:
     """Return a field with values in its holes; in a command for `sh`, each is one word."""
     if isinstance(value, list):
-        return [_fill(each, holes) if isinstance(each, str) else each for each in value]
+        return [_fill(where, each, holes) if isinstance(each, str) else each for each in value]
     if not isinstance(value, str):
         return value
     quoted = {name: shlex.quote(text) for name, text in holes.items()}
-    return _fill(value, quoted if key == "check" else holes)
+    return _fill(where, value, quoted if key == "check" else holes)
 
 
-def _fill(text: str, holes: Mapping[str, str]) -> str:
+def _fill(where: str, text: str, holes: Mapping[str, str]) -> str:
+    """Return a text with values in its holes.
+
+    Raises:
+        UsageError: it would be longer than any prompt.
+    """
+    size = len(text)
+    for found in _HOLE.finditer(text):
+        size += len(holes.get(found[1], found[0])) - len(found[0])
+        if size > LONGEST_PROMPT:
+            raise UsageError(
+                f"{where}: with its values, a text has more than {LONGEST_PROMPT} characters;"
+                " shorten it"
+            )
     return _HOLE.sub(lambda found: holes.get(found[1], found[0]), text)
 
 
@@ -245,8 +259,15 @@ def _tasks(
     name: str, rows: Iterator[_Row], common: dict[str, Any], prompt: str | None
 ) -> Iterator[Task]:
     seen: dict[str, int] = {}
+    size = 0
     for number, row in enumerate(rows, 1):
         task = _task(name, row, number, common, prompt)
+        size += _size(task)
+        if size > MOST_TEXT:
+            raise UsageError(
+                f"{name}, line {row.line}: the tasks have more than {MOST_TEXT >> 20} million"
+                " characters together; split the file"
+            )
         if task.id in seen:
             raise UsageError(
                 f"{name}, line {row.line}: the id {task.id!r} is that of line {seen[task.id]};"
@@ -256,12 +277,20 @@ def _tasks(
         yield task
 
 
+def _size(task: Task) -> int:
+    """Return how many characters a task has, and words of lists, each of which takes room."""
+    values = [getattr(task, field) for field in _FIELDS]
+    lists = [value for value in values if isinstance(value, list)]
+    texts = [value for value in values if isinstance(value, str)]
+    return sum(map(len, texts)) + sum(len(each) + 8 for words in lists for each in words)
+
+
 def _task(name: str, row: _Row, number: int, common: dict[str, Any], prompt: str | None) -> Task:
     where, values = f"{name}, line {row.line}", dict(row.values)
     if prompt is not None and "prompt" not in values:
         holes = {key: str(value) for key, value in values.items()}
         values = {key: value for key, value in values.items() if key in _FIELDS}
-        values["prompt"] = _fill(prompt, holes)
+        values["prompt"] = _fill(where, prompt, holes)
     if wrong := next((key for key in values if key not in _FIELDS), None):
         near = nearest(wrong, _FIELDS)
         hint = f"did you mean `{near}`?" if near else "remove it, or use it in --prompt"
