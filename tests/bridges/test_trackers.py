@@ -510,3 +510,21 @@ def test_a_link_in_a_repository_leads_to_no_file_that_something_obeys(tmp_path: 
     assert "- [ ] task: t" in notes.read_text()
     with pytest.raises(UsageError, match="name the file"):
         MarkdownFile("~nobody-of-that-name/TODO.md")
+
+
+def test_all_is_filed_where_the_reader_of_the_output_goes(
+    command: Command, model: ScriptedModel, hub: GitHubStandIn
+) -> None:
+    tickets(command, model, 3)
+    pushing = command.start("tickets", "push", *TO, "--yes")
+    assert pushing.stdout is not None
+    pushing.stdout.close()
+    assert pushing.wait(SECONDS) == 0
+    assert len(hub.issues) == 3
+    for issue in hub.issues:
+        issue["state"] = "closed"
+    pulling = command.start("tickets", "pull", *TO)
+    assert pulling.stdout is not None
+    pulling.stdout.close()
+    assert pulling.wait(SECONDS) == 0
+    assert command.json("tickets") == []

@@ -312,3 +312,28 @@ def test_a_check_that_runs_holds_nobody_up(number: signal.Signals | None, capsys
     assert (done.status, checked.read_text()) == (0, "\n\n")
     assert Path("ran").read_text() == "1\n"
     until_nothing_is_left()
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("sink", ["a reader that goes", "/dev/full"])
+def test_a_batch_goes_on_where_nobody_can_read_of_it(sink: str) -> None:
+    file = tasks("step 1", "step 2", {"id": "bad", "prompt": "step 3", "check": "exit 3"})
+    words = [str(PROGRAM), "batch", "run", file, "--on", "local:1", "--name", "unread"]
+    if sink == "/dev/full":
+        with Path(sink).open("w") as output:
+            done = subprocess.run(
+                words, stdout=output, stderr=subprocess.PIPE, text=True, timeout=SECONDS
+            )
+        said = "standard output takes no more"
+    else:
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            words, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=SECONDS
+        )
+        os.close(writing)
+        said = "1 failed, 2 passed"
+    assert done.returncode == 1
+    assert said in done.stderr and "Traceback" not in done.stderr
+    ledger = Ledger(find_batch(default_state_dir(), "unread"))
+    assert ledger.done and len(ledger.results()) == 3

@@ -15,6 +15,7 @@ from claude_mpm.cli.batch_view import LiveView, counts_line, print_results, stat
 from claude_mpm.cli.list_commands import ListGroup
 from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
+from claude_mpm.cli.streams import Progress
 from claude_mpm.errors import LaunchError, UsageError
 from claude_mpm.printable import one_line
 
@@ -365,21 +366,25 @@ def _run(app: App, batch: Batch) -> int:
     """Run a batch to its end, and say on the way what happens; return the exit status."""
     import asyncio
 
-    view = LiveView(app, batch)
-    reason = asyncio.run(_follow(batch, view))
+    view, progress = LiveView(app, batch), Progress()
+    reason = asyncio.run(_follow(batch, view, progress))
     ledger = batch.ledger
     if view.is_live and not app.json:
         print_results(ledger, "table", failed=False)
     name = batch.folder.name
     if ledger.done:
         app.note(f"{counts_line(ledger)} · claude-mpm batch results {name}")
+        progress.finish()
         return 0 if all(result.ok for result in ledger.results()) else 1
     app.note(f"{counts_line(ledger)} · {reason} · claude-mpm batch resume {name} goes on")
     return _HALTED.get(reason, 1)
 
 
-async def _follow(batch: Batch, view: LiveView) -> str:
-    """Show what happens until the runner is done; return why it was left."""
+async def _follow(batch: Batch, view: LiveView, progress: Progress) -> str:
+    """Show what happens until the runner is done, and return why it was left.
+
+    The tasks go on where nobody reads what is shown, as behind `head`.
+    """
     import asyncio
     import signal
 
@@ -399,5 +404,6 @@ async def _follow(batch: Batch, view: LiveView) -> str:
         loop.add_signal_handler(signal.SIGTERM, leave, "ended by a signal")
         with view:
             async for entry in batch.entries():
-                view.show(entry)
+                with progress.printing():
+                    view.show(entry)
         return batch.runner.reason

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from claude_mpm.errors import MPMError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from typing_extensions import Buffer
 
 
@@ -23,6 +26,30 @@ class ReaderGone(OutputLost):
     """The reader of standard output has ended, as `head` does when it has read enough."""
 
     exit_status = 0
+
+
+class Progress:
+    """What is printed of work that goes on also where nobody can read of it any more."""
+
+    def __init__(self) -> None:
+        self._lost: OutputLost | None = None
+
+    @contextmanager
+    def printing(self) -> Iterator[None]:
+        """Print in this `with`; a loss of the output ends nothing."""
+        try:
+            yield
+        except OutputLost as error:  # what is printed after it is dropped
+            self._lost = error
+
+    def finish(self) -> None:
+        """Report the loss once the work is done; a reader that has gone wanted no more.
+
+        Raises:
+            OutputLost: there was one.
+        """
+        if self._lost is not None and not isinstance(self._lost, ReaderGone):
+            raise self._lost
 
 
 class _StandardOutput(io.FileIO):

@@ -13,6 +13,7 @@ from claude_mpm.cli.app import App
 from claude_mpm.cli.list_commands import SESSION_OPTION, caught_up, session_id
 from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import echo
+from claude_mpm.cli.streams import Progress
 from claude_mpm.errors import UsageError
 from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.printable import one_line
@@ -101,12 +102,15 @@ def pull(context: click.Context, to: str, session: str | None) -> None:
         tickets = _issues(store, store.index.tickets(session_id(store, session), "open"))
         found = closed_in(tickets, tracker.filed())
         names = {(ticket.session, ticket.key): issue.fingerprint for issue, ticket in tickets}
+        progress = Progress()
         for ticket, number in found:
             store.set_ticket_state(ticket, "closed")
             name = names[ticket.session, ticket.key]
             ledger.write(Entry("closed", name, time.time(), number))
             if not app.json:
-                echo(f"{ticket.key} closed, as {number}: {one_line(ticket.title)}")
+                with progress.printing():
+                    echo(f"{ticket.key} closed, as {number}: {one_line(ticket.title)}")
+        progress.finish()
     if app.json:
         app.print_json([{"key": ticket.key, "number": number} for ticket, number in found])
     elif not found:
@@ -183,16 +187,18 @@ def _done(tracker: Tracker, ledger: Ledger, steps: list[Step]) -> Iterable[Step]
 
 def _report(app: App, steps: Iterable[Step], *, done: bool) -> None:
     """Print each step as it is done, or what would be done, with the text that is filed."""
-    words, listed = _DONE if done else _WORDS, []
+    words, listed, progress = _DONE if done else _WORDS, [], Progress()
     for step in steps:
         issue = step.issue
         if app.json:
             listed.append({"what": step.what, "number": step.number, **_fields(issue)})
             continue
-        echo(f"{words[step.what]} {step.number} {one_line(f'{issue.type}: {issue.title}')}")
-        if not done and step.what == "create" and issue.body:
-            for line in issue.body.splitlines():
-                echo(f"    {one_line(line)}")
+        with progress.printing():
+            echo(f"{words[step.what]} {step.number} {one_line(f'{issue.type}: {issue.title}')}")
+            if not done and step.what == "create" and issue.body:
+                for line in issue.body.splitlines():
+                    echo(f"    {one_line(line)}")
+    progress.finish()
     if app.json:
         app.print_json(listed)
 
