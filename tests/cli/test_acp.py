@@ -8,6 +8,7 @@ import sys
 import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import acp
@@ -17,6 +18,7 @@ from acp.stdio import spawn_agent_process
 
 from claude_mpm.bridges.acp_updates import PromptBegun, UpdateFold
 from claude_mpm.cli.acp_agent import EditorSession
+from claude_mpm.conversation.question import Question
 from claude_mpm.testing import Call, Stall, Usage
 from claude_mpm.wire.framing import LineFramer
 from claude_mpm.wire.stream_json import StreamJson
@@ -24,6 +26,7 @@ from claude_mpm.wire.stream_json import StreamJson
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from claude_mpm.journal.answers import Answer
     from claude_mpm.testing import ScriptedModel
     from command import Command
 
@@ -43,6 +46,7 @@ class Editor:
         self.decision = decision
         self.updates: list[Any] = []
         self.asked: list[Any] = []
+        self.options: list[Any] = []
         self.changed = asyncio.Condition()
 
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
@@ -55,6 +59,7 @@ class Editor:
     ) -> RequestPermissionResponse:
         async with self.changed:
             self.asked.append(tool_call)
+            self.options.append(options)
             self.changed.notify_all()
         if self.decision is None:
             await asyncio.Event().wait()
@@ -385,6 +390,62 @@ def test_what_a_turn_used_is_shown(command: Command, model: ScriptedModel) -> No
             (used,) = editor.of("usage_update")
             assert used.used == 2560 and used.size >= 200_000
             assert used.cost.currency == "USD" and used.cost.amount > 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("choice", ["choose-1", "choose-7", "cancel"])
+def test_what_claude_lets_a_person_choose_is_chosen_in_the_editor(
+    command: Command, model: ScriptedModel, choice: str
+) -> None:
+    def asked(text: str) -> dict[str, Any]:
+        options = [{"label": label, "description": label} for label in ("red", "blue")]
+        return {"question": text, "header": "h", "options": options, "multiSelect": False}
+
+    choose = Call("AskUserQuestion", questions=[asked("Which colour?"), asked("And which car?")])
+    model.on("choose", choose, lambda request: request.tool_results[0].text)
+
+    async def main() -> None:
+        editor = Editor(choice)
+        async with opened(command, editor) as (connection, _):
+            session = (await connection.new_session(cwd=here())).session_id
+            await ask(connection, session, "choose")
+            if choice != "choose-1":
+                assert [call.title for call in editor.asked] == ["Which colour?"]
+                assert "blue" not in editor.text
+                return
+            assert [call.title for call in editor.asked] == ["Which colour?", "And which car?"]
+            assert [each.name for each in editor.options[0]] == ["red", "blue", "Deny"]
+            assert editor.text.count("blue") == 2
+
+    asyncio.run(main())
+
+
+class Answers:
+    """Takes the answers to questions."""
+
+    def __init__(self) -> None:
+        self.given: list[Answer] = []
+
+    def answer(self, answer: Answer) -> Answer:
+        self.given.append(answer)
+        return answer
+
+
+def test_an_answer_that_is_late_or_of_no_use_is_no_traceback() -> None:
+    async def main() -> None:
+        editor, answers = Editor("allow"), Answers()
+        session = EditorSession(editor, UpdateFold())
+        session.claude = SimpleNamespace(session_id="s")  # type: ignore[assignment]
+        late = Question("late", {"tool_name": "Write", "input": {}}, answers)
+        late.withdraw()
+        await asyncio.to_thread(session.ask, late)
+        assert answers.given == []
+        malformed = Question("malformed", {"tool_name": "Write", "input": [1]}, answers)
+        await asyncio.to_thread(session.ask, malformed)
+        assert [option.name for option in editor.options[-1]] == ["Deny"]
+        (given,) = answers.given
+        assert given.response["behavior"] == "deny"
 
     asyncio.run(main())
 

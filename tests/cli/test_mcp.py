@@ -18,13 +18,18 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import TextContent, TextResourceContents
 
 from claude_mpm.cli.mcp import as_tool
+from claude_mpm.cli.mcp_tools import _answer
+from claude_mpm.conversation.question import Question
 from claude_mpm.engine.follow import read_to_end
+from claude_mpm.errors import UsageError
 from claude_mpm.journal import orphans
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing.subject import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from claude_mpm.journal.answers import Answer
 
 SECONDS = 60.0
 pytestmark = pytest.mark.usefixtures("state")
@@ -171,6 +176,22 @@ def test_an_answer_that_is_longer_than_one_reading_is_read_whole() -> None:
             assert (beyond["text"], beyond["more"]) == ("", False)
 
     anyio.run(main)
+
+
+def test_what_claude_lets_choose_is_not_allowed_without_a_choice() -> None:
+    class Answers:
+        def answer(self, answer: Answer) -> Answer:
+            given.append(answer.response)
+            return answer
+
+    given: list[Any] = []
+    asked = {"questions": [{"question": "Which?", "options": [{"label": "A"}]}]}
+    question = Question("q", {"tool_name": "AskUserQuestion", "input": asked}, Answers())
+    with pytest.raises(UsageError, match=r"give `choices`, one for each: Which\?"):
+        _answer(question, "allow", "", (), by="mcp:test")
+    assert given == []
+    _answer(question, "allow", "", ["A"], by="mcp:test")
+    assert given[0]["updatedInput"]["answers"] == {"Which?": "A"}
 
 
 def test_a_damaged_session_is_named_and_keeps_no_others_from_being_listed(state: Path) -> None:

@@ -260,6 +260,15 @@ def title_of(tool: str, given: dict[str, Any]) -> str:
     return tool
 
 
+def labels_of(choosing: dict[str, Any]) -> list[str]:
+    """Return the labels of the options of something that Claude lets a person choose."""
+    options = choosing.get("options")
+    found = (
+        [each for each in options if isinstance(each, dict)] if isinstance(options, list) else []
+    )
+    return [str(each["label"]) for each in found if each.get("label")]
+
+
 def changes_of(tool: str, given: dict[str, Any]) -> list[Any] | None:
     """Return the change of a file that a tool makes, as a diff; None if it makes none."""
     path = given.get("file_path")

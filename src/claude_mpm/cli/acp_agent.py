@@ -39,13 +39,14 @@ from claude_mpm.bridges.acp_updates import (
     PromptBegun,
     UpdateFold,
     changes_of,
+    labels_of,
     modes_of,
     title_of,
 )
 from claude_mpm.cli.list_commands import warn
 from claude_mpm.cli.session_arg import taken_up
 from claude_mpm.conversation.verdict import Outcome
-from claude_mpm.errors import MPMError, StorageError
+from claude_mpm.errors import MPMError, QuestionOver, StorageError
 from claude_mpm.journal.prompts import last_prompt, prompts
 from claude_mpm.printable import one_line
 
@@ -62,10 +63,8 @@ if TYPE_CHECKING:
 _MOST_LISTED = 100  # sessions
 _PATIENCE = 30.0  # seconds for Claude to answer a request for another mode
 _TERMINALS = "terminal_output"  # in the `_meta` of an editor that shows commands in terminals
-_OPTIONS = [
-    PermissionOption(option_id="allow", name="Allow once", kind="allow_once"),
-    PermissionOption(option_id="deny", name="Deny", kind="reject_once"),
-]
+_ALLOW = PermissionOption(option_id="allow", name="Allow once", kind="allow_once")
+_DENY = PermissionOption(option_id="deny", name="Deny", kind="reject_once")
 
 
 async def serve(app: App) -> None:
@@ -143,26 +142,56 @@ class EditorSession:
 
         Without an answer, because the editor has gone, the request stays open for whoever comes.
         """
-        asked = asyncio.run_coroutine_threadsafe(self._request(question), self._loop)
-        with suppress(protocol.RequestError, ConnectionError, CancelledError):
-            outcome = asked.result().outcome
-            if outcome.outcome != "selected":
-                question.deny("The user cancelled.", interrupt=True, by="acp")
-            elif outcome.option_id == "allow":
+        with suppress(protocol.RequestError, ConnectionError, CancelledError, QuestionOver):
+            if question.choosing:
+                self._let_choose(question)
+                return
+            title = title_of(question.tool, question.input)
+            chosen = self._choice(question, title, [] if question.malformed else [_ALLOW])
+            if chosen == _ALLOW.option_id:
                 question.allow(by="acp")
-            else:
-                question.deny(by="acp")
 
-    async def _request(self, question: Question) -> Any:
+    def _let_choose(self, question: Question) -> None:
+        """Have the person choose what Claude lets a person choose, one choice after the other."""
+        chosen: list[str] = []
+        for each in question.choosing:
+            labels = labels_of(each)
+            options = [
+                PermissionOption(option_id=f"choose-{number}", name=label, kind="allow_once")
+                for number, label in enumerate(labels)
+            ]
+            choice = self._choice(question, one_line(each.get("question")), options)
+            if choice is None:
+                return
+            chosen.append(labels[[option.option_id for option in options].index(choice)])
+        question.choose(*chosen, by="acp")
+
+    def _choice(
+        self, question: Question, title: str, options: list[PermissionOption]
+    ) -> str | None:
+        """Return the option that the person has chosen; None once the question is denied."""
+        asking = self._request(question, title, [*options, _DENY])
+        outcome = asyncio.run_coroutine_threadsafe(asking, self._loop).result().outcome
+        if outcome.outcome != "selected":
+            question.deny("The user cancelled.", interrupt=True, by="acp")
+        elif any(option.option_id == outcome.option_id for option in options):
+            return str(outcome.option_id)
+        else:
+            question.deny(by="acp")
+        return None
+
+    async def _request(
+        self, question: Question, title: str, options: list[PermissionOption]
+    ) -> Any:
         await self.flush()
         call = ToolCallUpdate(
             tool_call_id=question.tool_use_id or question.request_id,
-            title=title_of(question.tool, question.input),
+            title=title,
             content=changes_of(question.tool, question.input),
             raw_input=question.input,
         )
         return await self._client.request_permission(
-            session_id=self.claude.session_id, tool_call=call, options=_OPTIONS
+            session_id=self.claude.session_id, tool_call=call, options=options
         )
 
     async def flush(self) -> None:

@@ -436,6 +436,10 @@ def _answer(
 ) -> None:
     if decision == "deny":
         question.deny(message or "The client says no.", by=by)
+    elif question.choosing and not choices:
+        raise UsageError(
+            f"Claude asks to choose: give `choices`, one for each: {', '.join(question.choices)}"
+        )
     elif choices:
         question.choose(*choices, by=by)
     else:
