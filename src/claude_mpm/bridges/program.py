@@ -7,11 +7,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from claude_mpm.bridges.trackers import TrackerFailed
+from claude_mpm.own_python import own_python
 from claude_mpm.printable import one_line
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _run(
     if keeps_open:
         if shutil.which(command[0]) is None:
             raise FileNotFoundError(command[0])
-        command = [sys.executable, "-I", "-S", "-c", _HOLDER, *command]
+        command = own_python("-I", "-S", "-c", _HOLDER, *command)  # with no variable of Python's
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL if data is None else pipe, stdout=pipe, stderr=pipe,
