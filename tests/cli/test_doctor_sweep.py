@@ -147,10 +147,8 @@ def test_sessions_of_another_state_folder_are_left_alone(
     assert orphans.belongs(tool, folder.path)
 
 
-def test_containers_of_sessions_that_are_over_go(
-    world: StandInWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a stand-in for the engine's command: that of a session that runs stays."""
+def docker_session(world: StandInWorld) -> None:
+    """Lay the record of a session that has ended, and was in a container."""
     for session in ("over", "unknown"):
         folder = world.folder(session)
         folder.create()
@@ -160,6 +158,13 @@ def test_containers_of_sessions_that_are_over_go(
         "environment": "docker", "wire": "stream-json", "cwd": "/", "created_at": 1.0,
     }  # fmt: skip
     world.folder("over").meta_file.write_text(json.dumps(meta))
+
+
+def test_containers_of_sessions_that_are_over_go(
+    world: StandInWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for the engine's command: that of a session that runs stays."""
+    docker_session(world)
     log = tmp_path / "log"
     engine = tmp_path / "docker"
     engine.write_text(
@@ -171,6 +176,21 @@ def test_containers_of_sessions_that_are_over_go(
     (swept,) = swept_of(world, "over", "unknown")
     assert (swept.session, swept.what) == ("over", {"containers": 1})
     assert log.read_text() == "rm --force aaa\n"
+
+
+def test_an_engine_that_does_not_answer_is_one_line_and_the_rest_is_swept(
+    world: StandInWorld,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    docker_session(world)
+    (tmp_path / "docker").write_text("#!/bin/sh\nexec tail -f /dev/null\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("claude_mpm.cli.doctor_sweep._PATIENCE", 0.2)
+    _, errors = run(world, capsys)
+    assert "claude-mpm: containers are left: docker ps has not answered for 0.2 s" in errors
 
 
 def test_without_an_engine_there_are_no_containers(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claude_mpm.cli.list_commands import warn
+from claude_mpm.cli.output import echo
 from claude_mpm.errors import StorageError
 from claude_mpm.folders import sweep_temporary
 from claude_mpm.journal import orphans
@@ -128,9 +129,14 @@ def _ask(engine: str, *words: str) -> str:
     program = shutil.which(engine)
     if program is None:
         return ""
-    done = subprocess.run(
-        [program, *words], capture_output=True, text=True, timeout=_PATIENCE, check=False
-    )
+    try:
+        done = subprocess.run(
+            [program, *words], capture_output=True, text=True, timeout=_PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:  # all else is swept anyway
+        left = f"containers are left: {engine} {words[0]} has not answered for {_PATIENCE:g} s"
+        echo(f"claude-mpm: {left}; does its engine work?", err=True)
+        return ""
     return done.stdout
 
 
