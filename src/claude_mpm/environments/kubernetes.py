@@ -210,7 +210,7 @@ class Kubernetes(Environment):
             inside = _place_of(pod, self.kubectl)
             if self._network[0]:
                 restrict(self.kubectl, inside, pod, *self._network)
-            order.folder.expect_place(inside.make_folders())
+            order.folder.expect_place({**inside.make_folders(), **self.expected()})
             restore(inside, order.folder, CONFIG)
             return inside._start_in(pod, order, owned=True)
         except BaseException:
