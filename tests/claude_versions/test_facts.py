@@ -45,7 +45,7 @@ def test_what_was_tried_fits_the_floor() -> None:
         ("2.1.211", "its record does not say which limit ended it"),
         ("2.1.211", "does not drop queued prompts at an interrupt"),
         ("2.1.235", "does not write down what a conversation on the terminal cost"),
-        ("2.1.247", "takes a prompt that begins with / for a command"),
+        ("2.1.280", "takes a prompt that begins with / for a command"),
         ("2.1.257", "does not number its results"),
         ("2.1.275", "does not say that it overrode a hook"),
         ("2.1.283", ""),

@@ -126,6 +126,8 @@ TAKEN = [
     "@secret.txt",
 ]
 COST = re.compile("(Estimated|Total) cost: ")  # how the answer of `/cost` begins
+# A note that some builds do not add to a prompt that they take as it is.
+TOKENS_LEFT = re.compile(r"<total_tokens>[\w ]+</total_tokens>(\\n)*")
 NOT_TAKEN = ["  /cost\n", "/etc/passwd is world-readable", "!ls", "ultrathink about it"]
 
 
@@ -154,14 +156,15 @@ def test_verbatim_leaves_the_context_as_it_is(
     """Skills, `CLAUDE.md` and all else that Claude Code adds to a prompt stay."""
     Path("CLAUDE.md").write_text("MARK-OF-THE-PROJECT")
 
-    def context(prompt: str, **how: Any) -> list[Any]:
+    def context(prompt: str, **how: Any) -> str:
         with make_claude() as claude:
             claude.ask(prompt, **how).check()
-        messages: list[Any] = model.requests[-1].body["messages"]
-        return messages
+        messages = json.dumps(model.requests[-1].body["messages"])
+        return TOKENS_LEFT.sub("", messages)
 
     asked, typed = context("hello"), context("hello", command=True)
-    assert "MARK-OF-THE-PROJECT" in json.dumps(asked)
+    assert "MARK-OF-THE-PROJECT" in asked
+    assert "Available agent types" in asked
     assert asked == typed
 
 

@@ -167,6 +167,25 @@ def scenes(stand_in: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[S
         scene.close()
 
 
+@pytest.mark.parametrize(
+    ("lines", "background"),
+    [
+        ([{"type": "system", "subtype": "task_started", "tool_use_id": "c1"}], []),
+        ([{**returns("c1"), "message": {"content": [
+            {"type": "tool_result", "tool_use_id": "c1", "content": [
+                {"type": "text", "text": "Async agent launched successfully."}]}]}}], ["c1"]),
+    ],
+)  # fmt: skip
+def test_an_older_build_says_by_the_tool_s_result_that_a_subagent_goes_on(
+    lines: list[dict[str, Any]], background: list[str]
+) -> None:
+    state, wire, framer = SessionState(), StreamJson(), LineFramer()
+    for line in framer.feed(b"".join(json.dumps(line).encode() + b"\n" for line in lines)):
+        for event in wire.decode(line):
+            state.apply(event)
+    assert [*state.backgrounded] == background
+
+
 @pytest.mark.parametrize("case", WRITTEN)
 def test_at_every_cut_of_a_session_a_follower_and_a_replay_agree(
     case: str, scenes: list[Scene], monkeypatch: pytest.MonkeyPatch

@@ -96,13 +96,6 @@ FACTS = (
         "does not write down what a conversation on the terminal cost, which counts as nothing",
     ),
     Fact(
-        "verbatim",
-        (2, 1, 248),
-        "takes a prompt as it is (`client_composed`)",
-        "commands run, and files are read",
-        "takes a prompt that begins with / for a command, and @FILE in one for the file",
-    ),
-    Fact(
         "prompt_snapshot",
         (2, 1, 257),
         "takes `--system-prompt-snapshot off`",
@@ -171,6 +164,13 @@ FACTS = (
         "agents go with `initialize`",
     ),
     Fact(
+        "verbatim",
+        (2, 1, 281),
+        "takes a prompt as it is, with its agents and skills beside it (`client_composed`)",
+        "it is given as typed; between 2.1.248 and 2.1.280, the model would not be told of agents",
+        "takes a prompt that begins with / for a command, and @FILE in one for the file",
+    ),
+    Fact(
         "tells_overrides",
         (2, 1, 283),
         "says that it overrode a hook",
@@ -185,7 +185,7 @@ FACTS = (
     ),
     Fact(
         "tells_rules",
-        (2, 1, 332),
+        (2, 1, 307),
         "says at once which tool a rule refuses (`tool_result_meta`)",
         "the end of the turn says it",
     ),

@@ -256,13 +256,14 @@ class LiveSession:
         """
         self.admit()
         if turn is None:
-            self.input.announce(self._keep(text, str(uuid.uuid4()), command=command))
+            self.input.announce(self.keep(text, str(uuid.uuid4()), command=command))
         else:
-            turn.kept_as(self._keep(text, turn.uuid, command=turn.command))
+            turn.kept_as(self.keep(text, turn.uuid, command=turn.command))
             self.turns.add(turn)
 
-    def _keep(self, text: str, prompt_uuid: str, *, command: bool) -> str:
-        return self.input.put(self.wire, text, prompt_uuid, command=command)
+    def keep(self, text: str, prompt: str, *, command: bool) -> str:
+        """Keep a prompt for Claude by its identity, and return its name in the inbox."""
+        return self.input.put(self.wire, text, prompt, command=command or self.negotiation.typed)
 
     def announce(self, turn: Turn) -> None:
         """Give a turn's prompt to Claude; called when those before it have ended."""

@@ -83,6 +83,11 @@ class Negotiation:
         self.build = by_version(told)
 
     @property
+    def typed(self) -> bool:
+        """Whether the build gets every prompt as typed, since it takes none well as it is."""
+        return not self.build.can("verbatim")
+
+    @property
     def asks_version(self) -> bool:
         """Whether the build is to be asked for its version once it runs."""
         return not self.build.version or self._here is None

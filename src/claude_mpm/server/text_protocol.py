@@ -7,6 +7,7 @@ import uuid
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
+from claude_mpm.capabilities.facts import by_version
 from claude_mpm.errors import MPMError, SessionEnded
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.server.client import Client, finish_in_thread, first_of
@@ -136,6 +137,9 @@ class TextProtocol:
         limit = self._client.token.limits.message_bytes
         if len(text.encode()) > limit:
             raise Refused(f"a prompt is longer than {limit} bytes")
-        wire = WIRES[self._folder.read_meta().wire]
+        meta = self._folder.read_meta()
+        version = meta.starts[-1].claude_version if meta.starts else ""
+        typed = not by_version(version).can("verbatim")
+        prompt = WIRES[meta.wire].prompt(text, str(uuid.uuid4()), command=typed)
         with closing(Inbox(self._folder)) as inbox:
-            inbox.announce(inbox.put(wire.prompt(text, str(uuid.uuid4()))))
+            inbox.announce(inbox.put(prompt))

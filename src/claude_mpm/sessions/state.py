@@ -32,6 +32,8 @@ _ANSWERED = "answered"  # what is remembered of a request of ours that has its r
 # Events that come while a request is sent again, and mean nothing; half a line is no JSON.
 _NO_PROGRESS = frozenset({"system/api_retry", "not-json"})
 _NOTHING: frozenset[str] = frozenset()
+# How a tool's result begins whose subagent goes on; up to 2.1.235 nothing else says that it does.
+_LAUNCHED, _HEAD = b"Async agent launched", 60
 # How many ended prompts, requests and calls a session that is followed remembers.
 MOST = 1000
 
@@ -355,6 +357,9 @@ class SessionState:
             elif block.tool_use_id:
                 self.tools.pop(block.tool_use_id, None)
                 done.append(block.tool_use_id)
+                if _LAUNCHED in bytes(memoryview(block.content)[:_HEAD]):
+                    self.backgrounded[block.tool_use_id] = None
+                    self._forget(self.backgrounded)
         if done and self.asked:  # a tool that has its result is asked for no more
             asked = self.asked.items()
             self._close([name for name, q in asked if q.request.get("tool_use_id") in done])

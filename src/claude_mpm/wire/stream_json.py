@@ -102,7 +102,7 @@ class StreamJson:
         The field `client_composed`, which the official SDK sets for its `verbatim_prompts`, makes
         the prompt reach the model verbatim. Besides commands and files, it switches off keywords in
         the text; skills, `CLAUDE.md` and the rest of the context stay. (Observed: Claude Code
-        2.1.281 to 2.1.332.)
+        2.1.281 to 2.1.332; with those before, agents and skills go, so they do not get it.)
 
         Args:
             text: the prompt, of any length.

@@ -165,7 +165,7 @@ class RateLimitWait(Observer):
             live.ownership.check()
             if turn.unpark(parked.uuid):
                 self._told_for = parked.uuid  # the same turn: Claude need not name it again
-                name = live.input.put(live.wire, parked.text, parked.uuid, command=parked.command)
+                name = live.keep(parked.text, parked.uuid, command=parked.command)
                 turn.kept_as(name)
                 live.input.announce(name)
         except MPMError as error:
