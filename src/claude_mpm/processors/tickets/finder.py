@@ -12,6 +12,7 @@ from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets.line import Marker, MarkerPattern
 from claude_mpm.processors.tickets.markdown import BlockTracker
 from claude_mpm.processors.tickets.state import (
+    CHECK_SIGNS,
     field_says_done,
     is_finished,
     is_no_title,
@@ -46,7 +47,7 @@ _FIELD = lazy_pattern(
 _SCENARIO = lazy_pattern(r"\s*(?:(?:Scenario|Background|Rule|Example)s?\b[^:]{0,20}:|Given\s)")
 # People write no tickets in longer lines; data has some, and takes time.
 _LONGEST_LINE = 20_000
-_LIST_ITEM = lazy_pattern(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
+_LIST_ITEM = lazy_pattern(rf"^(?:(?:[-*+•]|\d{{1,3}}[.)]|\[[xX]\]|[{CHECK_SIGNS}]\ufe0f?)\s+)+")
 
 
 @dataclass(slots=True)

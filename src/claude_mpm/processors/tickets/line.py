@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # "Issue #14538:" cites a tracker, "Bug #2:" counts findings.
 _CITED = lazy_pattern(r"\s?[#№]\d{3,}")
 _CLOSING = {"[": "]", "【": "】", "(": ")", "（": "）"}
+_LONGEST_REMARK = 400  # characters in brackets; bounds the work per marker
 _DEFECTS = ("BUG", "FIXME", "ISSUE")
 _JOINT = lazy_pattern(r"[\s*_]{0,8}(?:and|or|,|/)[\s*_]{0,8}")
 
@@ -59,7 +60,10 @@ class Marker:
             return False
         if _CITED.fullmatch(match["number"] or ""):
             return False
-        if prefix.bracket == "[" and "](" in self.line[match.start() : match.end() + 400]:
+        if (
+            prefix.bracket == "["
+            and "](" in self.line[match.start() : match.end() + _LONGEST_REMARK]
+        ):
             return False  # a link to an existing ticket
         if section == "defects done" and word.upper() in _DEFECTS:
             return False
@@ -93,8 +97,12 @@ class Marker:
                 return False
             if earlier and not self._opens_anew(earlier.match.end()):
                 return False
-        end = self.match.end()
-        return not is_only_mentioned(self.prefix, self.line[end : end + 40])
+        start = self.match.end()
+        if self.prefix.bracket:
+            end = _end_of_bracket(self.line, start, start + _LONGEST_REMARK, self.prefix.bracket)
+            if says_done(self.line[end + 1 : end + 40]):  # "the leak (BUG: …) is fixed"
+                return False
+        return not is_only_mentioned(self.prefix, self.line[start : start + 40])
 
     def _opens_anew(self, title_start: int) -> bool:
         """Return whether this begins another ticket, with no sign behind the title before it."""

@@ -44,7 +44,8 @@ _OUTPUT = lazy_pattern(
     | (?:Caused\ by:\ )?[\w.]{{1,80}}(?:Error|Exception|Warning):   # last line of a traceback
     | [VDIWEF]/\w+:                               # Android's log
     | (?=[a-f]*\d)[0-9a-f]{{7,40}}\s               # commit, seconds since 1970
-    | \d+(?:[:|\t→]|-\s{{2,}}|\s+[-+]\s)          # line number
+    | \d\d:\d\d\s+\[?{_LEVEL}                      # hours and minutes
+    | \d+(?::(?!\d\d\s)|[|\t→]|-\s{{2,}}|\s+[-+]\s)          # line number
     | (?:[-*+]\s++)?[^\s`]{{1,300}}?(?::\d+[:-]|\(\d+\):)  # path:line
     | (?:[-*+]\s++)?[^\s`]{{1,300}}?-\d+-\s        # path-line- of grep's context
     | (?:[-*+]\s++)?[^\s`*:]{{0,300}}\.[A-Za-z]\w{{0,5}}:       # file:
@@ -80,7 +81,7 @@ _ADJACENT = lazy_pattern(
     r"[\s(\[—–,;!?…。，；：、！？（¿¡\u0590-\u05ff\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
     r"\uac00-\ud7af]"
 )
-_TICKED = lazy_pattern(r"\s{0,20}(?:[-*+]\s{1,4})?(?:\[[xX]\]|[✅✔☑✓])")
+_TICKED = lazy_pattern(rf"\s{{0,20}}(?:[-*+]\s{{1,4}})?(?:\[[xX]\]|[{CHECK_SIGNS}])")
 
 
 @dataclass(frozen=True, slots=True)

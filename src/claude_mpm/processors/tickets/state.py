@@ -9,7 +9,7 @@ from functools import cache
 from claude_mpm.patterns import lazy_pattern
 from claude_mpm.processors.tickets import words
 
-CHECK_SIGNS = "✅✔☑✓"
+CHECK_SIGNS = "✅✔☑☒✓"
 
 # Signs that set off the last words of a title: "… — fixed in 1.2", "… → done".
 _SEPARATOR = lazy_pattern(

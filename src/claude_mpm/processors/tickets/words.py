@@ -157,7 +157,7 @@ BESIDE_SECTION = (
     " from, of, the, in, on, since, for, release, version, diese, dieser, letzte, letzter,"
     " vergangene, woche, monat, heute, gestern, bisher, aus, der, die, das, seit, cette,"
     " semaine, dernière, la, le, les, de, du, mois, esta, este, semana, pasada, mes, hoy,"
-    " los, las, hoje, passada, desta, mês, na, на, этой, неделе, за, эту, неделю, сегодня, 的, の,"
+    " los, las, hoje, passada, desta, mês, na, на, этой, неделе, за, эту, неделю, сегодня, 的, の, こと,"
     " 本周, 上周, 今天, 本月, 今週, 先週"
 )
 
