@@ -173,6 +173,8 @@ class Redactor:
         secrets: secrets themselves, where they are at hand.
     """
 
+    __slots__ = ("_key", "_known", "_plain")
+
     def __init__(
         self, known: Iterable[Fingerprint] = (), key: bytes = b"", secrets: Iterable[str] = ()
     ) -> None:
@@ -197,6 +199,8 @@ class Redactor:
         changed: dict[str, object] = {}
         for name in _texts_of(type(record)):
             value = getattr(record, name)
+            if not value:  # as most are
+                continue
             texts = isinstance(value, tuple)
             clean = tuple(map(self.text, value)) if texts else self.value(value)
             if clean != value:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from claude_mpm import Event, MPMOrchestrator, Outcome
+from claude_mpm.engine.lifecycle import Lifecycle
 from claude_mpm.engine.shared_reader import ReaderThread
 from claude_mpm.errors import ClaudeNotFound, LaunchError, SessionEnded, UsageError
 from claude_mpm.testing.residue import Remains
@@ -232,7 +233,7 @@ def test_a_start_that_fails_is_tried_again_with_growing_pauses(
             later.symlink_to(stand_in)
         return False
 
-    monkeypatch.setattr(claude._live.life, "pause", wait)
+    monkeypatch.setattr(Lifecycle, "pause", lambda _, seconds: wait(seconds))
     assert claude.start() is True
     assert pauses == [0.01, 0.02]
     assert claude.ask("up").text == "Claude heard: up"

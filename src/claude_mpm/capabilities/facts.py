@@ -6,6 +6,7 @@ the scripted model; `docs/claude-versions.md` has the results.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -255,6 +256,7 @@ def written(version: Version) -> str:
     return ".".join(map(str, version))
 
 
+@lru_cache(maxsize=16)  # the sessions of a process share it: mostly, one version is installed
 def by_version(text: str) -> Capabilities:
     """Return what the table says of a version; all of it where the text is none."""
     version = parse_version(text)

@@ -70,6 +70,8 @@ class Memory:
         folder: the state folder.
     """
 
+    __slots__ = ("file",)
+
     def __init__(self, folder: Path) -> None:
         self.file = folder / "builds.json"
 

@@ -17,6 +17,8 @@ class Observer:
     what it has found is done in `act`. `supervision/budget` is one to read.
     """
 
+    __slots__ = ()
+
     heeds_all = False  # whether it takes events while no turn runs, too
 
     @property

@@ -60,6 +60,8 @@ class QuestionDesk(Observer):
         options: who answers, and by when.
     """
 
+    __slots__ = ("_answerer", "_looked", "_questions", "_session", "_settled", "_state", "_timeout")
+
     def __init__(self, session: Asker, options: Policy) -> None:
         self._session = session
         self._state = session.state

@@ -47,6 +47,8 @@ class TurnTracker(Observer):
         active: the turn that is being answered.
     """
 
+    __slots__ = ("_is_stray", "_lock", "_session", "_state", "_waiting", "active")
+
     def __init__(self, session: Speaker) -> None:
         self._session = session
         self._state = session.state

@@ -24,6 +24,11 @@ class Handshake(Observer):
         live: the session that begins.
     """
 
+    __slots__ = (
+        "_answered", "_asks", "_ended", "_live", "_refused", "_request_id", "_says_more",
+        "_settled", "_told", "_version_id",
+    )  # fmt: skip
+
     def __init__(self, live: LiveSession) -> None:
         self._live = live
         self._request_id = new_request_id()

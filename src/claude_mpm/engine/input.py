@@ -29,6 +29,8 @@ class Input:
         durable: whether a message is on the disk itself before Claude hears of it.
     """
 
+    __slots__ = ("_folder", "_inbox", "_pipe", "ended")
+
     def __init__(self, folder: SessionFolder, *, durable: bool = True) -> None:
         self.ended = False
         self._folder = folder

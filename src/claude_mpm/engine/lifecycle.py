@@ -33,6 +33,8 @@ class Lifecycle:
         starts: whether somebody starts it, also where another ends it meanwhile.
     """
 
+    __slots__ = ("_changed", "_lock", "_stopper", "phase")
+
     def __init__(self) -> None:
         self.phase = Phase.NEW
         self.starts = False

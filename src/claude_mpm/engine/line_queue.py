@@ -12,8 +12,13 @@ if TYPE_CHECKING:
 
     from claude_mpm.conversation.turn_tracker import TurnTracker
 
-# Held while a queue's condition is made, by the first who waits; of all queues.
+# Held while a queue's condition is made, by the first who waits, or its lines are, by the first
+# who has one; of all queues.
 _making = threading.Lock()
+
+
+# What all queues have until their first line comes; an empty one of its own has 0.7 KB.
+_NO_LINES: deque[str] = deque(maxlen=0)
 
 
 class LineQueue:
@@ -27,11 +32,13 @@ class LineQueue:
         ready: the lines for `get_output`.
     """
 
+    __slots__ = ("_batch", "_batch_size", "_came", "_turns", "_waits", "ready")
+
     def __init__(self, batch_size: int, turns: TurnTracker) -> None:
         self._batch_size = batch_size
         self._turns = turns
         self._batch: list[str] = []
-        self.ready: deque[str] = deque()
+        self.ready = _NO_LINES
         self._waits = False  # somebody does, and was not notified yet
         # The reader wakes through it whoever waits in `get`, in any thread; it guards `_waits`.
         self._came: threading.Condition | None = None  # once somebody waits
@@ -73,6 +80,10 @@ class LineQueue:
             return self._wait(timeout) if timeout > 0 else None
 
     def _put(self, lines: Sequence[str]) -> None:
+        if self.ready is _NO_LINES and lines:  # whoever takes lines looks it up each time
+            with _making:
+                if self.ready is _NO_LINES:
+                    self.ready = deque()
         self.ready.extend(lines)
         # Whoever waits has said so before it looked, so it finds the lines or is woken.
         if lines and self._waits and self._came is not None:

@@ -8,7 +8,6 @@ import subprocess
 import threading
 import uuid
 from contextlib import suppress
-from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -26,18 +25,19 @@ from claude_mpm.engine.command_line import (
     order_of,
     wire_of,
 )
-from claude_mpm.engine.input import Input, new_request_id
+from claude_mpm.engine.input import new_request_id
 from claude_mpm.engine.journal_reader import open_reader
 from claude_mpm.engine.lifecycle import Lifecycle, Phase
 from claude_mpm.engine.line_queue import LineQueue
 from claude_mpm.engine.negotiation import Negotiation
 from claude_mpm.engine.options import without_conversation
-from claude_mpm.engine.session_record import SessionRecord, stamped
+from claude_mpm.engine.session_parts import SessionParts
+from claude_mpm.engine.session_record import stamped
 from claude_mpm.engine.shutdown import Shutdown, wait_for_host
 from claude_mpm.errors import BudgetExceeded, MPMError, SessionEnded, SettingsError
 from claude_mpm.journal import orphans
 from claude_mpm.journal.answers import read_answers
-from claude_mpm.journal.lease import Lease, Ownership
+from claude_mpm.journal.lease import Lease
 from claude_mpm.journal.recorder import Recorder
 from claude_mpm.printable import exact_line
 from claude_mpm.processors.usage import SUM_REQUEST
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from claude_mpm.environments.base import Environment
     from claude_mpm.environments.order import HostProcess
     from claude_mpm.journal.answers import Answer
-    from claude_mpm.journal.layout import Meta, SessionFolder
+    from claude_mpm.journal.layout import Meta
     from claude_mpm.journal.lease import Owner
     from claude_mpm.journal.prompts import Prompt
     from claude_mpm.sessions.reader import Growing, Session, Source
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from claude_mpm.wire.events import Event
 
 
-class LiveSession:
+class LiveSession(SessionParts):
     """One session in this process: its Claude, what goes in, what comes out, and who watches.
 
     Args:
@@ -92,6 +92,12 @@ class LiveSession:
         observers: all that watch the events, in their order.
     """
 
+    __slots__ = (
+        "_asked", "_claude", "_growing", "_heeds_all", "_lease", "_output", "_recorder", "_resumed",
+        "_told", "begin", "hosted", "life", "lines", "loader", "logger", "negotiation", "observers",
+        "process", "questions", "session", "state", "supervision", "turns", "wire",
+    )  # fmt: skip
+
     def __init__(
         self,
         face: Face,
@@ -104,13 +110,9 @@ class LiveSession:
         place: dict[str, Any],
         loader: FrameworkLoader | None = None,
     ) -> None:
-        self.face = face
-        self.environment = environment
-        self.store = store
+        super().__init__(face, options, environment, store, kind=kind, place=place)
         self.logger = logger
         self.loader = loader
-        self.kind = kind
-        self.place = place
         self._asked = options
         self.state = SessionState(most=MOST)
         self.life = Lifecycle()
@@ -139,35 +141,7 @@ class LiveSession:
         self._claude = "Claude"  # the command that was started last
         self._resumed = False  # whether that start goes on with a conversation
         self.negotiation = Negotiation(self.store.path)
-        for made in ("folder", "input", "ownership", "_record"):
-            vars(self).pop(made, None)
-
-    # Made when they are first needed: a session's name may be chosen until then.
-
-    @cached_property
-    def folder(self) -> SessionFolder:
-        """The session's folder."""
-        return self.store.folder(str(self.face.session_id))
-
-    @cached_property
-    def input(self) -> Input:
-        """The way in."""
-        return Input(self.folder, durable=self.options.durability != "none")
-
-    @cached_property
-    def ownership(self) -> Ownership:
-        """Who may start Claude."""
-        return Ownership(self.folder)
-
-    @cached_property
-    def _record(self) -> SessionRecord:
-        return SessionRecord(
-            self.folder,
-            self.options,
-            orchestrator=self.kind,
-            environment=self.environment.name,
-            place=self.place,
-        )
+        self._forget_parts()
 
     def supervise(self, supervision: Supervision) -> None:
         """Let others watch, too, after the questions and the turns."""
@@ -178,7 +152,7 @@ class LiveSession:
     @property
     def owner(self) -> Owner | None:
         """Who alone may start Claude here; None before the first start."""
-        return self.ownership.owner if "ownership" in vars(self) else None
+        return None if self._ownership is None else self._ownership.owner
 
     def watch_start(self, handshake: Observer | None) -> None:
         """Let somebody watch before all others until Claude is there; None for nobody."""
@@ -426,7 +400,8 @@ class LiveSession:
             raise
         self.hosted = True
         further = without_conversation(self.options.claude_args)  # another start goes on with it
-        self.options = msgspec.structs.replace(self.options, claude_args=further)
+        if further != [*self.options.claude_args]:
+            self.options = msgspec.structs.replace(self.options, claude_args=further)
         return meta
 
     def _negotiate(self, claude: str, environ: Mapping[str, str]) -> Capabilities:
@@ -662,7 +637,7 @@ class LiveSession:
 
     def release(self) -> None:
         """Release everything; the folder keeps what is to be kept. Safe to call twice."""
-        if "folder" not in vars(self):  # it was never used
+        if self._folder is None:  # it was never used
             return
         self.input.close()
         if self._lease is not None:

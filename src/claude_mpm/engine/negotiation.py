@@ -37,6 +37,8 @@ class Negotiation:
         unused: facts of which no use is made in this session, whatever the build can do.
     """
 
+    __slots__ = ("_here", "_memory", "_what", "build", "unused")
+
     def __init__(self, folder: Path) -> None:
         self._memory = Memory(folder)
         self._here: Path | None = None  # the binary, where it is on this machine

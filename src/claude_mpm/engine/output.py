@@ -75,6 +75,11 @@ class ClaudeOutput(io.TextIOBase):
             descriptor. It guards the journal's reader, the assembler, the state and the observers.
     """
 
+    __slots__ = (
+        "_assembler", "_descriptor", "_ended", "_holder", "_hooks", "_lot", "_lots", "_occasional",
+        "_session", "_state", "finished", "reading",
+    )  # fmt: skip
+
     # Of all outputs: hardly ever does anybody wait for it. Whoever has a line in hand, or closes
     # an output, wakes through it who waits for the descriptor; it guards nothing.
     _changed = threading.Condition()
@@ -87,7 +92,7 @@ class ClaudeOutput(io.TextIOBase):
         self._ended = False  # and the hook was called
         self._occasional: Occasional | None = None
         self._assembler = LineAssembler()
-        self._lots = self._read_session()
+        self._lots: Generator[Sequence[str], None, None] | None = None  # once somebody reads
         self._lot: Iterator[str] = iter(())  # lines that were read and not given out
         self.reading = threading.Lock()
         self._holder: threading.Thread | None = None  # has a line in hand
@@ -193,7 +198,7 @@ class ClaudeOutput(io.TextIOBase):
             os.close(descriptor)
         self._session.wake()
         with self.reading:
-            self._lots.close()
+            self._all_lots().close()
         self.finished.set()
         self._end()
         with self._changed:
@@ -210,10 +215,16 @@ class ClaudeOutput(io.TextIOBase):
     def _next_lot(self) -> Sequence[str]:
         """Return the next lines; none as `_step` returns None."""
         try:
-            return next(self._lots)
+            return next(self._all_lots())
         except StopIteration:
             self.finished.set()
             return ()
+
+    def _all_lots(self) -> Generator[Sequence[str], None, None]:
+        """Return what yields all lines to whoever reads; called while `reading`."""
+        if self._lots is None:
+            self._lots = self._read_session()
+        return self._lots
 
     def _read_session(self) -> Generator[Sequence[str], None, None]:
         """Yield the lines of all events; empty ones where none came for a while."""

@@ -41,6 +41,8 @@ class SessionRecord:
         place: what the place was made with.
     """
 
+    __slots__ = ("_environment", "_folder", "_options", "_orchestrator", "_place")
+
     def __init__(
         self,
         folder: SessionFolder,

@@ -30,6 +30,8 @@ class Cursor:
         more: whether the last `read` left something unread.
     """
 
+    __slots__ = ("_chunk", "_file", "_framer", "_read_to", "more")
+
     def __init__(self, journal: ExchangeFile, offset: int = 0, *, together: bool = False) -> None:
         self._file = journal.open()
         self.more = False

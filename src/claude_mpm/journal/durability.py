@@ -34,6 +34,8 @@ class JournalSync:
         failure: the error if the disk fails; nothing is synced after that.
     """
 
+    __slots__ = ("_durability", "_journal", "_synced", "failure")
+
     def __init__(self, folder: SessionFolder, durability: Durability) -> None:
         self._journal = folder.journal
         self._durability = durability

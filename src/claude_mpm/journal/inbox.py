@@ -29,6 +29,8 @@ class Inbox:
         durable: whether a message is synced to the disk before it is announced.
     """
 
+    __slots__ = ("_durable", "_feed", "_folder", "_using_feed")
+
     def __init__(self, folder: SessionFolder, *, durable: bool = True) -> None:
         self._folder = folder
         self._durable = durable

@@ -32,6 +32,8 @@ _TRIES, _PAUSE = 250, 0.02
 class Lease:
     """Keeps a session's Claude from being ended by the linger rule."""
 
+    __slots__ = ("_descriptor",)
+
     def __init__(self, folder: SessionFolder) -> None:
         # For reading and writing, so that opening does not block, and the host may start later.
         self._descriptor = folder.lease.open_fifo(os.O_RDWR)
@@ -165,6 +167,8 @@ class SessionLock:
 
 class Ownership:
     """A controller's attempts to own a session."""
+
+    __slots__ = ("_folder", "_lock")
 
     def __init__(self, folder: SessionFolder) -> None:
         self._folder = folder

@@ -35,6 +35,8 @@ class _Hooks:
         live: its session.
     """
 
+    __slots__ = ("_claude", "_live", "_watches_all")
+
     def __init__(self, claude: Reading, live: LiveSession) -> None:
         self._claude = claude
         self._live = live

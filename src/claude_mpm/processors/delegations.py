@@ -38,6 +38,8 @@ class DelegationProcessor(ByKind):
         known: delegations that were made before the first event to come.
     """
 
+    __slots__ = ("_calls_known", "_running", "_session")
+
     def __init__(self, session: str, known: Iterable[Delegation] = ()) -> None:
         self._session = session
         before = list(known)

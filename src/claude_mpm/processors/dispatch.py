@@ -34,6 +34,8 @@ def derived(source: Event, kind: str, data: object, type_: str = "") -> Event:
 class ByKind(ABC):
     """A processor with a function for each kind of event, so that none is called in vain."""
 
+    __slots__ = ()
+
     @abstractmethod
     def taker(self, kind: str) -> Processor | None:
         """Return what makes further events of those of a kind; None where nothing does."""

@@ -21,6 +21,8 @@ class Identities:
         known: those that came before.
     """
 
+    __slots__ = ("_known",)
+
     def __init__(self, known: Iterable[str] = ()) -> None:
         self._known: dict[int, None] = {}
         for identity in known:

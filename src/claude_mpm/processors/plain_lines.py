@@ -27,6 +27,8 @@ class PlainLinesProcessor(ByKind):
         markers: the marker words, each with its ticket type; none to find no tickets.
     """
 
+    __slots__ = ("_finder", "_last", "_session")
+
     def __init__(self, session: str, markers: Mapping[str, str]) -> None:
         self._session = session
         self._finder = TicketFinder(markers)

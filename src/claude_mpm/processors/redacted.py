@@ -25,6 +25,8 @@ class Redacted(ByKind):
         redactor: knows the session's secrets.
     """
 
+    __slots__ = ("_processes", "_redactor")
+
     def __init__(self, processes: Sequence[Processor], redactor: Redactor) -> None:
         self._processes = processes
         self._redactor = redactor

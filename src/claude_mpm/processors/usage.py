@@ -38,6 +38,11 @@ class UsageProcessor(ByKind):
             None where it is not known.
     """
 
+    __slots__ = (
+        "_api_error", "_clock", "_last_heard", "_notices", "_number", "_preempted", "_results",
+        "_session", "_starts", "_tokens", "_total",
+    )  # fmt: skip
+
     def __init__(
         self,
         session: str,

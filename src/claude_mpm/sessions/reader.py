@@ -121,6 +121,12 @@ class Session:
         failure: why nothing more is kept in the index; what was read is given out anyway.
     """
 
+    __slots__ = (
+        "_by_kind", "_changes", "_cursor", "_held", "_index", "_keeps", "_let_go",
+        "_may_be_over", "_processors", "_said", "_sinks", "_source", "_sync", "_together",
+        "_wire", "begin", "ended", "failure", "folder", "more", "position",
+    )  # fmt: skip
+
     def __init__(
         self,
         folder: SessionFolder,

@@ -74,6 +74,8 @@ class Store:
         state_dir: the folder of sessions and index; None for the default.
     """
 
+    __slots__ = ("_index", "path")
+
     def __init__(self, state_dir: str | Path | None = None) -> None:
         self.path = Path(state_dir).expanduser().absolute() if state_dir else default_state_dir()
         self._index: Index | None = None

@@ -32,6 +32,8 @@ class LineFramer:
         together: whether the lines that a chunk completes are returned as one.
     """
 
+    __slots__ = ("_skipping", "_tail", "_together", "offset")
+
     def __init__(self, offset: int = 0, *, together: bool = False) -> None:
         self.offset = offset
         self._together = together

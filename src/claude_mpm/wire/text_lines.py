@@ -97,6 +97,8 @@ class LineAssembler:
     was read, so that nothing is returned twice.
     """
 
+    __slots__ = ("_acknowledges", "_last", "_silent", "_spoke", "_streamed", "_tail")
+
     def __init__(self) -> None:
         self._streamed: list[str] = []  # lines of the current block that were returned
         self._tail = ""

@@ -34,6 +34,11 @@ class RateLimitWait(Observer):
         live: the session; its options say how long a turn may wait.
     """
 
+    __slots__ = (
+        "_active", "_latest", "_live", "_longest", "_parked", "_told_for", "_turn", "_until",
+        "_worked",
+    )  # fmt: skip
+
     def __init__(self, live: LiveSession) -> None:
         self._live = live
         self._longest = live.options.wait_for_rate_limit

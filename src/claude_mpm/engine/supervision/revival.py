@@ -20,6 +20,8 @@ class Revival(Observer):
         live: the session; its options say how often.
     """
 
+    __slots__ = ("_live", "_times")
+
     def __init__(self, live: LiveSession) -> None:
         self._live = live
         self._times = live.options.resume_lost

@@ -28,6 +28,8 @@ class Supervisor:
         live: the session; its options have the limits, and what is done at them.
     """
 
+    __slots__ = ("_attention", "_budget", "_live", "_observers", "_rate_limit", "_resources")
+
     def __init__(self, live: LiveSession) -> None:
         self._live = live
         self._resources: ResourceWatch | None = None

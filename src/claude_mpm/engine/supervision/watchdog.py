@@ -29,6 +29,11 @@ class Watchdog(Observer):
         live: the session; its options have the limits and what is done at them.
     """
 
+    __slots__ = (
+        "_acted", "_begun", "_last_look", "_limit_after_interrupt", "_live", "_options",
+        "_since", "_state", "_turn", "_turns",
+    )  # fmt: skip
+
     def __init__(self, live: LiveSession) -> None:
         self._live = live
         self._options = live.options

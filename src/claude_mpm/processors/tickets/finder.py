@@ -142,6 +142,8 @@ class TicketFinder:
         in_block: whether the line that was fed last is something else than prose, such as code.
     """
 
+    __slots__ = ("_blocks", "_markers", "_number", "_pattern", "_pending", "_types", "in_block")
+
     def __init__(self, markers: Mapping[str, str] = DEFAULT_MARKERS) -> None:
         self._markers = markers
         self._types, self._pattern = _compiled(tuple(markers.items()))

@@ -54,6 +54,8 @@ _BLOCK_SIGNS = (
 class BlockTracker:
     """Tells line by line whether text is code, a quotation, a diff, a table or a copied screen."""
 
+    __slots__ = ("_above", "_block", "_end", "_heading", "_label", "_label_indent")
+
     def __init__(self) -> None:
         self._block = ""  # which kind of block the last line was part of
         self._end = ""  # what closes it, if it is a fence or a comment

@@ -26,6 +26,8 @@ class TicketProcessor(ByKind):
         markers: further marker words, each with its ticket type.
     """
 
+    __slots__ = ("_finder", "_session")
+
     def __init__(self, session: str, markers: Mapping[str, str] | None = None) -> None:
         self._session = session
         self._finder = TicketFinder(all_markers(markers))
