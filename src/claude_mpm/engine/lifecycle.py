@@ -33,7 +33,7 @@ class Lifecycle:
         starts: whether somebody starts it, also where another ends it meanwhile.
     """
 
-    __slots__ = ("_changed", "_lock", "_stopper", "phase")
+    __slots__ = ("_changed", "_lock", "_stopper", "phase", "starts")
 
     def __init__(self) -> None:
         self.phase = Phase.NEW

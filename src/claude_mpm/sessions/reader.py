@@ -123,7 +123,7 @@ class Session:
 
     __slots__ = (
         "_by_kind", "_changes", "_cursor", "_held", "_index", "_keeps", "_let_go",
-        "_may_be_over", "_processors", "_said", "_sinks", "_source", "_sync", "_together",
+        "_may_have_ended", "_processors", "_said", "_sinks", "_source", "_sync", "_together",
         "_wire", "begin", "ended", "failure", "folder", "more", "position",
     )  # fmt: skip
 
