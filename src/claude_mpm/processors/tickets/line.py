@@ -56,8 +56,11 @@ class Marker:
     def counts(self, section: str, earlier: Marker | None) -> bool:
         """Return whether this is a ticket, below such a heading and after such a marker."""
         word, prefix, match = self.word, self.prefix, self.match
-        if prefix.done or any(map(says_done, self.beside)) or not self._closes_what_opened():
+        if prefix.done or any(map(says_done, self.beside)):
             return False
+        before_colon = self.closing.removesuffix(match["close_colon"] or "")
+        if not prefix.emphasis and any(sign in before_colon for sign in "*_"):
+            return False  # it closes what it does not open: "the **last TODO**: drop it"
         if _CITED.fullmatch(match["number"] or ""):
             return False
         if (
@@ -70,16 +73,6 @@ class Marker:
         if word != word.upper():
             return not section and self._capitalised_counts()
         return prefix.at_start or self._is_said(earlier)
-
-    def _closes_what_opened(self) -> bool:
-        before_colon = self.closing.removesuffix(self.match["close_colon"] or "")
-        if any(sign in before_colon for sign in "*_") and not self.prefix.emphasis:
-            return False
-        return bool(self.prefix.bracket) or not self._closes_bracket
-
-    @property
-    def _closes_bracket(self) -> bool:
-        return any(sign in self.closing for sign in "]】）")
 
     def _capitalised_counts(self) -> bool:
         """Return whether this is a named defect, and not a heading of a report or a plan."""
@@ -116,7 +109,7 @@ class Marker:
         """What follows, to the end of the line, of the bracket, or to the next marker."""
         start = self.match.end()
         end = self.following.match.start() if self.following else len(self.line)
-        if self.prefix.bracket and not self._closes_bracket:
+        if self.prefix.bracket and not any(sign in self.closing for sign in "]】）"):
             end = _end_of_bracket(self.line, start, end, self.prefix.bracket)
         return self.line[start:end]
 
