@@ -9,11 +9,13 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from calls import call
+from claude_mpm.errors import LaunchError
+from claude_mpm.fleet.attempt import Job
 from claude_mpm.fleet.ledger import BatchLock, Ledger, current_runner, find_batch
 from claude_mpm.journal import orphans
 from claude_mpm.sessions.store import default_state_dir
@@ -21,6 +23,9 @@ from claude_mpm.testing import Call, ScriptedModel
 from claude_mpm.testing.subject import until
 from command import PROGRAM, SECONDS, Command
 from terminal import Terminal
+
+if TYPE_CHECKING:
+    from claude_mpm.records import Spending
 
 Capture = pytest.CaptureFixture[str]
 
@@ -213,6 +218,24 @@ def test_stop_ends_what_a_killed_runner_has_left(capsys: Capture) -> None:
     assert call(capsys, "batch", "results", "--json").json == []
     with BatchLock(find_batch(default_state_dir(), "s")):
         pass
+
+
+@pytest.mark.usefixtures("fast")
+def test_what_cannot_be_stopped_is_not_said_to_be(capsys: Capture) -> None:
+    def fails(job: Job) -> Spending:
+        raise LaunchError(f"{job.place.name} does not answer")
+
+    with start("run", tasks("stream"), "--name", "s") as process:
+        wait_for(process, "begins in local")
+        process.kill()
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setattr(Job, "end", fails)
+        stopped = call(capsys, "batch", "stop", "s")
+    assert (stopped.status, stopped.out.split(";")[0]) == (1, "s: 0 sessions stopped")
+    assert stopped.err == "claude-mpm: task 0001 may run on: local does not answer\n"
+    assert call(capsys, "batch", "status", "--json").json["counts"] == {"running": 1}
+    assert "1 sessions stopped" in call(capsys, "batch", "stop", "s").out
+    until_nothing_is_left()
 
 
 @pytest.mark.usefixtures("fast")

@@ -220,11 +220,15 @@ def stop(context: click.Context, name: str | None) -> None:
     chosen = app.take_places()
     folder = find_batch(_state(app), name)
     places = _places(app, chosen, folder)
-    ended = stop_batch(folder, places, app.store(), _options(app))
+    ended, run_on = stop_batch(folder, places, app.store(), _options(app))
     if app.json:
-        app.print_json({"batch": folder.name, "stopped": ended})
+        app.print_json({"batch": folder.name, "stopped": ended, "not_stopped": run_on})
     else:
         echo(f"{folder.name}: {ended} sessions stopped; claude-mpm batch resume goes on")
+    for task, problem in run_on.items():
+        said = app.redactor.text(f"task {task} may run on: {problem}")
+        echo(f"claude-mpm: {one_line(said)}", err=True)
+    context.exit(1 if run_on else 0)
 
 
 # --- what they share --------------------------------------------------------------------------

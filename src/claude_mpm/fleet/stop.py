@@ -15,7 +15,6 @@ from claude_mpm.fleet.attempt import Job
 from claude_mpm.fleet.batch import STOP_FILE
 from claude_mpm.fleet.ledger import BatchLock, Halted, Ledger, Paused, current_runner
 from claude_mpm.journal.lease import machine
-from claude_mpm.records import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,8 +29,11 @@ _PAUSE = 0.1
 
 def stop_batch(
     folder: Path, places: Sequence[Place], store: Store, options: Mapping[str, Any]
-) -> int:
-    """Interrupt every session of a batch that runs, and return how many there were.
+) -> tuple[int, dict[str, str]]:
+    """Interrupt every session of a batch that runs.
+
+    Returns:
+        How many were, and by their tasks why others may run on.
 
     Args:
         folder: of the batch.
@@ -47,17 +49,20 @@ def stop_batch(
     if runner is not None and runner.host == machine():
         with suppress(ProcessLookupError):
             os.kill(runner.pid, signal.SIGTERM)
-    before = len([state for state in Ledger(folder).tasks.values() if _may_run(state)])
+    before = sum(map(_may_run, Ledger(folder).tasks.values()))
+    by_name = {place.name: place for place in places}
+    run_on: dict[str, str] = {}
     with _wait_for_lock(folder), closing(store):
         ledger = Ledger(folder)
         with closing(ledger):
             left = [state for state in ledger.tasks.values() if _may_run(state)]
             for state in left:
-                _stop(ledger, state, {place.name: place for place in places}, store, options)
+                if problem := _stop(ledger, state, by_name, store, options):
+                    run_on[state.task.id] = problem
             if left:
                 ledger.note(Halted(reason="stopped", at=time.time()))
     (folder / STOP_FILE).unlink(missing_ok=True)
-    return before
+    return before - len(run_on), run_on
 
 
 def _may_run(state: TaskState) -> bool:
@@ -81,20 +86,26 @@ def _stop(
     places: Mapping[str, Place],
     store: Store,
     options: Mapping[str, Any],
-) -> None:
-    """End the session of an open attempt, which can go on later."""
+) -> str:
+    """End the session of an open attempt, which can go on later; return why it may run on."""
     began = state.open
-    if began is None or began.place not in places:
-        return
+    if began is None:
+        return ""
+    if began.place not in places:
+        return f"it is in the place {began.place!r}; name it as well: --on {began.place}"
     job = Job(
         ledger.plan.name, state.task, began, places[began.place], store, options,
         Path(ledger.plan.base), state.since,
     )  # fmt: skip
-    spent = Spending()
-    with suppress(MPMError):  # it has ended, or its place does not answer: `resume` sees to that
+    try:
         spent = job.end()
+    except MPMError as error:
+        if not job.folder.has_ended():  # the attempt stays open, and `resume` takes it up
+            return str(error)
+        spent = job.spent_or_nothing()
     ledger.note(
         Paused(
             task=began.task, attempt=began.attempt, reason="stopped", at=time.time(), spent=spent
         )
     )
+    return ""
