@@ -81,20 +81,24 @@ class Steering:
             starting = self._starts.setdefault(name, threading.Lock())
         with starting:
             held = self._followed(folder)
-            turn = held.claude.ask(text, command=command)
-            with self._lock:
-                held.begin()
+            try:
+                turn = held.claude.ask(text, command=command)
+            except BaseException:
+                self._end_turn(name, held)
+                raise
         threading.Thread(
             target=self._follow, args=(name, held, turn), name=f"web-{name[:8]}", daemon=True
         ).start()
         return PromptPut(uuid=turn.uuid, started=not held.claude.attached)
 
     def _followed(self, folder: SessionFolder) -> _Held:
+        """Return a session as it is followed here, with one more turn counted."""
         name = folder.path.name
-        with self._lock:
+        with self._lock:  # so that it is not released for the end of the turn before
             held = self._held.get(name)
-        if held is not None and held.claude.running:
-            return held
+            if held is not None and held.claude.running:
+                held.begin()
+                return held
         if folder.closed.exists() and not folder.has_ended():
             raise SessionEnded(
                 f"nobody followed session {name[:8]}, so its Claude finishes its turn and ends;"
@@ -104,12 +108,17 @@ class Steering:
         claude.start_or_raise()
         held = _Held(claude)
         with self._lock:
+            held.begin()
             self._held[name] = held
         return held
 
     def _follow(self, name: str, held: _Held, turn: Turn) -> None:
-        """Wait for the end of a turn, and release the session with the last one."""
+        """Wait for the end of a turn, which may be the last one."""
         turn.wait()
+        self._end_turn(name, held)
+
+    def _end_turn(self, name: str, held: _Held) -> None:
+        """Count one turn less, and release the session with the last one."""
         with self._lock:
             held.end()
             if held.open:
