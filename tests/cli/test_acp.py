@@ -63,6 +63,8 @@ class Editor:
             self.changed.notify_all()
         if self.decision is None:
             await asyncio.Event().wait()
+        if self.decision == "nonsense":
+            return RequestPermissionResponse.model_validate({"outcome": {"outcome": "selected"}})
         if self.decision == "cancel":
             return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
         chosen = AllowedOutcome(outcome="selected", option_id=str(self.decision))
@@ -421,6 +423,25 @@ def test_what_claude_lets_a_person_choose_is_chosen_in_the_editor(
     asyncio.run(main())
 
 
+def test_a_session_is_closed_and_resumed_as_the_agent_announces(command: Command) -> None:
+    async def main() -> None:
+        editor = Editor()
+        async with opened(command, editor) as (connection, _):
+            session = (await connection.new_session(cwd=here())).session_id
+            await ask(connection, session, "one")
+            await connection.close_session(session_id=session)
+            with pytest.raises(acp.RequestError) as error:
+                await ask(connection, session, "two")
+            assert "load it first" in f"{error.value} {error.value.data}"
+            shown = len(editor.updates)
+            await connection.resume_session(cwd=here(), session_id=session)
+            assert len(editor.updates) == shown
+            await ask(connection, session, "three")
+            assert editor.text.endswith("Claude heard: three")
+
+    asyncio.run(main())
+
+
 class Answers:
     """Takes the answers to questions."""
 
@@ -441,6 +462,11 @@ def test_an_answer_that_is_late_or_of_no_use_is_no_traceback() -> None:
         late.withdraw()
         await asyncio.to_thread(session.ask, late)
         assert answers.given == []
+        nonsense = Question("nonsense", {"tool_name": "Write", "input": {}}, answers)
+        editor.decision = "nonsense"
+        await asyncio.to_thread(session.ask, nonsense)
+        assert answers.given.pop().response["behavior"] == "deny"
+        editor.decision = "allow"
         malformed = Question("malformed", {"tool_name": "Write", "input": [1]}, answers)
         await asyncio.to_thread(session.ask, malformed)
         assert [option.name for option in editor.options[-1]] == ["Deny"]
@@ -470,6 +496,7 @@ def test_what_is_wrong_is_an_error_with_a_text(command: Command) -> None:
                 (connection.load_session(cwd=here(), session_id="none"), "no session 'none'"),
                 (connection.new_session(cwd="/nowhere"), "/nowhere"),
                 (ask(connection, "none", "hello"), "load it first"),
+                (connection.list_sessions(cwd="a\0b"), "is no folder"),
             ]
             for call, said in wrong:
                 with pytest.raises(acp.RequestError) as error:

@@ -46,7 +46,7 @@ from claude_mpm.bridges.acp_updates import (
 from claude_mpm.cli.list_commands import warn
 from claude_mpm.cli.session_arg import taken_up
 from claude_mpm.conversation.verdict import Outcome
-from claude_mpm.errors import MPMError, QuestionOver, StorageError
+from claude_mpm.errors import MPMError, QuestionOver, StorageError, UsageError
 from claude_mpm.journal.prompts import last_prompt, prompts
 from claude_mpm.printable import one_line
 
@@ -72,7 +72,9 @@ async def serve(app: App) -> None:
     agent = AcpAgent(app)
     served: Any = agent  # its methods take what they use of their parameters, and any others
     try:
-        await protocol.run_agent(served)
+        # What the agent announces, the protocol has by now; this SDK calls closing a session and
+        # resuming one unstable still, and refuses both without being asked for it.
+        await protocol.run_agent(served, use_unstable_protocol=True)
     finally:
         await agent.release_all()
 
@@ -171,7 +173,11 @@ class EditorSession:
     ) -> str | None:
         """Return the option that the person has chosen; None once the question is denied."""
         asking = self._request(question, title, [*options, _DENY])
-        outcome = asyncio.run_coroutine_threadsafe(asking, self._loop).result().outcome
+        try:
+            outcome = asyncio.run_coroutine_threadsafe(asking, self._loop).result().outcome
+        except ValueError:  # of pydantic
+            question.deny("The editor gave no answer that can be read.", by="acp")
+            return None
         if outcome.outcome != "selected":
             question.deny("The user cancelled.", interrupt=True, by="acp")
         elif any(option.option_id == outcome.option_id for option in options):
@@ -351,8 +357,9 @@ class AcpAgent:
 
     async def close_session(self, session_id: str, **_: Any) -> None:
         """Let a session go on without the editor."""
-        await self._session(session_id).release()
+        session = self._session(session_id)
         del self._open[session_id]
+        await session.release()
 
     async def authenticate(self, method_id: str, **_: Any) -> None:
         """Refuse: Claude has its credentials, or has none."""
@@ -367,9 +374,8 @@ class AcpAgent:
 
     async def release_all(self) -> None:
         """Let all sessions go on without the editor."""
-        for session in self._open.values():
-            await session.release()
-        self._open.clear()
+        while self._open:
+            await self.close_session(next(iter(self._open)))
 
     def _session(self, session_id: str) -> EditorSession:
         try:
@@ -409,6 +415,8 @@ class AcpAgent:
 
     def _infos(self, cwd: str | None) -> list[SessionInfo]:
         found: list[SessionInfo] = []
+        if "\0" in (cwd or ""):
+            raise UsageError(f"{cwd!r} is no folder")
         with closing(self._app.store()) as store:
             for folder in store.sessions():
                 try:
