@@ -17,7 +17,7 @@ from acp.schema import AllowedOutcome, ClientCapabilities, DeniedOutcome, Reques
 from acp.stdio import spawn_agent_process
 
 from claude_mpm.bridges.acp_updates import PromptBegun, UpdateFold
-from claude_mpm.cli.acp_agent import EditorSession
+from claude_mpm.cli.acp_agent import EditorSession, text_of
 from claude_mpm.conversation.question import Question
 from claude_mpm.testing import Call, Stall, Usage
 from claude_mpm.wire.framing import LineFramer
@@ -421,6 +421,22 @@ def test_what_claude_lets_a_person_choose_is_chosen_in_the_editor(
             assert editor.text.count("blue") == 2
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("file:///a%20b/%C3%BC.py", "/a b/ü.py"),
+        ("file:///100%25#L3:5", "/100%#L3:5"),
+        ("https://example.org/a%20b", "https://example.org/a%20b"),
+        ("notes.md", "notes.md"),
+    ],
+)
+def test_a_file_in_a_prompt_is_named_by_its_path(uri: str, shown: str) -> None:
+    link = acp.resource_link_block("a name", uri)
+    whole = acp.embedded_text_resource(uri, "its text")
+    assert text_of([link]) == shown
+    assert text_of([acp.resource_block(whole)]) == f"\n{shown}:\n```\nits text\n```\n"
 
 
 def test_a_session_is_closed_and_resumed_as_the_agent_announces(command: Command) -> None:

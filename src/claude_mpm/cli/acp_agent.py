@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import acp as protocol
 from acp.schema import (
@@ -479,14 +480,23 @@ def text_of(blocks: Sequence[Any]) -> str:
         if block.type == "text":
             parts.append(block.text)
         elif block.type == "resource_link":
-            parts.append(block.uri.removeprefix("file://"))
+            parts.append(_path_of(block.uri))
         elif block.type == "resource" and hasattr(block.resource, "text"):
-            name = block.resource.uri.removeprefix("file://")
+            name = _path_of(block.resource.uri)
             parts.append(f"\n{name}:\n```\n{block.resource.text}\n```\n")
         else:
             message = f"a prompt cannot have a block of the type {block.type}"
             raise protocol.RequestError.invalid_params({"error": message})
     return "".join(parts)
+
+
+def _path_of(uri: str) -> str:
+    """Return the path of a file, as Claude's tools take it; another address as it is."""
+    if not uri.startswith("file://"):
+        return uri
+    parts = urlsplit(uri)
+    lines = f"#{parts.fragment}" if parts.fragment else ""  # which of them, as editors say it
+    return unquote(parts.path) + lines
 
 
 _STOP_REASONS: dict[Outcome, StopReason] = {
