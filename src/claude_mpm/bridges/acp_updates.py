@@ -92,6 +92,10 @@ class UpdateFold:
         self._commands: dict[str, None] = {}  # the uses of the shell that run
         self._context = 0  # tokens that the model was given, and said, the last time
 
+    def start_again(self) -> None:
+        """Note that Claude is started again, in the mode that it had first."""
+        self.mode = ""
+
     def observe(self, event: Event) -> list[Any]:
         """Return the updates that an event makes, and `PromptBegun` for a prompt without text."""
         return list(self._updates(event))

@@ -107,6 +107,16 @@ class EditorSession:
         self._asking = asyncio.Lock()
         self._own: set[str] = set()  # the uuids of its prompts that Claude has not begun with
 
+    async def begin(self, claude: MPMOrchestrator) -> None:
+        """Start a Claude, or take up one that runs, with the turn that it is at.
+
+        Raises:
+            MPMError: it does not start.
+        """
+        self.claude = claude
+        await asyncio.to_thread(claude.start_or_raise)
+        self.turn = next((turn for turn in claude.turns_before if not turn.done), None)
+
     @property
     def modes(self) -> SessionModeState:
         """The permission modes that the editor may choose, and the current one."""
@@ -386,8 +396,7 @@ class AcpAgent:
             raise protocol.RequestError.invalid_params({"error": message}) from None
 
     async def _begin(self, session: EditorSession, claude: MPMOrchestrator) -> None:
-        session.claude = claude
-        await asyncio.to_thread(claude.start_or_raise)
+        await session.begin(claude)
         self._open[claude.session_id] = session
 
     async def _take_up(self, session_id: str, *, shows: bool) -> EditorSession:
@@ -409,9 +418,8 @@ class AcpAgent:
                     for update in some if shows else ():
                         await self._client.session_update(session_id=session_id, update=update)
             if folder.has_ended():
-                fold.mode = ""  # Claude is started again, in the mode that it had first
+                fold.start_again()
             await self._begin(session, claude)
-            session.turn = next((turn for turn in claude.turns_before if not turn.done), None)
         return session
 
     def _infos(self, cwd: str | None) -> list[SessionInfo]:
