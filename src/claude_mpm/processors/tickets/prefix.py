@@ -36,7 +36,7 @@ _OUTPUT = lazy_pattern(
     | <\d{{1,3}}>                                 # syslog priority
     | [\w.-]{{1,40}}\ +\|\s                         # docker compose
     | (?:not\ )?ok\ \d | E\s{{2,}} | (?:FAILED|PASSED|SKIPPED|XFAIL|XPASS)\s  # TAP, pytest
-    | (?:\[[^\[\]]{{1,60}}\]\s?)*+{_LEVEL}(?:\s+(?=\[|\S{{1,20}}:)|:|\s*\|)
+    | (?:\[[^\[\]]{{1,60}}\]\s?)*+{_LEVEL}(?:\s+(?=\[|\d|\S{{1,20}}:)|:|\s*\|)
     | \[{_LEVEL}\]
     | (?!(?:note|nb|ps|fyi|btw|next|later|also|left|reminder|summary|update|remaining):)
       [a-z][\w.-]{{0,40}}(?:\[\d+\])?:\s          # program:

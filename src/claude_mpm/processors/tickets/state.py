@@ -15,7 +15,7 @@ CHECK_SIGNS = "✅✔☑☒✓"
 _SEPARATOR = lazy_pattern(
     rf"\s-{{1,3}}\s|\s*[—–]\s*|\s*(?:→|=>|->)\s*|[;；]\s*|[{CHECK_SIGNS}]\ufe0f?\s*"
 )
-_CLAUSE_END = lazy_pattern(r"[.!?,]\s+|[。！？，、]")
+_CLAUSE_END = lazy_pattern(r"[.!?,:]\s+|[。！？，、：]")
 _IN_BRACKETS = r"[(\[（【]([^()\[\]（）【】]{1,200})[)\]）】]"
 _BEGINS_IN_BRACKETS = lazy_pattern(r"[\s*_]*" + _IN_BRACKETS)
 _ENDS_IN_BRACKETS = lazy_pattern(_IN_BRACKETS + "$")
@@ -48,7 +48,7 @@ _NO_WORDS = lazy_pattern(r"<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|[\W\d_]*|(?:→|[-=]
 _NOUNS = ("DEFECT", "WORK")
 _SECTION = ("DONE", "DONE_SECTION", *_NOUNS, "BEFORE_DONE", "AFTER_DONE", "BESIDE_SECTION")
 LONGEST_PHRASE = 24  # characters; of the whole table
-_SIGNS_OF_LABEL = " \t\r*_#:：()[]0123456789"
+_SIGNS_OF_LABEL = " \t\r*_#:：()[]【】0123456789"
 _SIGNS = " \t*_`~!.,;:–—"
 _SIGNS_AT_BEGIN = lazy_pattern(r"^[\W\d_]+")
 _LETTERS = lazy_pattern(r"[^\W\d_]+")

@@ -88,7 +88,7 @@ BEFORE_DONE = (
 # What may follow it ("fixed in 1.2", "behoben am 3.5."): when, where, by whom.
 AFTER_DONE = (
     "by, in, on, with, via, since, as, at, of, again, per, now, today, yesterday, already,"
-    " thanks, it, myself, am, im, mit, durch, seit, von, bei, per, heute, gestern, schon, ab, laut, le, la,"
+    " thanks, it, myself, this, last, earlier, am, im, mit, durch, seit, von, bei, per, heute, gestern, schon, ab, laut, le, la,"
     " dans, par, en, avec, depuis, hier, grâce, el, por, con, desde, hoy, ayer, em, no, na, com,"
     " hoje, ontem, pelo, pela, в, во, на, с, со, от, вчера, сегодня, il, nel, nella, da, oggi,"
     " ieri, pada, di, oleh, dengan, op, door, w, dnia, के, में, द्वारा, को, في, من, بواسطة, এ,"
