@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import anyio
 import pytest
@@ -399,3 +403,36 @@ def test_over_http_nobody_gets_in_without_the_token(tmp_path: Path) -> None:
     assert http.get("/mcp", headers={"Authorization": "Bearer other"}).status_code == 401
     good = {"Authorization": "Bearer a-long-token-of-its-own"}
     assert http.get("/mcp", headers=good).text == "in"
+
+
+def test_the_address_is_said_and_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+    token, words = tmp_path / "token", ["-c", "from claude_mpm.cli.main import main; main()", "mcp"]
+    token.write_text("a-long-token-of-its-own")
+    token.chmod(0o600)
+
+    def started(port: str) -> subprocess.Popen[str]:
+        options = ["--http", port, "--token-file", str(token)]
+        return subprocess.Popen(
+            [sys.executable, *words, *options], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+            text=True,
+        )  # fmt: skip
+
+    with started("0") as first:
+        assert first.stderr is not None
+        address = first.stderr.readline().strip()
+        with pytest.raises(HTTPError) as refused:
+            urlopen(address, timeout=SECONDS)
+        assert refused.value.code == 401
+        refused.value.close()
+        port = str(urlsplit(address).port)
+        with started(port) as second:
+            said = second.communicate(timeout=SECONDS)[1]
+        assert second.returncode == 2
+        assert said.startswith(f"claude-mpm: cannot listen on 127.0.0.1:{port}: ")
+        assert said.count("\n") == 1
+        first.terminate()
+        assert first.wait(SECONDS) == -signal.SIGTERM
+    token.write_bytes(b"\xff" * 20)
+    with started("0") as third:
+        said = third.communicate(timeout=SECONDS)[1]
+    assert said == f"claude-mpm: --token-file {token}: it is not UTF-8; write it anew\n"

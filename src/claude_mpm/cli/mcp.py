@@ -207,8 +207,10 @@ def _read_token(file: Path) -> str:
         with file.open() as opened:
             check_secret(file, os.fstat(opened.fileno()))
             token = opened.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--token-file: {error}") from error
+    except OSError as error:
+        raise UsageError(f"--token-file {file}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--token-file {file}: it is not UTF-8; write it anew") from error
     if len(token) < _LEAST_TOKEN:
         raise UsageError(f"--token-file {file}: a token has at least {_LEAST_TOKEN} characters")
     return token
@@ -218,18 +220,15 @@ def _serve_http(server: MCPServer[Any], port: int, token: str) -> None:
     import uvicorn
     from mcp.server.transport_security import TransportSecuritySettings
 
-    class Announcing(uvicorn.Server):
-        async def startup(self, *args: Any, **arguments: Any) -> None:
-            """Say the address once the port is open."""
-            await super().startup(*args, **arguments)
-            for socket in self.servers[0].sockets if self.servers else ():
-                echo(f"http://127.0.0.1:{socket.getsockname()[1]}/mcp", err=True)
+    from claude_mpm.server.listening import listen
 
     hosts = [f"{host}:*" for host in ("127.0.0.1", "localhost")]
     security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[])
     app = RequireToken(server.streamable_http_app(transport_security=security), token)
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", access_log=False)
-    Announcing(config).run()
+    with listen("127.0.0.1", port, anonymous=False, tls=False) as listener:
+        echo(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", err=True)
+        config = uvicorn.Config(app, log_level="error", access_log=False)
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 class RequireToken:

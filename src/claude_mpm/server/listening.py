@@ -40,7 +40,9 @@ def listen(host: str, port: int, *, tls: bool, anonymous: bool) -> socket.socket
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:
-        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise UsageError(
+            f"cannot listen on {host}:{port}: {error.strerror}; name another port, or 0 for any"
+        ) from error
     return listener
 
 
