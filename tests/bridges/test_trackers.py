@@ -528,3 +528,29 @@ def test_all_is_filed_where_the_reader_of_the_output_goes(
     pulling.stdout.close()
     assert pulling.wait(SECONDS) == 0
     assert command.json("tickets") == []
+
+
+@pytest.mark.parametrize(
+    "moment", ["bridges.trackers.Ledger.write", "sessions.store.Store.set_ticket_state"]
+)
+def test_what_a_killed_pull_has_closed_may_be_opened_again(
+    command: Command, model: ScriptedModel, tmp_path: Path, moment: str
+) -> None:
+    file, (module, name, method) = tmp_path / "TODO.md", moment.rsplit(".", 2)
+    to = ("--to", f"file:{file}")
+    tickets(command, model, 1)
+    command("tickets", "push", *to, "--yes")
+    opened = file.read_text()
+    file.write_text(opened.replace("- [ ]", "- [x]"))
+    code = (
+        f"import os; from claude_mpm.{module} import {name} as killed;"
+        f" killed.{method} = lambda *_: os._exit(9);"
+        " from claude_mpm.cli.main import main; main()"
+    )
+    words = [sys.executable, "-c", code, "tickets", "pull", *to]
+    assert subprocess.run(words, env=command.environ, timeout=SECONDS).returncode == 9
+    command("tickets", "pull", *to)
+    assert command.json("tickets") == []
+    file.write_text(opened)
+    command("tickets", "push", *to, "--yes")
+    assert file.read_text() == opened

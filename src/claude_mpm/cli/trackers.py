@@ -104,9 +104,10 @@ def pull(context: click.Context, to: str, session: str | None) -> None:
         names = {(ticket.session, ticket.key): issue.fingerprint for issue, ticket in tickets}
         progress = Progress()
         for ticket, number in found:
-            store.set_ticket_state(ticket, "closed")
             name = names[ticket.session, ticket.key]
+            # First: who dies in between is to know that it was closed once.
             ledger.write(Entry("closed", name, time.time(), number))
+            store.set_ticket_state(ticket, "closed")
             if not app.json:
                 with progress.printing():
                     echo(f"{ticket.key} closed, as {number}: {one_line(ticket.title)}")
