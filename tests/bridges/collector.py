@@ -22,12 +22,14 @@ class Collector(LoopbackHttp):
     Attributes:
         spans: all that came, in their order, each with the name of the service it is from.
         metrics: the last value of each, by its name.
+        largest: bytes of a request beyond which it is refused; None for no limit.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.spans: list[tuple[str, Span]] = []
         self.metrics: dict[str, float] = {}
+        self.largest: int | None = None
         self._arrived = threading.Condition()  # notified by the handlers' threads
 
     @property
@@ -52,6 +54,8 @@ class Collector(LoopbackHttp):
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         """Take what was sent."""
+        if self.largest is not None and len(body) > self.largest:
+            return 413, {"message": "too large"}
         with self._arrived:
             if path.endswith("/traces"):
                 for group in ExportTraceServiceRequest.FromString(body).resource_spans:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from collector import Collector
 
-from claude_mpm.bridges.spans import SpanFold, root_of, trace_of, traceparent
+from claude_mpm.bridges.spans import Span, SpanFold, root_of, trace_of, traceparent
 from claude_mpm.redaction import Redactor
 from claude_mpm.sessions.reader import read_events
 from claude_mpm.sessions.store import Store
@@ -189,3 +189,19 @@ def test_a_journal_makes_the_same_spans_wherever_the_reading_is_cut(
         fold = SpanFold("s", content=Redactor())
         some = [span for event in flat[:cut] for span in fold.observe(event)]
         assert some == spans[: len(some)]
+
+
+def test_a_long_session_is_sent_in_parts(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from claude_mpm.bridges.otel import ExportFailed, export_spans
+
+    for name, value in collector.environ.items():
+        monkeypatch.setenv(name, value)
+    spans = [Span("a tool", 1, n + 1, 0, n, n + 1, {"gen_ai.tool.name": "x"}) for n in range(3000)]
+    collector.largest = 100_000  # bytes, of the 200,000 of all of them
+    assert export_spans(spans) == 3000
+    assert len({span.span_id for span in collector.of(OURS)}) == 3000
+    long = [Span("x" * 100_000, 1, 5000, 0, 1.0, 2.0, {})]
+    with pytest.raises(ExportFailed, match="after 512 of 513; "):
+        export_spans([*spans[:512], *long])

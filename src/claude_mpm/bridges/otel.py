@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _SCOPE = InstrumentationScope("claude_mpm")
 _NANOSECONDS = 1_000_000_000
+_AT_ONCE = 512  # spans of one request: collectors, and what is before them, bound its size
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 
@@ -50,14 +51,19 @@ def export_spans(spans: Iterable[Span]) -> int:
     Raises:
         ExportFailed: it could not be reached, or did not take them.
     """
-    readable = [_readable(span, _resource()) for span in spans]
+    resource = _resource()
+    readable = [_readable(span, resource) for span in spans]
     exporter = OTLPSpanExporter()
     try:
-        if readable and exporter.export(readable) is not SpanExportResult.SUCCESS:
-            raise ExportFailed(
-                "the OpenTelemetry collector did not take the spans; is"
-                " OTEL_EXPORTER_OTLP_ENDPOINT right, and does it run?"
-            )
+        for begin in range(0, len(readable), _AT_ONCE):
+            some = readable[begin : begin + _AT_ONCE]
+            if exporter.export(some) is not SpanExportResult.SUCCESS:
+                taken = f" after {begin} of {len(readable)}" if begin else ""
+                raise ExportFailed(
+                    f"the OpenTelemetry collector did not take the spans{taken}; is"
+                    " OTEL_EXPORTER_OTLP_ENDPOINT right, and does it run? Then send them again:"
+                    " what it has is not added twice"
+                )
     finally:
         exporter.shutdown()  # type: ignore[no-untyped-call]
     return len(readable)
