@@ -159,6 +159,8 @@ def try_wheel(wheel: str, named: Sequence[str], jobs: str, *, again: bool = Fals
     wheel, claude = build_of(wheel)
     began = time.monotonic()
     found = probe(claude)
+    if found.error:
+        raise SystemExit(f"{wheel} cannot be probed, so nothing was run: {found.error}")
     messages = {name: set(fields) for name, fields in found.messages.items()}
     report = REPORTS / f"{wheel}.json"
     given = {name: GROUPS[name] for name in named}

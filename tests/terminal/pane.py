@@ -105,24 +105,34 @@ class Pane:
             shown: what is on the screen then, and not before; the text by default.
         """
         self.type(text)
-        self.expect(shown or text)
-        self.settle(0.1)
+        shown = shown or text
         deadline = time.monotonic() + SECONDS
+        while shown not in self._line_to_type_in:
+            assert time.monotonic() < deadline, f"{shown!r} is not shown:\n{self.screen}"
+            self._wait_for_change()
+        self.settle(0.1)
         self.press("Enter")
-        while not self._is_sent(shown or text):
+        while not self._is_sent(shown):
             assert time.monotonic() < deadline, f"{text!r} is not sent:\n{self.screen}"
             self.press("Enter")
 
     def _is_sent(self, text: str, seconds: float = 5.0) -> bool:
-        """Return whether a text leaves the line to type in, which is the last that is marked."""
+        """Return whether a text leaves the line to type in."""
         deadline = time.monotonic() + seconds
-        while True:
-            marked = [line for line in self.screen.splitlines() if "❯" in line[:3]]
-            if not marked or text not in marked[-1]:
-                return True
+        while text in self._line_to_type_in:
             if time.monotonic() > deadline:
                 return False
             self._wait_for_change()
+        return True
+
+    @property
+    def _line_to_type_in(self) -> str:
+        """Claude's, with what is below; empty where there is none, and the shell's line is shown.
+
+        What an earlier Claude has left on the screen is above that.
+        """
+        _, mark, below = self.screen.rpartition("❯")
+        return below if mark and "ready$" not in below else ""
 
     @property
     def screen(self) -> str:

@@ -214,11 +214,12 @@ def test_requests_that_claude_makes_for_itself_use_up_no_turn() -> None:
         client = Client(model)
         with closing(client.connection):
             assert client.say(user("quota"), max_tokens=1) == "ok"
-            assert client.say(user("x"), system="Generate a short title for this") == "ok"
+            for asked in ("Generate a short title for this", "You are naming a coding session so"):
+                assert client.say(user("x"), system=asked) == "ok"
             compaction = user("CRITICAL: Respond with TEXT ONLY. Do NOT call any tools.")
             assert client.say(compaction).startswith("<summary>")
             assert client.say(user("hi")) == "the turn"
-        assert [request.is_side for request in model.requests] == [True, True, True, False]
+        assert [request.is_side for request in model.requests] == [True, True, True, True, False]
 
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 529])

@@ -19,9 +19,9 @@ _NOTES = (_REMINDER, _INTERRUPTED, _EVENT)
 _NOTIFICATION = re.compile(r"<task-notification>.*?</task-notification>", re.DOTALL)
 _TOOL_USE_ID = re.compile(r"<tool-use-id>(.*?)</tool-use-id>")
 
-# How Claude Code 2.1.330 opens the requests that it makes for itself.
+# How Claude Code opens the requests that it makes for itself (observed: 2.1.211 to 2.1.332).
 _COMPACTION = "CRITICAL: Respond with TEXT ONLY"
-_OWN_SYSTEM_PROMPTS = ("Generate a ",)
+_OWN_SYSTEM_PROMPTS = ("Generate a ", "You are naming a coding session")
 # How it asks for the rest of a message that was cut off or withheld.
 _GO_ON = (
     "Output token limit hit",
