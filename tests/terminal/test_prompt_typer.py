@@ -481,6 +481,30 @@ def test_the_end_waits_for_the_prompts_before_it_and_for_the_turn() -> None:
     assert not claude.typer.gives_up
 
 
+def test_the_end_of_a_turn_shorter_than_two_reports_leaves_nothing_to_interrupt() -> None:
+    claude = Claude()
+    _types(claude, "Go")
+    claude.writes(_line("Go"), 1.3)
+    claude.writes({"type": "system", "subtype": "turn_duration", "uuid": "l2"}, 1.4)
+    claude.hears(INTERRUPT)
+    claude.act(_idle(), 1.5)  # as before the prompt
+    assert claude.pressed() == b""
+    claude.puts("Then", "u2")
+    claude.act(_idle(), 1.6)
+    assert _pasted(claude.pressed()) == "Then"
+
+
+def test_a_stop_does_not_wait_for_a_status_that_claude_may_never_report() -> None:
+    claude = Claude()
+    _types(claude, "/cost")
+    claude.writes(_line("/cost"), 1.3)
+    claude.hears(INTERRUPT)
+    claude.typer.receive("EOF", b"")
+    claude.act(_idle(), 2.4)
+    claude.act(_idle(), 2.5)
+    assert claude.pressed() == CTRL_C * 2
+
+
 def test_a_dialog_that_nobody_will_answer_is_closed_before_the_end() -> None:
     claude = Claude()
     claude.typer.receive("EOF", b"")

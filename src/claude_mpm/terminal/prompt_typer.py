@@ -55,7 +55,11 @@ _MAX_LATE = 16  # prompts whose lines may still appear later
 _UNAMBIGUOUS_LENGTH = 40  # characters that nobody else types by chance
 _PERSON_SOURCES = frozenset({"typed", "queued"})
 _QUEUE_STATES = {"enqueue": "queued", "absorbed_mid_turn": "started"}
-_RELEVANT_MARKERS = (b'"promptSource"', b'"queue-operation"', b"<command-name>", b'"informational"')
+_TURN_END = "turn_duration"  # the line that Claude writes when a turn has ended
+_RELEVANT_MARKERS = (
+    b'"promptSource"', b'"queue-operation"', b"<command-name>", b'"informational"',
+    f'"{_TURN_END}"'.encode(),
+)  # fmt: skip
 _COMMAND = re.compile(
     r"<command-name>(.*?)</command-name>(?:.*<command-args>(.*?)</command-args>)?", re.DOTALL
 )
@@ -68,7 +72,8 @@ class PromptReport(msgspec.Struct, frozen=True):
     Args:
         uuid: of the line; empty if it has none.
         text: the prompt, with single spaces.
-        state: "started" if it runs, "queued" if Claude will run it, "refused" if it will not.
+        state: "started" if it runs, "queued" if Claude will run it, "refused" if it will not;
+            "ended" where no prompt is meant, and the turn has ended.
         reason: Claude's explanation.
         prompt: the uuid of the prompt in the inbox.
     """
@@ -234,6 +239,8 @@ class PromptTyper:
         report = parse_prompt_report(line)
         if report is None or report.uuid in self._line_uuids:
             return None
+        if report.state == "ended":
+            return report
         candidates = [self._typed, *self._late] if self._typed else [*self._late]
         for prompt in candidates:
             if self._is_of(report, prompt):
@@ -244,6 +251,9 @@ class PromptTyper:
         """Apply a report that `match` returned, once it is in the journal."""
         if report.uuid:
             self._line_uuids.add(report.uuid)
+        if report.state == "ended":
+            self._note_turn_end()
+            return
         typed = self._typed
         if typed is None or report.prompt != typed.uuid:
             came_back = typed is None and any(p.uuid == report.prompt for p in self._late)
@@ -270,6 +280,10 @@ class PromptTyper:
             return prompt.words in report.text  # it may be marked as pasted
         return report.text.endswith(prompt.words)  # there may have been text in the input line
 
+    def _note_turn_end(self) -> None:
+        """Take Claude's status as it is; where a turn is short, it has reported none in between."""
+        self._last_status, self._accepted_at = ClaudeStatus(), -_STALE_FOR_INTERRUPT
+
     # --- what is pressed --------------------------------------------------------------------
 
     def act(self, status: ClaudeStatus, now: float, shown: float = 0.0) -> None:
@@ -294,7 +308,9 @@ class PromptTyper:
             self._press_end_keys(status, now)
 
     def _stale_time(self) -> float:
-        return _STALE_FOR_INTERRUPT if self._interrupting else _STALE_STATUS
+        # The keys that end Claude interrupt a turn as well.
+        waits = self._interrupting and not self.ended
+        return _STALE_FOR_INTERRUPT if waits else _STALE_STATUS
 
     def _type(self, prompt: _PendingPrompt, status: ClaudeStatus, now: float) -> None:
         self._typed = prompt
@@ -414,6 +430,8 @@ def parse_prompt_report(line: bytes) -> PromptReport | None:
         parsed = _decode(line)
     except NOT_JSON:
         return None
+    if parsed.subtype == _TURN_END:
+        return PromptReport(parsed.uuid, "", "ended")
     text = _text(parsed.message.get("content") if parsed.type == "user" else parsed.content)
     command = _COMMAND.search(text)
     if parsed.type == "queue-operation":
