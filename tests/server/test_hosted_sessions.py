@@ -14,6 +14,7 @@ from claude_mpm.journal.layout import SessionFolder
 from claude_mpm.link.far import FarFailed, LinkCut
 from claude_mpm.testing import Stall
 from claude_mpm.testing.processes import processes
+from claude_mpm.testing.subject import until
 from claude_mpm.wire.remote import InputMessage
 from command import SECONDS, wait_until_gone
 
@@ -142,6 +143,8 @@ def test_the_servers_own_command_sees_and_ends_what_it_hosts(
     assert folder.read_meta().environment == "local"
     pids = folder.pids()
     assert pids is not None
+    # A host's shell that was just forked, and is no other program yet, can miss SIGTERM.
+    until(lambda: processes()[pids[1]].command.startswith("/bin/sh -c"), "the program never runs")
     os.kill(pids[1], signal.SIGTERM)
     assert claude.process.wait(SECONDS) == 143
 
