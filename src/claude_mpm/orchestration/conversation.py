@@ -96,17 +96,13 @@ class Conversation(ABC):
         self.options = options
         self.running = False
         self.store = Store(options.state_dir)
+        self._asking = _Asking()
         self._opening: _Opening | None = None
         self._first: Turn | None = None  # of the opening, once that was given
 
     @abstractmethod
     def stop(self) -> None:
         """End Claude."""
-
-    @cached_property
-    def _asking(self) -> _Asking:
-        """What threads ask for; made with the first prompt."""
-        return _Asking()
 
     @cached_property
     def _live(self) -> LiveSession:
