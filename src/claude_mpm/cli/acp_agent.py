@@ -160,28 +160,26 @@ class EditorSession:
                 self._let_choose(question)
                 return
             title = title_of(question.tool, question.input)
-            chosen = self._choice(question, title, [] if question.malformed else [_ALLOW])
-            if chosen == _ALLOW.option_id:
+            if self._choice(question, title, [] if question.malformed else [_ALLOW]):
                 question.allow(by="acp")
 
     def _let_choose(self, question: Question) -> None:
         """Have the person choose what Claude lets a person choose, one choice after the other."""
         chosen: list[str] = []
         for each in question.choosing:
-            labels = labels_of(each)
             options = [
                 PermissionOption(option_id=f"choose-{number}", name=label, kind="allow_once")
-                for number, label in enumerate(labels)
+                for number, label in enumerate(labels_of(each))
             ]
             choice = self._choice(question, one_line(each.get("question")), options)
             if choice is None:
                 return
-            chosen.append(labels[[option.option_id for option in options].index(choice)])
+            chosen.append(choice.name)
         question.choose(*chosen, by="acp")
 
     def _choice(
         self, question: Question, title: str, options: list[PermissionOption]
-    ) -> str | None:
+    ) -> PermissionOption | None:
         """Return the option that the person has chosen; None once the question is denied."""
         asking = self._request(question, title, [*options, _DENY])
         try:
@@ -191,11 +189,11 @@ class EditorSession:
             return None
         if outcome.outcome != "selected":
             question.deny("The user cancelled.", interrupt=True, by="acp")
-        elif any(option.option_id == outcome.option_id for option in options):
-            return str(outcome.option_id)
-        else:
+            return None
+        chosen = next((each for each in options if each.option_id == outcome.option_id), None)
+        if chosen is None:
             question.deny(by="acp")
-        return None
+        return chosen
 
     async def _request(
         self, question: Question, title: str, options: list[PermissionOption]

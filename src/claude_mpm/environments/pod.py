@@ -211,9 +211,10 @@ def make_pod(
         LaunchError: it does not run; it is deleted again.
     """
     watch = _Watch(kubectl, time.monotonic() + wait, folder)
+    data = json.dumps(manifest).encode()
     while True:
         try:
-            made = parsed(kubectl.run("create", "-f", "-", "-o", "json", data=_encoded(manifest)))
+            made = parsed(kubectl.run("create", "-f", "-", "-o", "json", data=data))
             break
         except KubectlRefused as error:
             if error.reason != "AlreadyExists":
@@ -226,10 +227,6 @@ def make_pod(
     except BaseException:
         kubectl.delete(made)
         raise
-
-
-def _encoded(manifest: dict[str, Any]) -> bytes:
-    return json.dumps(manifest).encode()
 
 
 def delete_earlier(kubectl: Kubectl, session: str, owner: str) -> bool:

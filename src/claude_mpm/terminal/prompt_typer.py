@@ -252,7 +252,8 @@ class PromptTyper:
         if report.uuid:
             self._line_uuids.add(report.uuid)
         if report.state == "ended":
-            self._note_turn_end()
+            # From now on no status is from before the prompt: in a short turn, none has changed.
+            self._last_status = ClaudeStatus()
             return
         typed = self._typed
         if typed is None or report.prompt != typed.uuid:
@@ -279,10 +280,6 @@ class PromptTyper:
         if len(prompt.words) >= _UNAMBIGUOUS_LENGTH:
             return prompt.words in report.text  # it may be marked as pasted
         return report.text.endswith(prompt.words)  # there may have been text in the input line
-
-    def _note_turn_end(self) -> None:
-        """Take Claude's status as it is; where a turn is short, it has reported none in between."""
-        self._last_status, self._accepted_at = ClaudeStatus(), -_STALE_FOR_INTERRUPT
 
     # --- what is pressed --------------------------------------------------------------------
 
