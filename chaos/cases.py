@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chaos.beside import until
 from chaos.figures import Clock, Figures
 from chaos.world import RealWorld, StandInWorld, World
 from claude_mpm.errors import MPMError
@@ -47,11 +46,7 @@ class Played(msgspec.Struct, frozen=True):
         Raises:
             TimeoutError: it did not.
         """
-        deadline = time.monotonic() + PATIENCE
-        while not happened():
-            if time.monotonic() > deadline:
-                raise TimeoutError("what the case waits for does not happen")
-            threading.Event().wait(0.02)
+        until(happened, "what the case waits for does not happen", PATIENCE)
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
