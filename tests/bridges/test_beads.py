@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
@@ -13,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pushes import kill_a_push_that_files, tickets
 
 from claude_mpm.bridges import program
 from claude_mpm.bridges.beads import Beads
 from claude_mpm.bridges.trackers import Issue, TrackerFailed
 from claude_mpm.config.trust import set_trust
 from claude_mpm.errors import UsageError
-from claude_mpm.testing.subject import until
 from command import wait_until_gone
 
 if TYPE_CHECKING:
@@ -72,11 +71,6 @@ def command(command: Command, path: str) -> Command:
 @pytest.fixture
 def project(command: Command) -> Project:
     return Project(Path.cwd())
-
-
-def tickets(command: Command, model: ScriptedModel, number: int, word: str = "go") -> None:
-    model.on(word, "\n".join(f"TODO: clean room {n}" for n in range(number)))
-    command("run", word)
 
 
 @pytest.mark.parametrize("bare", [False, True])
@@ -188,20 +182,8 @@ def test_nobody_else_pushes_while_a_bd_of_a_killed_push_runs_and_everybody_behin
     log, gate, daemon = tmp_path / "log", tmp_path / "gate", tmp_path / "daemon"
     os.mkfifo(gate)
     Path(path.partition(":")[0], "bd").write_text(SLOW_BD.format(log=log, gate=gate, daemon=daemon))
-    killed = command.start("tickets", "push", *TO, "--yes")
-    until(log.exists, "bd was not called")
-    killed.kill()
-    killed.wait(SECONDS)
-    (lock,) = (command.state / "trackers").glob(".*.lock")
-    with lock.open("rb") as other:
-        try:
-            with pytest.raises(BlockingIOError):
-                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        finally:
-            gate.write_text("")  # bd goes on, and ends
-        fcntl.flock(other, fcntl.LOCK_EX)
-        pid = int(daemon.read_text())
-        os.kill(pid, signal.SIGKILL)
+    kill_a_push_that_files(command, *TO, begun=log, gate=gate)
+    os.kill(int(daemon.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.usefixtures("project")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import random
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from git_hub import GitHubStandIn
+from pushes import kill_a_push_that_files, tickets
 
 from claude_mpm.bridges import trackers
 from claude_mpm.bridges.github import GitHub
@@ -35,7 +35,6 @@ from claude_mpm.cli.trackers import tracker_of
 from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.records import Ticket
 from claude_mpm.redaction import Redactor
-from claude_mpm.testing.subject import until
 from command import SECONDS, Command
 
 if TYPE_CHECKING:
@@ -181,11 +180,6 @@ def test_a_torn_line_of_the_ledger_is_none_and_a_damaged_one_is_said(tmp_path: P
     assert len(tracker.taken) == 3
 
 
-def tickets(command: Command, model: ScriptedModel, number: int, word: str = "go") -> None:
-    model.on(word, "\n".join(f"TODO: clean room {n}" for n in range(number)))
-    command("run", word)
-
-
 def test_nothing_is_filed_unless_it_is_asked_for_and_then_once(
     command: Command, model: ScriptedModel, hub: GitHubStandIn
 ) -> None:
@@ -315,18 +309,7 @@ def test_nobody_else_pushes_while_what_a_killed_push_has_called_still_files(
     gh.write_text(SLOW_GH.format(log=log, gate=gate))
     gh.chmod(0o755)
     command.environ["PATH"] = f"{gh.parent}:{command.environ['PATH']}"
-    killed = command.start("tickets", "push", *TO, "--yes")
-    until(log.exists, "gh was not called")
-    killed.kill()
-    killed.wait(SECONDS)
-    (lock,) = (command.state / "trackers").glob(".*.lock")
-    with lock.open("rb") as other:
-        try:
-            with pytest.raises(BlockingIOError):
-                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        finally:
-            gate.write_text("")  # gh goes on, and ends
-        fcntl.flock(other, fcntl.LOCK_EX)
+    kill_a_push_that_files(command, *TO, begun=log, gate=gate)
 
 
 def test_killed_at_random_moments_of_a_push(
@@ -430,14 +413,14 @@ def test_what_claude_says_forges_no_mark_of_another_ticket(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("mend /work/a.py in /work", "mend a.py in ."),
-        ("/workshop/a, src/work/b and /a/work/c", "/workshop/a, src/work/b and /a/work/c"),
-        ("file:///work/a -I/home/me/include", "file://a -I~/include"),
+        ("mend /site/a.py in /site", "mend a.py in ."),
+        ("/sitemap/a, src/site/b and /a/site/c", "/sitemap/a, src/site/b and /a/site/c"),
+        ("file:///site/a -I/home/me/include", "file://a -I~/include"),
         ("/home/me, /home/melanie, x/home/me/y", "~, /home/melanie, x/home/me/y"),
     ],
 )
 def test_only_paths_of_this_machine_are_shortened(text: str, shown: str) -> None:
-    folders = {"/work/": "", "/work": ".", "/home/me": "~"}
+    folders = {"/site/": "", "/site": ".", "/home/me": "~"}
     issue = issue_of(ticket(text, title=text), Redactor(), folders)
     assert (issue.body, issue.title) == (shown, shown)
 

@@ -523,29 +523,19 @@ def test_a_policy_that_holds_lets_the_session_start(
         assert claude.ask("one", timeout=SECONDS).check().text == "Claude heard: one"
 
 
-def test_a_policy_that_no_network_enforces_is_found_out(
-    make: Callable[..., MPMOrchestrator],
-    cluster: Path,
-    listener: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(pod_network, "_TO_HOLD", 1.0)
-    with pytest.raises(LaunchError, match="the network policy none does not hold"):
-        make({"image": "some", "network": "none", "network_probe": listener}).start_or_raise()
-    assert pods(cluster) == []
-
-
 @pytest.mark.parametrize(
-    ("enforces", "said"),
+    ("network", "enforces", "said"),
     [
-        ("connect: Connection refused", "does not hold: .* refuses the connection"),
-        (NO_NAME, "cannot be seen from inside: its name is not resolved"),
-        ("", "cannot be seen from inside: the pod is too slow to try"),
+        ("none", None, "the network policy none does not hold"),
+        ("model-only", "connect: Connection refused", "does not hold: .* refuses the connection"),
+        ("model-only", NO_NAME, "cannot be seen from inside: its name is not resolved"),
+        ("model-only", "", "cannot be seen from inside: the pod is too slow to try"),
     ],
-    ids=["refused", "not resolved", "slow"],
+    ids=["not enforced", "refused", "not resolved", "slow"],
 )
 def test_a_policy_that_is_not_proven_is_an_error_that_says_what_was_seen(
-    enforces: str,
+    network: str,
+    enforces: str | None,
     said: str,
     make: Callable[..., MPMOrchestrator],
     cluster: Path,
@@ -555,12 +545,12 @@ def test_a_policy_that_is_not_proven_is_an_error_that_says_what_was_seen(
     monkeypatch.setattr(pod_network, "_TO_HOLD", 1.0)
     set_cluster(cluster, enforces=enforces)
     with pytest.raises(LaunchError, match=said):
-        make({"image": "some", "network": "model-only", "network_probe": listener}).start_or_raise()
+        make({"image": "some", "network": network, "network_probe": listener}).start_or_raise()
     assert pods(cluster) == []
 
 
 class TriedPlace:
-    """A place in which connections are tried: what comes of each, in how many seconds."""
+    """A place in which connections are tried: the outcome of each, in how many seconds."""
 
     def __init__(self, *tries: tuple[str, float]) -> None:
         self._tries = list(tries)
