@@ -435,4 +435,4 @@ def test_the_address_is_said_and_a_port_that_is_taken_is_one_line(tmp_path: Path
     token.write_bytes(b"\xff" * 20)
     with started("0") as third:
         said = third.communicate(timeout=SECONDS)[1]
-    assert said == f"claude-mpm: --token-file {token}: it is not UTF-8; write it anew\n"
+    assert said == f"claude-mpm: --token-file {token}: it is not UTF-8; save it as UTF-8\n"

@@ -115,7 +115,7 @@ def known_build(claude: Path, memory: Memory, environ: Mapping[str, str] | None 
     """Return what is known of a binary; it is asked where it is new, and probed where need be.
 
     One that did not answer in time is asked again by the next start: nothing is known of it. The
-    user is told once.
+    user is warned once.
 
     Its version is enough where that was tried, or one older and one newer. A version that is newer
     than all that were tried, and a text that is no version, are probed.

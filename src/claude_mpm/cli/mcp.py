@@ -210,7 +210,7 @@ def _read_token(file: Path) -> str:
     except OSError as error:
         raise UsageError(f"--token-file {file}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"--token-file {file}: it is not UTF-8; write it anew") from error
+        raise UsageError(f"--token-file {file}: it is not UTF-8; save it as UTF-8") from error
     if len(token) < _LEAST_TOKEN:
         raise UsageError(f"--token-file {file}: a token has at least {_LEAST_TOKEN} characters")
     return token

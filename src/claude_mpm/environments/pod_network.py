@@ -20,7 +20,7 @@ _TO_HOLD = 20.0  # seconds for a policy to come into force
 _LOOK_AGAIN = 0.5
 _FIRST = 10.0  # seconds for an answer while nothing is closed
 _LEAST, _MOST, _SLOWER = 3.0, 25.0, 5.0  # seconds of silence that say it is closed, and the factor
-# Prints what came of a connection, in a word that has a line below, or why none can be tried.
+# Prints the outcome of a connection, in a word that has a line below, or why none can be tried.
 _REACH = """host=$1 port=$2
 [ -n "$host" ] || { host=${KUBERNETES_SERVICE_HOST-} port=${KUBERNETES_SERVICE_PORT-}; }
 [ -n "$host" ] || { echo "no address to try"; exit; }

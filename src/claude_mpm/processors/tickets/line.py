@@ -88,7 +88,7 @@ class Marker:
         if not self.prefix.starts_clause:
             if is_ticked(self.line):
                 return False
-            if earlier and not self._opens_anew(earlier.match.end()):
+            if earlier and not self._begins_another(earlier.match.end()):
                 return False
         start = self.match.end()
         if self.prefix.bracket:
@@ -97,7 +97,7 @@ class Marker:
                 return False
         return not is_only_mentioned(self.prefix, self.line[start : start + 40])
 
-    def _opens_anew(self, title_start: int) -> bool:
+    def _begins_another(self, title_start: int) -> bool:
         """Return whether this begins another ticket, with no sign behind the title before it."""
         start = self.match.start()
         title = self.line[max(title_start, start - WINDOW) : start]
