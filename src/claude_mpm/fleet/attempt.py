@@ -53,7 +53,8 @@ class Seen(msgspec.Struct):
     """What came by while a turn was followed.
 
     Args:
-        until: when the rate limit is lifted that refused it, in seconds since the epoch.
+        until: when the rate limit is lifted that refused it, in seconds since the epoch; None
+            where Claude's latest report refuses nothing, or names no moment.
         worked: whether Claude did anything for the prompt.
         tickets: how many were named.
         timed_out: whether its time was up.
@@ -72,7 +73,7 @@ class Seen(msgspec.Struct):
             case "ticket":
                 self.tickets += 1
             case "unknown" if limit := rate_limit(event):
-                self.until = limit.until or self.until
+                self.until = limit.until
 
     def time_out(self) -> None:
         """Note that the turn's time is up."""
