@@ -248,7 +248,7 @@ def test_a_record_that_is_damaged_in_the_index_is_told_in_one_line(tmp_path: Pat
     index = Index(tmp_path / "index.sqlite")
     index.store("s", [Event("turn", TurnRecord(session="s", offset=0, end=1), 0, 1)], Position(1))
     index._run("UPDATE turns SET body = ?", (b"garbage",))
-    with pytest.raises(StorageError, match="remove the file: it is built anew"):
+    with pytest.raises(StorageError, match="remove the file: it is rebuilt"):
         index.turns()
     with pytest.raises(StorageError):
         index.store("s", [], Position(HUGE))

@@ -404,7 +404,7 @@ class Index:
         reason = " ".join(str(error).split())  # SQLite quotes what it finds in the file
         return StorageError(
             f"cannot keep the index in {self.path}: {reason};"
-            " check the disk, or remove the file: it is built anew"
+            " check the disk, or remove the file: it is rebuilt"
         )
 
 
