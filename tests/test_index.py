@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,20 @@ from claude_mpm.wire.events import Event
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# What the index itself does at the end of the process was registered later, so it is done first.
+AT_THE_END = """
+import atexit, sys
+from pathlib import Path
+
+def store():
+    index.store("s", [], Position(cursor=1))
+    print(index.position("s").cursor)
+
+atexit.register(store)
+from claude_mpm.sessions.index import Index, Position
+index = Index(Path(sys.argv[1]))
+"""
 
 
 def found(record: object) -> Event:
@@ -135,3 +151,14 @@ def test_many_who_begin_at_once_share_a_new_index(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert failures == []
+
+
+def test_a_thread_that_outlives_the_main_one_may_still_store(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END, tmp_path / "index.sqlite"],
+        capture_output=True, text=True, timeout=60.0, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    again = Index(tmp_path / "index.sqlite")
+    assert again.position("s") == Position(cursor=1)
+    again.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from claude_mpm import Outcome
+from claude_mpm.engine.live_session import LiveSession
 from claude_mpm.errors import UsageError
 from claude_mpm.journal.folder_watch import subscribe
 from claude_mpm.journal.inbox import Inbox
@@ -284,6 +285,26 @@ def test_a_controller_lets_go_in_the_middle_of_a_turn_and_the_next_one_has_all_o
         assert turn.text == f"{FIRST}\n{LAST}"
         assert second.ask("next").text == "Claude heard: next"
     assert first.store.folder("handed-on").has_ended()
+
+
+@pytest.mark.parametrize("again", ["detach", "stop"])
+def test_a_detachment_that_was_interrupted_is_finished_by_the_next_call(
+    make_claude: MakeClaude, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    def interrupted(live: LiveSession) -> None:
+        raise KeyboardInterrupt
+
+    claude = make_claude(session_id="left")
+    claude.start_or_raise()
+    claude.ask("hello")
+    index = claude.store.index
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LiveSession, "detach", interrupted)
+        claude.detach()
+    getattr(claude, again)()
+    assert index.holders == 0, "nothing is held here"
+    with make_claude(session_id="left", resume=True) as second:
+        assert second.attached, "Claude goes on"
 
 
 def test_claude_does_not_outlive_the_folder_of_its_session(

@@ -216,7 +216,10 @@ class MPMOrchestrator(Reading, AsyncFace):
     def _wait_for_stop(self) -> None:
         """Wait until the one who stops is done, unless that one waits for this thread."""
         life = self._live.life
-        if self._in_reader() or life.is_stopper() or life.phase is Phase.DETACHED:
+        if self._in_reader() or life.is_stopper():
+            return
+        if life.phase is Phase.DETACHED:
+            self._leave()
             return
         life.wait_for_stop(10 * self.options.stop_timeout)  # each step of it is bounded
         self._join_reader()  # where it is the one, it closes all when it ends
@@ -268,13 +271,18 @@ class MPMOrchestrator(Reading, AsyncFace):
         live = self._live
         if not live.hosted:
             raise UsageError(f"{self.name}: this Claude has no host, so it cannot be let go of")
-        if not live.life.detach():
+        live.life.detach()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Release a Claude that was left to itself; another call goes on after Ctrl-C in one."""
+        if self._live.life.phase is not Phase.DETACHED or not self.running:
             return
-        live.detach()
-        if self._reader is not None and not self._reader.is_current():
+        self._live.detach()
+        if self._reader is not None and not self._in_reader():
             self._reader.join(self.options.stop_timeout)
-        self.running = False
         self._let_go()
+        self.running = False
 
     # --- another place ----------------------------------------------------------------------
 

@@ -138,7 +138,8 @@ class Index:
             self._database = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            weakref.finalize(self, self._database.close)
+            # At the end of the process, threads that nobody waits for may still write to it.
+            weakref.finalize(self, self._database.close).atexit = False
             with _alone(path.parent):
                 self._prepare()
             self._file = path.stat()
