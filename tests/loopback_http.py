@@ -39,7 +39,7 @@ class LoopbackHttp(ABC):
 
     @abstractmethod
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
-        """Return the status and what is said as JSON; None to say nothing."""
+        """Return the status and what is said: bytes as they are, else JSON; None for nothing."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -79,9 +79,10 @@ def _handler(server: LoopbackHttp) -> type[BaseHTTPRequestHandler]:
         def _answer(self, body: bytes) -> None:
             server.headers = {name.lower(): value for name, value in self.headers.items()}
             status, said = server.answer(self.command, self.path, body)
-            data = b"" if said is None else json.dumps(said).encode()
+            raw = isinstance(said, bytes)
+            data = said if raw else b"" if said is None else json.dumps(said).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", f"application/{'x-protobuf' if raw else 'json'}")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

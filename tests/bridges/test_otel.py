@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from collector import Collector
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
 
 from claude_mpm.bridges.spans import Span, SpanFold, root_of, trace_of, traceparent
+from claude_mpm.errors import SettingsError
 from claude_mpm.redaction import Redactor
 from claude_mpm.sessions.reader import read_events
 from claude_mpm.sessions.store import Store
@@ -20,6 +30,7 @@ from claude_mpm.wire.framing import LineFramer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from claude_mpm.testing import ScriptedModel
     from command import Command
@@ -189,6 +200,111 @@ def test_a_journal_makes_the_same_spans_wherever_the_reading_is_cut(
         fold = SpanFold("s", content=Redactor())
         some = [span for event in flat[:cut] for span in fold.observe(event)]
         assert some == spans[: len(some)]
+
+
+def refused(number: int, reason: str) -> bytes:
+    """Return the answer of a collector that refuses some spans."""
+    part = ExportTracePartialSuccess(rejected_spans=number, error_message=reason)
+    data: bytes = ExportTraceServiceResponse(partial_success=part).SerializeToString()
+    return data
+
+
+@pytest.fixture
+def spans(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> list[Span]:
+    """Return three spans, for the collector."""
+    for name, value in collector.environ.items():
+        monkeypatch.setenv(name, value)
+    return [Span("a tool", 1, n + 1, 0, n, n + 1, {"gen_ai.tool.name": "x"}) for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "taken", "reason"),
+    [
+        (refused(2, "too long"), 1, "too long"),
+        (refused(1, ""), 2, "no reason"),
+        (refused(3, "a\x1b[2Jb\nc"), 0, "a\\x1b[2Jb c"),
+        (refused(3, f"key {SECRET}"), 0, "key [redacted]"),
+        (refused(1, "x" * 5000), 2, f"{'x' * 300}…"),
+        (refused(10**18, "all"), 0, "all"),
+        ({"partialSuccess": {"rejectedSpans": "2", "errorMessage": "too old"}}, 1, "too old"),
+    ],
+    ids=["some", "no reason", "control characters", "a secret", "long", "more than all", "JSON"],
+)
+def test_spans_that_a_collector_refuses_do_not_count_as_sent(
+    collector: Collector, spans: list[Span], answer: object, taken: int, reason: str
+) -> None:
+    from claude_mpm.bridges.otel import ExportFailed, export_spans
+
+    collector.answers["traces"] = 200, answer
+    with pytest.raises(ExportFailed) as caught:
+        export_spans(spans)
+    assert str(caught.value) == (
+        f"the OpenTelemetry collector took {taken} of 3 spans and refused {3 - taken}; correct what"
+        f" it names, then send them again: what it has is not added twice. It says: {reason}"
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, refused(0, "deprecated"), refused(-1, ""), b"OK", b"\xff" * 9, "OK", {},
+     {"partialSuccess": None}, {"partialSuccess": {"rejectedSpans": "many"}}],
+    ids=str,
+)  # fmt: skip
+def test_what_refuses_nothing_takes_all(
+    collector: Collector, spans: list[Span], answer: object
+) -> None:
+    from claude_mpm.bridges.otel import export_spans
+
+    collector.answers["traces"] = 200, answer
+    assert export_spans(spans) == 3
+
+
+def test_an_address_that_redirects_takes_nothing(collector: Collector, spans: list[Span]) -> None:
+    from claude_mpm.bridges.otel import ExportFailed, export_spans
+
+    collector.answers["traces"] = 308, None
+    with pytest.raises(ExportFailed, match="take the spans; its address redirects; set OTEL_EXP"):
+        export_spans(spans)
+
+
+def test_a_refusal_in_part_ends_the_export_with_1_and_a_running_session_says_it_at_its_end(
+    command: Command, collector: Collector
+) -> None:
+    part = ExportMetricsPartialSuccess(rejected_data_points=4, error_message="no histograms")
+    metrics = ExportMetricsServiceResponse(partial_success=part).SerializeToString()
+    collector.answers |= {"traces": (200, refused(1, "too old")), "metrics": (200, metrics)}
+    live = command("run", "hello", CLAUDE_MPM_OTEL="true").stderr
+    assert "the OpenTelemetry collector refused 4 data points and says: no histograms" in live
+    assert re.search(r"the OpenTelemetry collector refused [12] spans and says: too old", live)
+    failed = command("export", "otel", status=1)
+    assert failed.stderr.startswith("claude-mpm: the OpenTelemetry collector took 1 of 2 spans")
+    assert "sent\n" not in failed.stderr
+
+
+def test_the_credential_provider_of_the_sdk_is_used(
+    collector: Collector, spans: list[Span], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from claude_mpm.bridges.otel import export_spans
+
+    monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER", "mine")
+    with pytest.raises(SettingsError, match="credential provider 'mine' is not installed"):
+        export_spans(spans)
+    (tmp_path / "provided.py").write_text(
+        "import requests\n"
+        "def session():\n"
+        "    made = requests.Session()\n"
+        "    made.auth = ('me', 'secret')\n"
+        "    return made\n"
+    )
+    package = tmp_path / "provided-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: provided\nVersion: 1\n")
+    (package / "entry_points.txt").write_text(
+        "[opentelemetry_otlp_credential_provider]\nmine = provided:session\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert export_spans(spans) == 3
+    assert collector.headers["authorization"].startswith("Basic ")
 
 
 def test_a_long_session_is_sent_in_parts(

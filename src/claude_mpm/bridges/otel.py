@@ -23,6 +23,8 @@ try:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
     from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+    from claude_mpm.bridges.otlp_answers import REDIRECTS, CollectorAnswers
 except ImportError as error:
     raise SettingsError(
         "OpenTelemetry is missing; install the extra `otel` of this program,"
@@ -30,7 +32,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from claude_mpm.redaction import Redactor
     from claude_mpm.wire.events import Event
@@ -49,24 +51,67 @@ def export_spans(spans: Iterable[Span]) -> int:
     """Give spans to the collector and return how many there were.
 
     Raises:
-        ExportFailed: it could not be reached, or did not take them.
+        ExportFailed: it could not be reached, or did not take all of them.
     """
     resource = _resource()
     readable = [_readable(span, resource) for span in spans]
-    exporter = OTLPSpanExporter()
+    exporter = SpanExporter()
     try:
         for begin in range(0, len(readable), _AT_ONCE):
-            some = readable[begin : begin + _AT_ONCE]
-            if exporter.export(some) is not SpanExportResult.SUCCESS:
-                taken = f" after {begin} of {len(readable)}" if begin else ""
-                raise ExportFailed(
-                    f"the OpenTelemetry collector did not take the spans{taken}; is"
-                    " OTEL_EXPORTER_OTLP_ENDPOINT right, and does it run? Then send them again:"
-                    " what it has is not added twice"
-                )
+            if exporter.export(readable[begin : begin + _AT_ONCE]) is not SpanExportResult.SUCCESS:
+                raise ExportFailed(_failure(exporter, len(readable)))
     finally:
         exporter.shutdown()  # type: ignore[no-untyped-call]
-    return len(readable)
+    if exporter.refused:
+        raise ExportFailed(
+            f"the OpenTelemetry collector took {exporter.taken} of {len(readable)} spans and"
+            f" refused {exporter.refused}; correct what it names, then send them again: what it has"
+            f" is not added twice. It says: {exporter.answers.reason}"
+        )
+    return exporter.taken
+
+
+def _failure(exporter: SpanExporter, number: int) -> str:
+    """Return why spans were not taken, how many were, and what to do."""
+    answers, taken = exporter.answers, f" after {exporter.taken} of {number}"
+    ask = "is OTEL_EXPORTER_OTLP_ENDPOINT right, and does it run? Then"
+    advice = f"{REDIRECTS}, then" if answers.redirects else ask
+    refused = f". It refused {exporter.refused} and says: {answers.reason}"
+    return (
+        f"the OpenTelemetry collector did not take the spans{taken if exporter.taken else ''};"
+        f" {advice} send them again: what it has is not added twice"
+        f"{refused if exporter.refused else ''}"
+    )
+
+
+class SpanExporter(OTLPSpanExporter):
+    """Sends spans and counts what the collector takes; used by one thread at a time.
+
+    Attributes:
+        answers: what the collector says.
+        taken: how many spans it has.
+        refused: how many it does not have, of requests that it took otherwise.
+
+    Raises:
+        SettingsError: as `CollectorAnswers`.
+    """
+
+    def __init__(self) -> None:
+        self.answers = CollectorAnswers("TRACES")
+        super().__init__(session=self.answers.session)
+        self.taken = 0
+        self.refused = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send some spans in one request."""
+        before = self.answers.refused
+        result = super().export(spans)
+        if self.answers.redirects or result is not SpanExportResult.SUCCESS:
+            return SpanExportResult.FAILURE
+        refused = min(self.answers.refused - before, len(spans))  # it may say anything
+        self.taken += len(spans) - refused
+        self.refused += refused
+        return result
 
 
 class LiveExport:
@@ -84,9 +129,12 @@ class LiveExport:
         self._fold = SpanFold(session, content=content)
         self._state = SessionState(most=MOST)
         self._resource = _resource()
-        self._spans = BatchSpanProcessor(OTLPSpanExporter())
+        self._exporter = SpanExporter()
+        self._spans = BatchSpanProcessor(self._exporter)
+        self._answers = CollectorAnswers("METRICS")
+        exporter = OTLPMetricExporter(session=self._answers.session)
         self._metrics = MeterProvider(
-            [PeriodicExportingMetricReader(OTLPMetricExporter())], resource=self._resource
+            [PeriodicExportingMetricReader(exporter)], resource=self._resource
         )
         meter = self._metrics.get_meter(_SCOPE.name)
         self._turns = meter.create_counter("claude_mpm.turns", description="turns that ended")
@@ -129,6 +177,8 @@ class LiveExport:
             self._spans.on_end(_readable(self._fold.root(created_at), self._resource))
         self._spans.shutdown()  # type: ignore[no-untyped-call]
         self._metrics.shutdown()
+        self._exporter.answers.warn(self._exporter.refused, "spans")
+        self._answers.warn(self._answers.refused, "data points")
 
     def _look_at_requests(self) -> None:
         """Count the permission requests that are new, and how long those waited that are closed."""
