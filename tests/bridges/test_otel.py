@@ -21,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from claude_mpm.bridges.spans import Span, SpanFold, root_of, trace_of, traceparent
 from claude_mpm.errors import SettingsError
+from claude_mpm.processors.usage import UsageProcessor
 from claude_mpm.redaction import Redactor
 from claude_mpm.sessions.reader import read_events
 from claude_mpm.sessions.store import Store
@@ -210,10 +211,15 @@ def refused(number: int, reason: str) -> bytes:
 
 
 @pytest.fixture
-def spans(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> list[Span]:
-    """Return three spans, for the collector."""
+def environ(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what this process sends go to the collector."""
     for name, value in collector.environ.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def spans(environ: None) -> list[Span]:
+    """Return three spans, for the collector."""
     return [Span("a tool", 1, n + 1, 0, n, n + 1, {"gen_ai.tool.name": "x"}) for n in range(3)]
 
 
@@ -305,6 +311,62 @@ def test_the_credential_provider_of_the_sdk_is_used(
     monkeypatch.syspath_prepend(tmp_path)
     assert export_spans(spans) == 3
     assert collector.headers["authorization"].startswith("Basic ")
+
+
+def spans_where_every_text_is(text: str, calls: int, timestamp: str = "") -> list[Span]:
+    """Return the spans of a conversation of so many calls, with its content."""
+    lines: list[dict[str, Any]] = []
+    for number in range(calls):
+        given = {"type": "tool_use", "id": f"{text}{number}", "name": text, "input": {"x": text}}
+        if number % 2:
+            given |= {"name": "Agent", "input": {"subagent_type": text, "prompt": text}}
+        got = {"type": "tool_result", "tool_use_id": given["id"], "content": text, "is_error": True}
+        said = {"model": text, "content": [{"type": "text", "text": text}, given]}
+        lines.append({"type": "assistant", "message": said, "timestamp": timestamp})
+        lines.append({"type": "user", "message": {"role": "user", "content": [got]}})
+    lines.append({"type": "result", "subtype": text, "is_error": True, "duration_ms": 10**15})
+    fold, usage, wire = SpanFold("s", content=Redactor()), UsageProcessor("s"), StreamJson()
+    data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    events = [event for line in LineFramer().feed(data) for event in wire.decode(line)]
+    found = [one for event in events for one in (event, *usage(event))]
+    return [span for event in found for span in fold.observe(event)]
+
+
+def test_a_span_has_a_bound_and_says_where_it_is_cut() -> None:
+    text = "x" * 1_000_000
+    tool, agent, turn = spans_where_every_text_is(text, 2)
+    name = f"{text[:200]}… (cut: 1000000 characters in all)"
+    assert (tool.name, agent.name) == (f"execute_tool {name}", f"invoke_agent {name}")
+    assert turn.error == turn.attributes["gen_ai.request.model"] == name
+    said = f"{text[:10_000]}… (cut: 1000000 characters in all)"
+    assert turn.attributes["gen_ai.output.messages"] == said
+    result = str(tool.attributes["gen_ai.tool.call.result"])
+    assert result == f'"{text[:9999]}… (cut: 1000002 characters in all)'
+    for span in (tool, agent, turn):
+        texts = [span.name, span.error, *map(str, span.attributes.values())]
+        assert max(map(len, texts)) < 10_100
+        assert len(span.attributes) < 20
+
+
+def test_requests_have_a_bound_whatever_the_spans_say(collector: Collector, environ: None) -> None:
+    from claude_mpm.bridges.otel import export_spans
+
+    collector.largest = 2**20  # bytes, as a proxy has it
+    spans = spans_where_every_text_is("\N{TIGER FACE}" * 20_000, 100)
+    assert export_spans(spans) == len(spans) == 101
+    sent = {span.span_id for span in collector.of(OURS)}
+    assert sent == {span.id.to_bytes(8) for span in spans}
+
+
+@pytest.mark.parametrize("timestamp", ["9999-12-31T23:59:59Z", "1970-01-01T00:00:00Z"])
+def test_a_time_that_no_span_can_have_keeps_nothing_from_being_sent(
+    collector: Collector, environ: None, timestamp: str
+) -> None:
+    from claude_mpm.bridges.otel import export_spans
+
+    spans = spans_where_every_text_is("x", 2, timestamp)
+    assert export_spans(spans) == 3
+    assert all(s.start_time_unix_nano <= s.end_time_unix_nano for s in collector.of(OURS))
 
 
 def test_a_long_session_is_sent_in_parts(

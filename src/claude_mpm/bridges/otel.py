@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from claude_mpm.bridges.spans import Span, SpanFold, attributes_without_empty
+from claude_mpm.bridges.spans import Span, SpanFold, attributes_without_empty, cut
 from claude_mpm.errors import MPMError, SettingsError
 from claude_mpm.sessions.state import MOST, SessionState
 
@@ -32,14 +32,17 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from claude_mpm.redaction import Redactor
     from claude_mpm.wire.events import Event
 
 _SCOPE = InstrumentationScope("claude_mpm")
 _NANOSECONDS = 1_000_000_000
-_AT_ONCE = 512  # spans of one request: collectors, and what is before them, bound its size
+_AT_ONCE = 512  # spans of one request
+_LARGEST = 1_000_000  # bytes of it: collectors bound them, and proxies before them at 1 MiB
+_FRAME, _FIELD = 200, 32  # bytes around the texts of a span, and of an attribute, at most
+_LATEST = 2**63 - 1  # nanoseconds since the epoch
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 
@@ -57,9 +60,8 @@ def export_spans(spans: Iterable[Span]) -> int:
     readable = [_readable(span, resource) for span in spans]
     exporter = SpanExporter()
     try:
-        for begin in range(0, len(readable), _AT_ONCE):
-            if exporter.export(readable[begin : begin + _AT_ONCE]) is not SpanExportResult.SUCCESS:
-                raise ExportFailed(_failure(exporter, len(readable)))
+        if exporter.export(readable) is not SpanExportResult.SUCCESS:
+            raise ExportFailed(_failure(exporter, len(readable)))
     finally:
         exporter.shutdown()  # type: ignore[no-untyped-call]
     if exporter.refused:
@@ -85,7 +87,9 @@ def _failure(exporter: SpanExporter, number: int) -> str:
 
 
 class SpanExporter(OTLPSpanExporter):
-    """Sends spans and counts what the collector takes; used by one thread at a time.
+    """Sends spans in requests of a bounded size and counts what the collector takes.
+
+    It is used by one thread at a time.
 
     Attributes:
         answers: what the collector says.
@@ -103,7 +107,13 @@ class SpanExporter(OTLPSpanExporter):
         self.refused = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send some spans in one request."""
+        """Send spans, until a request is not taken."""
+        for part in _parts(spans):
+            if self._send(part) is not SpanExportResult.SUCCESS:
+                return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+    def _send(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         before = self.answers.refused
         result = super().export(spans)
         if self.answers.redirects or result is not SpanExportResult.SUCCESS:
@@ -160,7 +170,7 @@ class LiveExport:
             self._spans.on_end(_readable(span, self._resource))
         if event.kind == "turn":
             record = event.data
-            outcome = {"gen_ai.operation.name": "invoke_agent", "subtype": record.subtype}
+            outcome = {"gen_ai.operation.name": "invoke_agent", "subtype": cut(record.subtype)}
             self._turns.add(1, outcome)
             self._cost.add(record.cost_usd)
             self._tokens.add(record.input_tokens, {"gen_ai.token.type": "input"})
@@ -203,10 +213,38 @@ def _readable(span: Span, resource: Resource) -> ReadableSpan:
         attributes=attributes_without_empty(span),
         kind=SpanKind.INTERNAL,
         status=Status(StatusCode.ERROR, span.error) if span.error else Status(),
-        start_time=round(span.start * _NANOSECONDS),
-        end_time=round(span.end * _NANOSECONDS),
+        start_time=_nanoseconds(span.start),
+        end_time=_nanoseconds(span.end),
         instrumentation_scope=_SCOPE,
     )
+
+
+def _nanoseconds(seconds: float) -> int:
+    """Return a time as a span has it; one out of its range, as Claude may name it, is its end."""
+    return max(0, min(round(seconds * _NANOSECONDS), _LATEST))
+
+
+def _parts(spans: Sequence[ReadableSpan]) -> Iterator[list[ReadableSpan]]:
+    """Divide spans into requests, in their order."""
+    part: list[ReadableSpan] = []
+    size = 0
+    for span in spans:
+        length = _size(span)
+        if part and (len(part) >= _AT_ONCE or size + length > _LARGEST):
+            yield part
+            part, size = [], 0
+        part.append(span)
+        size += length
+    if part:
+        yield part
+
+
+def _size(span: ReadableSpan) -> int:
+    """Return how many bytes a span has in a request, at most."""
+    texts = [span.name, span.status.description or ""]
+    for name, value in (span.attributes or {}).items():
+        texts += [name, str(value)]
+    return _FRAME + sum(_FIELD + len(text.encode("utf-8", "replace")) for text in texts)
 
 
 def _context(span: Span, identity: int) -> SpanContext:

@@ -24,12 +24,13 @@ Value = str | int | float | bool
 _AGENT_TOOLS = frozenset({"Agent", "Task"})
 _AGENT = "claude-code"
 _MOST_OPEN = 10_000  # tool calls without a result, of a session; more are forgotten
-_LONGEST = 10_000  # characters of what a tool was given, or gave
+_LONGEST = 10_000  # characters of what a tool was given, or gave, and of what Claude said
+_LONGEST_NAME = 200  # characters of any other text, which is a name
 
 
 @dataclass(frozen=True)
 class Span:
-    """A span that has ended.
+    """A span that has ended; its texts have a bound, and those that are cut say so.
 
     Args:
         trace: the id of the session's trace, of 128 bits.
@@ -159,12 +160,12 @@ class SpanFold:
 
     def _end_call(self, result: Block) -> Span:
         call = self._open.pop(result.tool_use_id or "")
-        name, agent = call.block.name or "a tool", self._agent_of(call.block)
+        name, agent = cut(call.block.name or "a tool"), self._agent_of(call.block)
         attributes: dict[str, Value] = {
             "gen_ai.operation.name": "invoke_agent" if agent else "execute_tool",
             "gen_ai.conversation.id": self._session,
             "gen_ai.tool.name": name,
-            "gen_ai.tool.call.id": call.block.id or "",
+            "gen_ai.tool.call.id": cut(call.block.id or ""),
         }
         if agent:
             attributes["gen_ai.agent.name"] = agent
@@ -186,12 +187,14 @@ class SpanFold:
     def _shown(self, value: object) -> str:
         """Return a value as JSON without secrets, which are looked for in what is decoded."""
         assert self._content is not None
-        return msgspec.json.encode(self._content.value(value)).decode()[:_LONGEST]
+        return cut(msgspec.json.encode(self._content.value(value)).decode(), _LONGEST)
 
     def _agent_of(self, call: Block) -> str:
         """Return the subagent that a call gives work to; empty if it is another tool's."""
         given = call.input if isinstance(call.input, dict) else {}
-        return str(given.get("subagent_type") or "agent") if call.name in _AGENT_TOOLS else ""
+        name = given.get("subagent_type")
+        agent = cut(name) if name and isinstance(name, str) else "agent"
+        return agent if call.name in _AGENT_TOOLS else ""
 
     def _end_turn(self, record: TurnRecord) -> Span:
         end = record.ended_at or self._clock or 0.0
@@ -201,7 +204,7 @@ class SpanFold:
             "gen_ai.provider.name": "anthropic",
             "gen_ai.agent.name": _AGENT,
             "gen_ai.conversation.id": self._session,
-            "gen_ai.request.model": self._model,
+            "gen_ai.request.model": cut(self._model),
             "gen_ai.usage.input_tokens": record.input_tokens,
             "gen_ai.usage.output_tokens": record.output_tokens,
             "gen_ai.usage.cache_read.input_tokens": record.cache_read_tokens,
@@ -210,15 +213,25 @@ class SpanFold:
             "claude_mpm.denied_tools": record.denials,
         }
         if self._content is not None:
-            attributes["gen_ai.output.messages"] = self._content.text(self._text)[:_LONGEST]
+            said = self._content.text(self._text)
+            attributes["gen_ai.output.messages"] = cut(said, _LONGEST)
         span = Span(
             f"invoke_agent {_AGENT}", self._trace, self._turn_span(), root_of(self._session),
-            start, end, attributes, _error_of(record),
+            start, end, attributes, cut(_error_of(record)),
         )  # fmt: skip
         self._turns += 1
         self._begun, self._text = None, ""
         self.last = max(end, self.last or end)
         return span
+
+
+def cut(text: str, most: int = _LONGEST_NAME) -> str:
+    """Return a text; of one that is too long its beginning, with how long it was.
+
+    Args:
+        most: characters that are kept.
+    """
+    return text if len(text) <= most else f"{text[:most]}… (cut: {len(text)} characters in all)"
 
 
 def _decoded(raw: msgspec.Raw) -> object:
