@@ -8,13 +8,15 @@ import os
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from claude_mpm.cli.batch_view import status_of
 from claude_mpm.errors import NotOwner, StorageError, UsageError
+from claude_mpm.fleet.attempt import Job
 from claude_mpm.fleet.batch import Batch
 from claude_mpm.fleet.ledger import Began, Ended, Ledger, Paused
 from claude_mpm.fleet.places import Place
@@ -278,6 +280,49 @@ def test_a_full_disk_ends_the_runner_and_loses_nothing(monkeypatch: pytest.Monke
     assert all(result.ok and result.attempt == 1 for result in results.values())
     assert open_before <= {result.session for result in results.values()}
     assert Ledger(begun.folder).total.cost_usd == pytest.approx(0.04)
+
+
+@pytest.mark.usefixtures("fast")
+def test_an_error_of_the_runner_is_why_the_batch_was_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", "hunter2-hunter2-hunter2")
+    begun = batch(["hello"])
+
+    def fails(_job: Job) -> None:
+        raise RuntimeError("hunter2-hunter2-hunter2\n\x1b[2Jis wrong" + "x" * 1000)
+
+    with pytest.MonkeyPatch.context() as broken, pytest.raises(RuntimeError, match="is wrong"):
+        broken.setattr(Job, "open", fails)
+        run(begun)
+    said = Ledger(begun.folder).halted
+    assert said == f"RuntimeError: [redacted] \\x1b[2Jis wrong{'x' * 1000}"[:400]
+    assert status_of(begun.folder)["state"] == f"left: {said}"
+    assert run(Batch.resume(places=["local:2"], options=OPTIONS))["0001"].ok
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("no room"), "RuntimeError: no room"),
+        (KeyError(), "KeyError"),
+        (StorageError("the disk is full"), "the disk is full"),
+        (asyncio.CancelledError(), "interrupted"),
+        (None, "released by the program"),
+    ],
+    ids=str,
+)
+def test_whatever_ends_the_program_is_why_the_batch_was_left(
+    fast: Path, error: BaseException | None, reason: str
+) -> None:
+    async def fail() -> None:
+        async with begun:
+            begun.runner.halt(How.DRAIN, "nothing is to be begun")
+            if error is not None:
+                raise error
+
+    begun = batch(["hello"])
+    with pytest.raises(type(error)) if error is not None else nullcontext():
+        asyncio.run(fail())
+    assert Ledger(begun.folder).halted == reason
 
 
 @pytest.mark.parametrize(

@@ -148,9 +148,10 @@ class Batch:
         self._running = asyncio.create_task(self._runner.run())
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Release what runs; it goes on by itself."""
-        self.leave()
+        if self._runner is not None:
+            self._runner.leave(error)
         try:
             if self._running is not None:
                 await self._running
@@ -212,7 +213,7 @@ class Batch:
     def leave(self) -> None:
         """Let what runs go on by itself, and begin nothing more."""
         if self._runner is not None:
-            self._runner.halt(How.LEAVE, "left")
+            self._runner.leave(None)
 
     def stop(self) -> None:
         """Interrupt what runs; `resume` can go on with it."""

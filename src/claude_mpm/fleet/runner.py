@@ -38,6 +38,7 @@ from claude_mpm.fleet.in_place import Abandoned
 from claude_mpm.fleet.ledger import Began, Ended, Halted, Paused, Resumed
 from claude_mpm.fleet.snapshot import Live, Snapshot, remove_snapshot, write_snapshot
 from claude_mpm.fleet.task import Outcome, Result, Trouble
+from claude_mpm.printable import one_line
 from claude_mpm.records import Spending
 from claude_mpm.redaction import Redactor, secrets_of
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 _GRACE = 15.0  # seconds for an interrupted turn to end
 _LONGEST_PAUSE = 300.0  # seconds between two attempts, or until a place is tried again
+_LONGEST_REASON = 400  # characters
 _LIVE_INTERVAL = 1.0  # seconds between two notes of what goes on
 _PLACE_FAILS = (LaunchError, ClaudeNotFound, SessionEnded)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -189,6 +191,8 @@ class Runner:
                 self.entries.put_nowait(None)
         remove_snapshot(self._ledger.folder)
         if self._error is not None:
+            with suppress(MPMError):  # where the disk takes no more, this is the error
+                self._note(Halted(reason=self._said(self._error), at=time.time()))
             raise self._error
         if self.how > How.RUN and not self._ledger.done:
             self._note(Halted(reason=self.reason, at=time.time()))
@@ -198,11 +202,27 @@ class Runner:
 
         Args:
             how: what becomes of what runs.
-            reason: in one or two words.
+            reason: in one or two words, or an error.
         """
         if how > self.how:
             self.how, self.reason = how, reason
             self._signal()
+
+    def leave(self, error: BaseException | None) -> None:
+        """Let what runs go on by itself; called in its loop.
+
+        Args:
+            error: that ends the program; None where it has enough.
+        """
+        self.halt(How.LEAVE, self._said(error) if error is not None else "released by the program")
+
+    def _said(self, error: BaseException) -> str:
+        """Return an error as a bounded line without secrets."""
+        if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+            return "interrupted"
+        kind = "" if isinstance(error, MPMError) else type(error).__name__
+        text = one_line(self._redactor.text(str(error)))
+        return ": ".join(filter(None, (kind, text)))[:_LONGEST_REASON]
 
     def _signal(self) -> None:
         if not self._has_begun:
@@ -269,7 +289,7 @@ class Runner:
         error = None if worker.cancelled() else worker.exception()
         if error is not None and self._error is None:
             self._error = error
-            self.halt(How.LEAVE, "error")
+            self.leave(error)
         self._changed.set()
 
     # --- one attempt ------------------------------------------------------------------------
