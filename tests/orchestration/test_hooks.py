@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from claude_mpm import Event, MPMOrchestrator, Outcome
-from claude_mpm.engine.lifecycle import Lifecycle
+from claude_mpm.engine.lifecycle import Lifecycle, Phase
+from claude_mpm.engine.live_session import LiveSession
 from claude_mpm.engine.shared_reader import ReaderThread
 from claude_mpm.errors import ClaudeNotFound, LaunchError, SessionEnded, UsageError
 from claude_mpm.testing.residue import Remains
@@ -174,6 +175,31 @@ def test_a_stop_waits_for_one_that_is_under_way(monkeypatch: pytest.MonkeyPatch)
     for thread in threads:
         thread.join(SECONDS)
     assert gone == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "goes_on"),
+    [(Lifecycle, "begin_stop", True), (LiveSession, "end", False), (Lifecycle, "finish_stop", False)],
+    ids=["begun", "under way", "done"],
+)  # fmt: skip
+def test_a_stop_that_was_interrupted_is_finished_by_the_next_one(
+    monkeypatch: pytest.MonkeyPatch, owner: type, method: str, goes_on: bool
+) -> None:
+    kept = getattr(owner, method)
+
+    def interrupted(*arguments: Any) -> None:
+        if goes_on:
+            kept(*arguments)
+        raise KeyboardInterrupt
+
+    claude = MPMOrchestrator()
+    claude.start_or_raise()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(owner, method, interrupted)
+        claude.stop()
+    claude.stop()
+    assert claude._live.life.phase is Phase.STOPPED
+    assert Remains(claude.store.folder(claude.session_id)).found() == []
 
 
 def test_stop_from_a_hook() -> None:

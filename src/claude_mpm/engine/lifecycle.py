@@ -88,9 +88,10 @@ class Lifecycle:
         return self.phase is Phase.STOPPING and self._stopper is None
 
     def give_up_stop(self) -> None:
-        """Note that the one who ends the session was interrupted; another may go on with it."""
+        """Note that this thread was interrupted where it ends the session; another may go on."""
         with self._lock:
-            self._stopper = None
+            if self.is_stopper():
+                self._stopper = None
 
     def finish_stop(self) -> None:
         """Note that Claude has ended."""

@@ -200,18 +200,19 @@ class MPMOrchestrator(Reading, AsyncFace):
         at it already, as the watchdog may be, it waits for that.
         """
         life = self._live.life
-        if not life.begin_stop():
-            self._wait_for_stop()
-            return
         try:
-            self._end_once()
-        except Exception:
+            if not life.begin_stop():
+                self._wait_for_stop()
+                return
+            try:
+                self._end_once()
+            except Exception:
+                life.finish_stop()
+                raise
             life.finish_stop()
-            raise
-        except BaseException:  # Ctrl-C: another call goes on with it
+        except BaseException:  # Ctrl-C, also on the way here: another call goes on with it
             life.give_up_stop()
             raise
-        life.finish_stop()
 
     def _wait_for_stop(self) -> None:
         """Wait until the one who stops is done, unless that one waits for this thread."""
