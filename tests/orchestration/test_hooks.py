@@ -179,9 +179,13 @@ def test_a_stop_waits_for_one_that_is_under_way(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("owner", "method", "goes_on"),
-    [(Lifecycle, "begin_stop", True), (LiveSession, "end", False), (Lifecycle, "finish_stop", False)],
+    [
+        (Lifecycle, "begin_stop", True),
+        (LiveSession, "end", False),
+        (Lifecycle, "finish_stop", False),
+    ],
     ids=["begun", "under way", "done"],
-)  # fmt: skip
+)
 def test_a_stop_that_was_interrupted_is_finished_by_the_next_one(
     monkeypatch: pytest.MonkeyPatch, owner: type, method: str, goes_on: bool
 ) -> None:
