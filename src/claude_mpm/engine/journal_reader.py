@@ -92,13 +92,16 @@ class GuardedProcessor:
             return ()
 
 
-def guard_sink(sink: Callable[[Event], None], logger: logging.Logger) -> Callable[[Event], None]:
-    """Return a sink that goes on with the next event where `sink` raises."""
+def guard_sink(
+    sink: Callable[[Event], None], logger: logging.Logger
+) -> Callable[[Iterable[Event]], None]:
+    """Return what gives `sink` one event after the other, and goes on where it raises."""
 
-    def guarded(event: Event) -> None:
-        try:
-            sink(event)
-        except Exception as error:  # noqa: BLE001 -- a function of the user's may raise anything
-            logger.error("sink %r failed on %s: %r", sink, event.type, error)
+    def guarded(events: Iterable[Event]) -> None:
+        for event in events:
+            try:
+                sink(event)
+            except Exception as error:  # noqa: BLE001 -- a function of the user's may raise anything
+                logger.error("sink %r failed on %s: %r", sink, event.type, error)
 
     return guarded

@@ -44,9 +44,14 @@ class JournalSync:
 
     def __call__(self, events: Sequence[Event]) -> None:
         """Sync, if these events require it and are not on the disk yet."""
+        if self._durability == "none":
+            return
+        newest_first = reversed(events)
         if self._durability == "turn":
-            events = [event for event in events if event.kind == "result"]
-        if self._durability == "none" or not events or events[-1].offset < self._synced:
+            last = next((event for event in newest_first if event.kind == "result"), None)
+        else:
+            last = next(newest_first, None)
+        if last is None or last.offset < self._synced:
             return
         try:
             self._synced = sync(self._journal)

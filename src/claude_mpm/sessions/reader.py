@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from claude_mpm.wire.framing import Line
 
     Processor = Callable[[Event], Iterable[Event]]
-    Sink = Callable[[Event], None]
+    Sink = Callable[[Sequence[Event]], None]
     # Lines, what they say, that with what was made of it, and that alone.
     Found = tuple[Sequence[Line], Sequence[Event], list[Event], Sequence[Event]]
 
@@ -106,7 +106,7 @@ class Session:
         wire: how the journal is read.
         index: where what is found is kept.
         processors: functions that make further events of an event.
-        sinks: functions that are given every event.
+        sinks: functions that are given all events, as many at once as were read.
         start: where to read from, in bytes; where the index has come to if it is None. What the
             index knows already is given out again, but neither counted nor kept again.
         source: what writes the journal.
@@ -304,8 +304,7 @@ class Session:
         self._keep(lines, decoded, made, finished)
         events += finished
         for sink in self._sinks:
-            for event in events:
-                sink(event)
+            sink(events)
         return events
 
     def _keep(

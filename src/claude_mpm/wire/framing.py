@@ -49,18 +49,21 @@ class LineFramer:
             line = Line(self.offset, chunk[:-1], self.offset + len(chunk))
             self.offset = line.end
             return [line]
-        if b"\n" not in chunk:  # for long lines, far faster than `split`
+        last = chunk.rfind(b"\n")
+        if last < 0:
             self._tail += chunk
             return [] if len(self._tail) < LONGEST else [self._cut()]
-        head, *rest = chunk.rsplit(b"\n", 1) if self._together else chunk.split(b"\n")
-        datas = [b"".join((self._tail, head)), *rest[:-1]]
-        self._tail = bytearray(rest[-1])
-        lines = []
-        end = self.offset
-        for data in datas:
-            offset, end = end, end + len(data) + 1
-            lines.append(Line(offset, data, end))
-        self.offset = end
+        lines: list[Line] = []
+        begin, place = 0, self.offset + len(self._tail)  # of the chunk in the journal
+        while begin <= last:
+            # For long lines, `find` is far faster than `split`.
+            end = last if self._together else chunk.find(b"\n", begin)
+            lines.append(Line(place + begin, chunk[begin:end], place + end + 1))
+            begin = end + 1
+        if self._tail:
+            lines[0] = Line(self.offset, b"".join((self._tail, lines[0].data)), lines[0].end)
+        self._tail = bytearray(chunk[begin:])
+        self.offset = place + begin
         return lines
 
     def _cut(self) -> Line:

@@ -55,6 +55,7 @@ _KINDS: dict[type, str] = {
 }
 
 
+_WITH_SUBTYPE = frozenset({"system", "result"})
 # The types of all records, with those of transcripts.
 _RECORDS = {
     *_KINDS.values(), "attachment", "queue-operation", "cost-state", "summary", "rate_limit_event",
@@ -91,7 +92,7 @@ class StreamJson:
                 events += _decode_other(line)
                 continue
             kind = type_ = _KINDS[type(data)]
-            if (kind == "system" or kind == "result") and data.subtype:
+            if kind in _WITH_SUBTYPE and data.subtype:
                 type_ = f"{kind}/{data.subtype}"
             events.append(Event(kind, data, line.offset, line.end, raw, type_))
         return events

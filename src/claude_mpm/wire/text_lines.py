@@ -23,18 +23,20 @@ def assistant_text(event: Event) -> str | None:
 
     The text of subagents is for the assistant, and an API error is Claude Code's own text.
     """
-    if event.kind != "assistant" or event.data.parent_tool_use_id or event.data.isSidechain:
+    if event.kind != "assistant":
         return None
-    if is_claude_code_text(event.data):
-        return None
-    content = event.data.message.content
+    said: Assistant = event.data
+    content = said.message.content
     if isinstance(content, str):
-        return content or None
-    if len(content) == 1:  # the usual case: Claude Code writes one line per block
+        text = content
+    elif len(content) == 1:  # the usual case: Claude Code writes one line per block
         block = content[0]
-        return (block.text or None) if block.type == "text" else None
-    texts = [block.text for block in content if block.type == "text" and block.text]
-    return "\n".join(texts) if texts else None
+        text = (block.text or "") if block.type == "text" else ""
+    else:
+        text = "\n".join([block.text for block in content if block.type == "text" and block.text])
+    if not text or said.parent_tool_use_id or said.isSidechain or is_claude_code_text(said):
+        return None
+    return text
 
 
 def is_claude_code_text(data: Assistant) -> bool:
@@ -109,20 +111,23 @@ class LineAssembler:
 
     def feed(self, event: Event) -> list[str]:
         """Return the lines that `event` finishes, without newlines."""
-        if event.kind == "text":
+        kind = event.kind
+        if kind == "assistant":
+            self._spoke = True
+            text = assistant_text(event)
+            return self._feed_text(text) if text else []
+        if kind == "text":
             lines: list[str] = event.data.lines
             return lines
-        if event.kind == "stream_event":
+        if kind == "stream_event":
             return self._feed_piece(event.data.event, event.data.parent_tool_use_id)
-        if event.kind == "result":
+        if kind == "result":
             return self._feed_result(event.data)
-        if event.kind != "assistant":
-            self._detect_turn_start(event)
-            return []
-        self._spoke = True
-        text = assistant_text(event)
-        if not text:
-            return []
+        self._detect_turn_start(event)
+        return []
+
+    def _feed_text(self, text: str) -> list[str]:
+        """Return the lines of a message that were not returned before."""
         self._silent, self._last = False, text
         if self._streamed or self._tail:
             text = self._not_streamed(text)

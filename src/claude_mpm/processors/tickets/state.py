@@ -47,7 +47,6 @@ _REFERENCES = lazy_pattern(
 _NO_WORDS = lazy_pattern(r"<[^<>]*>|\{[^{}]*\}|\[[^\[\]]*\]|[\W\d_]*|(?:→|[-=]>).*")
 _NOUNS = ("DEFECT", "WORK")
 _SECTION = ("DONE", "DONE_SECTION", *_NOUNS, "BEFORE_DONE", "AFTER_DONE", "BESIDE_SECTION")
-LONGEST_PHRASE = 24  # characters; of the whole table
 _SIGNS_OF_LABEL = " \t\r*_#:：()[]【】0123456789"
 _SIGNS = " \t*_`~!.,;:–—"
 _SIGNS_AT_BEGIN = lazy_pattern(r"^[\W\d_]+")
@@ -177,11 +176,12 @@ def _cut(text: str, name: str) -> str | None:
     Words of scripts that have no blanks between them end anywhere.
     """
     known = phrases(name)
-    for end in range(min(len(text), LONGEST_PHRASE), 0, -1):
-        if text[:end] in known:
-            following = text[end : end + 1]
-            if text[end - 1] >= _GLUED or not (following.isalnum() or following == "-"):
-                return text[end:]
+    for length in _lengths(name).get(text[:1], ()):
+        phrase = text[:length]
+        if phrase in known:
+            rest = text[len(phrase) :]
+            if phrase[-1] >= _GLUED or not (rest[:1].isalnum() or rest[:1] == "-"):
+                return rest
     return None
 
 
@@ -194,6 +194,15 @@ def _plain(text: str) -> str:
 def _section_ends() -> frozenset[str]:
     """Return the last words of all phrases of which such a label is made."""
     return frozenset(phrase.split()[-1] for name in _SECTION for phrase in phrases(name))
+
+
+@cache
+def _lengths(name: str) -> dict[str, list[int]]:
+    """Return the lengths of the phrases of a line of the table, by first letter, longest first."""
+    lengths: dict[str, set[int]] = {}
+    for phrase in phrases(name):
+        lengths.setdefault(phrase[0], set()).add(len(phrase))
+    return {letter: sorted(found, reverse=True) for letter, found in lengths.items()}
 
 
 @cache
