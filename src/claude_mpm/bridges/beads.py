@@ -19,6 +19,7 @@ from claude_mpm.bridges.trackers import (
 )
 from claude_mpm.config.trust import is_trusted
 from claude_mpm.errors import UsageError
+from claude_mpm.printable import printable
 
 _FOLDER = ".beads"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -26,6 +27,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TYPES = {"bug": "bug", "feature": "feature", "task": "task", "enhancement": "feature",
           "epic": "epic", "chore": "chore"}  # fmt: skip
 _PRIORITIES = {"critical": "0", "high": "1", "medium": "2", "low": "3"}
+_MOST_TITLE = 500  # characters that `bd` takes
 _LABEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
 
@@ -81,10 +83,17 @@ class Beads(ClosingTracker):
         labels = [LABEL]
         if issue.type not in (kind, "") and _LABEL.fullmatch(issue.type):
             labels.append(issue.type)
-        words = [f"--title={issue.title}", f"--type={kind}", f"--labels={','.join(labels)}"]
+        # As text: no argument has a NUL, and `bd` shows on a terminal what it has.
+        words = [
+            f"--title={printable(issue.title)[:_MOST_TITLE]}",
+            f"--type={kind}",
+            f"--labels={','.join(labels)}",
+        ]
         if issue.priority in _PRIORITIES:
             words.append(f"--priority={_PRIORITIES[issue.priority]}")
-        made = self._call("create", *words, "--body-file=-", "--json", data=issue.marked_body)
+        made = self._call(
+            "create", *words, "--body-file=-", "--json", data=printable(issue.marked_body)
+        )
         return _id_of(made, self.address)
 
     def comment(self, number: str, text: str) -> None:

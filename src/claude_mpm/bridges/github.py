@@ -20,6 +20,7 @@ from claude_mpm.errors import UsageError
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
 _MOST_ISSUES = 5000
 _PAGE = 100
+_MOST_NUMBERS = 10**12
 
 
 class GitHub(ClosingTracker):
@@ -84,7 +85,7 @@ class GitHub(ClosingTracker):
             TrackerFailed: it has none.
         """
         number = issue.get("number") if isinstance(issue, dict) else None
-        if not isinstance(number, int):
+        if not isinstance(number, int) or not 0 < number < _MOST_NUMBERS or number is True:
             raise TrackerFailed(f"{self.address}: gh gave an issue without a number; push again")
         return str(number)
 

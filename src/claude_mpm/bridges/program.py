@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import shutil
 import signal
 import subprocess
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from claude_mpm.bridges.trackers import TrackerFailed
 from claude_mpm.own_python import own_python
@@ -26,6 +28,14 @@ except OSError as error:
     sys.exit(str(error))
 sys.exit(status if status >= 0 else 128 - status)"""
 PATIENCE = 60.0  # seconds for one call
+LONGEST = 1 << 26  # bytes of an answer; a thousand of the longest issues have room in it
+_MOST_ERRORS = 1 << 16  # bytes of its errors that are kept
+_MOST_SHOWN = 500  # characters of an error that is shown
+_CHUNK = 1 << 16
+
+
+class _TooLong(Exception):
+    """A program printed more than any answer has."""
 
 
 def call_program(
@@ -37,7 +47,7 @@ def call_program(
     cwd: Path | None = None,
     keeps_open: Sequence[int] = (),
 ) -> Any:
-    """Run a program to its end and return the JSON that it prints.
+    """Run a program to its end and return the JSON that it prints, of bounded length.
 
     Args:
         command: the program and its arguments.
@@ -60,9 +70,13 @@ def call_program(
         raise TrackerFailed(f"{of}: {name} cannot be run ({error})") from error
     except subprocess.TimeoutExpired as error:
         raise TrackerFailed(f"{name} has not answered for {PATIENCE:.0f} s; push again") from error
+    except _TooLong as error:
+        raise TrackerFailed(
+            f"{of}: {name} printed more than {LONGEST >> 20} MiB, and was ended; see what it prints"
+        ) from error
     if done.returncode:
-        said = _error_in(done.stderr) or f"exit status {done.returncode}"
-        raise TrackerFailed(f"{of}: {one_line(said)}; what was filed stays, push again")
+        said = one_line(_error_in(done.stderr) or f"exit status {done.returncode}")
+        raise TrackerFailed(f"{of}: {said[:_MOST_SHOWN]}; what was filed stays, push again")
     try:
         return json.loads(done.stdout)
     except (ValueError, RecursionError) as error:
@@ -80,15 +94,62 @@ def _run(
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL if data is None else pipe, stdout=pipe, stderr=pipe,
-        text=True, errors="replace", cwd=cwd, pass_fds=keeps_open, process_group=0,
+        bufsize=0, cwd=cwd, pass_fds=keeps_open, process_group=0,
     ) as process:  # fmt: skip
         try:
-            said, errors = process.communicate(data, PATIENCE)
+            said, errors = _communicate(process, (data or "").encode("utf-8", "replace"))
         except BaseException:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise
-    return subprocess.CompletedProcess(command, process.returncode, said, errors)
+    texts = [text.decode("utf-8", "replace") for text in (said, errors)]
+    return subprocess.CompletedProcess(command, process.returncode, *texts)
+
+
+def _communicate(process: subprocess.Popen[bytes], data: bytes) -> tuple[bytearray, bytearray]:
+    """Give a program its input and return what it prints, and the beginning of its errors.
+
+    Raises:
+        subprocess.TimeoutExpired: it has not ended after `PATIENCE` seconds.
+        _TooLong: it printed more than `LONGEST` bytes.
+    """
+    deadline = time.monotonic() + PATIENCE
+    said, errors, left = bytearray(), bytearray(), memoryview(data)
+    more: bytes | memoryview
+    with selectors.DefaultSelector() as pipes:
+        for stream, kept in ((process.stdout, said), (process.stderr, errors)):
+            if stream is not None:
+                pipes.register(stream, selectors.EVENT_READ, kept)
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+            pipes.register(process.stdin, selectors.EVENT_WRITE)
+        while pipes.get_map():
+            if time.monotonic() >= deadline:
+                raise subprocess.TimeoutExpired(process.args, PATIENCE)
+            for key, _ in pipes.select(max(0.0, deadline - time.monotonic())):
+                if key.data is None:
+                    left = more = _write(key.fd, left)
+                else:
+                    more = os.read(key.fd, _CHUNK)
+                    key.data.extend(more)
+                if not more:
+                    pipes.unregister(key.fileobj)
+                    cast("IO[bytes]", key.fileobj).close()
+            if len(said) > LONGEST:
+                raise _TooLong
+            del errors[_MOST_ERRORS:]
+    process.wait(max(0.0, deadline - time.monotonic()))
+    return said, errors
+
+
+def _write(pipe: int, data: memoryview) -> memoryview:
+    """Give a program some of its input, and return what is left; nothing where it reads no more."""
+    try:
+        return data[os.write(pipe, data[:_CHUNK]) :]
+    except BlockingIOError:
+        return data
+    except BrokenPipeError:
+        return data[:0]
 
 
 def _error_in(text: str) -> str:
