@@ -226,3 +226,25 @@ def test_an_endless_line_takes_no_memory(command: Command) -> None:
     assert done.returncode == 0, done.stderr
     assert command("logs").stdout.split() == ["before", "after"]
     assert command.session().journal.size() < 1 << 28
+
+
+@pytest.mark.parametrize(
+    "error", ["/proc/self/mem", f"{CONVERSATION}.jsonl"], ids=["I/O", "circle"]
+)
+def test_one_that_cannot_be_read_any_more_is_named(command: Command, error: str) -> None:
+    path = transcript(command)
+    path.write_text(said(CONVERSATION, "one"))
+    sessions = Path(command.environ["CLAUDE_CONFIG_DIR"], "sessions")
+    sessions.mkdir()
+    status = {"sessionId": CONVERSATION, "status": "busy"}
+    (sessions / f"{os.getpid()}.json").write_text(json.dumps(status))  # it seems to run
+    following = command.start("adopt", "--follow", CONVERSATION)
+    assert following.stdout is not None
+    assert following.stdout.readline()  # the table's head
+    assert CONVERSATION[:8] in following.stdout.readline()
+    path.unlink()
+    path.symlink_to(error)
+    assert following.wait(SECONDS) == 1
+    assert following.stderr is not None
+    (line,) = following.stderr.read().splitlines()
+    assert line.startswith(f"claude-mpm: the transcript {path} cannot be copied: ")

@@ -71,9 +71,7 @@ def call_program(
     except subprocess.TimeoutExpired as error:
         raise TrackerFailed(f"{name} has not answered for {PATIENCE:.0f} s; push again") from error
     except _TooLong as error:
-        raise TrackerFailed(
-            f"{of}: {name} printed more than {LONGEST >> 20} MiB, and was ended; see what it prints"
-        ) from error
+        raise TrackerFailed(f"{of}: {name} {error}; see what it prints") from error
     if done.returncode:
         said = one_line(_error_in(done.stderr) or f"exit status {done.returncode}")
         raise TrackerFailed(f"{of}: {said[:_MOST_SHOWN]}; what was filed stays, push again")
@@ -136,7 +134,7 @@ def _communicate(process: subprocess.Popen[bytes], data: bytes) -> tuple[bytearr
                     pipes.unregister(key.fileobj)
                     cast("IO[bytes]", key.fileobj).close()
             if len(said) > LONGEST:
-                raise _TooLong
+                raise _TooLong(f"printed more than {LONGEST >> 20} MiB, and was ended")
             del errors[_MOST_ERRORS:]
     process.wait(max(0.0, deadline - time.monotonic()))
     return said, errors

@@ -146,7 +146,13 @@ def _follow(store: Store, conversation: AdoptableConversation, configuration: Pa
             runs = is_running(conversation, configuration)
             if runs:
                 changes.wait(_LOOK)
-            take(store, conversation, configuration)
+            try:
+                take(store, conversation, configuration)
+            except OSError as error:
+                raise StorageError(
+                    f"the transcript {conversation.path} cannot be copied: {error.strerror}; mend"
+                    " it and follow it again: what was copied stays"
+                ) from error
             shown = _print_new(store, folder, shown, assembler)
 
 
