@@ -34,8 +34,8 @@ _MOST_SHOWN = 500  # characters of an error that is shown
 _CHUNK = 1 << 16
 
 
-class _TooLong(Exception):
-    """A program printed more than any answer has."""
+class _Ended(Exception):
+    """A program was ended; says why, and what to do."""
 
 
 def call_program(
@@ -68,10 +68,8 @@ def call_program(
         raise TrackerFailed(f"there is no {name}; {install}") from error
     except OSError as error:
         raise TrackerFailed(f"{of}: {name} cannot be run ({error})") from error
-    except subprocess.TimeoutExpired as error:
-        raise TrackerFailed(f"{name} has not answered for {PATIENCE:.0f} s; push again") from error
-    except _TooLong as error:
-        raise TrackerFailed(f"{of}: {name} {error}; see what it prints") from error
+    except _Ended as error:
+        raise TrackerFailed(f"{of}: {name} {error}") from error
     if done.returncode:
         said = one_line(_error_in(done.stderr) or f"exit status {done.returncode}")
         raise TrackerFailed(f"{of}: {said[:_MOST_SHOWN]}; what was filed stays, push again")
@@ -108,8 +106,7 @@ def _communicate(process: subprocess.Popen[bytes], data: bytes) -> tuple[bytearr
     """Give a program its input and return what it prints, and the beginning of its errors.
 
     Raises:
-        subprocess.TimeoutExpired: it has not ended after `PATIENCE` seconds.
-        _TooLong: it printed more than `LONGEST` bytes.
+        _Ended: it has not ended after `PATIENCE` seconds, or printed more than `LONGEST` bytes.
     """
     deadline = time.monotonic() + PATIENCE
     said, errors, left = bytearray(), bytearray(), memoryview(data)
@@ -123,7 +120,7 @@ def _communicate(process: subprocess.Popen[bytes], data: bytes) -> tuple[bytearr
             pipes.register(process.stdin, selectors.EVENT_WRITE)
         while pipes.get_map():
             if time.monotonic() >= deadline:
-                raise subprocess.TimeoutExpired(process.args, PATIENCE)
+                raise _Ended(f"has not answered for {PATIENCE:.0f} s; push again")
             for key, _ in pipes.select(max(0.0, deadline - time.monotonic())):
                 if key.data is None:
                     left = more = _write(key.fd, left)
@@ -134,9 +131,12 @@ def _communicate(process: subprocess.Popen[bytes], data: bytes) -> tuple[bytearr
                     pipes.unregister(key.fileobj)
                     cast("IO[bytes]", key.fileobj).close()
             if len(said) > LONGEST:
-                raise _TooLong(f"printed more than {LONGEST >> 20} MiB, and was ended")
+                raise _Ended(f"printed more than {LONGEST >> 20} MiB, and was ended; see why")
             del errors[_MOST_ERRORS:]
-    process.wait(max(0.0, deadline - time.monotonic()))
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired as error:
+        raise _Ended(f"has not ended for {PATIENCE:.0f} s; push again") from error
     return said, errors
 
 
