@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager, closing
@@ -395,7 +394,7 @@ def test_over_http_nobody_gets_in_without_the_token(tmp_path: Path) -> None:
     from starlette.routing import Route
     from starlette.testclient import TestClient
 
-    from claude_mpm.cli.mcp import RequireToken
+    from claude_mpm.cli.mcp_http import RequireToken
 
     inner = Starlette(routes=[Route("/mcp", lambda request: PlainTextResponse("in"))])
     http = TestClient(RequireToken(inner, "a-long-token-of-its-own"))
@@ -431,7 +430,8 @@ def test_the_address_is_said_and_a_port_that_is_taken_is_one_line(tmp_path: Path
         assert said.startswith(f"claude-mpm: cannot listen on 127.0.0.1:{port}: ")
         assert said.count("\n") == 1
         first.terminate()
-        assert first.wait(SECONDS) == -signal.SIGTERM
+        assert first.communicate(timeout=SECONDS)[1] == "claude-mpm: ended by signal 15\n"
+        assert first.returncode == 143
     token.write_bytes(b"\xff" * 20)
     with started("0") as third:
         said = third.communicate(timeout=SECONDS)[1]

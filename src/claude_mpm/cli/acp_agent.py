@@ -7,6 +7,7 @@ import os
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -44,6 +45,7 @@ from claude_mpm.bridges.acp_updates import (
     modes_of,
     title_of,
 )
+from claude_mpm.cli.end_signals import ends_in_order
 from claude_mpm.cli.list_commands import warn
 from claude_mpm.cli.session_arg import taken_up
 from claude_mpm.conversation.verdict import Outcome
@@ -69,15 +71,22 @@ _DENY = PermissionOption(option_id="deny", name="Deny", kind="reject_once")
 
 
 async def serve(app: App) -> None:
-    """Serve one editor on standard input and output, until it goes."""
+    """Serve one editor on standard input and output, until it goes or a signal comes.
+
+    Raises:
+        Terminated, KeyboardInterrupt: a signal came.
+    """
     agent = AcpAgent(app)
     served: Any = agent  # its methods take what they use of their parameters, and any others
-    try:
-        # What the agent announces, the protocol has by now; this SDK calls closing a session and
-        # resuming one unstable still, and refuses both without being asked for it.
-        await protocol.run_agent(served, use_unstable_protocol=True)
-    finally:
+    # What the agent announces, the protocol has by now; this SDK calls closing a session and
+    # resuming one unstable still, and refuses both without being asked for it.
+    serving = asyncio.ensure_future(protocol.run_agent(served, use_unstable_protocol=True))
+    wake_and_call = asyncio.get_running_loop().call_soon_threadsafe
+    with ends_in_order(partial(wake_and_call, serving.cancel)):
+        await asyncio.wait({serving})
         await agent.release_all()
+    if not serving.cancelled():
+        serving.result()
 
 
 class EditorSession:

@@ -1,13 +1,17 @@
-"""SIGTERM and Ctrl-C of a command with sessions: each ends the command, and its sessions once."""
+"""SIGTERM and Ctrl-C of a command with sessions: each ends the command, and its sessions once.
+
+A server releases its sessions instead, as it does when its client goes.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from claude_mpm.orchestration.orchestrator import MPMOrchestrator
@@ -18,6 +22,34 @@ _AGAIN = 0.01  # seconds until an exception that was lost is raised again
 
 class Terminated(BaseException):
     """The process received SIGTERM; as with `KeyboardInterrupt`, nothing takes it for an error."""
+
+
+@contextmanager
+def ends_in_order(end: Callable[[], object]) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C have a server come to its end within the block, and count then.
+
+    Args:
+        end: lets the block come to its end; called by the handler of signals, in the main thread,
+            at each signal.
+
+    Raises:
+        Terminated: the first signal was SIGTERM.
+        KeyboardInterrupt: it was that of Ctrl-C.
+    """
+    received: list[int] = []
+
+    def note(signum: int, _frame: FrameType | None) -> None:
+        received.append(signum)
+        end()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if received:
+        raise KeyboardInterrupt if received[0] == signal.SIGINT else Terminated
 
 
 class EndSignals:

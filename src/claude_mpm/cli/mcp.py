@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hmac
 import os
 from contextlib import closing
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from claude_mpm.cli.app import App, json_text
+from claude_mpm.cli.end_signals import ends_in_order
 from claude_mpm.cli.mcp_tools import LONGEST_CALL, Profile, Rights, SessionTools
 from claude_mpm.cli.options import common_options
-from claude_mpm.cli.output import echo
 from claude_mpm.errors import MPMError, SettingsError, UsageError
 from claude_mpm.fleet.places import Place, find_place
 from claude_mpm.folders import check_secret
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mcp.server.mcpserver import MCPServer
-    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from claude_mpm.cli.mcp_http import HttpTransport
+    from claude_mpm.cli.mcp_stdio import StdioTransport
 
 _URI = "claude-mpm://sessions/"
 _JSON = "application/json"
@@ -102,12 +103,27 @@ def mcp(
     if (port is None) != (token_file is None):
         raise UsageError("--http and --token-file go together: without a token anybody could call")
     token = _read_token(token_file) if token_file is not None else ""
-    with closing(SessionTools(app, profile)) as tools:
-        server = make_server(tools)
-        if port is None:
-            server.run("stdio")
-        else:
-            _serve_http(server, port, token)
+    tools = SessionTools(app, profile)
+    transport = _transport(make_server(tools), port, token)
+
+    def end() -> None:
+        tools.end_waits()
+        transport.end()
+
+    with ends_in_order(end), closing(tools):
+        transport.run()
+
+
+def _transport(
+    server: MCPServer[Any], port: int | None, token: str
+) -> StdioTransport | HttpTransport:
+    if port is None:
+        from claude_mpm.cli.mcp_stdio import StdioTransport
+
+        return StdioTransport(server)
+    from claude_mpm.cli.mcp_http import HttpTransport
+
+    return HttpTransport(server, port, token)
 
 
 def make_server(tools: SessionTools) -> MCPServer[Any]:
@@ -214,45 +230,3 @@ def _read_token(file: Path) -> str:
     if len(token) < _LEAST_TOKEN:
         raise UsageError(f"--token-file {file}: a token has at least {_LEAST_TOKEN} characters")
     return token
-
-
-def _serve_http(server: MCPServer[Any], port: int, token: str) -> None:
-    import uvicorn
-    from mcp.server.transport_security import TransportSecuritySettings
-
-    from claude_mpm.server.listening import listen
-
-    hosts = [f"{host}:*" for host in ("127.0.0.1", "localhost")]
-    security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[])
-    app = RequireToken(server.streamable_http_app(transport_security=security), token)
-    with listen("127.0.0.1", port, anonymous=False, tls=False) as listener:
-        echo(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", err=True)
-        config = uvicorn.Config(app, log_level="error", access_log=False)
-        uvicorn.Server(config).run(sockets=[listener])
-
-
-class RequireToken:
-    """Passes on the requests that bring the token, and refuses all others.
-
-    Args:
-        app: what answers them.
-        token: what they must bring as `Authorization: Bearer TOKEN`.
-    """
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._expected = b"Bearer " + token.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] == "http" and not self._is_allowed(scope):
-            from starlette.responses import PlainTextResponse
-
-            refused = PlainTextResponse("no token, or a wrong one\n", status_code=401)
-            await refused(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    def _is_allowed(self, scope: Scope) -> bool:
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        return hmac.compare_digest(given, self._expected)

@@ -86,6 +86,7 @@ class SessionTools:
         # run tools, and by `close`.
         self._live: dict[str, MPMOrchestrator] = {}
         self._lock = threading.Lock()
+        self._ending = threading.Event()  # set by a handler of signals; looked at by waits
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -157,7 +158,7 @@ class SessionTools:
         deadline = time.monotonic() + min(max(seconds, 0.0), LONGEST_CALL)
         with closing(self._app.store()) as store:
             folder = self._seen(store, session)
-            status = settled(store, folder, deadline, look=_LOOK)
+            status = self._settled(store, folder, deadline)
             redactor = redactor_of(folder, folder.read_meta())
             done = status.state in SETTLED
             return {
@@ -295,6 +296,19 @@ class SessionTools:
 
         with closing(self._app.store()) as store:
             return read_record(store, self._seen(store, session))
+
+    def end_waits(self) -> None:
+        """Have every `wait` return within a second; called by a handler of signals."""
+        self._ending.set()
+
+    def _settled(self, store: Store, folder: SessionFolder, deadline: float) -> Status:
+        """Wait until a session is settled or asks something, or the time is up, or all ends."""
+        while True:
+            now = time.monotonic()
+            status = settled(store, folder, min(deadline, now + _LOOK), look=_LOOK)
+            is_over = status.state in SETTLED or status.questions
+            if is_over or time.monotonic() >= deadline or self._ending.is_set():
+                return status
 
     def close(self) -> None:
         """Release the sessions that were started; each goes on for its linger time."""
