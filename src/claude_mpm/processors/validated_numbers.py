@@ -28,7 +28,7 @@ def count(value: object) -> int:
 
 def amount(value: object) -> float | None:
     """Return an amount, such as of seconds or dollars; None if it is not valid."""
-    return value if isinstance(value, int | float) and 0 <= value <= _MAX_AMOUNT else None
+    return value if isinstance(value, (int, float)) and 0 <= value <= _MAX_AMOUNT else None
 
 
 def time_of(timestamp: str | None) -> float | None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from claude_mpm.capabilities.facts import ASSUMED, by_version
+from claude_mpm.patterns import lazy_pattern
 from claude_mpm.wire.events import prompts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from claude_mpm.capabilities.facts import Capabilities
     from claude_mpm.wire.events import Block, ControlRequest, Event, Result, System
@@ -33,7 +34,7 @@ _ANSWERED = "answered"  # what is remembered of a request of ours that has its r
 _NO_PROGRESS = frozenset({"system/api_retry", "not-json"})
 _NOTHING: frozenset[str] = frozenset()
 # How a tool's result begins whose subagent goes on; up to 2.1.235 nothing else says that it does.
-_LAUNCHED, _HEAD = b"Async agent launched", 60
+_LAUNCHED, _HEAD = lazy_pattern(b"Async agent launched"), 60  # bytes, searched without a copy
 # How many ended prompts, requests and calls a session that is followed remembers.
 MOST = 1000
 
@@ -345,24 +346,22 @@ class SessionState:
         if not (self._speaks or said.parent_tool_use_id or said.isSidechain):
             self._speaks = True
         content = said.message.content
-        # Most lines have but one block, of text; and nothing here may cost more than it must.
-        if type(content) is list and (len(content) != 1 or content[0].type != "text"):
-            self._note_tools(content)
-
-    def _note_tools(self, blocks: Sequence[Block]) -> None:
-        done = []
-        for block in blocks:
+        if isinstance(content, str):
+            return
+        for block in content:
             if block.type == "tool_use":
                 self.tools[block.id or ""] = block.name or "a tool"
             elif block.tool_use_id:
-                self.tools.pop(block.tool_use_id, None)
-                done.append(block.tool_use_id)
-                if _LAUNCHED in bytes(memoryview(block.content)[:_HEAD]):
-                    self.backgrounded[block.tool_use_id] = None
-                    self._forget(self.backgrounded)
-        if done and self.asked:  # a tool that has its result is asked for no more
+                self._note_tool_result(block.tool_use_id, block)
+
+    def _note_tool_result(self, call: str, result: Block) -> None:
+        self.tools.pop(call, None)
+        if _LAUNCHED.search(result.content, 0, _HEAD):
+            self.backgrounded[call] = None
+            self._forget(self.backgrounded)
+        if self.asked:  # a tool that has its result is asked for no more
             asked = self.asked.items()
-            self._close([name for name, q in asked if q.request.get("tool_use_id") in done])
+            self._close([name for name, q in asked if q.request.get("tool_use_id") == call])
 
     def _close(self, requests: Iterable[str]) -> None:
         for name in requests:

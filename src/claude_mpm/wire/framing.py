@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import msgspec
 
 # Claude writes no longer line, in bytes: of such a line only the beginning is returned, and the
@@ -53,17 +55,15 @@ class LineFramer:
         if last < 0:
             self._tail += chunk
             return [] if len(self._tail) < LONGEST else [self._cut()]
-        lines: list[Line] = []
-        begin, place = 0, self.offset + len(self._tail)  # of the chunk in the journal
-        while begin <= last:
-            # For long lines, `find` is far faster than `split`.
-            end = last if self._together else chunk.find(b"\n", begin)
-            lines.append(Line(place + begin, chunk[begin:end], place + end + 1))
-            begin = end + 1
+        place = self.offset + len(self._tail)  # of the chunk in the journal
+        if self._together:
+            lines = [Line(place, chunk[:last], place + last + 1)]
+        else:
+            lines = _whole_lines(chunk, place)
         if self._tail:
             lines[0] = Line(self.offset, b"".join((self._tail, lines[0].data)), lines[0].end)
-        self._tail = bytearray(chunk[begin:])
-        self.offset = place + begin
+        self._tail = bytearray(chunk[last + 1 :])
+        self.offset = place + last + 1
         return lines
 
     def _cut(self) -> Line:
@@ -90,6 +90,17 @@ class LineFramer:
         line = Line(self.offset, data, self.offset + len(data))
         self.offset = line.end
         return line
+
+
+def _whole_lines(chunk: bytes, place: int) -> list[Line]:
+    """Return the lines that a chunk completes, which stands at a place in the journal."""
+    lines = []
+    for piece in BytesIO(chunk):  # for long lines, far faster than `split`
+        begin, place = place, place + len(piece)
+        lines.append(Line(begin, piece[:-1], place))
+    if not chunk.endswith(b"\n"):
+        lines.pop()
+    return lines
 
 
 class LineTooLong(ValueError):

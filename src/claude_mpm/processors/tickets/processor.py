@@ -37,10 +37,14 @@ class TicketProcessor(ByKind):
         return self._from_assistant if kind == "assistant" else None
 
     def _from_assistant(self, event: Event) -> list[Event]:
-        tickets: list[FoundTicket] = []
-        for block in event.data.message.blocks:
-            if block.type == "text" and block.text:
-                tickets += self._finder.find(block.text)
+        content = event.data.message.content
+        if isinstance(content, str):
+            tickets = self._finder.find(content)
+        else:
+            tickets = []
+            for block in content:
+                if block.type == "text" and block.text:
+                    tickets += self._finder.find(block.text)
         if not tickets or is_claude_code_text(event.data):
             return []
         agent = (event.data.subagent_type or "").removeprefix(NATIVE_PREFIX)
