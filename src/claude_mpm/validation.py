@@ -44,8 +44,11 @@ def is_folder(path: Path) -> bool:
 
 
 def disk_is_full(path: Path) -> bool:
-    """Whether nothing more can be written where `path` is."""
-    disk = os.statvfs(path)
+    """Whether nothing more can be written where `path` is, as far as there is something."""
+    try:
+        disk = os.statvfs(path)
+    except FileNotFoundError:
+        return False
     return (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) == 0
 
 

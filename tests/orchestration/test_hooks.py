@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -204,6 +205,70 @@ def test_a_stop_that_was_interrupted_is_finished_by_the_next_one(
     claude.stop()
     assert claude._live.life.phase is Phase.STOPPED
     assert Remains(claude.store.folder(claude.session_id)).found() == []
+
+
+class Failing(MPMOrchestrator):
+    """Raises what it was made with at the first line, in a hook."""
+
+    raises: ClassVar[BaseException]
+
+    def _observe(self, event: Event) -> None:
+        if event.kind == "assistant":
+            raise self.raises
+        super()._observe(event)
+
+
+@pytest.mark.parametrize(
+    ("way", "raises"),
+    [
+        ("hook", ZeroDivisionError("mine")),
+        ("hook", SystemExit(3)),
+        ("sink", SystemExit(3)),  # another error of a sink is logged
+        ("descriptor", ZeroDivisionError("mine")),
+    ],
+)
+def test_a_reading_that_fails_ends_its_turns_and_the_session(
+    monkeypatch: pytest.MonkeyPatch, way: str, raises: BaseException
+) -> None:
+    """Nobody reads any more, so that a turn would never end."""
+    printed: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", lambda found: printed.append(found.exc_value))
+    monkeypatch.setattr(Failing, "raises", raises, raising=False)
+
+    def sink(event: Event) -> None:
+        if event.kind == "assistant":
+            raise raises
+
+    claude = MPMOrchestrator(sinks=[sink]) if way == "sink" else Failing()
+    with claude:
+        if way == "descriptor":
+            claude.process.stdout.fileno()
+        turn = claude.ask("hello").wait(SECONDS)
+        assert printed == [raises]
+        assert turn.verdict.outcome is Outcome.LOST
+        assert f"what Claude says is read no further: {raises!r}" in turn.verdict.reason
+        claude.stop()  # waits for the one of the reader
+        assert not claude.running
+        with pytest.raises(SessionEnded):
+            claude.ask("more")
+    assert Remains(claude.store.folder(claude.session_id)).found() == []
+
+
+def test_a_state_folder_that_is_removed_ends_no_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    monkeypatch.setenv("STAND_IN_LATE", str(tmp_path / "late"))
+    os.mkfifo(tmp_path / "late")
+    with MPMOrchestrator(state_dir=tmp_path / "state") as claude:
+        turn = claude.ask("hello")
+        shutil.rmtree(tmp_path / "state")
+        claude._live.act()  # as once in a second while nothing comes
+        assert not claude._live.look()
+        claude.stop()
+        assert turn.verdict.outcome is Outcome.LOST
+    assert not failed
 
 
 def test_stop_from_a_hook() -> None:

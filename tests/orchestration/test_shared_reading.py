@@ -89,7 +89,8 @@ def test_what_is_read_wrong_in_one_session_ends_no_other(
     found: list[threading.ExceptHookArgs] = []
 
     def broken(self: Session) -> Any:
-        if self.folder.path.name == first.session_id:
+        is_first = self.folder.path.name == first.session_id
+        if is_first and first._live.turns.active is not None:
             raise ZeroDivisionError("broken")
         return poll(self)
 
@@ -102,9 +103,10 @@ def test_what_is_read_wrong_in_one_session_ends_no_other(
     second.start_or_raise()
     monkeypatch.setattr(threading, "excepthook", tell)
     monkeypatch.setattr(Session, "poll", broken)
-    first.send_input("hello")
+    lost = first.ask("hello")
     assert told.wait(SECONDS)
     assert found[0].exc_type is ZeroDivisionError
+    assert "read no further: ZeroDivisionError" in lost.wait(SECONDS).verdict.reason
     assert second.ask("hello").wait(SECONDS).text == "Claude heard: hello"
     first.stop()
     second.stop()

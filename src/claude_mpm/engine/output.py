@@ -48,6 +48,9 @@ class Hooks(Protocol):
     def on_over(self) -> None:
         """Called once after that, by whoever has read it to the end."""
 
+    def on_failure(self, error: BaseException) -> None:
+        """Called in their place by who reads no further, because of an error or `SystemExit`."""
+
 
 class Occasional(Protocol):
     """Whoever reads the output as long as nobody else does."""
@@ -272,9 +275,12 @@ class ClaudeOutput(io.TextIOBase):
         with self._changed:
             while self._holder is not None and self._holder.is_alive():
                 self._changed.wait(0.05)
-        with open(write, "wb", buffering=0) as pipe, suppress(BrokenPipeError):
-            while not self.finished.is_set():
-                with self.reading:
-                    line = self._step()
-                if line is not None:
-                    pipe.write(line.encode() + b"\n")
+        try:
+            with open(write, "wb", buffering=0) as pipe, suppress(BrokenPipeError):
+                while not self.finished.is_set():
+                    with self.reading:
+                        line = self._step()
+                    if line is not None:
+                        pipe.write(line.encode() + b"\n")
+        except BaseException as error:  # noqa: BLE001 -- a hook of a subclass may raise anything
+            self._hooks.on_failure(error)

@@ -154,6 +154,16 @@ class SharedReading:
     # --- in a thread of its own -------------------------------------------------------------
 
     def _run_errand(self) -> None:
+        try:
+            is_over = self._read_on()
+        except BaseException as error:  # noqa: BLE001 -- whatever it is, nobody reads further
+            self._hooks.on_failure(error)
+            return
+        if is_over:
+            self._hooks.on_over()
+
+    def _read_on(self) -> bool:
+        """Read until the reading can be given back, or to the end; return whether that came."""
         with self._lock:  # until it is known as one
             failure = self._failure
         if failure is not None:
@@ -165,13 +175,13 @@ class SharedReading:
             if alone and not self._session.ended:
                 self._away, self._thread = False, None
                 self._session.serve(self)
-                return
+                return False
             self._left = True
         if alone:
             self._output.finish()
         else:
             self._output.hand_on(self._lines)
-        self._hooks.on_over()
+        return True
 
     def _goes_on(self) -> bool:
         """Take one step, however long that takes; return whether there is more to do here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +63,10 @@ class _Hooks:
         """Called once after that, by whoever has read it to the end."""
         self._claude._on_over()
 
+    def on_failure(self, error: BaseException) -> None:
+        """Called in their place by who reads no further, because of an error or `SystemExit`."""
+        self._claude._on_failure(error)
+
 
 class Reading(Conversation):
     """The hooks of the output, in the order in which what Claude writes goes through them."""
@@ -104,8 +109,30 @@ class Reading(Conversation):
         )
 
     def _read_output(self) -> None:
-        self._output_reader()
+        try:
+            self._output_reader()
+        except BaseException as error:  # noqa: BLE001 -- a hook of a subclass may raise anything
+            self._on_failure(error)
+            return
         self._on_over()
+
+    def _on_failure(self, error: BaseException) -> None:
+        """End the turns, which nobody else would, and the session; called by who has read it.
+
+        The error is printed first, as that of a thread: who waits for a turn may end the process.
+        """
+        thread = threading.current_thread()
+        found = (type(error), error, error.__traceback__, thread)
+        threading.excepthook(threading.ExceptHookArgs(found))
+        self.logger.critical("what Claude says is read no further: %r", error)
+        said = f"what Claude says is read no further: {error!r}"
+        self._live.turns.end_all(ended=False, stderr=said)
+        if self._output is not None:
+            self._output.finished.set()
+        try:
+            self.stop()
+        finally:
+            self._on_over()
 
     def _on_over(self) -> None:
         """Called once when all was read, and `_on_end` was called."""
