@@ -338,13 +338,14 @@ class Session:
         number = len(new)
         if self._together:  # also lines of an event that begins before
             number = sum(_lines_behind(event, known) for event in decoded)
-        kinds = [event.kind for event in new]
-        if not DELIVERY.isdisjoint(kinds):
-            for event in new:
-                if event.kind in DELIVERY:
-                    name, word = delivered(event)
-                    self._said[name] = (event.offset, word)
-        position.advance(end, events=number, not_json=kinds.count("not-json"))
+        not_json = 0
+        for event in new:
+            if event.kind in DELIVERY:
+                name, word = delivered(event)
+                self._said[name] = (event.offset, word)
+            elif event.kind == "not-json":
+                not_json += 1
+        position.advance(end, events=number, not_json=not_json)
 
     def _store(self, found: Sequence[Event]) -> None:
         said, self._said = self._said, {}
