@@ -8,7 +8,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -20,12 +20,14 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import TextContent, TextResourceContents
 
-from claude_mpm.cli.mcp import as_tool
-from claude_mpm.cli.mcp_tools import _answer
+from claude_mpm.cli.app import App
+from claude_mpm.cli.mcp import _offered, as_tool
+from claude_mpm.cli.mcp_tools import Profile, Rights, SessionTools, _answer
 from claude_mpm.conversation.question import Question
 from claude_mpm.engine.follow import read_to_end
-from claude_mpm.errors import UsageError
+from claude_mpm.errors import StorageError, UsageError
 from claude_mpm.journal import orphans
+from claude_mpm.orchestration.orchestrator import MPMOrchestrator
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing.subject import until
 
@@ -138,6 +140,43 @@ def test_a_session_is_started_once_claude_has_its_prompt(
             assert (await answered(connected, *started))["turn"]["text"] == "Claude heard: hello"
 
     anyio.run(main)
+
+
+def test_a_start_whose_prompt_is_not_kept_leaves_no_session(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client gets no id, so that nobody could end it."""
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(MPMOrchestrator, "ask", full)
+    app = App([])
+    tools = SessionTools(app, Profile(Rights.OWN, _offered(app, ()), (Path.cwd(),), "mcp"))
+    with closing(tools), closing(Store(state)) as store:
+        with pytest.raises(StorageError, match="the disk is full"):
+            tools.start("hello")
+        (folder,) = store.sessions()
+        assert folder.has_ended()
+
+
+def test_a_session_that_cannot_be_released_keeps_no_other_from_it(state: Path) -> None:
+    released: list[str] = []
+
+    class Live:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def detach(self) -> None:
+            released.append(self.name)
+            raise StorageError("the disk is full")
+
+    app = App([])
+    tools = SessionTools(app, Profile(Rights.OWN, _offered(app, ()), (Path.cwd(),), "mcp"))
+    tools._live = {name: cast("Any", Live(name)) for name in ("first", "last")}
+    with pytest.raises(StorageError, match="the disk is full"):
+        tools.close()
+    assert sorted(released) == ["first", "last"]
 
 
 def test_a_reading_is_cut_and_goes_on_at_its_offset(monkeypatch: pytest.MonkeyPatch) -> None:

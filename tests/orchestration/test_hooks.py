@@ -16,7 +16,13 @@ from claude_mpm import Event, MPMOrchestrator, Outcome
 from claude_mpm.engine.lifecycle import Lifecycle, Phase
 from claude_mpm.engine.live_session import LiveSession
 from claude_mpm.engine.shared_reader import ReaderThread
-from claude_mpm.errors import ClaudeNotFound, LaunchError, SessionEnded, UsageError
+from claude_mpm.errors import (
+    ClaudeNotFound,
+    LaunchError,
+    SessionEnded,
+    StorageError,
+    UsageError,
+)
 from claude_mpm.testing.residue import Remains
 
 pytestmark = pytest.mark.usefixtures("stand_in")
@@ -252,6 +258,29 @@ def test_a_reading_that_fails_ends_its_turns_and_the_session(
         with pytest.raises(SessionEnded):
             claude.ask("more")
     assert Remains(claude.store.folder(claude.session_id)).found() == []
+
+
+@pytest.mark.parametrize("way", ["stop", "detach"])
+def test_metadata_that_a_full_disk_does_not_take_is_an_error_and_all_is_closed(
+    monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    failed: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    claude = MPMOrchestrator(metadata={})
+    claude.start_or_raise()
+    index = claude.store.index
+
+    def full(_: object) -> None:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MPMOrchestrator, "_save_session_metadata", full)
+        with pytest.raises(StorageError, match="the disk is full"):
+            getattr(claude, way)()
+    assert index.holders == 0
+    getattr(claude, way)()
+    claude.end_session()
+    assert not failed
 
 
 def test_a_state_folder_that_is_removed_ends_no_reading(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,14 @@ from claude_mpm.cli.run import acknowledged, put_prompt
 from claude_mpm.cli.session_arg import end_session, status_now, taken_up
 from claude_mpm.conversation.question import input_of
 from claude_mpm.engine.follow import SETTLED, settled
-from claude_mpm.errors import QuestionOver, SessionEnded, StorageError, UnknownSession, UsageError
+from claude_mpm.errors import (
+    MPMError,
+    QuestionOver,
+    SessionEnded,
+    StorageError,
+    UnknownSession,
+    UsageError,
+)
 from claude_mpm.journal.secrets import redactor_of
 from claude_mpm.sessions.status import State
 from claude_mpm.validation import NOT_JSON, check_prompt, nearest
@@ -122,7 +129,11 @@ class SessionTools:
         claude.start_or_raise()
         with self._lock:
             self._live[claude.session_id] = claude
-        turn = claude.ask(prompt)
+        try:
+            turn = claude.ask(prompt)
+        except MPMError:  # such as of a full disk; the client knows of no session
+            self.stop(claude.session_id)
+            raise
         acknowledged(app, claude.session_id, turn.uuid)  # before that, it would seem to be done
         return {"session": claude.session_id, "state": str(State.WORKING)}
 
@@ -314,8 +325,9 @@ class SessionTools:
         """Release the sessions that were started; each goes on for its linger time."""
         with self._lock:
             live, self._live = self._live, {}
-        for claude in live.values():
-            claude.detach()
+        with ExitStack() as each:  # an error of one keeps none of the others
+            for claude in live.values():
+                each.callback(claude.detach)
 
     def _check_may_start(self) -> None:
         if self._profile.rights is Rights.READ:

@@ -257,11 +257,13 @@ class MPMOrchestrator(Reading, AsyncFace):
         with live.life.alone():  # the reader does so at the end of the output, others in `stop`
             self._flush_buffer()
             live.close()
-            if self.options.metadata is not None:
-                self.session_metadata.setdefault("end_time", datetime.now())
-                self._save_session_metadata()
-            self.store.close()
-            close_logger(self.logger)
+            try:
+                if self.options.metadata is not None:
+                    self.session_metadata.setdefault("end_time", datetime.now())
+                    self._save_session_metadata()
+            finally:  # also on a full disk
+                self.store.close()
+                close_logger(self.logger)
 
     def detach(self) -> None:
         """Release Claude without ending it: it goes on, and the linger rule begins to count.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from claude_mpm.engine.output import ClaudeOutput
 from claude_mpm.engine.shared_reader import ReaderThread, SharedReading
 from claude_mpm.environments.process import AdoptedHost
+from claude_mpm.errors import MPMError
 from claude_mpm.orchestration.conversation import Conversation
 from claude_mpm.wire.text_lines import reported_error
 
@@ -137,7 +138,10 @@ class Reading(Conversation):
     def _on_over(self) -> None:
         """Called once when all was read, and `_on_end` was called."""
         if self._live.life.ends:  # a hook stopped the session, and the rest is read now
-            self._let_go()
+            try:
+                self._let_go()
+            except MPMError as error:  # whoever stops it from without tries again, and gets it
+                self.logger.error("not all is kept of session %s: %s", self.session_id, error)
 
     def _output_reader(self) -> None:
         """Hand each line of Claude's text to `_process_output_line`; runs in the reader thread."""
