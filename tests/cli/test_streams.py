@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
+import signal
+import struct
 import subprocess
+import sys
+import termios
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,16 +19,16 @@ import pytest
 from calls import call, make_session
 from claude_mpm.sessions.store import Store
 from claude_mpm.testing import Call
-from command import PROGRAM, Command
+from claude_mpm.testing.subject import until
+from command import PROGRAM, SECONDS, Command
 from terminal import CTRL_D, Terminal
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from claude_mpm.testing import ScriptedModel
 
     Capture = pytest.CaptureFixture[str]
 
+HALF = 1 << 15  # of the bytes that a pipe holds
 NARROW = {"PYTHONIOENCODING": "latin-1"}
 # A locale whose encoding is ASCII, which Python would otherwise take for UTF-8.
 ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
@@ -174,6 +180,57 @@ def test_a_reader_that_has_seen_enough_is_no_error(words: list[str], reader: str
 
 
 @pytest.mark.usefixtures("told")
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize("words", [["logs", "one"], ["logs", "one", "--json"]], ids=" ".join)
+def test_ctrl_c_ends_a_command_whose_reader_reads_no_further(words: list[str]) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([PROGRAM, *words], stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        pipe_end = process.stdout.fileno()
+        until(
+            lambda: _unread(pipe_end) > HALF and _sleeps(process.pid), "the pipe does not get full"
+        )
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(SECONDS) == 130
+        finally:
+            process.kill()
+        assert process.stderr.read().strip() == "claude-mpm: interrupted"
+
+
+def _sleeps(pid: int) -> bool:
+    """Return whether a process waits for something, such as for its reader."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("S")
+
+
+def _unread(pipe: int) -> int:
+    """Return how many bytes nobody has read yet."""
+    return int(struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0])
+
+
+AT_THE_END = """
+import sys
+from claude_mpm.cli import main, streams
+
+def interrupted(stream, data):
+    if stream._lost:
+        return len(data)
+    raise KeyboardInterrupt
+
+streams._StandardOutput.write = interrupted
+main._run = lambda app, words: sys.stdout.write("x") - 1
+main.main([])
+"""
+
+
+def test_ctrl_c_in_the_last_write_is_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END],
+        capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nclaude-mpm: interrupted\n")
+
+
 def test_a_full_disk_behind_standard_error_changes_nothing() -> None:
     done = shell("mpm show nobody 2>/dev/full")
     assert done.returncode == 2

@@ -11,6 +11,7 @@ from claude_mpm import __version__
 from claude_mpm.cli.app import App
 from claude_mpm.cli.options import common_options
 from claude_mpm.cli.output import INTERRUPTED, is_plain
+from claude_mpm.cli.streams import drop_output
 
 # Command to module; a module is imported when its command is used.
 _COMMANDS = {
@@ -103,6 +104,7 @@ def run_words(app: App, words: list[str]) -> int:
         app.print_error(_with_help(error))
         return error.exit_code
     except click.Abort:  # click's name for Ctrl-C, behind which it has ended the line
+        drop_output()
         app.print_error("interrupted")
         return INTERRUPTED
     return status if isinstance(status, int) else 0

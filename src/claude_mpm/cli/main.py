@@ -13,7 +13,7 @@ from claude_mpm.cli.app import App
 from claude_mpm.cli.end_signals import TERMINATED, Terminated
 from claude_mpm.cli.output import INTERRUPTED, echo
 from claude_mpm.cli.quick import run_quickly
-from claude_mpm.cli.streams import OutputLost, ReaderGone, take_over
+from claude_mpm.cli.streams import OutputLost, ReaderGone, drop_output, take_over
 from claude_mpm.errors import MPMError, UsageError
 from claude_mpm.printable import exact_line
 from claude_mpm.validation import is_text
@@ -28,12 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     take_over()
     words, claude_args = _split(list(sys.argv[1:] if arguments is None else arguments))
     app = App(claude_args)
-    status = _status_of(app, words)
-    try:
-        sys.stdout.flush()
-    except OutputLost as error:
-        status = _ended_by(app, error) or status
-    sys.exit(status)
+    sys.exit(_flushed(app, _status_of(app, words)))
 
 
 def _status_of(app: App, words: list[str]) -> int:
@@ -46,13 +41,12 @@ def _status_of(app: App, words: list[str]) -> int:
     except MPMError as error:
         return _ended_by(app, error)
     except Terminated:
+        drop_output()
         app.print_error(f"ended by signal {signal.SIGTERM:d}")
         return TERMINATED
     except KeyboardInterrupt:
         app.end_signals.end_sessions()  # it may have come before that had begun
-        echo(err=True)  # behind the ^C that the terminal shows
-        app.print_error("interrupted")
-        return INTERRUPTED
+        return _interrupted(app)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not error.filename and _is_adrift():
             app.print_error("the current folder is gone; change to one that exists")
@@ -60,6 +54,25 @@ def _status_of(app: App, words: list[str]) -> int:
         place = f"{error.filename}: " if error.filename else ""
         app.print_error(f"{place}{error.strerror or error}; mend it and try again")
         return 1
+
+
+def _interrupted(app: App) -> int:
+    """Say that Ctrl-C has ended the command, whose output may wait for a reader; its status."""
+    drop_output()
+    echo(err=True)  # behind the ^C that the terminal shows
+    app.print_error("interrupted")
+    return INTERRUPTED
+
+
+def _flushed(app: App, status: int) -> int:
+    """Print what is left, and return the status of the command then."""
+    try:
+        sys.stdout.flush()
+    except OutputLost as error:
+        return _ended_by(app, error) or status
+    except KeyboardInterrupt:
+        return _interrupted(app)
+    return status
 
 
 def _run(app: App, words: list[str]) -> int:

@@ -60,6 +60,10 @@ class _StandardOutput(io.FileIO):
 
     _lost = False
 
+    def drop(self) -> None:
+        """Drop all writes from now on."""
+        self._lost = True
+
     def write(self, data: Buffer, /) -> int:
         if self._lost:
             return len(memoryview(data).cast("B"))
@@ -100,6 +104,13 @@ def take_over() -> None:
         sys.stdout = _over(_StandardOutput, sys.stdout)
     if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr = _over(_Errors, sys.stderr)
+
+
+def drop_output() -> None:
+    """Drop what standard output has not taken yet, where a reader may never read it."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if isinstance(raw, _StandardOutput):
+        raw.drop()
 
 
 def _over(raw: type[io.FileIO], stream: io.TextIOWrapper) -> TextIO:
