@@ -6,6 +6,7 @@ everywhere (https://opentelemetry.io/docs/specs/otel/protocol/exporter/).
 
 from __future__ import annotations
 
+import atexit
 import time
 from typing import TYPE_CHECKING
 
@@ -183,6 +184,7 @@ class LiveExport:
             created_at: when the session was made, in seconds since the epoch, whose own span is
                 sent then; None while it goes on.
         """
+        atexit.unregister(self._metrics.shutdown)  # where Ctrl-C ends this, it is not begun again
         if created_at is not None:
             self._spans.on_end(_readable(self._fold.root(created_at), self._resource))
         self._spans.shutdown()  # type: ignore[no-untyped-call]

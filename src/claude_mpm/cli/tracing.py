@@ -9,6 +9,9 @@ from uuid import uuid4
 
 from claude_mpm.bridges.otel import LiveExport
 from claude_mpm.bridges.spans import traceparent
+from claude_mpm.cli.output import echo
+from claude_mpm.errors import MPMError
+from claude_mpm.printable import one_line
 from claude_mpm.sessions.store import Store
 
 if TYPE_CHECKING:
@@ -36,6 +39,18 @@ def trace(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _close(exporter: LiveExport, folder: SessionFolder) -> None:
-    """Send what is left, and the session's own span if it has ended."""
-    ended = folder.meta_file.exists() and folder.has_ended()
-    exporter.close(folder.read_meta().created_at if ended else None)
+    """Send what is left, and the session's own span if it has ended; nothing in it raises."""
+    name, created_at = folder.path.name, None
+    try:
+        if folder.meta_file.exists() and folder.has_ended():
+            created_at = folder.read_meta().created_at
+    except MPMError as error:
+        echo(f"claude-mpm: the span of session {name} is not sent: {one_line(error)}", err=True)
+    try:
+        exporter.close(created_at)
+    except KeyboardInterrupt:
+        echo(
+            f"\nclaude-mpm: interrupted before all spans were sent; claude-mpm export otel {name}"
+            " sends them",
+            err=True,
+        )
