@@ -60,6 +60,8 @@ if place == "in a line of the log":
     around(MPMOrchestrator, "first_turn", before=lambda: log.warning("a line"))
 elif place == "in a start":
     around(LiveSession, "launch", after=signalled)
+elif place == "while it is taken up":
+    around(LiveSession, "attach", after=signalled)
 elif place == "behind a start":
     around(MPMOrchestrator, "start_or_raise", after=signalled)
 elif place == "in a finalizer":
@@ -139,11 +141,12 @@ def test_a_session_that_is_being_left_is_left(state: Path, number: int) -> None:
 
 @pytest.mark.parametrize("number", ENDS)
 @pytest.mark.parametrize("words", [["attach"], ["resume"]], ids=["attach", "resume"])
+@pytest.mark.parametrize("place", ["while it is taken up", "behind a start"])
 def test_who_takes_up_a_session_that_runs_leaves_it_running(
-    state: Path, number: int, words: list[str]
+    state: Path, number: int, words: list[str], place: str
 ) -> None:
     name = run([PROGRAM, "run", "--detach", "hello"]).stdout.strip()
-    signalled(number, "behind a start", *words, name, *(["go on"] if words == ["resume"] else []))
+    signalled(number, place, *words, name, *(["go on"] if words == ["resume"] else []))
     assert session(state).has_host()
     run([PROGRAM, "stop", "--all"])
 

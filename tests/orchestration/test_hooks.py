@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from claude_mpm import Event, MPMOrchestrator, Outcome
+from claude_mpm.engine import resume
 from claude_mpm.engine.lifecycle import Lifecycle, Phase
 from claude_mpm.engine.live_session import LiveSession
 from claude_mpm.engine.shared_reader import ReaderThread
@@ -211,6 +212,29 @@ def test_a_stop_that_was_interrupted_is_finished_by_the_next_one(
     claude.stop()
     assert claude._live.life.phase is Phase.STOPPED
     assert Remains(claude.store.folder(claude.session_id)).found() == []
+
+
+def test_who_cannot_take_up_a_session_that_runs_leaves_it_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    first = MPMOrchestrator()
+    first.start_or_raise()
+    first.ask("hello").wait(SECONDS)
+    first.detach()
+    folder = first.store.folder(first.session_id)
+    second = MPMOrchestrator(session_id=first.session_id, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "_answer_again", full)
+        assert not second.start()
+    assert str(second.error) == "the disk is full"
+    assert folder.has_host() and not folder.has_ended()
+    assert second.start() and second.attached
+    assert second.ask("more").wait(SECONDS).text == "Claude heard: more"
+    second.stop()
+    assert Remains(folder).found() == []
 
 
 class Failing(MPMOrchestrator):

@@ -84,6 +84,7 @@ class LiveSession(SessionParts):
         process: the host, or the process with pipes that a subclass started.
         session: reads the journal.
         hosted: whether the process is a host.
+        attached: whether it ran before this start.
         kind, place: as given.
         begin: where in the journal Claude's last start begins, in bytes; 0 where it was started by
             another controller.
@@ -94,8 +95,8 @@ class LiveSession(SessionParts):
 
     __slots__ = (
         "_asked", "_claude", "_growing", "_heeds_all", "_lease", "_output", "_recorder", "_resumed",
-        "_told", "begin", "hosted", "life", "lines", "loader", "logger", "negotiation", "observers",
-        "process", "questions", "session", "state", "supervision", "turns", "wire",
+        "_told", "attached", "begin", "hosted", "life", "lines", "loader", "logger", "negotiation",
+        "observers", "process", "questions", "session", "state", "supervision", "turns", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -132,6 +133,7 @@ class LiveSession(SessionParts):
         self.session: Session | None = None
         self.wire: Wire = WIRES[self.options.wire]
         self.hosted = False
+        self.attached = False
         self.begin = 0
         self._lease: Lease | None = None
         self._recorder: Recorder | None = None
@@ -495,8 +497,9 @@ class LiveSession(SessionParts):
         except FileNotFoundError as error:
             name = self.folder.path.name
             raise SessionEnded(f"session {name} has ended; claude-mpm resume {name}") from error
+        # Before the process: whoever is interrupted here leaves what ran before.
+        self.hosted = self.attached = True
         self.process = self.environment.join(self.folder)
-        self.hosted = True
         meta = self.folder.read_meta()
         self.wire = WIRES[meta.wire]
         self.negotiation.follow(meta.last_start.claude_version)

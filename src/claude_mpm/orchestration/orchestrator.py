@@ -160,9 +160,11 @@ class MPMOrchestrator(Reading, AsyncFace):
 
         if self._move is not None:
             self._move.carry(live)
-        taken = take_over(live)
+        try:
+            taken = take_over(live)
+        finally:  # also where that is interrupted: what ran before is left running
+            self.attached = self.running = live.attached
         live.questions.skip(taken.over)
-        self.attached = taken.attached
         self.turns_before = turns_of(taken, live)
         for turn in self.turns_before:
             live.turns.add(turn)
@@ -178,7 +180,7 @@ class MPMOrchestrator(Reading, AsyncFace):
         raise LaunchError(f"session {self.session_id} was stopped while it started")
 
     def _abandon(self) -> None:
-        if self._live.process is not None:
+        if self._live.process is not None and not self._live.attached:
             self._live.end(None)
             self._take_back_opening()
         self._live.release()
