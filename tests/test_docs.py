@@ -126,7 +126,7 @@ def readers_ssh(reader: ScriptedModel, sshd: SSHServer, home: Path) -> None:
 NEEDS = {"docker.md": "readers_docker", "moving.md": "readers_ssh", "ssh.md": "readers_ssh"}
 
 
-@pytest.mark.timeout(300)  # a page may start Claude a dozen times, each a second of a processor
+@pytest.mark.timeout(600)  # a page may start Claude a dozen times, each a second of a processor
 @pytest.mark.parametrize("page", [page for page in PAGES if any(_blocks(page, "python"))])
 @pytest.mark.usefixtures("reader")
 def test_the_examples_of_a_page_run_as_they_stand(

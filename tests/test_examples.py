@@ -71,7 +71,7 @@ def test_several_prompts_are_answered_at_once(
     assert said.index("# the first  (completed") < said.index("# the second  (completed")
 
 
-@pytest.mark.timeout(300)  # it starts Claude two dozen times, and a check each time
+@pytest.mark.timeout(600)  # it starts Claude two dozen times, and a check each time
 def test_a_batch_mends_nine_of_twelve_repositories(
     run: Callable[..., str], model: ScriptedModel, tmp_path: Path
 ) -> None:

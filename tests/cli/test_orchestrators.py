@@ -182,7 +182,7 @@ def empty_venv(tmp_path: Path) -> Path:
     return folder / "bin" / "python"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_new_plugin_passes_its_own_tests_and_the_check(
     capsys: Capture, empty_venv: Path, claude_path: str
 ) -> None:

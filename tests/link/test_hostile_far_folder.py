@@ -149,7 +149,7 @@ def test_a_folder_or_a_script_there_is_replaced(
             looks(capsys, *words)
 
 
-@pytest.mark.timeout(240)  # 16 commands, each bounded
+@pytest.mark.timeout(600)  # 16 commands, each bounded
 @pytest.mark.parametrize("end", ENDS)
 def test_the_far_end_says_what_it_likes(
     far: Far, outside: Path, capsys: pytest.CaptureFixture[str], end: str
@@ -158,7 +158,7 @@ def test_the_far_end_says_what_it_likes(
     every_command(far, outside, capsys)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("end", ["silent", "endless", "nothing"])
 def test_a_stop_that_the_far_side_does_not_confirm_is_no_success(
     far: Far, outside: Path, monkeypatch: pytest.MonkeyPatch, end: str

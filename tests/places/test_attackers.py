@@ -157,7 +157,7 @@ def make(
         remove_tree(state / "sessions")
 
 
-@pytest.mark.timeout(300)  # 150 commands, each bounded
+@pytest.mark.timeout(600)  # 150 commands, each bounded
 @pytest.mark.parametrize("place", ATTACKERS)
 def test_a_program_in_the_place_replaces_all_and_every_command_runs_here(
     request: pytest.FixtureRequest, make: Callable[..., Any], place: str, tmp_path: Path,

@@ -104,7 +104,7 @@ def test_every_file_is_replaced_and_every_command_runs(
     until(folder.has_ended, "the session has not ended")
 
 
-@pytest.mark.timeout(300)  # 70 commands
+@pytest.mark.timeout(600)  # 70 commands
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_each_file_alone_is_replaced_in_a_session_that_has_ended(
     world: StandInWorld, outside: Path, capsys: pytest.CaptureFixture[str], attack: str

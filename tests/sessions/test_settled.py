@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from calls import call, make_session, said
 from claude_mpm.journal.inbox import Inbox
 from claude_mpm.journal.layout import SessionFolder
+from claude_mpm.sessions.index import Index
 from claude_mpm.sessions.settled import Settled, stamp
 from claude_mpm.sessions.store import Store
 
@@ -154,3 +156,23 @@ def test_a_rebuild_forgets_what_has_settled(capsys: pytest.CaptureFixture[str]) 
     Store().rebuild()
     assert Store().index.settled() == {}
     assert [each.title for each in Store().index.tickets()] == ["sweep the floor"]
+
+
+def test_a_reading_that_was_interrupted_is_finished_by_another_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = make_session("long", ["TODO: sweep the floor", "x" * 5_000, "TODO: water the flowers"])
+    first, stored = Store(), Index.store
+
+    def interrupted(index: Index, *found: Any) -> None:
+        stored(index, *found)
+        first.interrupt()
+
+    with monkeypatch.context() as patch, closing(first):
+        patch.setattr(Index, "store", interrupted)
+        first.catch_up(folder)
+        assert [ticket.title for ticket in first.index.tickets()] == ["sweep the floor"]
+    with closing(Store()) as second:
+        second.catch_up(folder)
+        titles = [ticket.title for ticket in second.index.tickets()]
+    assert titles == ["sweep the floor", "water the flowers"]

@@ -232,14 +232,15 @@ class Session:
         self._may_have_ended = True
         self._changes.set_handler(handler)
 
-    def catch_up(self) -> None:
-        """Read what the journal holds now, without waiting for more.
+    def catch_up(self) -> Iterator[None]:
+        """Read what the journal holds now, without waiting for more; yield after each part.
 
         Raises:
             StorageError: the index could not be written.
         """
         while lines := self._cursor.read():
             self._process(lines)
+            yield
         if self._source.check_end():
             self._process(self._finish())
         if self.failure is not None:

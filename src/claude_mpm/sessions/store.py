@@ -74,11 +74,12 @@ class Store:
         state_dir: the folder of sessions and index; None for the default.
     """
 
-    __slots__ = ("_index", "path")
+    __slots__ = ("_index", "_interrupted", "path")
 
     def __init__(self, state_dir: str | Path | None = None) -> None:
         self.path = Path(state_dir).expanduser().absolute() if state_dir else default_state_dir()
         self._index: Index | None = None
+        self._interrupted = False  # set by any thread; looked at by those that read
 
     @property
     def index(self) -> Index:
@@ -184,7 +185,13 @@ class Store:
             folder, wire, self.index, processors=processors, source=source, waits=False
         )
         with closing(session):
-            session.catch_up()
+            for _ in session.catch_up():
+                if self._interrupted:
+                    break
+
+    def interrupt(self) -> None:
+        """Let each `catch_up` end at once, from any thread; another store goes on where it was."""
+        self._interrupted = True
 
     def catch_up_all(self, on_error: OnError | None = None) -> None:
         """Bring the index up to all journals.

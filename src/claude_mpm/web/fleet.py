@@ -122,6 +122,7 @@ class Fleet:
         finally:
             for stack in self._watched.values():
                 stack.close()
+            self._store.interrupt()  # the end of the process waits for what is read just now
             self._reader.shutdown(wait=False, cancel_futures=True)
 
     def _due(self, session: str) -> float:
