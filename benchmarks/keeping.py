@@ -13,7 +13,7 @@ import workload
 from harness import Figure, Numbers, World, alone, files_open, interleave, median, ratio, script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _LINES = 10  # a second, of each busy session
 
@@ -23,18 +23,23 @@ def many(world: World) -> Iterator[Figure]:
     if world.emitter is None or "claude-agent-sdk" not in world.peers:
         return
     count, wait, rounds = world.pick(1000, 150, 3), world.pick(10, 5, 1), world.pick(2, 1, 1)
-    state = world.fresh() / "state"
-
-    def run(side: str) -> Callable[[], Numbers]:
-        env = {**os.environ, "EMIT_PAUSE": str(1 / _LINES), "EMIT_TIMES": "100000"}
-        if side == "sdk":
-            sdk = world.peers["claude-agent-sdk"]
-            return lambda: script("sdk_many", world.emitter, count, wait, python=sdk, env=env)
-        return lambda: script("our_many", state, world.emitter, count, wait, env=env)
-
+    folder = world.fresh()
+    sdk = world.peers["claude-agent-sdk"]
+    env = {**os.environ, "EMIT_PAUSE": str(1 / _LINES), "EMIT_TIMES": "100000"}
+    words = (world.emitter, count, wait)
     with files_open(16 * count):
-        runs = interleave(rounds, sdk=run("sdk"), ours=run("ours"))
-    memory = {name: f"{median(found, 'memory') / 1024:.1f} KiB" for name, found in runs.items()}
+        runs = interleave(
+            rounds,
+            sdk=lambda: script("sdk_many", *words, python=sdk, env=env),
+            ours=lambda: script("our_many", folder / "state", *words, env=env),
+            bare=lambda: script("bare_many", *words, folder / "bare", env=env),
+        )
+    yield from _idle(count, runs)
+    yield from _busy(count, runs)
+
+
+def _idle(count: int, runs: Mapping[str, list[Numbers]]) -> Iterator[Figure]:
+    memory = {name: f"{median(runs[name], 'memory') / 1024:.1f} KiB" for name in ("sdk", "ours")}
     yield Figure(
         "g", f"memory of each of {count} idle sessions, over the SDK",
         *ratio(runs["ours"], runs["sdk"], "memory"), 0.4, sides=memory,
@@ -45,18 +50,28 @@ def many(world: World) -> Iterator[Figure]:
         *alone(runs["ours"], "idle", 100), 1.0, unit=" %",
         sides={"SDK": f"{median(runs['sdk'], 'idle') * 100:.2f} %"},
     )  # fmt: skip
+
+
+def _busy(count: int, runs: Mapping[str, list[Numbers]]) -> Iterator[Figure]:
     per_line = {
         name: [{"each": run["busy"] / run["lines"]} for run in found]
         for name, found in runs.items()
     }
     lines = {name: f"{median(found, 'lines'):,.0f} lines/s" for name, found in runs.items()}
     used = {name: f"{median(found, 'busy') * 100:.0f} % of a core" for name, found in runs.items()}
+    sides = {name: f"{used[name]}, {lines[name]}" for name in runs}
+    bare = {"bare": sides.pop("bare")}
     yield Figure(
         "h", f"{count} sessions at {_LINES} lines a second each: processor time, over the SDK",
-        *ratio(per_line["ours"], per_line["sdk"], "each"), 0.25,
-        sides={name: f"{used[name]}, {lines[name]}" for name in runs},
+        *ratio(per_line["ours"], per_line["sdk"], "each"), 0.25, sides=sides,
         note="Processor time for each line that its user was given, so that a side that falls"
         " behind gains nothing by it. Ours keeps the journal, and looks for tickets, on the way.",
+    )  # fmt: skip
+    yield Figure(
+        "h (bare)", "… a bare loop over as many files that grow, over the SDK",
+        *ratio(per_line["bare"], per_line["sdk"], "each"), None, sides=bare,
+        note="It sleeps until a file grows, reads what has come and decodes each line; it looks"
+        " at none, and has no user.",
     )  # fmt: skip
 
 
