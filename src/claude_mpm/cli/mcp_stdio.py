@@ -46,7 +46,7 @@ class StdioTransport:
 
 
 class _Input(io.RawIOBase):
-    """Standard input that also ends when it is told to.
+    """Standard input that also ends on request.
 
     A thread that reads a pipe cannot be cancelled, and the server would wait for it.
     """

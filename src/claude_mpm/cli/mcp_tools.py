@@ -169,7 +169,7 @@ class SessionTools:
         deadline = time.monotonic() + min(max(seconds, 0.0), LONGEST_CALL)
         with closing(self._app.store()) as store:
             folder = self._seen(store, session)
-            status = self._settled(store, folder, deadline)
+            status = settled(store, folder, deadline, look=_LOOK, ending=self._ending)
             redactor = redactor_of(folder, folder.read_meta())
             done = status.state in SETTLED
             return {
@@ -311,15 +311,6 @@ class SessionTools:
     def end_waits(self) -> None:
         """Have every `wait` return within a second; called by a handler of signals."""
         self._ending.set()
-
-    def _settled(self, store: Store, folder: SessionFolder, deadline: float) -> Status:
-        """Wait until a session is settled or asks something, or the time is up, or all ends."""
-        while True:
-            now = time.monotonic()
-            status = settled(store, folder, min(deadline, now + _LOOK), look=_LOOK)
-            is_over = status.state in SETTLED or status.questions
-            if is_over or time.monotonic() >= deadline or self._ending.is_set():
-                return status
 
     def close(self) -> None:
         """Release the sessions that were started; each goes on for its linger time."""

@@ -18,6 +18,7 @@ from claude_mpm.sessions.status import State, read_status
 from claude_mpm.wire.text_lines import LineAssembler
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Collection, Iterator, Mapping
 
     from claude_mpm.journal.layout import SessionFolder
@@ -112,6 +113,7 @@ def settled(
     *,
     look: float | None = None,
     over: Collection[State] = SETTLED,
+    ending: threading.Event | None = None,
 ) -> Status:
     """Wait until a session neither starts nor works, or the time is up; return its status then.
 
@@ -120,6 +122,7 @@ def settled(
         look: seconds between two looks for an open permission request, which ends the wait, too;
             None for no such looks.
         over: the states that end the wait.
+        ending: ends the wait, too, once it is set; looked at as often as for such requests.
 
     Raises:
         StorageError: the journal or the index cannot be read.
@@ -131,7 +134,8 @@ def settled(
             status = read_status(folder, store.index)
             left = min(deadline - time.monotonic(), longest)
             asks = look is not None and status.questions
-            if status.state in over or asks or left <= 0:
+            ends = ending is not None and ending.is_set()
+            if status.state in over or asks or ends or left <= 0:
                 return status
             if status.begun and status.state is not State.PARKED:
                 read_turn(folder, store, status, timeout=left)
