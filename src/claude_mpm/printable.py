@@ -51,6 +51,11 @@ def one_line(value: object, *, shows: bool = True) -> str:
     return " ".join((printable(text) if shows else _UNFIT.sub(" ", text)).split())
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text; of one with more than `most` characters the beginning, and that it was cut."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def exact(text: str) -> str:
     """Return text in which every character can be seen, but for line breaks and plain blanks."""
     text = _DECEIVING.sub(_shown, text)

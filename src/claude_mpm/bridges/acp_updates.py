@@ -12,7 +12,7 @@ import acp
 import msgspec
 from acp.schema import Cost, CurrentModeUpdate, SessionMode, SessionModeState, UsageUpdate
 
-from claude_mpm.printable import printable
+from claude_mpm.printable import printable, shortened
 from claude_mpm.processors.validated_numbers import USAGE, amount, count
 from claude_mpm.sessions.state import STARTED
 from claude_mpm.wire.events import Assistant, CommandLifecycle, Result, StreamEvent, System, User
@@ -259,8 +259,7 @@ def title_of(tool: str, given: dict[str, Any]) -> str:
     """Return a line for a use of a tool: its name, and what it is about."""
     for name in ("command", "file_path", "pattern", "url", "query", "description", "prompt"):
         if isinstance(given.get(name), str) and given[name]:
-            line = f"{tool}: {' '.join(given[name].split())}"
-            return line if len(line) <= _TITLE else f"{line[: _TITLE - 1]}…"
+            return shortened(f"{tool}: {' '.join(given[name].split())}", _TITLE)
     return tool
 
 

@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from claude_mpm.errors import SettingsError
-from claude_mpm.printable import one_line
+from claude_mpm.printable import one_line, shortened
 from claude_mpm.redaction import Redactor, secrets_of
 from claude_mpm.validation import NOT_JSON
 
@@ -28,7 +28,7 @@ REDIRECTS = "its address redirects; set OTEL_EXPORTER_OTLP_ENDPOINT to where it 
 Signal = Literal["TRACES", "METRICS"]  # what is sent, as the SDK's variables name it
 
 _logger = logging.getLogger("claude_mpm.otel")
-_LONGEST_REASON, _MOST_READ = 300, 10_000  # characters
+_LONGEST_REASON, _MOST_READ = 301, 10_000  # characters; of a reason with the sign of a cut
 _PROVIDERS = "opentelemetry_otlp_credential_provider"  # the SDK's group of entry points
 
 
@@ -108,7 +108,7 @@ class CollectorAnswers:
 def _shown(text: str) -> str:
     """Return a collector's text as a bounded line without secrets."""
     whole = one_line(Redactor(secrets=secrets_of(os.environ)).text(text[:_MOST_READ]))
-    return whole if len(whole) <= _LONGEST_REASON else f"{whole[:_LONGEST_REASON]}…"
+    return shortened(whole, _LONGEST_REASON)
 
 
 def _session(signal: Signal) -> requests.Session:

@@ -17,7 +17,7 @@ from claude_mpm.cli.session_arg import status_now, taken_up
 from claude_mpm.conversation.question import CHOICE, input_of
 from claude_mpm.errors import QuestionOver, SessionEnded, UsageError
 from claude_mpm.journal.answers import read_answers
-from claude_mpm.printable import one_line
+from claude_mpm.printable import one_line, shortened
 from claude_mpm.validation import NOT_JSON
 
 if TYPE_CHECKING:
@@ -193,5 +193,4 @@ def _over(folder: SessionFolder, prefix: str, status: Status | None = None) -> Q
 
 def _line(request: Asked) -> str:
     fields = request.request
-    line = question_line(str(fields.get("tool_name")), input_of(fields))
-    return line if len(line) <= _SHORT else f"{line[: _SHORT - 1]}…"
+    return shortened(question_line(str(fields.get("tool_name")), input_of(fields)), _SHORT)

@@ -15,7 +15,7 @@ from claude_mpm.engine.command_line import asked_for_value
 from claude_mpm.journal.prompts import last_prompt
 from claude_mpm.journal.rate_limited import clock
 from claude_mpm.journal.secrets import redactor_of
-from claude_mpm.printable import one_line
+from claude_mpm.printable import one_line, shortened
 from claude_mpm.sessions.status import State, Status, read_status, undelivered
 from claude_mpm.validation import NOT_JSON, local_time
 from claude_mpm.wire import StreamJson
@@ -100,7 +100,7 @@ def cells(row: SessionRow) -> tuple[object, ...]:
         age(time.time() - row.created_at),
         row.orchestrator,
         _end(row.cwd, _PLACE),
-        _begin(one_line(row.prompt), _PROMPT),
+        shortened(one_line(row.prompt), _PROMPT),
     )
 
 
@@ -122,7 +122,7 @@ def far_cells(row: SessionElsewhere) -> tuple[object, ...]:
         "" if row.created_at is None else age(now - row.created_at),
         f"{age(now - row.seen_at)} ago",
         _end(row.cwd, _PLACE),
-        _begin(one_line(row.prompt), _PROMPT),
+        shortened(one_line(row.prompt), _PROMPT),
     )
 
 
@@ -224,7 +224,7 @@ def print_record(app: App, record: dict[str, Any]) -> None:
     _section(app, "start", ("at", "byte", "in", "resumed", "framework", "sha256"), starts)
     columns = ("byte", "outcome", "cost", "seconds", "refused", "reason")
     _section(app, "turn", columns, _turns(record))
-    left = [(p.name, _begin(one_line(p.text), 2 * _PROMPT)) for p in record["undelivered"]]
+    left = [(p.name, shortened(one_line(p.text), 2 * _PROMPT)) for p in record["undelivered"]]
     _section(app, "undelivered prompt", ("message", "prompt"), left)
     unknown = [(name, number) for name, number in record["unknown"].items()]
     _section(app, "unknown name", ("name", "times"), unknown)
@@ -282,10 +282,6 @@ def _section(app: App, what: str, columns: Sequence[str], rows: Sequence[Iterabl
     if rows:
         echo(f"\n{len(rows)} {what}{'s' if len(rows) > 1 else ''}", bold=True)
         app.print_table(columns, [tuple(row) for row in rows])
-
-
-def _begin(text: str, size: int) -> str:
-    return text if len(text) <= size else text[: size - 1] + "…"
 
 
 def _end(text: str, size: int) -> str:

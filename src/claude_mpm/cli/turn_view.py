@@ -9,6 +9,7 @@ from claude_mpm.cli.question_view import ask_person, main_argument, question_lin
 from claude_mpm.cli.streams import OutputLost, ReaderGone
 from claude_mpm.conversation.question import Question
 from claude_mpm.journal.rate_limited import clock
+from claude_mpm.printable import shortened
 from claude_mpm.wire.events import rate_limit
 from claude_mpm.wire.text_lines import notice, result_text
 
@@ -65,7 +66,8 @@ def _show(app: App, item: str | Event | Question, activity: ActivityLines, *, as
         if asks:
             ask_person(item)
         elif not item.answered:
-            app.note(f"{_shorten(f'? {question_line(item.tool, item.input)[:_MAX]}')}; {_HOW}")
+            line = shortened(f"? {question_line(item.tool, item.input)[:_MAX]}", _WIDTH)
+            app.note(f"{line}; {_HOW}")
     else:
         for line in activity.lines(item, app.redactor):
             app.note(line, dim=True)
@@ -81,7 +83,7 @@ class ActivityLines:
     def lines(self, event: Event, redactor: Redactor) -> list[str]:
         """Return the lines for an event, without secrets; a repeated one is returned once."""
         lines = (line[:_MAX].replace("\n", " ") for line in self._lines(event))
-        return [_shorten(redactor.text(line)) for line in lines]
+        return [shortened(redactor.text(line), _WIDTH) for line in lines]
 
     def _lines(self, event: Event) -> list[str]:
         match event.kind:
@@ -185,7 +187,3 @@ def turn_record(turn: Turn, session_id: str) -> dict[str, Any]:
         "delegations": turn.delegations,
         "results": turn.results,
     }
-
-
-def _shorten(line: str) -> str:
-    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
