@@ -71,20 +71,20 @@ def test_of_endless_errors_the_beginning_is_kept(says: Says) -> None:
         tracemalloc.stop()
 
 
-def test_errors_without_an_end_take_no_longer_than_others(
-    says: Says, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("exec cat /dev/zero >&2", "bd has not answered"),
+        ("exec >/dev/null 2>&1; exec tail -f /dev/null", "bd has not"),
+    ],
+    ids=["errors without an end", "it closes its output and stays"],
+)
+def test_what_does_not_end_takes_no_longer_than_others(
+    says: Says, monkeypatch: pytest.MonkeyPatch, script: str, said: str
 ) -> None:
-    says("exec cat /dev/zero >&2")
+    says(script)
     monkeypatch.setattr(program, "PATIENCE", 1.0)
-    assert "bd has not answered" in refusal(Beads(".").filed)
-
-
-def test_who_closes_its_output_and_stays_is_ended(
-    says: Says, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    says("exec >/dev/null 2>&1; exec tail -f /dev/null")
-    monkeypatch.setattr(program, "PATIENCE", 1.0)
-    assert "bd has not" in refusal(Beads(".").filed)
+    assert said in refusal(Beads(".").filed)
 
 
 @pytest.mark.parametrize(
