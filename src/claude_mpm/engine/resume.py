@@ -29,7 +29,6 @@ class Takeover(msgspec.Struct, frozen=True):
     """What was found when a session was taken up.
 
     Args:
-        attached: whether Claude ran already.
         current: the prompt whose turn runs, or was the last; its turn is read from its beginning.
         parked: the prompt that waits for the rate limit.
         undelivered: prompts to give to Claude again.
@@ -37,7 +36,6 @@ class Takeover(msgspec.Struct, frozen=True):
         over: the ids of questions of the current turn that nobody need be asked.
     """
 
-    attached: bool
     current: Prompt | None = None
     parked: Prompt | None = None
     undelivered: tuple[Prompt, ...] = ()
@@ -76,7 +74,6 @@ def take_over(live: LiveSession) -> Takeover:
     if gives:
         _answer_again(live, status)
     return Takeover(
-        attached=True,
         current=find_prompt(folder, status.uuid) if status.begun else None,
         parked=_find_parked(folder) if gives else None,
         undelivered=left,
@@ -92,7 +89,6 @@ def _start_again(live: LiveSession) -> Takeover:
     framework = live.loader.load() if live.loader is not None else None
     live.launch(framework, cut=cut, since=_begin(said) if said is not None else None)
     return Takeover(
-        attached=False,
         parked=_find_parked(live.folder),
         undelivered=tuple(p for p, fate in known if fate in (Fate.UNDELIVERED, Fate.CUT)),
         resumed=frozenset(prompt.uuid for prompt in cut),

@@ -203,15 +203,10 @@ class MPMOrchestrator(Reading, AsyncFace):
         """
         life = self._live.life
         try:
-            if not life.begin_stop():
+            if life.begin_stop():
+                self._end_for_all()
+            else:
                 self._wait_for_stop()
-                return
-            try:
-                self._end_once()
-            except Exception:
-                life.finish_stop()
-                raise
-            life.finish_stop()
         except BaseException:  # Ctrl-C, also on the way here: another call goes on with it
             life.give_up_stop()
             raise
@@ -226,6 +221,16 @@ class MPMOrchestrator(Reading, AsyncFace):
             return
         life.wait_for_stop(10 * self.options.stop_timeout)  # each step of it is bounded
         self._join_reader()  # where it is the one, it closes all when it ends
+
+    def _end_for_all(self) -> None:
+        """End Claude, and notify whoever waits for that."""
+        life = self._live.life
+        try:
+            self._end_once()
+        except Exception:
+            life.finish_stop()
+            raise
+        life.finish_stop()
 
     def _end_once(self) -> None:
         live, in_a_hook = self._live, self._in_reader()
